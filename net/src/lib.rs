@@ -1,0 +1,1 @@
+//! matou-net
