@@ -1,0 +1,138 @@
+use std::error::Error;
+use std::fmt;
+
+/// The queue is closed; the value comes back.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{PushError, Queue};
+///
+/// let queue = Queue::unbounded();
+/// queue.close();
+/// let PushError(value) = futures::executor::block_on(queue.push(7)).unwrap_err();
+/// assert_eq!(value, 7);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PushError<T>(pub T);
+
+/// The value could not be pushed at once; it comes back.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{Queue, TryPushError};
+///
+/// let queue = Queue::bounded(1);
+/// queue.try_push('a').unwrap();
+/// assert_eq!(queue.try_push('b'), Err(TryPushError::Full('b')));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum TryPushError<T> {
+    /// There is no room now.
+    Full(T),
+    /// The queue is closed.
+    Closed(T),
+}
+
+impl<T> TryPushError<T> {
+    /// Returns the value that was not pushed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(matou_sync::TryPushError::Full(1).into_inner(), 1);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Closed(value) => value,
+        }
+    }
+}
+
+/// The queue is closed, and all that was in it has been popped.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{PopError, Queue};
+///
+/// let queue = Queue::<i32>::unbounded();
+/// queue.close();
+/// assert_eq!(futures::executor::block_on(queue.pop()), Err(PopError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PopError;
+
+/// Nothing could be popped at once.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{Queue, TryPopError};
+///
+/// let queue = Queue::<i32>::unbounded();
+/// assert_eq!(queue.try_pop(), Err(TryPopError::Empty));
+/// queue.close();
+/// assert_eq!(queue.try_pop(), Err(TryPopError::Closed));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryPopError {
+    /// The queue is empty now.
+    Empty,
+    /// The queue is empty and closed.
+    Closed,
+}
+
+impl<T> fmt::Debug for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PushError(..)")
+    }
+}
+
+impl<T> fmt::Display for PushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed to push: the queue is closed")
+    }
+}
+
+impl<T> Error for PushError<T> {}
+
+impl<T> fmt::Debug for TryPushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for TryPushError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "failed to push: the queue is full",
+            Self::Closed(_) => "failed to push: the queue is closed",
+        })
+    }
+}
+
+impl<T> Error for TryPushError<T> {}
+
+impl fmt::Display for PopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed to pop: the queue is closed and empty")
+    }
+}
+
+impl Error for PopError {}
+
+impl fmt::Display for TryPopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "failed to pop: the queue is empty",
+            Self::Closed => "failed to pop: the queue is closed and empty",
+        })
+    }
+}
+
+impl Error for TryPopError {}

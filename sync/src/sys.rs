@@ -1,0 +1,155 @@
+//! Binds the primitives that this crate is built on: those of std, or those of a model checker.
+//!
+//! `--cfg loom` and `--cfg shuttle` replace the atomics and the mutex by doubles that explore
+//! schedules, so that the models drive the very code that ships. Three things come with it:
+//!
+//! - [`foreign_call`] stands before each call into a crate that shuttle cannot see into. Shuttle
+//!   switches threads at its own operations only, and would otherwise never stop between a check
+//!   and the listening that follows it.
+//! - [`Patience`] is a choice of the model instead of a clock, so that a schedule repeats itself.
+//! - [`sabotaged`] leaves out one step that the proof rests on. A model that still passes then
+//!   proves nothing, which is why each one runs a second time and has to fail.
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+
+#[cfg(all(shuttle, not(loom)))]
+mod imp {
+    pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod imp {
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+}
+
+pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use shipped::{Patience, foreign_call, sabotaged};
+
+#[cfg(any(loom, shuttle))]
+pub(crate) use modelled::{Patience, foreign_call, sabotaged};
+
+/// Defines a constructor that is `const`, except under loom, whose atomics cannot be had so.
+macro_rules! const_constructor {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> Self $body:block) => {
+        $(#[$meta])*
+        #[cfg(not(loom))]
+        $vis const fn $name($($arg: $ty),*) -> Self $body
+
+        $(#[$meta])*
+        #[cfg(loom)]
+        $vis fn $name($($arg: $ty),*) -> Self $body
+    };
+}
+
+pub(crate) use const_constructor;
+
+/// A step that a model can leave out, to show that it would notice.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(loom, shuttle)),
+    expect(unreachable_pub, reason = "the models reach it")
+)]
+pub enum Sabotage {
+    /// `Lock` does not look again at the mutex once it listens.
+    LockWithoutRecheck,
+    /// A dropped `Lock` keeps the wake-up it got.
+    LockKeepsItsCall,
+    /// `Wait` unlocks the mutex before it stands in the line.
+    UnlockBeforeEnqueue,
+    /// A dropped `Wait` keeps the signal it got.
+    WaitKeepsItsSignal,
+    /// `Pop` and `Push` do not look again at the queue once they listen.
+    QueueWithoutRecheck,
+    /// A gate that is opened does not order its look at the waiters after the change.
+    GateWithoutFence,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod shipped {
+    use std::time::{Duration, Instant};
+
+    use super::Sabotage;
+
+    /// How long a queued lock puts up with newcomers that overtake it.
+    const PATIENCE: Duration = Duration::from_micros(500);
+
+    /// The patience of one queued lock.
+    #[derive(Debug)]
+    pub(crate) struct Patience(Instant);
+
+    impl Patience {
+        pub(crate) fn start() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(crate) fn is_exhausted(&self) -> bool {
+            self.0.elapsed() > PATIENCE
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn foreign_call() {}
+
+    #[inline(always)]
+    pub(crate) const fn sabotaged(_: Sabotage) -> bool {
+        false
+    }
+}
+
+/// What a model chooses. Thread-local state serves, since both checkers run the threads of a model
+/// as coroutines on one system thread, while two models may run at the same time.
+#[cfg(any(loom, shuttle))]
+#[doc(hidden)]
+pub mod modelled {
+    use std::cell::Cell;
+
+    use super::Sabotage;
+
+    std::thread_local! {
+        static IMPATIENT: Cell<bool> = const { Cell::new(false) };
+        static SABOTAGE: Cell<Option<Sabotage>> = const { Cell::new(None) };
+    }
+
+    /// Runs `model` with locks that are impatient at once, or never.
+    pub fn with_impatience<R>(impatient: bool, model: impl FnOnce() -> R) -> R {
+        IMPATIENT.set(impatient);
+        model()
+    }
+
+    /// Runs `model` on code that lacks a step.
+    pub fn with_sabotage<R>(step: Option<Sabotage>, model: impl FnOnce() -> R) -> R {
+        SABOTAGE.set(step);
+        model()
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Patience;
+
+    impl Patience {
+        pub(crate) fn start() -> Self {
+            Self
+        }
+
+        pub(crate) fn is_exhausted(&self) -> bool {
+            IMPATIENT.get()
+        }
+    }
+
+    pub(crate) fn foreign_call() {
+        #[cfg(all(shuttle, not(loom)))]
+        shuttle::thread::yield_now();
+    }
+
+    pub(crate) fn sabotaged(step: Sabotage) -> bool {
+        SABOTAGE.get() == Some(step)
+    }
+}
