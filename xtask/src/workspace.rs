@@ -1,0 +1,162 @@
+//! What cargo knows of the workspace.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// The workspace as `cargo metadata` tells it.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+    packages: Vec<Package>,
+}
+
+/// A member of the workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) dependencies: Vec<Dependency>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    /// Whether only tests, examples and benches use it.
+    pub(crate) is_dev: bool,
+}
+
+impl Workspace {
+    pub(crate) fn load() -> Result<Workspace> {
+        let output = cargo()
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("failed to run cargo")?;
+        ensure!(
+            output.status.success(),
+            "cargo metadata ended with {}",
+            output.status
+        );
+        Workspace::parse(&serde_json::from_slice(&output.stdout)?)
+            .context("cargo metadata has an unknown form")
+    }
+
+    fn parse(metadata: &Value) -> Option<Workspace> {
+        let packages = metadata["packages"]
+            .as_array()?
+            .iter()
+            .map(parse_package)
+            .collect::<Option<_>>()?;
+        Some(Workspace {
+            root: metadata["workspace_root"].as_str()?.into(),
+            target: metadata["target_directory"].as_str()?.into(),
+            packages,
+        })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The target directory of ordinary builds. Special builds have one of their own below it.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    pub(crate) fn packages(&self) -> &[Package] {
+        &self.packages
+    }
+
+    /// Builds a binary or an example, and returns its path as cargo tells it.
+    pub(crate) fn build(
+        &self,
+        package: &str,
+        profile: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<PathBuf> {
+        let mut command = cargo();
+        command.current_dir(&self.root);
+        command.args([
+            "build",
+            "--profile",
+            profile,
+            "--package",
+            package,
+            kind,
+            name,
+        ]);
+        command
+            .args(["--message-format", "json-render-diagnostics"])
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("failed to run cargo")?;
+        let output = child
+            .stdout
+            .take()
+            .context("cargo has no standard output")?;
+        let mut path = None;
+        for line in BufReader::new(output).lines() {
+            let message: Value = serde_json::from_str(&line?).unwrap_or_default();
+            if message["target"]["name"] == name && message["executable"].is_string() {
+                path = message["executable"].as_str().map(PathBuf::from);
+            }
+        }
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("cargo build {kind} {name} of {package} ended with {status}");
+        }
+        path.with_context(|| format!("cargo told no path of {kind} {name}"))
+    }
+}
+
+/// The cargo that started this program, or the one on the path.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn parse_package(package: &Value) -> Option<Package> {
+    let dependencies = package["dependencies"]
+        .as_array()?
+        .iter()
+        .map(|dependency| {
+            Some(Dependency {
+                name: dependency["name"].as_str()?.to_string(),
+                is_dev: dependency["kind"] == "dev",
+            })
+        });
+    Some(Package {
+        name: package["name"].as_str()?.to_string(),
+        dependencies: dependencies.collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_is_read_with_the_kinds_of_dependencies() {
+        let metadata = json!({
+            "workspace_root": "/w",
+            "target_directory": "/w/target",
+            "packages": [{ "name": "a", "dependencies": [
+                { "name": "b", "kind": null }, { "name": "c", "kind": "dev" }
+            ]}],
+        });
+        let workspace = Workspace::parse(&metadata).expect("it is metadata");
+        let package = &workspace.packages()[0];
+        let kinds: Vec<(&str, bool)> = package
+            .dependencies
+            .iter()
+            .map(|d| (d.name.as_str(), d.is_dev))
+            .collect();
+        assert_eq!(kinds, [("b", false), ("c", true)]);
+        assert!(Workspace::parse(&json!({})).is_none());
+    }
+}
