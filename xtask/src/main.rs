@@ -6,10 +6,12 @@
     reason = "a command line tool speaks on its standard output"
 )]
 
+mod ci;
 mod loadtest;
 mod workspace;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The chores of the workspace.
@@ -22,11 +24,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    Ci(ci::Options),
     Loadtest(loadtest::Options),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().chore {
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().chore {
+        Chore::Ci(options) => ci::run(&options),
         Chore::Loadtest(options) => loadtest::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without the backtrace, which tells nothing that the words do not.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

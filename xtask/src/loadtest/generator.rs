@@ -115,13 +115,16 @@ pub(super) struct Counts {
     pub(super) bytes: u64,
 }
 
-/// Latencies in nanoseconds, to three digits.
+/// Latencies in nanoseconds, up to an hour, to three digits.
 #[derive(Debug)]
 pub(super) struct Latencies(pub(super) Histogram<u64>);
 
+const LATENCY_NANOS_MAX: u64 = 3_600_000_000_000;
+
 impl Latencies {
     fn new() -> Latencies {
-        Latencies(Histogram::new(3).expect("three digits are within the histogram's range"))
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NANOS_MAX, 3);
+        Latencies(histogram.expect("the bounds are within the histogram's range"))
     }
 
     pub(super) fn record(&mut self, latency: Duration) {

@@ -135,6 +135,7 @@ struct Run<'a> {
     load: &'a Load,
     server: Option<Server>,
     before: Sample,
+    overflows_before: u64,
     /// The last look at the server, and what was counted by then.
     after: Option<(Sample, Counts)>,
     idle: Option<IdleReport>,
@@ -157,6 +158,7 @@ impl<'a> Run<'a> {
             before: server
                 .as_ref()
                 .map_or(Ok(Sample::default()), Server::sample)?,
+            overflows_before: process::backlog_overflows(),
             server,
             after: None,
             idle: None,
@@ -190,6 +192,7 @@ impl<'a> Run<'a> {
             clients: self.load.clients,
             message_bytes,
             tally,
+            backlog_overflows: process::backlog_overflows().saturating_sub(self.overflows_before),
             server,
             idle: self.idle,
         })

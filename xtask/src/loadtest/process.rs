@@ -56,6 +56,22 @@ pub(super) fn sample(pid: u32) -> Result<Sample> {
     Ok(sample)
 }
 
+/// How often a connection found the queue of a listening socket full, on the whole machine.
+pub(super) fn backlog_overflows() -> u64 {
+    let text = fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    paired_field(&text, "TcpExt:", "ListenOverflows").unwrap_or(0)
+}
+
+/// A number from pairs of lines, the names in the first and the values in the second.
+fn paired_field(text: &str, prefix: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with(prefix));
+    let place = lines
+        .next()?
+        .split_whitespace()
+        .position(|word| word == name)?;
+    lines.next()?.split_whitespace().nth(place)?.parse().ok()
+}
+
 /// The number behind `name` at the start of a line, or 0.
 fn field(text: &str, name: &str) -> u64 {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
@@ -92,6 +108,13 @@ mod tests {
         let text = "nonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t3\nVmRSS:\t  12 kB\n";
         assert_eq!(field(text, "voluntary_ctxt_switches:"), 3);
         assert_eq!((field(text, "VmRSS:"), field(text, "VmHWM:")), (12, 0));
+    }
+
+    #[test]
+    fn a_value_is_found_below_its_name() {
+        let text = "IpExt: A B\nTcpExt: X ListenOverflows\nTcpExt: 4 5\nIpExt: 1 2\n";
+        assert_eq!(paired_field(text, "TcpExt:", "ListenOverflows"), Some(5));
+        assert_eq!(paired_field(text, "TcpExt:", "Y"), None);
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) struct Report {
     pub(super) clients: usize,
     pub(super) message_bytes: usize,
     pub(super) tally: Tally,
+    /// How often a listening socket's queue was full, on this machine. The kernel then forgets or
+    /// resets connections that the server never saw.
+    pub(super) backlog_overflows: u64,
     /// None for a server that somebody else started.
     pub(super) server: Option<ServerReport>,
     pub(super) idle: Option<IdleReport>,
@@ -149,6 +152,13 @@ impl Report {
         if self.tally.port_waits > 0 {
             rows.add("waits for a free port", self.tally.port_waits.to_string());
         }
+        if self.backlog_overflows > 0 {
+            let count = self.backlog_overflows;
+            rows.add(
+                "backlog overflows",
+                format!("{count}: more clients than its queue holds"),
+            );
+        }
         if let Some(idle) = &self.idle {
             rows.add_idle(idle);
         }
@@ -187,6 +197,7 @@ impl Report {
             "errors_by_kind": by_name(&self.tally.failures),
             "cut_after_signal": by_name(&self.tally.cuts),
             "port_waits": self.tally.port_waits,
+            "backlog_overflows": self.backlog_overflows,
             "idle": self.idle.as_ref().map(idle_json),
             "server": self.server.as_ref().map(|server| server_json(server, self.pattern)),
             "problems": self.problems(),

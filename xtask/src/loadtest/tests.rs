@@ -115,6 +115,9 @@ fn churn_passes_an_honest_server() {
     assert_eq!(tally.counts.messages, tally.counts.connections);
     assert_eq!(tally.counts.bytes, 64 * tally.counts.messages);
     assert_eq!(tally.latencies.0.len(), tally.counts.messages);
+    // No connection over two sockets and two threads is made and used in less than a microsecond.
+    let nanos = tally.latencies.0.min()..=tally.latencies.0.max();
+    assert!(*nanos.start() > 1_000 && u128::from(*nanos.end()) / 2 < tally.elapsed.as_nanos());
     assert!(server.accepted() >= tally.counts.connections);
 }
 
@@ -304,7 +307,10 @@ fn a_server_that_hangs_up_is_an_error_before_the_signal_and_none_after_it() {
             echo(stream)
         }
     });
-    let load = Load { duration: Duration::from_secs(60), ..load(&server, Pattern::Churn, 3) };
+    let load = Load {
+        duration: Duration::from_secs(60),
+        ..load(&server, Pattern::Churn, 3)
+    };
     let tally = generate(&load, |stagehand: &Stagehand| {
         if stagehand.counters.read().connections > 20 && !is_ending.swap(true, SeqCst) {
             stagehand.expect_cuts();

@@ -1,0 +1,133 @@
+//! `cargo xtask ci`: all that CI does, in timed sections of which each can be run alone.
+
+mod alone;
+mod layers;
+mod runner;
+mod sections;
+mod tidy;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::runner::Runner;
+use self::sections::{Outcome, SECTIONS, Section};
+use crate::workspace::Workspace;
+
+/// Does all that CI does, or some sections of it.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The sections to run, in the order of the list; all of them by default.
+    #[arg(value_name = "SECTION")]
+    sections: Vec<String>,
+    /// Lists the sections and ends.
+    #[arg(long)]
+    list: bool,
+    /// Runs the sections behind a failed one too.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.list {
+        for section in SECTIONS {
+            println!("{:14}{}", section.name, section.about);
+        }
+        return Ok(());
+    }
+    let chosen = choose(&options.sections)?;
+    let mut runner = Runner::new(Workspace::load()?);
+    let mut rows: Vec<Row> = Vec::new();
+    for section in chosen {
+        println!("\n== {} ==", section.name);
+        let row = Row::of(section, &mut runner);
+        let has_failed = row.outcome.is_err();
+        rows.push(row);
+        if has_failed && !options.keep_going {
+            break;
+        }
+    }
+    println!();
+    rows.iter().for_each(Row::print);
+    let failed: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.outcome.is_err())
+        .map(|row| row.section.name)
+        .collect();
+    let total: f64 = rows.iter().map(|row| row.took.as_secs_f64()).sum();
+    println!("{:14}{total:>8.1} s\n", "all");
+    // The last line, in a form that is easily found.
+    println!("{}", runner.totals());
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// A section that was run.
+struct Row {
+    section: &'static Section,
+    took: Duration,
+    outcome: Result<Outcome>,
+}
+
+impl Row {
+    fn of(section: &'static Section, runner: &mut Runner) -> Row {
+        let began = Instant::now();
+        let outcome = (section.run)(runner);
+        if let Err(error) = &outcome {
+            println!("{} failed: {error:#}", section.name);
+        }
+        Row {
+            section,
+            took: began.elapsed(),
+            outcome,
+        }
+    }
+
+    fn print(&self) {
+        let outcome = match &self.outcome {
+            Ok(Outcome::Passed) => "ok".to_string(),
+            Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
+            Err(_) => "FAILED".to_string(),
+        };
+        println!(
+            "{:14}{:>8.1} s  {outcome}",
+            self.section.name,
+            self.took.as_secs_f64()
+        );
+    }
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Section>> {
+    for name in names {
+        if !SECTIONS.iter().any(|section| section.name == name) {
+            let known: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+            return Err(anyhow::anyhow!("the sections are {}", known.join(", ")))
+                .context(format!("there is no section {name}"));
+        }
+    }
+    let is_chosen =
+        |section: &&Section| names.is_empty() || names.iter().any(|n| n == section.name);
+    Ok(SECTIONS.iter().filter(is_chosen).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_run_in_the_order_of_the_list() {
+        let chosen = choose(&["tidy".into(), "fmt".into()]).expect("they exist");
+        let names: Vec<&str> = chosen.iter().map(|section| section.name).collect();
+        assert_eq!(names, ["fmt", "tidy"]);
+        assert_eq!(choose(&[]).expect("all").len(), SECTIONS.len());
+    }
+
+    #[test]
+    fn an_unknown_section_is_an_error_that_names_the_known_ones() {
+        let error = choose(&["tidi".into()]).err().expect("there is none");
+        assert!(format!("{error:#}").contains("no section tidi: the sections are fmt, "));
+    }
+}

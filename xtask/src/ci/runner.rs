@@ -1,0 +1,170 @@
+//! Runs commands, lets their output through, and sums up what the test runners say.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace::{self, Workspace};
+
+/// What the sections work with.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) workspace: Workspace,
+    totals: Totals,
+}
+
+impl Runner {
+    pub(super) fn new(workspace: Workspace) -> Runner {
+        Runner {
+            workspace,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// A cargo command in the workspace's root, from words that are parted by spaces.
+    pub(super) fn cargo(&self, words: &str) -> Command {
+        let mut command = workspace::cargo();
+        command
+            .args(words.split_whitespace())
+            .current_dir(self.workspace.root());
+        command
+    }
+
+    /// A target directory of its own for builds with other flags, so that they throw nothing away.
+    pub(super) fn target_below(&self, name: &str) -> PathBuf {
+        self.workspace.target().join(name)
+    }
+
+    /// Runs a command to its end, and counts the tests that it tells of.
+    pub(super) fn run(&mut self, command: &mut Command) -> Result<()> {
+        println!("$ {}", describe(command));
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("failed to run {program}"))?;
+        let output = child
+            .stdout
+            .take()
+            .context("the command has no standard output")?;
+        let read = self.let_through(BufReader::new(output));
+        let status = child.wait()?;
+        read?;
+        ensure!(
+            status.success(),
+            "{} ended with {status}",
+            describe(command)
+        );
+        Ok(())
+    }
+
+    fn let_through(&mut self, mut output: impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line)? > 0 {
+            io::stdout().write_all(&line)?;
+            self.totals.add_line(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+        io::stdout().flush()
+    }
+}
+
+/// Tests that passed and failed, over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    passed: u64,
+    failed: u64,
+}
+
+impl Totals {
+    /// Adds a line of the form `test result: ok. 3 passed; 0 failed; 0 ignored; ..`.
+    fn add_line(&mut self, line: &str) {
+        let Some((_, rest)) = line.split_once("test result: ") else {
+            return;
+        };
+        let Some((_, counts)) = rest.split_once(". ") else {
+            return;
+        };
+        for count in counts.split(';') {
+            match count.trim().split_once(' ') {
+                Some((n, "passed")) => self.passed += n.parse().unwrap_or(0),
+                Some((n, "failed")) => self.failed += n.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+/// The command as one would type it, with the environment that was set for it.
+fn describe(command: &Command) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            words.push(format!(
+                "{}={:?}",
+                name.to_string_lossy(),
+                value.to_string_lossy()
+            ));
+        }
+    }
+    let program = PathBuf::from(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    words.push(name.to_string_lossy().into_owned());
+    words.extend(
+        command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_several_runs_are_summed() {
+        let mut totals = Totals::default();
+        for line in [
+            "running 3 tests\n",
+            "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n",
+            "test result: FAILED. 4 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out\n",
+        ] {
+            totals.add_line(line);
+        }
+        assert_eq!(totals.to_string(), "7 passed, 2 failed");
+    }
+
+    #[test]
+    fn lines_that_only_resemble_a_result_count_nothing() {
+        let mut totals = Totals::default();
+        totals.add_line("test result: ok\n");
+        totals.add_line("3 passed; 4 failed\n");
+        assert_eq!(totals, Totals::default());
+    }
+
+    #[test]
+    fn a_command_is_described_with_its_environment() {
+        let mut command = Command::new("/somewhere/cargo");
+        command
+            .args(["doc", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(
+            describe(&command),
+            "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps"
+        );
+    }
+}

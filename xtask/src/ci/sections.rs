@@ -1,0 +1,229 @@
+//! The sections of CI.
+//!
+//! The ordinary debug build is shared by clippy, the tests and the doc tests, the ordinary release
+//! build belongs to the load test. Builds with flags of their own have a target directory of their
+//! own below the common one, since cargo would otherwise build everything anew each time.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::runner::Runner;
+use super::{alone, layers, tidy};
+
+/// A part of CI that can be run alone.
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) run: fn(&mut Runner) -> Result<Outcome>,
+}
+
+/// How a section ended that did not fail.
+pub(super) enum Outcome {
+    Passed,
+    Skipped(String),
+}
+
+/// From the quickest to the slowest, so that a failure shows early.
+pub(super) const SECTIONS: &[Section] = &[
+    Section {
+        name: "fmt",
+        about: "the format of the code",
+        run: fmt,
+    },
+    Section {
+        name: "tidy",
+        about: "house rules that no other tool checks",
+        run: tidy,
+    },
+    Section {
+        name: "clippy",
+        about: "lints, warnings are errors",
+        run: clippy,
+    },
+    Section {
+        name: "docs",
+        about: "the documentation, warnings are errors",
+        run: docs,
+    },
+    Section {
+        name: "test",
+        about: "unit and integration tests, debug",
+        run: test,
+    },
+    Section {
+        name: "doctest",
+        about: "the examples in the documentation",
+        run: doctest,
+    },
+    Section {
+        name: "test-release",
+        about: "tests, release, overflow checks",
+        run: test_release,
+    },
+    Section {
+        name: "models",
+        about: "loom and shuttle models",
+        run: models,
+    },
+    Section {
+        name: "asan",
+        about: "tests under AddressSanitizer (nightly)",
+        run: asan,
+    },
+    Section {
+        name: "alone",
+        about: "each library crate outside the workspace",
+        run: alone,
+    },
+    Section {
+        name: "loadtest",
+        about: "echo and the seed's program under load",
+        run: loadtest,
+    },
+];
+
+/// The tests that are neither doc tests nor models. Without `--no-fail-fast` the sum of the tests
+/// would depend on which of them failed first.
+const TESTS: &str = "--workspace --lib --bins --tests --no-fail-fast";
+
+const LIBRARIES: [&str; 4] = ["ownership", "sync", "runtime", "net"];
+
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+fn fmt(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = runner.cargo("fmt --all --check");
+    runner.run(&mut command)?;
+    Ok(Outcome::Passed)
+}
+
+fn tidy(runner: &mut Runner) -> Result<Outcome> {
+    let mut faults = tidy::faults(runner.workspace.root())?;
+    faults.extend(layers::faults(runner.workspace.packages()));
+    for fault in &faults {
+        println!("{fault}");
+    }
+    anyhow::ensure!(faults.is_empty(), "{} faults", faults.len());
+    Ok(Outcome::Passed)
+}
+
+fn clippy(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = runner.cargo("clippy --workspace --all-targets -- -D warnings");
+    runner.run(&mut command)?;
+    Ok(Outcome::Passed)
+}
+
+fn docs(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = runner.cargo("doc --workspace --no-deps");
+    runner.run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(Outcome::Passed)
+}
+
+fn test(runner: &mut Runner) -> Result<Outcome> {
+    // Examples are programs that tests may start, so they are built first, and not as tests.
+    let mut examples = runner.cargo("build --workspace --examples");
+    runner.run(&mut examples)?;
+    let mut tests = runner.cargo(&format!("test {TESTS}"));
+    runner.run(&mut tests)?;
+    Ok(Outcome::Passed)
+}
+
+fn doctest(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = runner.cargo("test --workspace --doc --no-fail-fast");
+    runner.run(&mut command)?;
+    Ok(Outcome::Passed)
+}
+
+fn test_release(runner: &mut Runner) -> Result<Outcome> {
+    // Another target directory than the load test's build, which has no overflow checks.
+    let target = runner.target_below("overflow");
+    for words in [
+        "build --workspace --examples".to_string(),
+        format!("test {TESTS}"),
+    ] {
+        let mut command = runner.cargo(&format!("{words} --release"));
+        command.env("CARGO_TARGET_DIR", &target);
+        runner.run(command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn models(runner: &mut Runner) -> Result<Outcome> {
+    let mut any = false;
+    for checker in ["loom", "shuttle"] {
+        for library in LIBRARIES {
+            let file = format!("{library}/tests/{checker}.rs");
+            if !runner.workspace.root().join(file).exists() {
+                continue;
+            }
+            any = true;
+            let words = format!("test --release --test {checker} --package matou-{library}");
+            let mut command = runner.cargo(&words);
+            command.env("CARGO_TARGET_DIR", runner.target_below(checker));
+            command.env("RUSTFLAGS", format!("--cfg {checker}"));
+            if checker == "loom" {
+                // Two preemptions let known faults through that three find.
+                command.env("LOOM_MAX_PREEMPTIONS", "3");
+            }
+            runner.run(&mut command)?;
+        }
+    }
+    Ok(if any {
+        Outcome::Passed
+    } else {
+        Outcome::Skipped("there are no models".into())
+    })
+}
+
+fn asan(runner: &mut Runner) -> Result<Outcome> {
+    if !has_nightly() {
+        return Ok(Outcome::Skipped("no nightly toolchain is installed".into()));
+    }
+    let mut command = Command::new("rustup");
+    command.args([
+        "run", "nightly", "cargo", "test", "--target", HOST, "--lib", "--tests",
+    ]);
+    command.arg("--no-fail-fast");
+    for library in LIBRARIES {
+        command.args(["--package", &format!("matou-{library}")]);
+    }
+    command.current_dir(runner.workspace.root());
+    // The variables of the stable cargo that runs this program must not reach the nightly one.
+    command
+        .env_remove("CARGO")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("LD_LIBRARY_PATH");
+    command.env("CARGO_TARGET_DIR", runner.target_below("asan"));
+    runner.run(command.env("RUSTFLAGS", "-Zsanitizer=address"))?;
+    Ok(Outcome::Passed)
+}
+
+fn has_nightly() -> bool {
+    let output = Command::new("rustup")
+        .args(["run", "nightly", "rustc", "--version"])
+        .output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn alone(runner: &mut Runner) -> Result<Outcome> {
+    alone::run(runner)?;
+    Ok(Outcome::Passed)
+}
+
+fn loadtest(runner: &mut Runner) -> Result<Outcome> {
+    let seed = "--example seed --kill-in-the-middle";
+    for server in ["", seed] {
+        for domains in [1, 2, 4] {
+            let words = format!("loadtest --seconds 3 --domains {domains} {server}");
+            // Not the path of this program, where cargo may meanwhile have put a newer one.
+            let mut command = Command::new("/proc/self/exe");
+            command
+                .args(words.split_whitespace())
+                .current_dir(runner.workspace.root());
+            runner
+                .run(&mut command)
+                .with_context(|| format!("{domains} domains"))?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
