@@ -1,7 +1,7 @@
 //! House rules that no other tool checks: width of lines, length of functions and files, leftovers.
 //!
-//! Method: the sources are read line by line. Since `cargo fmt` fixes the layout, a function ends at
-//! the first closing brace with the indentation of its first line, and no parser is needed.
+//! Method: the sources are read line by line. Since `cargo fmt` fixes the layout, a function ends
+//! at the first closing brace with the indentation of its first line, and no parser is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const LINE_CHARS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 
-/// Code that is not finished, or a test that is not run. In pieces, so that this file may hold them.
+/// Unfinished code, and tests that are not run. In pieces, so that this file may hold them.
 const LEFTOVERS: [&str; 4] = [
     concat!("to", "do!("),
     concat!("unimpl", "emented!("),

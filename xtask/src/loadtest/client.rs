@@ -9,9 +9,9 @@
 //!                                end      Resting, Holding
 //! ```
 //!
-//! How connections are closed: the client sends its FIN first, in even rounds after it compared the
-//! whole echo, in odd rounds right behind the last byte it sends (as `netcat -q0` does), so that the
-//! server meets both orders. It then waits for the server's FIN, so a connection counts only when
+//! How connections are closed: the client sends its FIN first, in even rounds after it compared
+//! the whole echo, in odd rounds right behind the last byte it sends (as `netcat -q0` does), so that
+//! the server meets both orders. It then waits for the server's FIN, so a connection counts only when
 //! both directions ended in order. The price is that the `TIME_WAIT` states are the client's.
 //! An abortive close cannot avoid that, since Linux enters the state when the FIN arrives, before
 //! the descriptor is closed. But it is bounded: on loopback Linux reuses such a port after one
