@@ -121,8 +121,13 @@ fn describe(command: &Command) -> String {
         }
     }
     let program = PathBuf::from(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str());
-    words.push(name.to_string_lossy().into_owned());
+    let name = match program.file_name() {
+        // `/proc/self/exe`, which is this program.
+        Some(name) if name == "exe" => "cargo xtask".into(),
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => program.display().to_string(),
+    };
+    words.push(name);
     words.extend(
         command
             .get_args()

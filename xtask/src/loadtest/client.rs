@@ -10,13 +10,14 @@
 //! ```
 //!
 //! How connections are closed: the client sends its FIN first, in even rounds after it compared
-//! the whole echo, in odd rounds right behind the last byte it sends (as `netcat -q0` does), so that
-//! the server meets both orders. It then waits for the server's FIN, so a connection counts only when
-//! both directions ended in order. The price is that the `TIME_WAIT` states are the client's.
-//! An abortive close cannot avoid that, since Linux enters the state when the FIN arrives, before
-//! the descriptor is closed. But it is bounded: on loopback Linux reuses such a port after one
-//! second (`net.ipv4.tcp_tw_reuse` = 2, its default), so 28,000 connections per second are possible
-//! before ports run short, and a client that finds none waits and counts the wait.
+//! the whole echo, in odd rounds right behind the last byte it sends (as `netcat -q0` does), so
+//! that the server meets both orders. It then waits for the server's FIN, so a connection counts
+//! only when both directions ended in order. The price is that the `TIME_WAIT` states are the
+//! client's. An abortive close cannot avoid that, since Linux enters the state when the FIN
+//! arrives, before the descriptor is closed. But it is bounded: on loopback Linux reuses such a
+//! port after one second (`net.ipv4.tcp_tw_reuse` = 2, its default), so 28,000 connections per
+//! second are possible before ports run short, and a client that finds none waits and counts the
+//! wait.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

@@ -71,7 +71,8 @@ pub(super) fn watch(
             .voluntary_switches
             .saturating_sub(first.voluntary_switches),
         threads: last.threads,
-        system_calls: count_system_calls(pid, interrupted).map_err(|error| format!("{error:#}")),
+        system_calls: count_system_calls(pid, COUNTING, interrupted)
+            .map_err(|error| format!("{error:#}")),
         resident_kib: last.resident_kib,
         resident_per_connection: per_connection(last.resident_kib, before.resident_kib),
         proportional_per_connection: per_connection(last.proportional_kib, before.proportional_kib),
@@ -92,7 +93,7 @@ pub(super) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<()> {
 }
 
 /// Counts the system calls of a process with strace.
-fn count_system_calls(pid: u32, interrupted: &AtomicBool) -> Result<SystemCalls> {
+fn count_system_calls(pid: u32, time: Duration, interrupted: &AtomicBool) -> Result<SystemCalls> {
     let table = std::env::temp_dir().join(format!("strace-of-{pid}"));
     let mut command = Command::new("strace");
     command
@@ -104,7 +105,7 @@ fn count_system_calls(pid: u32, interrupted: &AtomicBool) -> Result<SystemCalls>
         .stderr(Stdio::piped());
     let mut strace = Kept(command.spawn().context("strace cannot be started")?);
     wait_until_attached(&mut strace)?;
-    let waited = pause(COUNTING, interrupted);
+    let waited = pause(time, interrupted);
     kill_process(Pid::from_child(&strace.0), Signal::INT).context("failed to stop strace")?;
     strace.0.wait()?;
     waited?;
@@ -181,6 +182,18 @@ mod tests {
     #[test]
     fn an_empty_table_means_no_system_calls() {
         assert_eq!(parse_strace("").map(|calls| calls.total), Some(0));
+    }
+
+    #[test]
+    fn the_system_calls_of_a_busy_process_are_counted_where_strace_may_attach() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do sleep 0.01; done"]);
+        let busy = Kept(command.spawn().expect("there is a shell"));
+        let never = AtomicBool::new(false);
+        match count_system_calls(busy.0.id(), Duration::from_millis(300), &never) {
+            Ok(calls) => assert!(calls.total > 0 && !calls.by_name.is_empty()),
+            Err(error) => assert!(format!("{error:#}").contains("strace"), "{error:#}"),
+        }
     }
 
     #[test]

@@ -178,8 +178,10 @@ impl<'a> Run<'a> {
                 tally
             }
             (Err(error), Some(server)) => {
-                let words = server.last_words();
-                return Err(error.context(format!("the load test was given up{words}")));
+                bail!(
+                    "the load test was given up: {error:#}{}",
+                    server.last_words()
+                );
             }
             (Err(error), None) => return Err(error),
         };

@@ -135,10 +135,12 @@ impl Server {
         let deadline = Instant::now() + limit;
         while !self.has_ended()? {
             ensure!(!interrupted.load(SeqCst), "interrupted");
-            ensure!(
-                Instant::now() < deadline,
-                "the server did not end within {limit:?}"
-            );
+            if Instant::now() >= deadline {
+                bail!(
+                    "the server did not end within {limit:?}{}",
+                    self.last_words()
+                );
+            }
             thread::sleep(Duration::from_millis(5));
         }
         let (status, ended_at) = self.ended.expect("the loop ends when it has ended");
