@@ -1,1 +1,44 @@
-//! matou-runtime
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod domain;
+mod driver;
+mod orphans;
+mod promise;
+mod race;
+mod random;
+mod run;
+pub mod signal;
+mod sys;
+mod task;
+mod time;
+mod violation;
+mod wait;
+mod yield_now;
+
+pub use driver::{Direction, Driver, Interrupt, Io, Reactor, Until};
+pub use orphans::{Care, Orphans};
+pub use promise::{Promise, await_all, await_first, await_one};
+pub use race::race;
+pub use run::{Builder, Forgotten, MainError, RunError, run};
+pub use task::{
+    Cancelled, Full, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId, TaskInto, call,
+    parallel, spawn, try_call, try_spawn,
+};
+pub use time::{Elapsed, now, sleep, sleep_until, timeout};
+pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
+pub use wait::{Wait, WaitOn};
+pub use yield_now::{spend_budget, yield_now};
+
+/// The named futures that the functions of this crate return.
+pub mod futures {
+    pub use crate::orphans::Next;
+    pub use crate::promise::{AwaitAll, AwaitFirst, AwaitOne, Cancel};
+    pub use crate::race::Race;
+    pub use crate::task::Parallel;
+    pub use crate::time::{Sleep, Timeout};
+    pub use crate::yield_now::YieldNow;
+}
+
+#[doc(no_inline)]
+pub use matou_ownership::{disown, transfer};

@@ -1,0 +1,67 @@
+//! How a domain falls asleep, and how others wake it.
+//!
+//! The danger is a message that arrives between a domain's last look into its inbox and its
+//! waiting system call. Both sides therefore write first and look second (Dekker's protocol):
+//!
+//! ```text
+//! domain:  state = ASLEEP;  look into the inbox; empty? wait : state = AWAKE
+//! sender:  push a message;  look at the state;   ASLEEP? state = RUNG, interrupt
+//! ```
+//!
+//! With sequentially consistent fences between the write and the look, at least one of the two
+//! sees the other. Only a sleeper is interrupted, and only once: a sender that finds `AWAKE` or
+//! `RUNG` makes no system call.
+
+use crate::sys::atomic::{AtomicU8, Ordering, fence};
+
+/// The domain runs, and will look into its inbox before it sleeps.
+const AWAKE: u8 = 0;
+/// The domain is about to wait, or waits. Set by the domain alone.
+const ASLEEP: u8 = 1;
+/// Somebody has taken it upon himself to interrupt the sleeper. Set by one sender alone.
+const RUNG: u8 = 2;
+
+/// The state that settles who interrupts a sleeping domain.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    state: AtomicU8,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Bell {
+        Bell {
+            state: AtomicU8::new(AWAKE),
+        }
+    }
+
+    /// Called by the domain before it waits. Returns whether it may: `empty` is asked after the
+    /// intent to sleep can be seen by every sender.
+    pub(crate) fn lie_down(&self, empty: impl FnOnce() -> bool) -> bool {
+        self.state.store(ASLEEP, Ordering::SeqCst);
+        // Pairs with the fence in `ring`: either we see the message or the sender sees us.
+        fence(Ordering::SeqCst);
+        if empty() {
+            return true;
+        }
+        self.get_up();
+        false
+    }
+
+    /// Called by the domain after it waited.
+    pub(crate) fn get_up(&self) {
+        self.state.store(AWAKE, Ordering::SeqCst);
+    }
+
+    /// Called by a sender after its message is in the inbox. Returns whether the sender has to
+    /// interrupt the domain.
+    #[must_use]
+    pub(crate) fn ring(&self) -> bool {
+        // Pairs with the fence in `lie_down`.
+        fence(Ordering::SeqCst);
+        self.state.load(Ordering::SeqCst) == ASLEEP
+            && self
+                .state
+                .compare_exchange(ASLEEP, RUNG, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+}

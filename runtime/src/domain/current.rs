@@ -1,0 +1,86 @@
+//! The pointer to the domain that the present thread is stepping: all that is thread-local.
+
+use std::cell::Cell;
+use std::ptr;
+
+use async_task::Runnable;
+
+use super::Domain;
+use crate::task::address::Address;
+
+thread_local! {
+    static CURRENT: Cell<*const Domain> = const { Cell::new(ptr::null()) };
+}
+
+/// Keeps a domain the current one; the one before comes back at the drop.
+pub(super) struct Entered<'a> {
+    domain: &'a Domain,
+    previous: *const Domain,
+    previous_resource: u64,
+}
+
+impl Domain {
+    pub(super) fn enter(&self) -> Entered<'_> {
+        let previous_resource = matou_ownership::replace_id_source(self.next_resource.get());
+        Entered {
+            domain: self,
+            previous: CURRENT.replace(self),
+            previous_resource,
+        }
+    }
+
+    /// Calls `f` with the current domain, if this thread is stepping one.
+    pub(crate) fn try_with<R>(f: impl FnOnce(&Domain) -> R) -> Option<R> {
+        // The cell has no destructor, so this cannot fail; but a waker may be called from
+        // anywhere, and from there nothing may panic.
+        let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
+        if current.is_null() {
+            return None;
+        }
+        // SAFETY: the pointer is not null only while an `Entered` of this thread lives, which
+        // borrows the domain and puts the previous pointer back when it is dropped. The closure
+        // cannot outlive that guard: it runs inside the frame that holds it, and the reference
+        // cannot escape through `R`, whose type is chosen before the closure's lifetime.
+        Some(f(unsafe { &*current }))
+    }
+
+    /// Calls `f` with the current domain.
+    ///
+    /// # Panics
+    ///
+    /// If the thread is not inside a run; `what` says which function was called there.
+    #[track_caller]
+    pub(crate) fn with<R>(what: &str, f: impl FnOnce(&Domain) -> R) -> R {
+        match Domain::try_with(f) {
+            Some(result) => result,
+            None => panic!("{what} works only inside a matou run, on one of its tasks"),
+        }
+    }
+
+    /// Puts a woken task into the current domain's queue if it lives there; otherwise hands it
+    /// back.
+    pub(super) fn push_if_current(runnable: Runnable<Address>) -> Option<Runnable<Address>> {
+        let mut runnable = Some(runnable);
+        Domain::try_with(|domain| {
+            let address = runnable.as_ref()?.metadata();
+            if domain.is(&address.run, address.domain()) {
+                domain.ready.borrow_mut().extend(runnable.take());
+            }
+            Some(())
+        });
+        runnable
+    }
+
+    /// Whether the present thread is inside a run.
+    pub(crate) fn is_inside() -> bool {
+        Domain::try_with(|_| ()).is_some()
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        CURRENT.set(self.previous);
+        let next = matou_ownership::replace_id_source(self.previous_resource);
+        self.domain.next_resource.set(next);
+    }
+}

@@ -1,0 +1,439 @@
+//! Parents and children: who is made, asked to end, waited for, and told.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use matou_ownership::{Label, Ledger, Resource};
+
+use super::{Domain, Message};
+use crate::run::Run;
+use crate::task::{
+    About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Slot, Stage, TaskId,
+    Why, panics,
+};
+use crate::violation::{ChildInfo, TaskInfo, Violation};
+use crate::wait::{Wait, WaitOn};
+
+/// A parent's reference to a child: where its entry is, on which domain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildRef {
+    pub(crate) entry: Key,
+    /// The parent's domain, which holds the entry.
+    pub(crate) domain: u16,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+/// Says that the current task is not the parent of a promise it used. The violation is recorded.
+#[derive(Debug)]
+pub(crate) struct NotMine;
+
+impl Domain {
+    /// The task that is about to become a parent.
+    ///
+    /// # Panics
+    ///
+    /// If no task runs, or the one that runs is ending: nobody could wait for its child.
+    #[track_caller]
+    pub(crate) fn parent_to_be(&self) -> Slot {
+        let current = self.current.get();
+        assert_ne!(
+            current, NONE,
+            "a child needs a parent: spawn inside a task of the run"
+        );
+        let living = self.tree.borrow()[current].stage == Stage::Living;
+        assert!(
+            living,
+            "a task that is ending cannot spawn: not in its drops, not in its finalizers"
+        );
+        current
+    }
+
+    /// The task that runs, as a key.
+    pub(crate) fn current_key(&self) -> Key {
+        let slot = self.current.get();
+        let id = if slot == NONE {
+            TaskId::NOBODY
+        } else {
+            self.tree.borrow()[slot].id
+        };
+        Key { slot, id }
+    }
+
+    pub(crate) fn next_id(&self) -> TaskId {
+        let count = self.tasks_made.get() + 1;
+        self.tasks_made.set(count);
+        TaskId::new(self.index, count)
+    }
+
+    /// Enters a child of `parent` that lives on this domain.
+    pub(crate) fn insert_child(&self, parent: Slot, id: TaskId, about: About) -> Key {
+        let slot = self
+            .tree
+            .borrow_mut()
+            .insert(Node::new(id, about, Parent::Here(parent)));
+        Key { slot, id }
+    }
+
+    pub(crate) fn insert_root(&self, about: About) -> Key {
+        let id = self.next_id();
+        assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
+        let slot = self
+            .tree
+            .borrow_mut()
+            .insert(Node::new(id, about, Parent::Nobody));
+        Key { slot, id }
+    }
+
+    /// Changes the entry of a child that was just made.
+    pub(crate) fn with_entry(&self, entry: Key, f: impl FnOnce(&mut Node)) {
+        let mut tree = self.tree.borrow_mut();
+        f(tree.get_mut(entry).expect("the entry was just made"));
+    }
+
+    pub(crate) fn child_ref(&self, entry: Key, spawned_at: &'static Location<'static>) -> ChildRef {
+        ChildRef {
+            entry,
+            domain: self.index as u16,
+            spawned_at,
+        }
+    }
+
+    pub(crate) fn make_ready(&self, runnable: async_task::Runnable<crate::task::address::Address>) {
+        self.ready.borrow_mut().push_back(runnable);
+    }
+
+    /// Picks the domain of the next `call`: each of the others in turn.
+    pub(crate) fn pick_target(&self, pinned: Option<usize>) -> Option<usize> {
+        let domains = self.run.domains();
+        let eligible = |&target: &usize| target != 0 && target != self.index && target < domains;
+        if let Some(pinned) = pinned {
+            return Some(pinned).filter(eligible);
+        }
+        let start = self.next_target.get();
+        let target = (0..domains)
+            .map(|step| (start + step) % domains)
+            .find(eligible)?;
+        self.next_target.set(target + 1);
+        Some(target)
+    }
+
+    /// R2: whether `child` is a child of the current task. If it is not, the violation is recorded.
+    fn check_mine(&self, run: &Arc<Run>, child: ChildRef) -> Result<(), NotMine> {
+        let here = self.is(run, usize::from(child.domain));
+        let current = self.current.get();
+        let parent = self.tree.borrow().get(child.entry).map(|node| node.parent);
+        if here
+            && current != NONE
+            && matches!(parent, Some(Parent::Here(parent)) if parent == current)
+        {
+            return Ok(());
+        }
+        let task = self.current_info();
+        let child = ChildInfo::escaped(child.entry.id, child.spawned_at);
+        self.raise(Violation::NotAChild { task, child });
+        Err(NotMine)
+    }
+
+    /// Records that the current task used a collector that belongs to task `owner`.
+    pub(crate) fn raise_not_a_child(&self, owner: TaskId, child: Option<ChildRef>) {
+        let task = self.current_info();
+        let child = match child {
+            Some(child) => ChildInfo::escaped(child.entry.id, child.spawned_at),
+            None => ChildInfo::escaped(owner, task.spawned_at),
+        };
+        self.raise(Violation::NotAChild { task, child });
+    }
+
+    /// Waits for the end of a child of the current task.
+    pub(crate) fn poll_child(
+        &self,
+        run: &Arc<Run>,
+        child: ChildRef,
+        what: &'static str,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if self.check_mine(run, child).is_err() {
+            // Never resumed: see `raise`.
+            return Poll::Pending;
+        }
+        if self.tree.borrow()[child.entry.slot].ended() {
+            ready!(self.spend(cx));
+            return Poll::Ready(());
+        }
+        self.await_child(child.entry, cx.waker());
+        self.note_wait(Wait {
+            what,
+            at: None,
+            on: WaitOn::Task(child.entry.id),
+        });
+        Poll::Pending
+    }
+
+    fn await_child(&self, entry: Key, waker: &Waker) {
+        let mut tree = self.tree.borrow_mut();
+        let node = &mut tree[entry.slot];
+        if !node
+            .awaiter
+            .as_ref()
+            .is_some_and(|awaiter| awaiter.will_wake(waker))
+        {
+            let old = node.awaiter.replace(waker.clone());
+            // Somebody else's waker may run anything when it is dropped.
+            drop(tree);
+            drop(old);
+        }
+    }
+
+    /// Whether a child of the current task has ended, without registering for it.
+    pub(crate) fn child_ended(&self, entry: Key) -> bool {
+        self.tree.borrow().get(entry).is_some_and(Node::ended)
+    }
+
+    /// Frees the entry of a child whose outcome was taken.
+    pub(crate) fn reap(&self, entry: Key) {
+        let node = {
+            let mut tree = self.tree.borrow_mut();
+            let ended = tree.get(entry).is_some_and(Node::ended);
+            ended.then(|| tree.remove(entry.slot))
+        };
+        drop(node);
+    }
+
+    /// Asks for the end of a child, in the name of its parent.
+    pub(crate) fn cancel_child(
+        &self,
+        run: &Arc<Run>,
+        child: ChildRef,
+        cancelled: Cancelled,
+    ) -> Result<(), NotMine> {
+        self.check_mine(run, child)?;
+        self.tree.borrow_mut()[child.entry.slot].claim = Claim::Cancelling;
+        self.request_cancel(child.entry.slot, cancelled);
+        Ok(())
+    }
+
+    /// Nobody waits any more for the end of a child that was cancelled.
+    pub(crate) fn waive(&self, entry: Key) {
+        if self.child_ended(entry) {
+            self.reap(entry);
+        } else if let Some(node) = self.tree.borrow_mut().get_mut(entry) {
+            node.claim = Claim::Waived;
+        }
+    }
+
+    /// Whether a promise that is dropped right now is abandoned rather than forgotten (R1).
+    pub(crate) fn is_abandonment(&self) -> bool {
+        let current = self.current.get();
+        std::thread::panicking()
+            || self.abandoning.get() > 0
+            || (current != NONE && self.tree.borrow()[current].stage != Stage::Living)
+    }
+
+    /// A promise was dropped: its child is cancelled, and its parent's end waits for that end.
+    pub(crate) fn promise_dropped(&self, entry: Key, abandoned: bool) {
+        let abandoned = abandoned || self.run.config.forgotten == crate::run::Forgotten::Cancel;
+        let claim = if abandoned {
+            Claim::Waived
+        } else {
+            Claim::Forgotten
+        };
+        let ended = match self.tree.borrow_mut().get_mut(entry) {
+            Some(node) => {
+                node.claim = claim;
+                node.ended()
+            }
+            None => return,
+        };
+        match (ended, abandoned) {
+            (true, true) => self.reap(entry),
+            (true, false) => {}
+            (false, _) => self.request_cancel(entry.slot, Cancelled::new(Why::Dropped)),
+        }
+    }
+
+    pub(super) fn request_cancel(&self, slot: Slot, cancelled: Cancelled) {
+        let request = self.tree.borrow_mut().request_cancel(slot, cancelled);
+        match request {
+            Request::Nothing => {}
+            Request::Wake(waker) => waker.wake(),
+            Request::Tell { domain, id } => {
+                self.run
+                    .port(usize::from(domain))
+                    .send(Message::Cancel { id, cancelled });
+            }
+        }
+    }
+
+    /// Ends the children of the current task and waits until the last one is over.
+    ///
+    /// After a normal end of the body none may be left that the parent did not deal with (R1).
+    pub(crate) fn end_children(&self, cx: &mut Context<'_>, normal: bool) -> Poll<()> {
+        let current = self.current.get();
+        let begun = self.tree.borrow()[current].stage != Stage::Living;
+        if !begun {
+            let violated = self.current_violated();
+            if normal && !violated {
+                self.check_r1(current);
+            }
+            self.tree.borrow_mut()[current].stage = Stage::Winding;
+            self.cancel_children(current);
+        }
+        if self.tree.borrow()[current].live_children == 0 {
+            return Poll::Ready(());
+        }
+        self.note_wait(Wait {
+            what: "the end of its children",
+            at: None,
+            on: WaitOn::Unknown,
+        });
+        self.suspend(cx.waker());
+        Poll::Pending
+    }
+
+    fn check_r1(&self, parent: Slot) {
+        let children: Vec<ChildInfo> = {
+            let tree = self.tree.borrow();
+            let left = tree
+                .children(parent)
+                .filter(|&slot| tree[slot].claim.breaks_r1());
+            left.map(|slot| ChildInfo::of(&tree[slot])).collect()
+        };
+        if !children.is_empty() {
+            let task = self.current_info();
+            self.raise(Violation::StillHasChildren { task, children });
+        }
+    }
+
+    fn cancel_children(&self, parent: Slot) {
+        let mut child = self.tree.borrow()[parent].first_child;
+        while child != NONE {
+            self.request_cancel(child, Cancelled::new(Why::ParentEnded));
+            child = self.tree.borrow()[child].next;
+        }
+    }
+
+    /// Whether the current task broke a rule.
+    fn current_violated(&self) -> bool {
+        self.with_current(|node| {
+            node.cancel
+                .is_some_and(|cancelled| cancelled.why == Why::Violation)
+        })
+    }
+
+    /// Records a violation of the current task: it is not resumed, and the run fails (R10).
+    pub(crate) fn raise(&self, violation: Violation) {
+        let current = self.current.get();
+        if current != NONE {
+            let cancelled = Cancelled::new(Why::Violation);
+            self.tree.borrow_mut()[current].cancel = Some(cancelled);
+        }
+        self.run.raise(violation);
+    }
+
+    /// What a report says of the current task.
+    pub(crate) fn current_info(&self) -> TaskInfo {
+        let current = self.current.get();
+        TaskInfo::of(&self.tree.borrow(), current, self.index)
+    }
+
+    /// Takes an ended task off the tree and tells its parent.
+    pub(super) fn finish(&self, slot: Slot) {
+        self.free_children(slot);
+        let (parent, id, bequest) = {
+            let mut tree = self.tree.borrow_mut();
+            let node = &mut tree[slot];
+            let ledger = node.ledger.take();
+            let bequest = ledger
+                .map(|ledger| ledger.take_bequest())
+                .unwrap_or_default();
+            (node.parent, node.id, bequest)
+        };
+        match parent {
+            Parent::Nobody => {
+                drop(self.tree.borrow_mut().remove(slot));
+                self.run.stop();
+                self.stop();
+            }
+            Parent::Here(parent) => {
+                self.deliver(parent, bequest);
+                self.end_entry(slot);
+            }
+            Parent::There { domain, proxy } => {
+                self.called.borrow_mut().remove(&id);
+                drop(self.tree.borrow_mut().remove(slot));
+                self.run
+                    .port(usize::from(domain))
+                    .send(Message::Ended { proxy, bequest });
+            }
+        }
+    }
+
+    fn free_children(&self, parent: Slot) {
+        loop {
+            let node = {
+                let mut tree = self.tree.borrow_mut();
+                match tree[parent].first_child {
+                    NONE => return,
+                    child => tree.remove(child),
+                }
+            };
+            drop(node);
+        }
+    }
+
+    /// Hands to a parent what its child transferred.
+    pub(super) fn deliver(&self, parent: Slot, bequest: Vec<Arc<dyn Resource>>) {
+        if bequest.is_empty() {
+            return;
+        }
+        let ledger = {
+            let mut tree = self.tree.borrow_mut();
+            let node = &mut tree[parent];
+            let label = label_of(node);
+            Arc::clone(node.ledger.get_or_insert_with(|| {
+                let ledger = Ledger::new();
+                ledger.set_label(label);
+                ledger
+            }))
+        };
+        ledger.receive(bequest);
+    }
+
+    /// Marks the end of a child in its parent's books and wakes who waits for it.
+    pub(super) fn end_entry(&self, slot: Slot) {
+        let End {
+            notice,
+            parent_waker,
+        } = self.tree.borrow_mut().end(slot);
+        match notice {
+            Notice::None => {}
+            // A waker of a foreign combinator may panic; the scheduler goes on.
+            Notice::Wake(waker) => drop(panics::catch(|| waker.wake())),
+            Notice::Collector { collector, index } => self.collect(collector, index),
+        }
+        if let Some(waker) = parent_waker {
+            waker.wake();
+        }
+    }
+
+    fn collect(&self, collector: u32, index: u32) {
+        let waker = {
+            let mut collectors = self.collectors.borrow_mut();
+            collectors
+                .get_mut(collector as usize)
+                .and_then(|collector| collector.ended(index))
+        };
+        if let Some(waker) = waker {
+            drop(panics::catch(|| waker.wake()));
+        }
+    }
+}
+
+pub(crate) fn label_of(node: &Node) -> Label {
+    Label {
+        id: node.id.as_u64(),
+        name: node.about.name.clone(),
+        made_at: node.about.spawned_at,
+    }
+}

@@ -1,0 +1,152 @@
+//! What other threads may touch of a domain.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use async_task::Runnable;
+use concurrent_queue::ConcurrentQueue;
+use matou_ownership::{Ledger, Resource};
+
+use super::Domain;
+use super::bell::Bell;
+use crate::driver::Interrupt;
+use crate::signal::Signal;
+use crate::task::address::Address;
+use crate::task::{About, Cancelled, Key, TaskId};
+use crate::time::Timers;
+
+/// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
+/// belongs to its thread alone.
+pub(crate) struct Port {
+    inbox: ConcurrentQueue<Message>,
+    bell: Bell,
+    interrupter: OnceLock<Arc<dyn Interrupt>>,
+    /// Under a lock because a `Sleep` may be dropped on another thread.
+    timers: Mutex<Timers>,
+}
+
+/// What one domain says to another.
+pub(crate) enum Message {
+    /// A task of the receiver was woken.
+    Wake(Runnable<Address>),
+    /// A task begins its life on the receiver.
+    Start {
+        runnable: Runnable<Address>,
+        birth: Box<Birth>,
+    },
+    /// A child that lives on the receiver is to end.
+    Cancel { id: TaskId, cancelled: Cancelled },
+    /// A child that lived elsewhere has ended; its outcome lies with its promise.
+    Ended {
+        proxy: Key,
+        bequest: Vec<Arc<dyn Resource>>,
+    },
+    /// A promise was dropped on a thread that is not its parent's.
+    Dropped { entry: Key, abandoned: bool },
+    /// A collector was dropped on a thread that is not its domain's.
+    CollectorDropped { collector: u32 },
+    /// The root is to end.
+    CancelRoot(Cancelled),
+    /// The system sent a signal; for domain 0.
+    Signal(Signal),
+    /// The run is over.
+    Stop,
+}
+
+/// What the receiver of a `Start` must know of the task.
+pub(crate) struct Birth {
+    pub(crate) id: TaskId,
+    pub(crate) about: About,
+    pub(crate) parent_domain: u16,
+    pub(crate) proxy: Key,
+    pub(crate) ledger: Option<Arc<Ledger>>,
+    pub(crate) inherit: bool,
+}
+
+impl Port {
+    pub(crate) fn new() -> Port {
+        Port {
+            inbox: ConcurrentQueue::unbounded(),
+            bell: Bell::new(),
+            interrupter: OnceLock::new(),
+            timers: Mutex::new(Timers::default()),
+        }
+    }
+
+    /// Called once by the domain, before it looks into its inbox for the first time.
+    pub(crate) fn connect(&self, interrupter: Arc<dyn Interrupt>) {
+        assert!(
+            self.interrupter.set(interrupter).is_ok(),
+            "a port belongs to one domain"
+        );
+    }
+
+    /// Puts a message into the inbox and wakes the domain if it sleeps.
+    ///
+    /// After the run nobody reads the inbox any more, and a message is forgotten: it may hold a
+    /// future that only the domain's own thread could drop. (There is none by then: a run ends
+    /// after its last task.)
+    pub(crate) fn send(&self, message: Message) {
+        if let Err(error) = self.inbox.push(message) {
+            std::mem::forget(error);
+            return;
+        }
+        if self.bell.ring() {
+            // A domain that has not connected yet has not slept yet either.
+            if let Some(interrupter) = self.interrupter.get() {
+                interrupter.interrupt();
+            }
+        }
+    }
+
+    /// How many messages lie in the inbox.
+    pub(crate) fn pending(&self) -> usize {
+        self.inbox.len()
+    }
+
+    pub(crate) fn receive(&self) -> Option<Message> {
+        self.inbox.pop().ok()
+    }
+
+    pub(crate) fn lie_down(&self) -> bool {
+        self.bell.lie_down(|| self.inbox.is_empty())
+    }
+
+    pub(crate) fn get_up(&self) {
+        self.bell.get_up();
+    }
+
+    pub(crate) fn timers(&self) -> MutexGuard<'_, Timers> {
+        // No user code runs under this lock; a poisoned one is as good as new.
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by the domain's thread when it leaves.
+    pub(crate) fn close(&self) {
+        self.inbox.close();
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("pending", &self.pending())
+            .field("bell", &self.bell)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a woken task where its domain will find it: async-task's schedule function.
+///
+/// It captures nothing; what it touches after the push is kept alive by a clone of the run,
+/// because the task may be run, end and be freed on its domain while we still ring the bell.
+pub(crate) fn schedule(runnable: Runnable<Address>) {
+    let Some(runnable) = Domain::push_if_current(runnable) else {
+        return;
+    };
+    let (run, domain) = (
+        Arc::clone(&runnable.metadata().run),
+        runnable.metadata().domain(),
+    );
+    run.port(domain).send(Message::Wake(runnable));
+}

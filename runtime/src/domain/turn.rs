@@ -1,0 +1,204 @@
+//! One turn of a domain: messages, timers, a quantum of polls, one waiting system call.
+
+use async_task::Runnable;
+
+use super::kin::label_of;
+use super::{BUDGET, Birth, Domain, Message};
+use crate::driver::Until;
+use crate::task::address::Address;
+use crate::task::{Cancelled, NONE, Node, Parent, Slot, Stage, panics, spawn_service};
+use crate::violation::Violation;
+
+/// What a task brings along when it is polled.
+struct Step {
+    ledger: Option<std::sync::Arc<matou_ownership::Ledger>>,
+    cancelled: Option<Cancelled>,
+}
+
+impl Domain {
+    /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
+    /// something happens.
+    pub(crate) fn turn(&self) {
+        let _entered = self.enter();
+        self.receive();
+        self.fire_timers();
+        self.run_quantum();
+        if !self.stopped.get() {
+            self.wait();
+        }
+    }
+
+    fn run_quantum(&self) {
+        for _ in 0..self.run.config.quantum {
+            let Some(runnable) = self.ready.borrow_mut().pop_front() else {
+                return;
+            };
+            self.poll_task(runnable);
+        }
+    }
+
+    /// Polls one task: the only place where user code of a task runs.
+    fn poll_task(&self, runnable: Runnable<Address>) {
+        let slot = runnable.metadata().slot();
+        let Step { ledger, cancelled } = self.begin_step(slot);
+        self.current.set(slot);
+        self.current_cancelled.set(cancelled);
+        self.budget.set(BUDGET);
+        let owned_before = ledger.is_some();
+        let entered = matou_ownership::enter(ledger);
+        // A panic cannot come out: every call of user code inside is caught.
+        runnable.run();
+        let ledger = entered.leave();
+        if let Some(ledger) = &ledger {
+            if !owned_before {
+                ledger.set_label(self.with_current(|node| label_of(node)));
+            }
+            if let Some(fault) = ledger.take_fault() {
+                let task = self.current_info();
+                self.raise(Violation::NotOwner { task, fault });
+                self.wake_again(slot);
+            }
+        }
+        self.current.set(NONE);
+        let ended = {
+            let mut tree = self.tree.borrow_mut();
+            let node = &mut tree[slot];
+            node.ledger = ledger;
+            node.ended()
+        };
+        if ended {
+            self.finish(slot);
+        }
+    }
+
+    fn begin_step(&self, slot: Slot) -> Step {
+        let mut tree = self.tree.borrow_mut();
+        let node = &mut tree[slot];
+        node.wait = crate::wait::Wait::NOTHING;
+        Step {
+            ledger: node.ledger.take(),
+            cancelled: node.cancel,
+        }
+    }
+
+    /// Lets a task that was found guilty after its poll notice that it is to end.
+    fn wake_again(&self, slot: Slot) {
+        let waker = self.tree.borrow()[slot].waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Fires the timers that are due, all of them, but none that is set meanwhile.
+    fn fire_timers(&self) {
+        let mut expired = self.expired.take();
+        {
+            let mut timers = self.port().timers();
+            if timers.is_empty() {
+                self.expired.replace(expired);
+                return;
+            }
+            timers.expire(self.now(), &mut expired);
+        }
+        for waker in expired.drain(..) {
+            drop(panics::catch(|| waker.wake()));
+        }
+        self.expired.replace(expired);
+    }
+
+    fn wait(&self) {
+        let busy = !self.ready.borrow().is_empty() || !self.port().lie_down();
+        let waited = if busy {
+            self.driver.wait(Until::Now)
+        } else {
+            let deadline = self.port().timers().next_deadline();
+            let waited = self
+                .driver
+                .wait(deadline.map_or(Until::Forever, Until::Deadline));
+            self.port().get_up();
+            waited
+        };
+        if let Err(error) = waited {
+            self.wait_failed(error);
+        }
+    }
+
+    /// Reads the messages that are there, but none that comes meanwhile: a flood from another
+    /// domain must not keep the tasks of this one from running.
+    fn receive(&self) {
+        for _ in 0..self.port().pending() {
+            let Some(message) = self.port().receive() else {
+                return;
+            };
+            self.handle(message);
+        }
+    }
+
+    fn handle(&self, message: Message) {
+        match message {
+            Message::Wake(runnable) => self.make_ready(runnable),
+            Message::Start { runnable, birth } => self.start(runnable, *birth),
+            Message::Cancel { id, cancelled } => {
+                let slot = self.called.borrow().get(&id).copied();
+                if let Some(slot) = slot {
+                    self.request_cancel(slot, cancelled);
+                }
+            }
+            Message::Ended { proxy, bequest } => {
+                let parent = self.tree.borrow().get(proxy).map(|node| node.parent);
+                if let Some(Parent::Here(parent)) = parent {
+                    self.deliver(parent, bequest);
+                    self.end_entry(proxy.slot);
+                }
+            }
+            Message::Dropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
+            Message::CollectorDropped { collector } => {
+                drop(self.collectors.borrow_mut().try_remove(collector as usize));
+            }
+            Message::CancelRoot(cancelled) => {
+                if let Some(root) = self.root() {
+                    self.request_cancel(root, cancelled);
+                }
+            }
+            Message::Signal(signal) => self.handle_signal(signal),
+            Message::Stop => self.stop(),
+        }
+    }
+
+    /// A task that another domain called begins its life here.
+    fn start(&self, runnable: Runnable<Address>, birth: Birth) {
+        let parent = Parent::There {
+            domain: birth.parent_domain,
+            proxy: birth.proxy,
+        };
+        let mut node = Node::new(birth.id, birth.about, parent);
+        node.ledger = birth.ledger;
+        node.inherit = birth.inherit;
+        let slot = self.tree.borrow_mut().insert(node);
+        self.called.borrow_mut().insert(birth.id, slot);
+        runnable.metadata().settle_at(slot);
+        self.make_ready(runnable);
+    }
+
+    /// The root's slot, as long as the root is there: it was the first to enter.
+    fn root(&self) -> Option<Slot> {
+        let tree = self.tree.borrow();
+        let key = crate::task::Key {
+            slot: 0,
+            id: crate::task::TaskId::ROOT,
+        };
+        tree.get(key).map(|_| key.slot)
+    }
+
+    /// Starts the program's handler of a signal as a child of the root (R12).
+    fn handle_signal(&self, signal: crate::signal::Signal) {
+        let living = |root: &Slot| self.tree.borrow()[*root].stage == Stage::Living;
+        let Some(root) = self.root().filter(living) else {
+            return;
+        };
+        let Some((handler, about)) = self.run.signals.handler(signal) else {
+            return;
+        };
+        spawn_service(self, root, about, move || handler());
+    }
+}

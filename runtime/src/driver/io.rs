@@ -1,0 +1,319 @@
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use super::reactor::Shared;
+use super::sys::Ready;
+use crate::domain::Domain;
+use crate::wait::{Wait, WaitOn};
+
+/// A non-blocking descriptor that tasks can wait for: what sockets are made of.
+///
+/// An operation is tried first. Only if it would block does the descriptor register with the
+/// reactor of the domain that it is used on, edge-triggered and for both directions, and it stays
+/// registered until it is closed or used on another domain, whereupon it moves there. So a socket
+/// that is accepted on one domain and given to another never touches the first one's queue.
+///
+/// Who makes one has to [`close`](Io::close) it: while it is registered, the reactor holds it too.
+/// It is deregistered before it is closed, and nothing borrows the descriptor for longer than one
+/// operation, so it cannot be closed under anybody's hands.
+pub struct Io {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// None once it is closed.
+    fd: Option<OwnedFd>,
+    registration: Option<Registration>,
+    read: Side,
+    write: Side,
+    /// An event said that no later one will come.
+    closed: bool,
+}
+
+struct Registration {
+    reactor: Arc<Shared>,
+    key: usize,
+}
+
+/// One direction of a descriptor.
+#[derive(Default)]
+struct Side {
+    /// Whether the last try would have blocked, and no event came since.
+    exhausted: bool,
+    /// Who waits. One task as a rule; several when one task's combinators wait with their own
+    /// wakers.
+    wakers: Vec<Waker>,
+}
+
+/// What is done with a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Waiting for data or for a connection.
+    Read,
+    /// Waiting for room, or for a connection to be made.
+    Write,
+}
+
+impl Io {
+    /// Takes a descriptor that is in non-blocking mode. Nothing is registered yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::panic::Location;
+    /// use matou_runtime::{Direction, Io, RunError, run, spawn};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let (ours, mut theirs) = UnixStream::pair()?;
+    ///     ours.set_nonblocking(true)?;
+    ///     let io = Io::new(ours.into());
+    ///     let here = Location::caller();
+    ///     let reader = spawn(poll_fn(move |cx| {
+    ///         io.poll(Direction::Read, "read", here, cx, |fd| {
+    ///             let mut byte = [0];
+    ///             rustix::io::read(fd, &mut byte)?;
+    ///             Ok(byte[0])
+    ///         })
+    ///     }));
+    ///     theirs.write_all(b"m")?;
+    ///     assert_eq!(reader.await??, b'm');
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn new(fd: OwnedFd) -> Arc<Io> {
+        let state = State {
+            fd: Some(fd),
+            registration: None,
+            read: Side::default(),
+            write: Side::default(),
+            closed: false,
+        };
+        Arc::new(Io {
+            state: Mutex::new(state),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f` with the descriptor, whether or not it is ready.
+    ///
+    /// `f` runs under a lock: it must not block, nor use this `Io`.
+    ///
+    /// # Errors
+    ///
+    /// What `f` returns, or [`NotConnected`](io::ErrorKind::NotConnected) after the close.
+    pub fn with<R>(&self, f: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>) -> io::Result<R> {
+        f(self.state().fd()?)
+    }
+
+    /// Tries `operation`, and waits for the descriptor when that would block.
+    ///
+    /// `what` and `at` say in reports what the task waits for. `operation` runs under a lock: it
+    /// must not block, nor use this `Io`. A success spends a part of the task's budget.
+    ///
+    /// # Errors
+    ///
+    /// What `operation` returns, other than `WouldBlock` and `Interrupted`;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) after the close;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) if it has to wait and the domain's driver has
+    /// no reactor; what the system says when it cannot register another descriptor.
+    pub fn poll<R>(
+        self: &Arc<Self>,
+        direction: Direction,
+        what: &'static str,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        Domain::with("a socket", |domain| {
+            ready!(domain.spend(cx));
+            let mut state = self.state();
+            let reactor = domain.reactor().map(|reactor| reactor.shared());
+            if !state.must_wait(direction, reactor) {
+                loop {
+                    match operation(state.fd()?) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        done => return Poll::Ready(done),
+                    }
+                }
+            }
+            let Some(reactor) = reactor else {
+                return Poll::Ready(Err(no_reactor()));
+            };
+            let stale = state.wait_on(self, reactor, direction, cx.waker())?;
+            let on = WaitOn::Descriptor(state.fd()?.as_raw_fd());
+            drop(state);
+            // A waker may be the last reference to anything: not under the lock.
+            drop(stale);
+            domain.note_wait(Wait {
+                what,
+                at: Some(at),
+                on,
+            });
+            Poll::Pending
+        })
+    }
+
+    /// Tells that an operation got less than it asked for, so that the next one would block.
+    ///
+    /// Saves a system call: the next [`poll`](Io::poll) waits at once. Ignored when the peer has
+    /// closed, because the end of the stream is not announced twice.
+    pub fn exhausted(&self, direction: Direction) {
+        let mut state = self.state();
+        if state.registration.is_some() && !state.closed {
+            state.side(direction).exhausted = true;
+        }
+    }
+
+    /// Deregisters and closes the descriptor; what waits for it is woken. Returns whether it was
+    /// open.
+    pub fn close(&self) -> bool {
+        let mut state = self.state();
+        let fd = state.leave();
+        let wakers = state.take_wakers();
+        drop(state);
+        for waker in wakers {
+            waker.wake();
+        }
+        fd.is_some()
+    }
+
+    /// Deregisters the descriptor and hands it out; `None` after the close.
+    pub fn take_fd(&self) -> Option<OwnedFd> {
+        self.state().leave()
+    }
+
+    /// Leaves a reactor that is about to go, and returns who waits for it in vain.
+    pub(super) fn evict(&self) -> Vec<Waker> {
+        let mut state = self.state();
+        state.registration = None;
+        state.take_wakers()
+    }
+
+    /// Notes an event, and returns who is to be woken.
+    pub(super) fn mark_ready(&self, ready: Ready) -> Vec<Waker> {
+        let mut state = self.state();
+        state.closed |= ready.closed;
+        let mut wakers = Vec::new();
+        if ready.readable {
+            state.read.exhausted = false;
+            wakers.append(&mut state.read.wakers);
+        }
+        if ready.writable {
+            state.write.exhausted = false;
+            wakers.append(&mut state.write.wakers);
+        }
+        wakers
+    }
+}
+
+impl State {
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        match &self.fd {
+            Some(fd) => Ok(fd.as_fd()),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the descriptor is closed",
+            )),
+        }
+    }
+
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+
+    fn is_registered_with(&self, reactor: &Arc<Shared>) -> bool {
+        self.registration
+            .as_ref()
+            .is_some_and(|here| Arc::ptr_eq(&here.reactor, reactor))
+    }
+
+    /// Whether trying is known to be in vain: an event from this very reactor is still to come.
+    fn must_wait(&mut self, direction: Direction, reactor: Option<&Arc<Shared>>) -> bool {
+        reactor.is_some_and(|reactor| self.is_registered_with(reactor))
+            && self.side(direction).exhausted
+    }
+
+    /// Registers the descriptor here, if it is not yet, and the waker. Returns a waker that it
+    /// replaced, for a drop outside the lock.
+    fn wait_on(
+        &mut self,
+        io: &Arc<Io>,
+        reactor: &Arc<Shared>,
+        direction: Direction,
+        waker: &Waker,
+    ) -> io::Result<Vec<Waker>> {
+        let mut stale = Vec::new();
+        if !self.is_registered_with(reactor) {
+            self.deregister();
+            stale = self.take_wakers();
+            self.read.exhausted = false;
+            self.write.exhausted = false;
+            self.closed = false;
+            // What is ready already is told as the first edge, so nothing is missed between the
+            // try and the registration.
+            let key = reactor.register(self.fd()?, Arc::clone(io))?;
+            self.registration = Some(Registration {
+                reactor: Arc::clone(reactor),
+                key,
+            });
+        }
+        let side = self.side(direction);
+        side.exhausted = true;
+        if !side.wakers.iter().any(|known| known.will_wake(waker)) {
+            side.wakers.push(waker.clone());
+        }
+        Ok(stale)
+    }
+
+    fn take_wakers(&mut self) -> Vec<Waker> {
+        let mut wakers = std::mem::take(&mut self.read.wakers);
+        wakers.append(&mut self.write.wakers);
+        wakers
+    }
+
+    fn deregister(&mut self) {
+        if let (Some(registration), Some(fd)) = (self.registration.take(), &self.fd) {
+            registration
+                .reactor
+                .deregister(fd.as_fd(), registration.key);
+        }
+    }
+
+    fn leave(&mut self) -> Option<OwnedFd> {
+        self.deregister();
+        self.fd.take()
+    }
+}
+
+fn no_reactor() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this domain's driver has no reactor, so no descriptor can be waited for",
+    )
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Io")
+            .field("fd", &state.fd)
+            .field("registered", &state.registration.is_some())
+            .finish_non_exhaustive()
+    }
+}

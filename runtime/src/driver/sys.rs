@@ -1,0 +1,216 @@
+//! The system's event queue: `polling`, and on Linux its descriptor waited on directly.
+//!
+//! Why not `polling`'s own wait there? It makes five system calls (it sets a timerfd, re-arms its
+//! one-shot notifier, ..); one is enough. `polling` also cannot ask for `EPOLLRDHUP`, without
+//! which a short read could not be taken for "nothing more is there": the end of the stream may
+//! already have been announced together with the data.
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) key: usize,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The peer has closed, or the descriptor failed: no later event will tell it again.
+    pub(super) closed: bool,
+}
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::Queue;
+#[cfg(not(target_os = "linux"))]
+pub(super) use portable::Queue;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use polling::Poller;
+    use rustix::event::epoll::{self, EventData, EventFlags};
+    use rustix::event::{EventfdFlags, Timespec, eventfd};
+    use rustix::io::Errno;
+
+    use super::Ready;
+    use crate::driver::Interrupt;
+
+    /// The key of our own eventfd; those of descriptors are indices of a slab.
+    const BELL_KEY: u64 = u64::MAX - 1;
+    /// How many events one wait takes in.
+    const EVENTS_MAX: usize = 256;
+
+    #[derive(Debug)]
+    pub(in crate::driver) struct Queue {
+        poller: Poller,
+        bell: Arc<Bell>,
+    }
+
+    /// An eventfd, registered edge-triggered once: every write is an edge, and it is never read.
+    #[derive(Debug)]
+    struct Bell(OwnedFd);
+
+    impl Interrupt for Bell {
+        fn interrupt(&self) {
+            // It could fail only if the counter were full, and then an event is pending anyway.
+            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        }
+    }
+
+    impl Queue {
+        pub(in crate::driver) fn new() -> io::Result<Queue> {
+            let poller = Poller::new()?;
+            let bell = Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let data = EventData::new_u64(BELL_KEY);
+            epoll::add(
+                poller.as_fd(),
+                &bell.0,
+                data,
+                EventFlags::IN | EventFlags::ET,
+            )?;
+            Ok(Queue {
+                poller,
+                bell: Arc::new(bell),
+            })
+        }
+
+        pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
+            self.bell.clone()
+        }
+
+        pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            Ok(epoll::add(
+                self.poller.as_fd(),
+                fd,
+                EventData::new_u64(key as u64),
+                flags,
+            )?)
+        }
+
+        pub(in crate::driver) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+            self.poller.delete(fd)
+        }
+
+        /// Waits; `None` means without end.
+        pub(in crate::driver) fn wait(
+            &self,
+            timeout: Option<Duration>,
+            ready: &mut Vec<Ready>,
+        ) -> io::Result<()> {
+            let timeout = timeout.map(round_up);
+            let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
+            let waited = epoll::wait(self.poller.as_fd(), &mut events, timeout.as_ref());
+            let (events, _) = match waited {
+                Err(Errno::INTR) => return Ok(()),
+                waited => waited?,
+            };
+            let known = events.iter().filter(|event| event.data.u64() < BELL_KEY);
+            ready.extend(known.map(|event| {
+                let flags = event.flags;
+                let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+                Ready {
+                    key: event.data.u64() as usize,
+                    readable: gone || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+                    writable: gone || flags.contains(EventFlags::OUT),
+                    closed: gone || flags.contains(EventFlags::RDHUP),
+                }
+            }));
+            Ok(())
+        }
+    }
+
+    /// Whole milliseconds, which every kernel understands, and never less than asked: a wait that
+    /// ended early would be repeated at once, and spin.
+    fn round_up(timeout: Duration) -> Timespec {
+        const MILLIS_MAX: u128 = i32::MAX as u128;
+        let millis = timeout.as_nanos().div_ceil(1_000_000).min(MILLIS_MAX) as i64;
+        Timespec {
+            tv_sec: millis / 1000,
+            tv_nsec: millis % 1000 * 1_000_000,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod portable {
+    use std::fmt;
+    use std::io;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+    use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
+
+    use polling::{Event, Events, PollMode, Poller};
+
+    use super::Ready;
+    use crate::driver::Interrupt;
+
+    pub(in crate::driver) struct Queue {
+        poller: Arc<Poller>,
+        events: Mutex<Events>,
+    }
+
+    struct Bell(Arc<Poller>);
+
+    impl Interrupt for Bell {
+        fn interrupt(&self) {
+            let _ = self.0.notify();
+        }
+    }
+
+    impl Queue {
+        pub(in crate::driver) fn new() -> io::Result<Queue> {
+            Ok(Queue {
+                poller: Arc::new(Poller::new()?),
+                events: Mutex::new(Events::new()),
+            })
+        }
+
+        pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
+            Arc::new(Bell(self.poller.clone()))
+        }
+
+        pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+            // SAFETY: the descriptor is deleted before it is closed: the reactor holds the `Io`
+            // that owns it until `Reactor::deregister`, and `Io::close` deregisters first.
+            unsafe {
+                self.poller
+                    .add_with_mode(fd.as_raw_fd(), Event::all(key), PollMode::Edge)
+            }
+        }
+
+        pub(in crate::driver) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+            self.poller.delete(fd)
+        }
+
+        pub(in crate::driver) fn wait(
+            &self,
+            timeout: Option<Duration>,
+            ready: &mut Vec<Ready>,
+        ) -> io::Result<()> {
+            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.clear();
+            match self.poller.wait(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                waited => waited?,
+            };
+            ready.extend(events.iter().map(|event| Ready {
+                key: event.key,
+                readable: event.readable,
+                writable: event.writable,
+                // Not told apart here: a short read is then never taken for the last one.
+                closed: true,
+            }));
+            Ok(())
+        }
+    }
+
+    impl fmt::Debug for Queue {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Queue")
+                .field("poller", &self.poller)
+                .finish_non_exhaustive()
+        }
+    }
+}

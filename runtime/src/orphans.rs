@@ -1,0 +1,361 @@
+//! A collector for children that run in the background.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use slab::Slab;
+
+use crate::domain::{Domain, Message};
+use crate::promise::Promise;
+use crate::run::Run;
+use crate::task::{Claim, Key, Outcome, TaskId};
+use crate::wait::{Wait, WaitOn};
+
+/// A collector for children that run in the background; it hands back the finished ones.
+///
+/// A child is put into it by [`Task::orphans`](crate::Task::orphans), and counts as dealt with
+/// once the collector has handed its outcome out. A collector that still holds children when it is
+/// dropped forgets them, like so many promises. All its operations cost the same, however many
+/// children it holds.
+///
+/// It belongs to the task that first uses it: only that one may put children in and take outcomes
+/// out. Another task that tries commits the violation
+/// [`NotAChild`](crate::Violation::NotAChild).
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{Orphans, RunError, Task, run};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let clients = Orphans::new();
+///     for n in 1..=3 {
+///         Task::new().orphans(&clients).spawn(async move { n })?;
+///     }
+///     let mut sum = 0;
+///     while let Some(outcome) = clients.next().await {
+///         sum += outcome?;
+///     }
+///     assert_eq!(sum, 6);
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct Orphans<T, E = Infallible> {
+    state: RefCell<State<T, E>>,
+    limit: usize,
+}
+
+struct State<T, E> {
+    promises: Slab<Promise<T, E>>,
+    /// No promise lies below this index.
+    lowest: usize,
+    /// Made when the first child is put in.
+    home: Option<Home>,
+}
+
+/// Where a collector's other half is.
+#[derive(Clone)]
+struct Home {
+    run: Arc<Run>,
+    domain: usize,
+    /// The number of the [`Collector`] on that domain.
+    collector: u32,
+    owner: Key,
+}
+
+/// The half of a collector that its domain knows: which children have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    /// Indices of promises whose children have ended, in that order.
+    finished: VecDeque<u32>,
+    waker: Option<Waker>,
+}
+
+impl Collector {
+    /// Notes the end of a child, and returns who waits for one.
+    pub(crate) fn ended(&mut self, index: u32) -> Option<Waker> {
+        self.finished.push_back(index);
+        self.waker.take()
+    }
+
+    /// Returns the index of a child that has ended, or registers for the next one.
+    fn pop(&mut self, wait: bool, cx: &mut Context<'_>) -> Option<u32> {
+        let finished = self.finished.pop_front();
+        if finished.is_none() && wait {
+            self.waker = Some(cx.waker().clone());
+        }
+        finished
+    }
+}
+
+/// What [`Orphans::care`] found.
+#[derive(Debug)]
+pub enum Care<T, E = Infallible> {
+    /// The collector is empty.
+    Nobody,
+    /// No child has ended that was not handed out.
+    Busy,
+    /// A child has ended, with this outcome.
+    Ended(Outcome<T, E>),
+}
+
+impl<T, E> Orphans<T, E> {
+    /// Makes an empty collector without a limit: the program has to drain it as it fills it.
+    pub fn new() -> Orphans<T, E> {
+        Orphans::with_limit(usize::MAX)
+    }
+
+    /// Makes an empty collector that holds at most `limit` children, finished ones included.
+    pub fn with_limit(limit: usize) -> Orphans<T, E> {
+        let state = State {
+            promises: Slab::new(),
+            lowest: 0,
+            home: None,
+        };
+        Orphans {
+            state: RefCell::new(state),
+            limit,
+        }
+    }
+
+    /// Returns how many children are in the collector, finished ones included.
+    pub fn len(&self) -> usize {
+        self.state.borrow().promises.len()
+    }
+
+    /// Returns whether there is no child in the collector.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns how many children it may hold.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Returns whether it holds as many children as it may.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.limit
+    }
+
+    /// Looks whether a child has ended, without waiting, and hands out its outcome.
+    pub fn care(&self) -> Care<T, E> {
+        if self.is_empty() {
+            return Care::Nobody;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.pop(false, &mut cx) {
+            Poll::Ready(Some(outcome)) => Care::Ended(outcome),
+            Poll::Ready(None) => Care::Nobody,
+            Poll::Pending => Care::Busy,
+        }
+    }
+
+    /// Waits for the next child to end and hands out its outcome; `None` if there is no child.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: an outcome leaves the collector only when it is ready.
+    pub fn next(&self) -> Next<'_, T, E> {
+        Next { orphans: self }
+    }
+
+    /// Takes a child out of the collector, finished or not, oldest place first: its promise is
+    /// the caller's again, to be awaited or cancelled.
+    pub fn take(&self) -> Option<Promise<T, E>> {
+        let home = self.state.borrow().home.clone()?;
+        if !self.check_owner(&home) {
+            return None;
+        }
+        let promise = self.state.borrow_mut().take_lowest()?;
+        // Its index may lie among the finished ones; `pop` passes over what is not there.
+        Domain::with("`Orphans::take`", |domain| {
+            domain.with_entry(promise.child().entry, |node| node.claim = Claim::Held);
+        });
+        Some(promise)
+    }
+
+    /// Puts a child of the current task in.
+    pub(crate) fn adopt(&self, promise: Promise<T, E>) -> TaskId {
+        let (id, child) = (promise.id(), promise.child());
+        let home = Domain::with("`Task::orphans`", |domain| self.home(domain));
+        if !self.check_owner(&home) {
+            // The collector is another task's. The child is the current task's, which is not
+            // resumed: the drop cancels it.
+            Domain::abandon(|| drop(promise));
+            return id;
+        }
+        let index = self.state.borrow_mut().insert(promise);
+        Domain::with("`Task::orphans`", |domain| {
+            let claim = Claim::Collected {
+                collector: home.collector,
+                index,
+            };
+            domain.with_entry(child.entry, |node| node.claim = claim);
+        });
+        id
+    }
+
+    fn home(&self, domain: &Domain) -> Home {
+        let mut state = self.state.borrow_mut();
+        let home = state.home.get_or_insert_with(|| Home {
+            run: Arc::clone(&domain.run),
+            domain: domain.index(),
+            collector: domain
+                .collectors()
+                .borrow_mut()
+                .insert(Collector::default()) as u32,
+            owner: domain.current_key(),
+        });
+        home.clone()
+    }
+
+    /// R2: whether the current task owns the collector. If it does not, the violation is recorded.
+    fn check_owner(&self, home: &Home) -> bool {
+        Domain::with("`Orphans`", |domain| {
+            if domain.is(&home.run, home.domain) && domain.current_key() == home.owner {
+                return true;
+            }
+            let child = self
+                .state
+                .borrow()
+                .promises
+                .iter()
+                .next()
+                .map(|(_, p)| p.child());
+            domain.raise_not_a_child(home.owner.id, child);
+            false
+        })
+    }
+
+    fn pop(&self, wait: bool, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
+        if self.is_empty() {
+            return Poll::Ready(None);
+        }
+        let home = self
+            .state
+            .borrow()
+            .home
+            .clone()
+            .expect("made with the first child");
+        if !self.check_owner(&home) {
+            return Poll::Pending;
+        }
+        Domain::with("`Orphans`", |domain| {
+            if wait {
+                ready!(domain.spend(cx));
+            }
+            loop {
+                let finished =
+                    domain.collectors().borrow_mut()[home.collector as usize].pop(wait, cx);
+                let Some(index) = finished else {
+                    domain.note_wait(Wait {
+                        what: "orphans",
+                        at: None,
+                        on: WaitOn::Unknown,
+                    });
+                    return Poll::Pending;
+                };
+                if let Some(promise) = self.state.borrow_mut().remove_ended(index, domain) {
+                    return Poll::Ready(Some(promise.into_outcome(domain)));
+                }
+            }
+        })
+    }
+}
+
+impl<T, E> State<T, E> {
+    fn insert(&mut self, promise: Promise<T, E>) -> u32 {
+        let index = self.promises.insert(promise);
+        self.lowest = self.lowest.min(index);
+        u32::try_from(index).expect("a collector holds 2^32 children at most")
+    }
+
+    fn take_lowest(&mut self) -> Option<Promise<T, E>> {
+        if self.promises.is_empty() {
+            return None;
+        }
+        while !self.promises.contains(self.lowest) {
+            self.lowest += 1;
+        }
+        Some(self.promises.remove(self.lowest))
+    }
+
+    /// Takes out the promise at `index`, unless it was taken and the place is empty or used again.
+    fn remove_ended(&mut self, index: u32, domain: &Domain) -> Option<Promise<T, E>> {
+        let index = index as usize;
+        let ended = |promise: &Promise<T, E>| domain.child_ended(promise.child().entry);
+        self.promises
+            .get(index)
+            .is_some_and(ended)
+            .then(|| self.promises.remove(index))
+    }
+}
+
+impl<T, E> Default for Orphans<T, E> {
+    fn default() -> Self {
+        Orphans::new()
+    }
+}
+
+impl<T, E> Drop for Orphans<T, E> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        // First the promises: they leave no claim on this collector behind.
+        let promises = std::mem::take(&mut state.promises);
+        drop(promises);
+        let Some(home) = state.home.take() else {
+            return;
+        };
+        let here = Domain::try_with(|domain| {
+            let here = domain.is(&home.run, home.domain);
+            if here {
+                drop(
+                    domain
+                        .collectors()
+                        .borrow_mut()
+                        .try_remove(home.collector as usize),
+                );
+            }
+            here
+        });
+        if here != Some(true) {
+            let message = Message::CollectorDropped {
+                collector: home.collector,
+            };
+            home.run.port(home.domain).send(message);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Orphans<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orphans")
+            .field("len", &self.len())
+            .field("limit", &self.limit)
+            .finish()
+    }
+}
+
+/// The future of [`Orphans::next`].
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct Next<'a, T, E = Infallible> {
+    orphans: &'a Orphans<T, E>,
+}
+
+impl<T, E> Future for Next<'_, T, E> {
+    type Output = Option<Outcome<T, E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.orphans.pop(true, cx)
+    }
+}

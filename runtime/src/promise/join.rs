@@ -1,0 +1,260 @@
+//! Waiting for several children.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use super::{Cancel, Promise};
+use crate::domain::Domain;
+use crate::task::Outcome;
+
+/// Waits for all promises and yields their outcomes in order. There is no short cut: a failure
+/// among them cancels nobody.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the promises that it holds, and the outcomes it collected.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, await_all, run, spawn};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let promises = (1..=3).map(|n| spawn(async move { n * n }));
+///     let outcomes = await_all(promises).await;
+///     let squares: Vec<i32> = outcomes.into_iter().map(|outcome| outcome.unwrap()).collect();
+///     assert_eq!(squares, [1, 4, 9]);
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
+    let promises: Vec<_> = promises.into_iter().collect();
+    let outcomes = Vec::with_capacity(promises.len());
+    AwaitAll {
+        promises: promises.into_iter(),
+        first: None,
+        outcomes,
+    }
+}
+
+/// The future of [`await_all`].
+#[must_use = "futures do nothing unless polled"]
+pub struct AwaitAll<T, E = Infallible> {
+    promises: std::vec::IntoIter<Promise<T, E>>,
+    /// The one that is waited for. The others may end meanwhile; nobody needs to know.
+    first: Option<Promise<T, E>>,
+    outcomes: Vec<Outcome<T, E>>,
+}
+
+impl<T, E> Future for AwaitAll<T, E> {
+    type Output = Vec<Outcome<T, E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            if this.first.is_none() {
+                this.first = this.promises.next();
+            }
+            let Some(first) = &mut this.first else {
+                return Poll::Ready(std::mem::take(&mut this.outcomes));
+            };
+            let outcome = ready!(first.poll_as("promise (of several)", cx));
+            this.first = None;
+            this.outcomes.push(outcome);
+        }
+    }
+}
+
+impl<T, E> Unpin for AwaitAll<T, E> {}
+
+impl<T, E> fmt::Debug for AwaitAll<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.promises.len() + usize::from(self.first.is_some());
+        f.debug_struct("AwaitAll")
+            .field("left", &left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for the first of the promises to end, and yields its outcome. The others are cancelled,
+/// and gone, before it returns.
+///
+/// If several have ended, the run's seed decides which one is first.
+///
+/// # Panics
+///
+/// If there is no promise: none would ever be first.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the promises that it holds.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+/// use matou_runtime::{RunError, await_first, run, spawn};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let first = await_first([spawn(pending()), spawn(async { "quick" })]).await?;
+///     assert_eq!(first, "quick");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitFirst<T, E> {
+    let promises: Vec<_> = promises.into_iter().collect();
+    assert!(
+        !promises.is_empty(),
+        "`await_first` needs a promise to wait for"
+    );
+    AwaitFirst {
+        promises,
+        outcome: None,
+        losers: Vec::new(),
+        at: Location::caller(),
+    }
+}
+
+/// The future of [`await_first`].
+#[must_use = "futures do nothing unless polled"]
+pub struct AwaitFirst<T, E = Infallible> {
+    /// Empty once one has ended.
+    promises: Vec<Promise<T, E>>,
+    outcome: Option<Outcome<T, E>>,
+    losers: Vec<Cancel<T, E>>,
+    at: &'static Location<'static>,
+}
+
+impl<T, E> Future for AwaitFirst<T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.outcome.is_none() {
+            let outcome = ready!(poll_one(
+                &mut this.promises,
+                "the first of several promises",
+                cx
+            ));
+            this.outcome = Some(outcome);
+            this.losers.extend(
+                this.promises
+                    .drain(..)
+                    .map(|loser| loser.cancel_at(this.at)),
+            );
+        }
+        while let Some(loser) = this.losers.last_mut() {
+            // What a loser had returned already is dropped; whoever needs it uses `await_one`.
+            drop(ready!(Pin::new(loser).poll(cx)));
+            this.losers.pop();
+        }
+        Poll::Ready(
+            this.outcome
+                .take()
+                .expect("`AwaitFirst` is polled after it was ready"),
+        )
+    }
+}
+
+impl<T, E> Unpin for AwaitFirst<T, E> {}
+
+impl<T, E> fmt::Debug for AwaitFirst<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwaitFirst")
+            .field("waiting", &self.promises.len())
+            .field("losers", &self.losers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for one of the promises to end, takes it out and yields its outcome. The others go on.
+///
+/// If several have ended, the run's seed decides which one is taken. Each call looks at all the
+/// promises; to wait for many children one after the other, [`Orphans`](crate::Orphans) is the
+/// better choice.
+///
+/// # Panics
+///
+/// When the future is polled while there is no promise.
+///
+/// # Cancel safety
+///
+/// Dropping the future loses nothing: the promises stay where they are.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, await_one, run, spawn, yield_now};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let slow = spawn(async { yield_now().await; yield_now().await; "slow" });
+///     let mut promises = vec![slow, spawn(async { "quick" })];
+///     assert_eq!(await_one(&mut promises).await?, "quick");
+///     assert_eq!(await_one(&mut promises).await?, "slow");
+///     assert!(promises.is_empty());
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub fn await_one<T, E>(promises: &mut Vec<Promise<T, E>>) -> AwaitOne<'_, T, E> {
+    AwaitOne { promises }
+}
+
+/// The future of [`await_one`].
+#[must_use = "futures do nothing unless polled"]
+pub struct AwaitOne<'a, T, E = Infallible> {
+    promises: &'a mut Vec<Promise<T, E>>,
+}
+
+impl<T, E> Future for AwaitOne<'_, T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let promises = &mut *self.get_mut().promises;
+        assert!(
+            !promises.is_empty(),
+            "`await_one` needs a promise to wait for"
+        );
+        poll_one(promises, "one of several promises", cx)
+    }
+}
+
+impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwaitOne")
+            .field("waiting", &self.promises.len())
+            .finish()
+    }
+}
+
+/// Takes one that has ended out of `promises`, or registers for the end of each.
+fn poll_one<T, E>(
+    promises: &mut Vec<Promise<T, E>>,
+    what: &'static str,
+    cx: &mut Context<'_>,
+) -> Poll<Outcome<T, E>> {
+    let ended = |promises: &[Promise<T, E>], from: usize| {
+        (from..promises.len()).find(|&index| promises[index].has_ended())
+    };
+    let start = Domain::try_with(|domain| domain.random().below(promises.len())).unwrap_or(0);
+    if let Some(index) = ended(promises, start).or_else(|| ended(promises, 0)) {
+        let outcome = ready!(promises[index].poll_as(what, cx));
+        drop(promises.remove(index));
+        return Poll::Ready(outcome);
+    }
+    for promise in promises.iter_mut() {
+        let pending = promise.poll_as(what, cx).is_pending();
+        debug_assert!(pending, "none of them had ended");
+    }
+    Poll::Pending
+}

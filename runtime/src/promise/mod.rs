@@ -1,0 +1,203 @@
+//! A parent's handle on a child, and the ways to wait for one.
+
+mod cancel;
+mod join;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+pub use cancel::Cancel;
+pub use join::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};
+
+use crate::domain::{ChildRef, Domain, Message};
+use crate::task::{Cancelled, Handle, Outcome, TaskId};
+
+/// A parent's handle on a child: awaited or cancelled, by the parent alone.
+///
+/// Awaiting it yields the child's [`Outcome`] once the child and all its descendants are over and
+/// their resources are settled. Only the task that made the child may do so; any other commits the
+/// violation [`NotAChild`](crate::Violation::NotAChild).
+///
+/// Dropping it never detaches the child. It asks for the child's cancellation, and it is
+/// *forgetting* the child, which is reported at the parent's normal end, unless the drop belongs
+/// to an abandonment: the abnormal end of a task, an unwinding panic, or one of matou's own
+/// combinators ([`timeout`](crate::timeout), [`race`](crate::race), ..) giving up a branch.
+///
+/// A promise is `Send` where its outcome is, so that futures that hold one can be `Send`.
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut promise` and giving up loses nothing: the outcome stays with the promise.
+///
+/// # Panics
+///
+/// When it is polled again after it yielded the outcome, or outside a run.
+#[must_use = "a child has to be awaited or cancelled by its parent"]
+pub struct Promise<T, E = Infallible> {
+    /// None once the outcome is taken.
+    handle: Option<Handle<T, E>>,
+    child: ChildRef,
+}
+
+impl<T, E> Promise<T, E> {
+    pub(crate) fn new(handle: Handle<T, E>, child: ChildRef) -> Promise<T, E> {
+        Promise {
+            handle: Some(handle),
+            child,
+        }
+    }
+
+    /// Returns the child's id.
+    pub fn id(&self) -> TaskId {
+        self.child.entry.id
+    }
+
+    /// Cancels the child and waits until it is gone with its whole subtree.
+    ///
+    /// The request is made at once, not at the first poll. A child that had already returned
+    /// yields its value: a finished value is not lost. One that failed or panicked yields `None`,
+    /// like one that was ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future takes nothing back: the child is ended, and the parent's end waits for
+    /// that.
+    ///
+    /// # Panics
+    ///
+    /// When the outcome was taken already, and outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use matou_runtime::{RunError, run, spawn, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let endless = spawn(pending::<()>());
+    ///     assert_eq!(endless.cancel().await, None);
+    ///
+    ///     let quick = spawn(async { 7 });
+    ///     yield_now().await;
+    ///     assert_eq!(quick.cancel().await, Some(7));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn cancel(self) -> Cancel<T, E> {
+        self.cancel_at(Location::caller())
+    }
+
+    pub(crate) fn cancel_at(mut self, at: &'static Location<'static>) -> Cancel<T, E> {
+        let handle = self
+            .handle
+            .take()
+            .expect("a promise is cancelled before its outcome is taken");
+        let cancelled = Cancelled::asked_at(at);
+        let mine = Domain::with("cancelling a task", |domain| {
+            domain
+                .cancel_child(&handle.metadata().run, self.child, cancelled)
+                .is_ok()
+        });
+        if mine {
+            Cancel::new(handle, self.child)
+        } else {
+            // The violation is recorded. The promise is as if it had not been touched: its drop
+            // is its parent's affair.
+            drop(Promise {
+                handle: Some(handle),
+                child: self.child,
+            });
+            Cancel::refused()
+        }
+    }
+
+    /// Whether the child has ended; for combinators that look at many.
+    fn has_ended(&self) -> bool {
+        Domain::try_with(|domain| domain.child_ended(self.child.entry)).unwrap_or(false)
+    }
+
+    pub(crate) fn child(&self) -> ChildRef {
+        self.child
+    }
+
+    /// Takes the outcome of a child that has ended.
+    pub(crate) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
+        let mut handle = self
+            .handle
+            .take()
+            .expect("a promise has its handle until its outcome is taken");
+        domain.reap(self.child.entry);
+        take_outcome(&mut handle)
+    }
+
+    fn poll_as(&mut self, what: &'static str, cx: &mut Context<'_>) -> Poll<Outcome<T, E>> {
+        Domain::with("awaiting a task", |domain| {
+            let handle = self.handle.as_mut();
+            let handle = handle.expect("a promise is polled after it yielded its outcome");
+            ready!(domain.poll_child(&handle.metadata().run, self.child, what, cx));
+            let outcome = take_outcome(handle);
+            domain.reap(self.child.entry);
+            self.handle = None;
+            Poll::Ready(outcome)
+        })
+    }
+}
+
+/// Takes the outcome of a task that has ended out of its allocation.
+fn take_outcome<T, E>(handle: &mut Handle<T, E>) -> Outcome<T, E> {
+    match Pin::new(handle).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => unreachable!("a task is marked as ended after its outcome was written"),
+    }
+}
+
+impl<T, E> Future for Promise<T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_as("promise", cx)
+    }
+}
+
+impl<T, E> Unpin for Promise<T, E> {}
+
+impl<T, E> Drop for Promise<T, E> {
+    fn drop(&mut self) {
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
+        let entry = self.child.entry;
+        let run = &handle.metadata().run;
+        let parent_domain = usize::from(self.child.domain);
+        let elsewhere = Domain::try_with(|domain| {
+            let abandoned = domain.is_abandonment();
+            if domain.is(run, parent_domain) {
+                domain.promise_dropped(entry, abandoned);
+                return None;
+            }
+            Some(abandoned)
+        });
+        if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
+            run.port(parent_domain)
+                .send(Message::Dropped { entry, abandoned });
+        }
+        // Why not drop the handle? That would make async-task drop the future; ours ends by itself.
+        handle.detach();
+    }
+}
+
+impl<T, E> fmt::Debug for Promise<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise")
+            .field("id", &self.id())
+            .field("spawned_at", &format_args!("{}", self.child.spawned_at))
+            .finish_non_exhaustive()
+    }
+}

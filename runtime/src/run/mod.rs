@@ -1,0 +1,137 @@
+//! A run: its domains, its settings, its end.
+
+mod builder;
+mod error;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use builder::{Builder, run};
+pub use error::{MainError, RunError};
+
+use crate::domain::{Message, Port};
+use crate::signal::Registry;
+use crate::task::{Cancelled, Panic, Why};
+use crate::violation::{Report, Violation};
+
+/// How many violations a report keeps: the first ones tell most.
+const VIOLATIONS_MAX: usize = 64;
+
+/// What a dropped promise means (R1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forgotten {
+    /// The child is cancelled, and its parent's normal end reports it, unless the drop belongs to
+    /// an abandonment.
+    #[default]
+    Violation,
+    /// The child is cancelled, as if by [`Promise::cancel`](crate::Promise::cancel). For programs
+    /// that live with foreign `select!`s.
+    Cancel,
+}
+
+/// The settings of a run.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) seed: u64,
+    pub(crate) quantum: usize,
+    pub(crate) grace: Duration,
+    pub(crate) forgotten: Forgotten,
+}
+
+/// What the domains of a run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    ports: Box<[Port]>,
+    pub(crate) config: Config,
+    record: Mutex<Record>,
+    pub(crate) signals: Registry,
+}
+
+/// What went wrong so far.
+#[derive(Debug, Default)]
+struct Record {
+    violations: Vec<Violation>,
+    more: usize,
+    failure: Option<Failure>,
+}
+
+/// Why a run cannot go on although no rule was broken.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A driver could not wait.
+    Driver(io::Error),
+    /// A signal's handler panicked; it has no parent that could look at its outcome.
+    SignalHandler(Panic),
+}
+
+impl Run {
+    pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
+        let ports = (0..domains).map(|_| Port::new()).collect();
+        Arc::new(Run {
+            ports,
+            config,
+            record: Mutex::default(),
+            signals: Registry::default(),
+        })
+    }
+
+    pub(crate) fn domains(&self) -> usize {
+        self.ports.len()
+    }
+
+    pub(crate) fn port(&self, domain: usize) -> &Port {
+        &self.ports[domain]
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a violation, at once, so that nothing can hide it, and ends the root (R10).
+    pub(crate) fn raise(&self, violation: Violation) {
+        let mut record = self.record();
+        if record.violations.len() < VIOLATIONS_MAX {
+            record.violations.push(violation);
+        } else {
+            record.more += 1;
+        }
+        drop(record);
+        self.port(0)
+            .send(Message::CancelRoot(Cancelled::new(Why::Violation)));
+    }
+
+    /// Records why the run cannot go on, and ends the root. The first failure counts.
+    pub(crate) fn fail(&self, failure: Failure) {
+        let mut record = self.record();
+        if record.failure.is_none() {
+            record.failure = Some(failure);
+        }
+        drop(record);
+        self.port(0)
+            .send(Message::CancelRoot(Cancelled::new(Why::RunFailed)));
+    }
+
+    /// Tells the other domains that the run is over.
+    pub(crate) fn stop(&self) {
+        for port in &self.ports[1..] {
+            port.send(Message::Stop);
+        }
+    }
+
+    /// Takes what went wrong, the broken rules first.
+    fn take_error<E>(&self) -> Option<RunError<E>> {
+        let Record {
+            violations,
+            more,
+            failure,
+        } = std::mem::take(&mut *self.record());
+        if !violations.is_empty() {
+            return Some(RunError::Violated(Report { violations, more }));
+        }
+        Some(match failure? {
+            Failure::Driver(error) => RunError::Driver(error),
+            Failure::SignalHandler(panic) => RunError::Panicked(panic),
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The primitives that a model checker replaces.
+
+#[cfg(not(loom))]
+pub(crate) mod atomic {
+    pub(crate) use std::sync::atomic::{AtomicU8, Ordering, fence};
+}
+
+#[cfg(loom)]
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering, fence};
+}

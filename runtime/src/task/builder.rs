@@ -1,0 +1,349 @@
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+
+use matou_ownership::{Handle as OwnedHandle, Ledger, Resource};
+
+use super::NoDomainAvailable;
+use super::id::TaskId;
+use super::life::{Always, Fallible, Verdict};
+use super::node::About;
+use super::spawn::allocate;
+use crate::domain::{Birth, Domain, Message};
+use crate::orphans::Orphans;
+use crate::promise::Promise;
+
+/// Describes a child before it is made: its name, what it is given, where it goes.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, Task, run};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let promise = Task::new().name("adder").spawn(async { 40 + 2 });
+///     assert_eq!(promise.await?, 42);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[must_use = "a description does nothing until a task is made of it"]
+pub struct Task {
+    about: About,
+    given: Vec<Arc<dyn Resource>>,
+    inherit: bool,
+    pinned: Option<usize>,
+}
+
+impl Task {
+    /// Begins a description; reports will name this line.
+    #[track_caller]
+    #[expect(
+        clippy::new_without_default,
+        reason = "`default` could not name the caller's line"
+    )]
+    pub fn new() -> Task {
+        Task::spawned_at(Location::caller())
+    }
+
+    pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
+        let about = About {
+            spawned_at,
+            name: None,
+        };
+        Task {
+            about,
+            given: Vec::new(),
+            inherit: false,
+            pinned: None,
+        }
+    }
+
+    /// Names the task in reports.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Task {
+        self.about.name = Some(name.into());
+        self
+    }
+
+    /// Gives a resource to the child: from the spawn on, the child is its owner.
+    ///
+    /// Needed for what the child uses through a shared reference; what is moved into the child
+    /// becomes its own at the first use.
+    ///
+    /// If the current task does not own the resource, that is the violation
+    /// [`NotOwner`](crate::Violation::NotOwner).
+    pub fn give(mut self, resource: &(impl OwnedHandle + ?Sized)) -> Task {
+        self.given.push(resource.resource());
+        self
+    }
+
+    /// Hands all that the child still owns at its normal end to its parent.
+    pub fn inherit(mut self) -> Task {
+        self.inherit = true;
+        self
+    }
+
+    /// Chooses the domain of a [`call`](Task::call).
+    pub fn pin(mut self, domain: usize) -> Task {
+        self.pinned = Some(domain);
+        self
+    }
+
+    /// Puts the child into a collector instead of returning its promise.
+    pub fn orphans<T, E>(self, orphans: &Orphans<T, E>) -> TaskInto<'_, T, E> {
+        TaskInto {
+            task: self,
+            orphans,
+        }
+    }
+
+    /// Makes the child on this domain. See [`spawn`](crate::spawn).
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    #[must_use = "a child has to be awaited or cancelled by its parent"]
+    pub fn spawn<F>(self, future: F) -> Promise<F::Output>
+    where
+        F: Future + 'static,
+    {
+        self.make_here::<_, _, Always>(move || future)
+    }
+
+    /// Makes a child that may fail on this domain. See [`try_spawn`](crate::try_spawn).
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    #[must_use = "a child has to be awaited or cancelled by its parent"]
+    pub fn try_spawn<F, T, E>(self, future: F) -> Promise<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        self.make_here::<_, _, Fallible>(move || future)
+    }
+
+    /// Makes the child on another domain. See [`call`](crate::call).
+    ///
+    /// # Errors
+    ///
+    /// [`NoDomainAvailable`] if there is no other domain, or [`pin`](Task::pin) names one that
+    /// the child cannot go to.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn call<M, F>(self, make: M) -> Result<Promise<F::Output>, NoDomainAvailable>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        self.make_away::<_, _, Always>(make)
+    }
+
+    /// Makes a child that may fail on another domain. See [`try_call`](crate::try_call).
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Task::call).
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn try_call<M, F, T, E>(self, make: M) -> Result<Promise<T, E>, NoDomainAvailable>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.make_away::<_, _, Fallible>(make)
+    }
+
+    /// Makes a ledger of what is given, before the child can run.
+    #[track_caller]
+    fn ledger(given: Vec<Arc<dyn Resource>>) -> Option<Arc<Ledger>> {
+        if given.is_empty() {
+            return None;
+        }
+        let ledger = Ledger::new();
+        for resource in given {
+            // A resource that is not ours to give is recorded as the current task's fault; one
+            // that is finalized already cannot be given any more, nor need it.
+            let _ = matou_ownership::give(&resource, &ledger);
+        }
+        Some(ledger)
+    }
+
+    #[track_caller]
+    fn make_here<M, F, V>(self, make: M) -> Promise<V::Value, V::Error>
+    where
+        M: FnOnce() -> F + 'static,
+        F: Future + 'static,
+        V: Verdict<F::Output> + 'static,
+        V::Value: 'static,
+        V::Error: 'static,
+    {
+        Domain::with("spawn", |domain| {
+            let parent = domain.parent_to_be();
+            let spawned_at = self.about.spawned_at;
+            let ledger = Task::ledger(self.given);
+            let entry = domain.insert_child(parent, domain.next_id(), self.about);
+            if ledger.is_some() || self.inherit {
+                domain.with_entry(entry, |node| {
+                    if let Some(ledger) = &ledger {
+                        ledger.set_label(crate::domain::label_of(node));
+                    }
+                    node.ledger = ledger;
+                    node.inherit = self.inherit;
+                });
+            }
+            let (runnable, handle) = allocate::<_, _, V>(&domain.run, domain.index(), make);
+            runnable.metadata().settle_at(entry.slot);
+            domain.make_ready(runnable);
+            Promise::new(handle, domain.child_ref(entry, spawned_at))
+        })
+    }
+
+    #[track_caller]
+    fn make_away<M, F, V>(self, make: M) -> Result<Promise<V::Value, V::Error>, NoDomainAvailable>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        V: Verdict<F::Output> + 'static,
+        V::Value: Send + 'static,
+        V::Error: Send + 'static,
+    {
+        Domain::with("call", |domain| {
+            let parent = domain.parent_to_be();
+            let Some(target) = domain.pick_target(self.pinned) else {
+                let domains = domain.run.domains();
+                return Err(NoDomainAvailable {
+                    domains,
+                    pinned: self.pinned,
+                });
+            };
+            let spawned_at = self.about.spawned_at;
+            let ledger = Task::ledger(self.given);
+            let proxy = domain.insert_child(parent, domain.next_id(), self.about.clone());
+            domain.with_entry(proxy, |node| {
+                node.away = Some(target as u16);
+                if let Some(ledger) = &ledger {
+                    ledger.set_label(crate::domain::label_of(node));
+                }
+            });
+            let (runnable, handle) = allocate::<_, _, V>(&domain.run, target, make);
+            let birth = Box::new(Birth {
+                id: proxy.id,
+                about: self.about,
+                parent_domain: domain.index() as u16,
+                proxy,
+                ledger,
+                inherit: self.inherit,
+            });
+            domain
+                .run
+                .port(target)
+                .send(Message::Start { runnable, birth });
+            Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
+        })
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("name", &self.about.name)
+            .field("spawned_at", &format_args!("{}", self.about.spawned_at))
+            .field("given", &self.given.len())
+            .field("inherit", &self.inherit)
+            .field("pinned", &self.pinned)
+            .finish()
+    }
+}
+
+/// A [`Task`] whose child goes into a collector; made by [`Task::orphans`].
+#[derive(Debug)]
+#[must_use = "a description does nothing until a task is made of it"]
+pub struct TaskInto<'a, T, E> {
+    task: Task,
+    orphans: &'a Orphans<T, E>,
+}
+
+/// The collector is full: nothing was spawned, and here is the future back.
+///
+/// Only a collector made by [`Orphans::with_limit`] is ever full. Take a finished child out
+/// ([`next`](Orphans::next), [`care`](Orphans::care)) and try again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Full<F>(pub F);
+
+impl<F> fmt::Debug for Full<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Full(..)")
+    }
+}
+
+impl<F> fmt::Display for Full<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the collector is full: take out a finished child before spawning another one")
+    }
+}
+
+impl<F> std::error::Error for Full<F> {}
+
+impl<T, E> TaskInto<'_, T, E>
+where
+    T: 'static,
+    E: 'static,
+{
+    /// Makes a child that may fail on this domain, and puts it into the collector.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the collector holds as many children as it may.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn try_spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        if self.orphans.is_full() {
+            return Err(Full(future));
+        }
+        Ok(self.orphans.adopt(self.task.try_spawn(future)))
+    }
+}
+
+impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
+    /// Makes a child on this domain, and puts it into the collector.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the collector holds as many children as it may.
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
+    where
+        F: Future<Output = T> + 'static,
+    {
+        if self.orphans.is_full() {
+            return Err(Full(future));
+        }
+        Ok(self.orphans.adopt(self.task.spawn(future)))
+    }
+}

@@ -1,0 +1,46 @@
+use std::fmt;
+
+/// Number of bits that count tasks; the bits above name the domain that created the task.
+const COUNT_BITS: u32 = 48;
+
+/// Names a task for as long as its run lasts.
+///
+/// Ids count up on the domain that created the task and are never reused within a run, so that
+/// the same program with the same choices hands out the same ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(u64);
+
+impl TaskId {
+    /// The task that runs `main`.
+    pub(crate) const ROOT: TaskId = TaskId(1);
+
+    /// No task: code of the run that is nobody's body.
+    pub(crate) const NOBODY: TaskId = TaskId(0);
+
+    pub(crate) fn new(domain: usize, count: u64) -> TaskId {
+        debug_assert!(count < 1 << COUNT_BITS);
+        TaskId((domain as u64) << COUNT_BITS | count)
+    }
+
+    /// Returns the id as one number, unique within the run.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    /// Writes `#7` for a task created on domain 0 and `#2.7` for one created on domain 2.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0 & ((1 << COUNT_BITS) - 1);
+        match self.0 >> COUNT_BITS {
+            0 => write!(f, "#{count}"),
+            domain => write!(f, "#{domain}.{count}"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,161 @@
+//! What a domain knows of one task.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Waker;
+
+use matou_ownership::Ledger;
+
+use super::id::TaskId;
+use super::outcome::Cancelled;
+use crate::wait::Wait;
+
+/// A node's place in its domain's [`Tree`](super::tree::Tree).
+pub(crate) type Slot = u32;
+
+/// No node.
+pub(crate) const NONE: Slot = Slot::MAX;
+
+/// A node's place together with its task, so that a place used again is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) slot: Slot,
+    pub(crate) id: TaskId,
+}
+
+/// One task, as its domain sees it; or a *proxy*, by which the parent's domain keeps a child that
+/// lives on another domain in the parent's list.
+///
+/// Only the domain that holds the node reads or writes it.
+pub(crate) struct Node {
+    pub(crate) id: TaskId,
+    pub(crate) about: About,
+    /// Where the parent's entry for this task is.
+    pub(crate) parent: Parent,
+    /// The domain that the body lives on, if this node is a proxy.
+    pub(crate) away: Option<u16>,
+
+    // As a child: the neighbours in the parent's list, and what the parent did with the promise.
+    pub(crate) prev: Slot,
+    pub(crate) next: Slot,
+    pub(crate) claim: Claim,
+    /// Woken at the task's end; registered by the promise.
+    pub(crate) awaiter: Option<Waker>,
+
+    // As a parent: its children in the order of their making.
+    pub(crate) first_child: Slot,
+    pub(crate) last_child: Slot,
+    /// How many of the children have not ended.
+    pub(crate) live_children: u32,
+
+    // As a task.
+    pub(crate) stage: Stage,
+    /// Set once; from then on the body is polled no more.
+    pub(crate) cancel: Option<Cancelled>,
+    /// Puts the task into its ready queue; noted when it is first suspended.
+    pub(crate) waker: Option<Waker>,
+    /// What the task owns; made when it first owns something. Empty while the task runs.
+    pub(crate) ledger: Option<Arc<Ledger>>,
+    /// Whether a normal end hands what is still owned to the parent.
+    pub(crate) inherit: bool,
+    /// What the task waits for, written when it was last suspended.
+    pub(crate) wait: Wait,
+}
+
+/// What a report says of a task beside its number.
+#[derive(Clone)]
+pub(crate) struct About {
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// Where a task's parent keeps its entry for it.
+#[derive(Clone, Copy)]
+pub(crate) enum Parent {
+    /// The root, and a signal handler's place above it: nobody.
+    Nobody,
+    /// The parent's own node, on this domain.
+    Here(Slot),
+    /// The proxy on the parent's domain.
+    There { domain: u16, proxy: Key },
+}
+
+/// What the parent did with its handle on a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The promise is alive.
+    Held,
+    /// The promise lies in a collector, under this index.
+    Collected { collector: u32, index: u32 },
+    /// A `Cancel` future waits for the end; it frees the entry.
+    Cancelling,
+    /// Nobody asks for the outcome, and that is no fault: freed at the end.
+    Waived,
+    /// A signal's handler: the runtime reaps it, and ends it with the root.
+    Service,
+    /// The promise was dropped, which is a fault at the parent's normal end.
+    Forgotten,
+}
+
+impl Claim {
+    /// Whether a normal end of the parent with this child in its list breaks R1.
+    pub(crate) fn breaks_r1(self) -> bool {
+        matches!(
+            self,
+            Claim::Held | Claim::Collected { .. } | Claim::Forgotten
+        )
+    }
+}
+
+/// How far a task has come. Numbers in brackets are the transitions in ARCHITECTURE.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Polled, or waiting to be.
+    Living,
+    /// Polled no more: waits for its children to end \[2, 3, 4\].
+    Winding,
+    /// Its future is gone, or being dropped, and what it owns is finalized \[5\].
+    Settling,
+    /// Over; the outcome is there for the parent \[6\].
+    Ended,
+}
+
+impl Node {
+    pub(crate) fn new(id: TaskId, about: About, parent: Parent) -> Node {
+        Node {
+            id,
+            about,
+            parent,
+            away: None,
+            prev: NONE,
+            next: NONE,
+            claim: Claim::Held,
+            awaiter: None,
+            first_child: NONE,
+            last_child: NONE,
+            live_children: 0,
+            stage: Stage::Living,
+            cancel: None,
+            waker: None,
+            ledger: None,
+            inherit: false,
+            wait: Wait::NOTHING,
+        }
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("id", &self.id)
+            .field("stage", &self.stage)
+            .field("claim", &self.claim)
+            .field("live_children", &self.live_children)
+            .finish_non_exhaustive()
+    }
+}

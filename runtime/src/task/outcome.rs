@@ -1,0 +1,186 @@
+use std::any::Any;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Mutex;
+
+use super::panics;
+
+/// What a parent sees of a child that has ended.
+pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
+
+/// Why a task ended abnormally.
+///
+/// `E` is the error of a task made by [`try_spawn`](crate::try_spawn) or
+/// [`try_call`](crate::try_call); a task made by [`spawn`](crate::spawn) has none.
+#[derive(Debug)]
+pub enum TaskError<E = Infallible> {
+    /// The task returned `Err`.
+    Failed(E),
+    /// The task, the drop of its future, or one of its finalizers panicked.
+    Panicked(Panic),
+    /// The task was cancelled before it had returned.
+    Cancelled(Cancelled),
+}
+
+impl<E> TaskError<E> {
+    /// Returns whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, TaskError::Cancelled(_))
+    }
+
+    /// Returns whether the task panicked.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self, TaskError::Panicked(_))
+    }
+
+    /// Returns the task's own error, if that is how it ended.
+    pub fn into_failure(self) -> Option<E> {
+        match self {
+            TaskError::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for TaskError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Failed(error) => write!(f, "the task failed: {error}"),
+            TaskError::Panicked(panic) => fmt::Display::fmt(panic, f),
+            TaskError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for TaskError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            TaskError::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A cancellation: why a task was ended before it had returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    pub(crate) at: Option<&'static Location<'static>>,
+    pub(crate) why: Why,
+}
+
+/// What brought a cancellation about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The parent asked for it.
+    Asked,
+    /// The parent dropped the promise.
+    Dropped,
+    /// The parent ended, or is itself being cancelled.
+    ParentEnded,
+    /// A rule was broken somewhere in the run.
+    Violation,
+    /// The run cannot go on (for example its driver failed).
+    RunFailed,
+}
+
+impl Cancelled {
+    pub(crate) fn new(why: Why) -> Cancelled {
+        Cancelled { at: None, why }
+    }
+
+    pub(crate) fn asked_at(at: &'static Location<'static>) -> Cancelled {
+        Cancelled {
+            at: Some(at),
+            why: Why::Asked,
+        }
+    }
+
+    /// Returns the line that asked for the cancellation, if a line of the program did.
+    pub fn at(&self) -> Option<&'static Location<'static>> {
+        self.at
+    }
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            Why::Asked => "the task was cancelled by its parent",
+            Why::Dropped => "the task was cancelled because its promise was dropped",
+            Why::ParentEnded => "the task was cancelled because its parent ended",
+            Why::Violation => "the task was cancelled because a rule was broken in its run",
+            Why::RunFailed => "the task was cancelled because its run failed",
+        };
+        match self.at {
+            Some(at) => write!(f, "{why} at {at}"),
+            None => f.write_str(why),
+        }
+    }
+}
+
+impl Error for Cancelled {}
+
+/// A panic that was caught at the border of a task.
+pub struct Panic {
+    message: String,
+    location: Option<String>,
+    /// In a mutex only so that the error is `Sync`, which the usual error traits ask for.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl Panic {
+    /// Takes a payload that `catch_unwind` just returned on this thread.
+    pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Panic {
+        Panic {
+            message: panics::message(&*payload),
+            location: panics::take_location(),
+            payload: Mutex::new(payload),
+        }
+    }
+
+    pub(crate) fn from_message(message: String) -> Panic {
+        Panic {
+            payload: Mutex::new(Box::new(message.clone())),
+            message,
+            location: None,
+        }
+    }
+
+    /// Returns what the panic said, if it was text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns where it happened, as `file:line:column`, if matou's panic hook saw it.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// Returns what was thrown, for [`std::panic::resume_unwind`].
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload
+            .into_inner()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panic")
+            .field("message", &self.message)
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.location {
+            Some(location) => write!(f, "the task panicked at {location}: {}", self.message),
+            None => write!(f, "the task panicked: {}", self.message),
+        }
+    }
+}
+
+impl Error for Panic {}

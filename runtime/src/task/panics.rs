@@ -1,0 +1,50 @@
+//! Catches what unwinds, and remembers where it came from.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use super::outcome::Panic;
+
+thread_local! {
+    /// Where the newest panic of this thread happened; written by the hook, taken by the catcher.
+    static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Puts a hook in front of the present one, once in a process, that notes where a panic happened.
+///
+/// Only a hook is told the location; the payload that `catch_unwind` returns does not carry it.
+pub(crate) fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let location = info.location().map(ToString::to_string);
+            let _ = LOCATION.try_with(|cell| cell.set(location));
+            previous(info);
+        }));
+    });
+}
+
+pub(crate) fn take_location() -> Option<String> {
+    LOCATION.try_with(Cell::take).ok().flatten()
+}
+
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a payload that is not text".to_owned()
+    }
+}
+
+/// Runs `f` and turns a panic into a value.
+///
+/// What a caught closure leaves behind is never looked at again by the scheduler: a future that
+/// panicked is only dropped.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(Panic::caught)
+}

@@ -1,0 +1,270 @@
+//! Making children: on this domain, on another one, on all the others.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_task::Runnable;
+
+use super::address::Address;
+use super::builder::Task;
+use super::life::{Always, Life, Verdict};
+use super::node::{About, Claim, Slot};
+use super::outcome::Outcome;
+use crate::domain::{Domain, schedule};
+use crate::promise::{AwaitAll, Promise, await_all};
+use crate::run::Run;
+
+/// A task's handle inside the runtime, as async-task gives it.
+pub(crate) type Handle<T, E> = async_task::Task<Outcome<T, E>, Address>;
+
+/// Spawns a child of the current task on the same domain.
+///
+/// The child runs at the parent's next suspension point at the earliest. Its parent has to await
+/// or cancel it before it ends.
+///
+/// # Panics
+///
+/// Outside a run, and in a task that is ending (in the `Drop` of something that a cancelled task
+/// held, or in a finalizer): nobody could wait for the child.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, run, spawn};
+///
+/// let sum = run(async {
+///     let a = spawn(async { 40 });
+///     let b = spawn(async { 2 });
+///     Ok(a.await? + b.await?)
+/// });
+/// assert_eq!(sum.map_err(|error: RunError| error.to_string()), Ok(42));
+/// ```
+#[track_caller]
+#[must_use = "a child has to be awaited or cancelled by its parent"]
+pub fn spawn<F>(future: F) -> Promise<F::Output>
+where
+    F: Future + 'static,
+{
+    Task::new().spawn(future)
+}
+
+/// Spawns a child that may fail: `Err` is an abnormal end, which cancels the child's own children.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, TaskError, run, try_spawn};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let number = try_spawn(async { "7".parse::<i32>() });
+///     assert_eq!(number.await?, 7);
+///     let word = try_spawn(async { "seven".parse::<i32>() });
+///     assert!(matches!(word.await, Err(TaskError::Failed(_))));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+#[must_use = "a child has to be awaited or cancelled by its parent"]
+pub fn try_spawn<F, T, E>(future: F) -> Promise<T, E>
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
+    E: 'static,
+{
+    Task::new().try_spawn(future)
+}
+
+/// Calls a child on another domain: never domain 0, never the caller's own.
+///
+/// The closure travels, and makes the future where it is going to live; so the future need not be
+/// `Send`, and may hold `Rc`s.
+///
+/// # Errors
+///
+/// [`NoDomainAvailable`] if the run has no other domain.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use matou_runtime::{Builder, RunError, call};
+///
+/// # fn main() -> Result<(), RunError> {
+/// Builder::new().domains(2).run(async {
+///     let here = std::thread::current().id();
+///     let there = call(|| async {
+///         let local = Rc::new(std::thread::current().id());
+///         *local
+///     })?;
+///     assert_ne!(there.await?, here);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn call<M, F>(make: M) -> Result<Promise<F::Output>, NoDomainAvailable>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    Task::new().call(make)
+}
+
+/// Calls a child that may fail on another domain.
+///
+/// # Errors
+///
+/// [`NoDomainAvailable`] if the run has no other domain.
+///
+/// # Panics
+///
+/// As [`spawn`].
+#[track_caller]
+pub fn try_call<M, F, T, E>(make: M) -> Result<Promise<T, E>, NoDomainAvailable>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<T, E>> + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    Task::new().try_call(make)
+}
+
+/// The future of [`parallel`].
+pub type Parallel<T> = AwaitAll<T, Infallible>;
+
+/// Forks and joins: one [`call`] for each input, spread evenly over the other domains.
+///
+/// The future yields the outcomes in the order of the inputs.
+///
+/// # Errors
+///
+/// [`NoDomainAvailable`] if the run has no other domain and there is an input.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the promises, which cancels the children.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{Builder, RunError, parallel};
+///
+/// # fn main() -> Result<(), RunError> {
+/// Builder::new().domains(3).run(async {
+///     let squares = parallel(1..=4, |n: u32| async move { n * n })?.await;
+///     let squares: Vec<u32> = squares.into_iter().collect::<Result<_, _>>()?;
+///     assert_eq!(squares, [1, 4, 9, 16]);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn parallel<I, M, F>(inputs: I, make: M) -> Result<Parallel<F::Output>, NoDomainAvailable>
+where
+    I: IntoIterator,
+    I::Item: Send + 'static,
+    M: Fn(I::Item) -> F + Clone + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    let at = Location::caller();
+    let mut promises = Vec::new();
+    for input in inputs {
+        let make = make.clone();
+        match Task::spawned_at(at).call(move || make(input)) {
+            Ok(promise) => promises.push(promise),
+            Err(error) => {
+                // Only the first call can fail: the domains of a run do not change.
+                debug_assert!(promises.is_empty());
+                return Err(error);
+            }
+        }
+    }
+    Ok(await_all(promises))
+}
+
+/// There is no other domain that a task could be called on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoDomainAvailable {
+    pub(crate) domains: usize,
+    pub(crate) pinned: Option<usize>,
+}
+
+impl fmt::Display for NoDomainAvailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let domains = self.domains;
+        match self.pinned {
+            Some(pinned) => write!(
+                f,
+                "cannot call a task on domain {pinned}: it must be one of this run's {domains}, \
+                 and neither domain 0 nor the caller's own"
+            ),
+            None => write!(
+                f,
+                "no other domain to call a task on: the run has {domains}, and domain 0 and the \
+                 caller's own do not count; raise `Builder::domains`, or `spawn` instead"
+            ),
+        }
+    }
+}
+
+impl Error for NoDomainAvailable {}
+
+/// Allocates a task of `run` that is to live on domain `domain`.
+pub(crate) fn allocate<M, F, V>(
+    run: &Arc<Run>,
+    domain: usize,
+    make: M,
+) -> (Runnable<Address>, Handle<V::Value, V::Error>)
+where
+    M: FnOnce() -> F + 'static,
+    F: Future + 'static,
+    V: Verdict<F::Output> + 'static,
+    V::Value: 'static,
+    V::Error: 'static,
+{
+    let builder = async_task::Builder::new().metadata(Address::new(Arc::clone(run), domain));
+    let life = move |_: &Address| Life::<M, F, V>::unborn(make);
+    // SAFETY: `spawn_unchecked` leaves three duties to us.
+    // - The future is not `Send`, so its `Runnable` must be run and dropped on one thread. A
+    //   runnable is born on the thread of `domain`, or, for `call`, sent there in a `Start` while
+    //   the future is still `Life::Unborn`, whose `make` is `Send` by `call`'s bounds. From then
+    //   on runnables come only from `schedule`, which puts them into that domain's own queue (if
+    //   its thread is the present one) or its inbox, and both are emptied by that thread alone. A
+    //   closed inbox forgets its messages. Handles never drop the future: they are detached.
+    // - The future borrows nothing: `M`, `F` and the outcome are `'static`.
+    // - The schedule function is `Send`, `Sync` and `'static`: it is a function item.
+    unsafe { builder.spawn_unchecked(life, schedule) }
+}
+
+/// Starts a signal's handler as a child of the root.
+pub(crate) fn spawn_service(
+    domain: &Domain,
+    root: Slot,
+    about: About,
+    make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
+) {
+    let entry = domain.insert_child(root, domain.next_id(), about);
+    domain.with_entry(entry, |node| node.claim = Claim::Service);
+    let (runnable, handle) = allocate::<_, _, Always>(&domain.run, domain.index(), make);
+    runnable.metadata().settle_at(entry.slot);
+    handle.detach();
+    domain.make_ready(runnable);
+}

@@ -1,0 +1,9 @@
+//! Time, as the driver of the current domain tells it.
+
+mod sleep;
+mod timeout;
+mod timers;
+
+pub use sleep::{Sleep, now, sleep, sleep_until};
+pub use timeout::{Elapsed, Timeout, timeout};
+pub(crate) use timers::Timers;

@@ -1,0 +1,210 @@
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::timers::TimerKey;
+use crate::domain::Domain;
+use crate::run::Run;
+use crate::wait::{Wait, WaitOn};
+
+/// Waits until `duration` has passed on the clock of the domain's driver.
+///
+/// The time counts from the call, not from the first poll. A duration that ends beyond what the
+/// clock can tell (such as [`Duration::MAX`]) never ends; zero yields once at most.
+///
+/// # Cancel safety
+///
+/// Dropping the future takes the timer back.
+///
+/// # Panics
+///
+/// Outside a run.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use matou_runtime::{RunError, run, sleep};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let before = Instant::now();
+///     sleep(Duration::from_millis(5)).await;
+///     assert!(before.elapsed() >= Duration::from_millis(5));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    Sleep::new(duration)
+}
+
+/// Waits until `deadline`; see [`sleep`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Instant;
+/// use matou_runtime::{RunError, run, sleep_until};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     sleep_until(Instant::now()).await; // a past moment is no reason to wait
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep::until(Some(deadline))
+}
+
+/// Returns the time of the current domain's driver, which may be a virtual one.
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn now() -> Instant {
+    Domain::with("`now`", Domain::now)
+}
+
+/// The future of [`sleep`] and [`sleep_until`]. It is `Send` and `Sync`, as the timer traits of
+/// other libraries demand; polled on another domain it moves its timer there.
+#[must_use = "futures do nothing unless polled"]
+pub struct Sleep {
+    /// None: never.
+    deadline: Option<Instant>,
+    timer: Option<Timer>,
+    done: bool,
+    at: &'static Location<'static>,
+}
+
+/// A timer that was set.
+struct Timer {
+    run: Arc<Run>,
+    domain: usize,
+    key: TimerKey,
+}
+
+impl Sleep {
+    #[track_caller]
+    pub(crate) fn new(duration: Duration) -> Sleep {
+        Sleep::until(Domain::with("`sleep`", Domain::now).checked_add(duration))
+    }
+
+    #[track_caller]
+    fn until(deadline: Option<Instant>) -> Sleep {
+        Sleep {
+            deadline,
+            timer: None,
+            done: false,
+            at: Location::caller(),
+        }
+    }
+
+    /// Returns when it ends; `None` if it never does.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether the timer that was set on this domain is still to fire; its waker is kept current.
+    fn is_set(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Option<bool> {
+        let timer = self.timer.as_ref()?;
+        if !domain.is(&timer.run, timer.domain) {
+            self.withdraw();
+            return None;
+        }
+        let mut timers = domain.port().timers();
+        let Some(waker) = timers.waker_mut(timer.key) else {
+            return Some(false);
+        };
+        if !waker.will_wake(cx.waker()) {
+            let old = std::mem::replace(waker, cx.waker().clone());
+            drop(timers);
+            drop(old);
+        }
+        Some(true)
+    }
+
+    fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
+        let key = domain.port().timers().insert(deadline, cx.waker().clone());
+        self.timer = Some(Timer {
+            run: Arc::clone(&domain.run),
+            domain: domain.index(),
+            key,
+        });
+    }
+
+    fn withdraw(&mut self) {
+        let Some(timer) = self.timer.take() else {
+            return;
+        };
+        let waker = timer.run.port(timer.domain).timers().remove(timer.key);
+        drop(waker);
+    }
+}
+
+impl Sleep {
+    /// Polls it without saying that the task waits for it.
+    pub(crate) fn poll_quietly(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        Domain::with("`sleep`", |domain| {
+            if this.done {
+                return Poll::Ready(());
+            }
+            match this.is_set(domain, cx) {
+                Some(true) => return Poll::Pending,
+                Some(false) => this.timer = None,
+                None => {
+                    if this.deadline.is_none_or(|deadline| deadline > domain.now()) {
+                        if let Some(deadline) = this.deadline {
+                            this.set(domain, deadline, cx);
+                        }
+                        return Poll::Pending;
+                    }
+                    ready!(domain.spend(cx));
+                }
+            }
+            this.done = true;
+            Poll::Ready(())
+        })
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let poll = self.as_mut().poll_quietly(cx);
+        if poll.is_pending() {
+            let on = self.deadline.map_or(WaitOn::Unknown, WaitOn::Until);
+            Wait {
+                what: "sleep",
+                at: Some(self.at),
+                on,
+            }
+            .note();
+        }
+        poll
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

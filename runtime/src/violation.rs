@@ -1,0 +1,410 @@
+//! Broken rules, as data and as text.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use matou_ownership::{NotOwner, ResourceInfo};
+
+use crate::task::{NONE, Node, Parent, Slot, Stage, TaskId, Tree};
+use crate::wait::Wait;
+
+/// How many generations, and how many children, a report names.
+const NAMED_MAX: usize = 16;
+
+/// A broken rule. It fails the whole run, and no task can catch it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A task ended normally without having awaited or cancelled all its children (R1).
+    StillHasChildren {
+        /// The task that ended.
+        task: TaskInfo,
+        /// The children that were left.
+        children: Vec<ChildInfo>,
+    },
+    /// A task awaited or cancelled a promise, or used a collector, of another task (R2).
+    NotAChild {
+        /// The task that did it.
+        task: TaskInfo,
+        /// The child that it is not the parent of.
+        child: ChildInfo,
+    },
+    /// A task used a resource that another task owns (R7).
+    NotOwner {
+        /// The task that did it.
+        task: TaskInfo,
+        /// The resource, its owner and the line that used it.
+        fault: NotOwner,
+    },
+    /// A task ended normally while it still owned resources (R7). They are finalized.
+    ResourceLeaked {
+        /// The task that ended.
+        task: TaskInfo,
+        /// What it still owned.
+        resources: Vec<ResourceInfo>,
+    },
+    /// A finalizer did not end within the grace period and was dropped (R8).
+    FinalizerUnfinished {
+        /// The task whose finalizer it was.
+        task: TaskInfo,
+        /// What was not finalized, or not to the end.
+        resources: Vec<ResourceInfo>,
+    },
+}
+
+impl Violation {
+    /// Returns the rule's name: `"StillHasChildren"`, `"NotAChild"`, ..
+    pub fn name(&self) -> &'static str {
+        match self {
+            Violation::StillHasChildren { .. } => "StillHasChildren",
+            Violation::NotAChild { .. } => "NotAChild",
+            Violation::NotOwner { .. } => "NotOwner",
+            Violation::ResourceLeaked { .. } => "ResourceLeaked",
+            Violation::FinalizerUnfinished { .. } => "FinalizerUnfinished",
+        }
+    }
+
+    /// Returns the task that broke the rule.
+    pub fn task(&self) -> &TaskInfo {
+        match self {
+            Violation::StillHasChildren { task, .. }
+            | Violation::NotAChild { task, .. }
+            | Violation::NotOwner { task, .. }
+            | Violation::ResourceLeaked { task, .. }
+            | Violation::FinalizerUnfinished { task, .. } => task,
+        }
+    }
+
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let task = self.task();
+        write!(f, "error[{}]: ", self.name())?;
+        match self {
+            Violation::StillHasChildren { children, .. } => {
+                let (number, are) = plural(children.len(), "child that was", "children that were");
+                write!(
+                    f,
+                    "{task} ended and left {number} {are} neither awaited nor cancelled"
+                )
+            }
+            Violation::NotAChild { child, .. } => {
+                write!(f, "{task} is not the parent of {}", child.title())
+            }
+            Violation::NotOwner { fault, .. } => {
+                write!(f, "{task} used {} without owning it", fault.resource)
+            }
+            Violation::ResourceLeaked { resources, .. } => {
+                let (number, resources) = plural(resources.len(), "resource", "resources");
+                write!(f, "{task} ended while it still owned {number} {resources}")
+            }
+            Violation::FinalizerUnfinished { resources, .. } => {
+                let (number, resources) = plural(resources.len(), "resource", "resources");
+                write!(
+                    f,
+                    "{task} could not finalize {number} {resources} within the grace period"
+                )
+            }
+        }
+    }
+
+    fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::StillHasChildren { children, .. } => list(f, "child", children),
+            Violation::NotAChild { child, .. } => list(f, "child", std::slice::from_ref(child)),
+            Violation::NotOwner { fault, .. } => {
+                writeln!(f, "  = used at {}", fault.used_at)?;
+                writeln!(f, "  = made at {}", fault.resource.made_at)?;
+                match &fault.owner {
+                    Some(owner) => writeln!(f, "  = owner: {}", owner_title(owner)),
+                    None => writeln!(f, "  = owner: on its way from a child to its parent"),
+                }
+            }
+            Violation::ResourceLeaked { resources, .. }
+            | Violation::FinalizerUnfinished { resources, .. } => list(f, "resource", resources),
+        }
+    }
+
+    fn help(&self) -> &'static str {
+        match self {
+            Violation::StillHasChildren { .. } => {
+                "await each promise or `cancel().await` it before the task ends; children that run \
+                 in the background go into `Orphans`, which is drained with `next`"
+            }
+            Violation::NotAChild { .. } => {
+                "only the task that spawned a child may await or cancel it; send its result through \
+                 a queue instead of its promise"
+            }
+            Violation::NotOwner { .. } => {
+                "hand it over with `Task::new().give(&resource)` when the child is spawned, or move \
+                 the value itself into the child"
+            }
+            Violation::ResourceLeaked { .. } => {
+                "drop or release it before the task ends; if it was meant for the parent, \
+                 `transfer` it, or build the task with `inherit`"
+            }
+            Violation::FinalizerUnfinished { .. } => {
+                "raise `Builder::grace`, or bound what the finalizer waits for"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let task = self.task();
+        self.headline(f)?;
+        writeln!(f, "\n  --> {} (where {task} was made)", task.spawned_at)?;
+        self.details(f)?;
+        for parent in &task.parents {
+            writeln!(f, "  = child of {parent}")?;
+        }
+        write!(f, "  = help: {}", self.help())
+    }
+}
+
+fn plural(count: usize, one: &'static str, many: &'static str) -> (usize, &'static str) {
+    (count, if count == 1 { one } else { many })
+}
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> fmt::Result {
+    for item in items.iter().take(NAMED_MAX) {
+        writeln!(f, "  = {what}: {item}")?;
+    }
+    match items.len().saturating_sub(NAMED_MAX) {
+        0 => Ok(()),
+        more => writeln!(f, "  = .. and {more} more"),
+    }
+}
+
+fn owner_title(owner: &matou_ownership::Label) -> String {
+    match &owner.name {
+        Some(name) => format!("task `{name}`, made at {}", owner.made_at),
+        None => format!("a task made at {}", owner.made_at),
+    }
+}
+
+/// What a report says of a task.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// The task.
+    pub id: TaskId,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// The domain that it lives on.
+    pub domain: usize,
+    /// The line that made it.
+    pub spawned_at: &'static Location<'static>,
+    /// Its ancestors, nearest first: at most 16 of them, and none beyond the nearest one that
+    /// lives on another domain.
+    pub parents: Vec<Ancestor>,
+}
+
+/// An ancestor of a task in a report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ancestor {
+    /// The task, if its domain is the reporting one.
+    pub id: Option<TaskId>,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// The domain that it lives on.
+    pub domain: usize,
+    /// The line that made it, if its domain is the reporting one.
+    pub spawned_at: Option<&'static Location<'static>>,
+}
+
+impl TaskInfo {
+    pub(crate) fn of(tree: &Tree, slot: Slot, domain: usize) -> TaskInfo {
+        if slot == NONE {
+            let spawned_at = Location::caller();
+            return TaskInfo {
+                id: TaskId::NOBODY,
+                name: None,
+                domain,
+                spawned_at,
+                parents: Vec::new(),
+            };
+        }
+        let node = &tree[slot];
+        TaskInfo {
+            id: node.id,
+            name: node.about.name.clone(),
+            domain,
+            spawned_at: node.about.spawned_at,
+            parents: Ancestor::chain(tree, node.parent, domain),
+        }
+    }
+}
+
+impl Ancestor {
+    fn chain(tree: &Tree, mut parent: Parent, here: usize) -> Vec<Ancestor> {
+        let mut chain = Vec::new();
+        while chain.len() < NAMED_MAX {
+            match parent {
+                Parent::Nobody => break,
+                Parent::Here(slot) => {
+                    let node = &tree[slot];
+                    chain.push(Ancestor {
+                        id: Some(node.id),
+                        name: node.about.name.clone(),
+                        domain: here,
+                        spawned_at: Some(node.about.spawned_at),
+                    });
+                    parent = node.parent;
+                }
+                Parent::There { domain, .. } => {
+                    let domain = usize::from(domain);
+                    chain.push(Ancestor {
+                        id: None,
+                        name: None,
+                        domain,
+                        spawned_at: None,
+                    });
+                    break;
+                }
+            }
+        }
+        chain
+    }
+}
+
+impl fmt::Display for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.id == TaskId::NOBODY {
+            return f.write_str("code outside any task");
+        }
+        write!(f, "task {}", self.id)?;
+        if let Some(name) = &self.name {
+            write!(f, " `{name}`")?;
+        }
+        write!(f, " on domain {}", self.domain)
+    }
+}
+
+impl fmt::Display for Ancestor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.id, self.spawned_at) {
+            (Some(id), Some(spawned_at)) => {
+                write!(f, "task {id}")?;
+                if let Some(name) = &self.name {
+                    write!(f, " `{name}`")?;
+                }
+                write!(f, ", made at {spawned_at}")
+            }
+            _ => write!(f, "a task on domain {}", self.domain),
+        }
+    }
+}
+
+/// What a report says of a child.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChildInfo {
+    /// The child.
+    pub id: TaskId,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// The line that made it.
+    pub spawned_at: &'static Location<'static>,
+    /// How far it had come.
+    pub state: ChildState,
+    /// What it waited for when it was last suspended; known for a child on the same domain.
+    pub wait: Wait,
+}
+
+/// How far a child had come when a report was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChildState {
+    /// It was running, or waiting for something.
+    Running,
+    /// It lived on this other domain.
+    Elsewhere(usize),
+    /// It was being ended.
+    Ending,
+    /// It had ended, and its outcome was not taken.
+    Ended,
+    /// Not known to the task that made the report.
+    Unknown,
+}
+
+impl ChildInfo {
+    pub(crate) fn of(node: &Node) -> ChildInfo {
+        let state = match (node.stage, node.away) {
+            (Stage::Ended, _) => ChildState::Ended,
+            (_, Some(domain)) => ChildState::Elsewhere(usize::from(domain)),
+            (Stage::Living, None) if node.cancel.is_none() => ChildState::Running,
+            _ => ChildState::Ending,
+        };
+        ChildInfo {
+            id: node.id,
+            name: node.about.name.clone(),
+            spawned_at: node.about.spawned_at,
+            state,
+            wait: node.wait,
+        }
+    }
+
+    /// A child that the reporting task does not know.
+    pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
+        ChildInfo {
+            id,
+            name: None,
+            spawned_at,
+            state: ChildState::Unknown,
+            wait: Wait::NOTHING,
+        }
+    }
+
+    fn title(&self) -> String {
+        match &self.name {
+            Some(name) => format!("task {} `{name}`", self.id),
+            None => format!("task {}", self.id),
+        }
+    }
+}
+
+impl fmt::Display for ChildInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, made at {}", self.title(), self.spawned_at)?;
+        match self.state {
+            ChildState::Running if self.wait == Wait::NOTHING => f.write_str(": running"),
+            ChildState::Running => write!(f, ": waiting for {}", self.wait),
+            ChildState::Elsewhere(domain) => write!(f, ": alive on domain {domain}"),
+            ChildState::Ending => f.write_str(": being ended"),
+            ChildState::Ended => f.write_str(": ended, its outcome not taken"),
+            ChildState::Unknown => Ok(()),
+        }
+    }
+}
+
+/// The broken rules of a run, in the order in which they were recorded.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub(crate) violations: Vec<Violation>,
+    /// How many more there were than are kept.
+    pub(crate) more: usize,
+}
+
+impl Report {
+    /// Returns the violations: at least one, and the first 64 of them at most.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.violations.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            fmt::Display::fmt(violation, f)?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "\n\n.. and {more} more violations"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a suspended task waits for, so that a report need not poll anything.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Instant;
+
+use crate::TaskId;
+use crate::domain::Domain;
+
+/// What a task waits for: a word, the line that waits, and the thing waited for.
+///
+/// Leaf futures write it once, when they suspend; see [`Wait::note`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wait {
+    /// What is waited for, in a word: `"sleep"`, `"promise"`, `"read"`; empty if unknown.
+    pub what: &'static str,
+    /// The line of the program that waits.
+    pub at: Option<&'static Location<'static>>,
+    /// The thing that is waited for.
+    pub on: WaitOn,
+}
+
+/// The thing that a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitOn {
+    /// Not known.
+    Unknown,
+    /// A child.
+    Task(TaskId),
+    /// A descriptor, by its number.
+    Descriptor(i32),
+    /// A moment.
+    Until(Instant),
+}
+
+impl Wait {
+    pub(crate) const NOTHING: Wait = Wait {
+        what: "",
+        at: None,
+        on: WaitOn::Unknown,
+    };
+
+    /// Describes a wait.
+    pub fn new(what: &'static str, at: &'static Location<'static>, on: WaitOn) -> Wait {
+        Wait {
+            what,
+            at: Some(at),
+            on,
+        }
+    }
+
+    /// Notes what the current task waits for. For leaf futures, right before they return
+    /// `Pending`; outside a run nothing happens.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use matou_runtime::{Wait, WaitOn};
+    ///
+    /// Wait::new("a reply", Location::caller(), WaitOn::Unknown).note();
+    /// ```
+    pub fn note(self) {
+        Domain::try_with(|domain| domain.note_wait(self));
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.what.is_empty() {
+            return f.write_str("something that matou does not know");
+        }
+        f.write_str(self.what)?;
+        match self.on {
+            WaitOn::Unknown | WaitOn::Until(_) => {}
+            WaitOn::Task(id) => write!(f, " of task {id}")?,
+            WaitOn::Descriptor(fd) => write!(f, " on descriptor {fd}")?,
+        }
+        match self.at {
+            Some(at) => write!(f, " at {at}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The runtime's promises, one module per question.
+
+mod smoke;
