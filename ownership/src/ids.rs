@@ -39,7 +39,7 @@ pub fn replace_id_source(next: u64) -> u64 {
 
 pub(crate) fn next_id() -> u64 {
     let mut next = SOURCE.get();
-    if next & DRAWS_BLOCKS != 0 && next % BLOCK_SIZE == 0 {
+    if next & DRAWS_BLOCKS != 0 && next.is_multiple_of(BLOCK_SIZE) {
         // Relaxed: the numbers must differ, nothing is published through them.
         let block = NEXT_BLOCK.fetch_add(1, Ordering::Relaxed);
         next = DRAWS_BLOCKS | (block * BLOCK_SIZE + 1);

@@ -101,6 +101,17 @@ impl<H: Handle + ?Sized> Handle for Arc<H> {
     }
 }
 
+/// The shared part itself will do for a handle, for those who keep nothing else, such as runtimes.
+impl Handle for Arc<dyn Resource> {
+    fn ticket(&self) -> &Ticket {
+        (**self).ticket()
+    }
+
+    fn resource(&self) -> Arc<dyn Resource> {
+        Arc::clone(self)
+    }
+}
+
 impl<H: Handle + ?Sized> Handle for &H {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()

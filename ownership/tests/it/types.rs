@@ -1,0 +1,51 @@
+//! Do the types promise what the runtimes above rely on?
+
+use futures::future::{Ready, ready};
+use matou_ownership::{
+    Label, Ledger, Misuse, NotOwner, Owned, OwnedError, ResourceInfo, Scope, ScopeError, Settled,
+    Ticket, enter, scope,
+};
+
+fn is_send_sync<T: Send + Sync>() {}
+fn is_send<T: Send>(_: &T) {}
+fn is_unpin<T: Unpin>() {}
+fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
+
+#[test]
+fn what_is_shared_is_send_and_sync() {
+    is_send_sync::<Ledger>();
+    is_send_sync::<Ticket>();
+    is_send_sync::<Owned<std::cell::Cell<u8>>>();
+    is_send_sync::<(Label, ResourceInfo, Settled)>();
+}
+
+#[test]
+fn errors_are_errors_everywhere() {
+    is_error::<Misuse>();
+    is_error::<NotOwner>();
+    is_error::<OwnedError>();
+    is_error::<ScopeError>();
+}
+
+#[test]
+fn a_scope_is_unpin_and_as_send_as_its_future() {
+    is_unpin::<Scope<Ready<std::marker::PhantomPinned>>>();
+    is_send(&scope(ready(std::cell::Cell::new(1))));
+    is_send(&scope(async {
+        let owned = Owned::new(std::cell::Cell::new(1), drop);
+        ready(()).await;
+        drop(owned);
+    }));
+}
+
+#[test]
+fn everything_says_something_when_debugged() {
+    let ledger = Ledger::new();
+    let entered = enter(Some(ledger.clone()));
+    let owned = Owned::new(1, drop);
+    assert!(format!("{entered:?}").contains("Entered"));
+    entered.leave();
+    assert!(format!("{ledger:?}").contains("i32"));
+    assert!(format!("{owned:?}").contains("owned"));
+    assert!(format!("{:?}", ledger.settle()).contains("i32"));
+}
