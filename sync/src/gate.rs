@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use event_listener::{Event, EventListener};
+use event_listener::{Event, EventListener, Listener};
 
 use crate::sys::{self, AtomicUsize, Ordering, Sabotage, fence};
 
@@ -95,7 +95,12 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         sys::foreign_call();
         // Out of the line first: while it is in there, it has to be counted.
-        self.listener = None;
+        match self.listener.take() {
+            Some(listener) if sys::sabotaged(Sabotage::TurnKeepsItsCall) => {
+                listener.discard();
+            }
+            listener => drop(listener),
+        }
         self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -189,7 +189,9 @@ impl RawLock {
             }
             return true;
         }
-        if !is_locked(self.state.load(Ordering::Acquire)) {
+        if !is_locked(self.state.load(Ordering::Acquire))
+            && !sys::sabotaged(Sabotage::RefusedLockCallsNobody)
+        {
             // The lock is free, but meant for a starved one: see to it that the first in the
             // line knows, which may be this place itself.
             sys::foreign_call();
@@ -219,7 +221,12 @@ impl RawLock {
     /// Gives up a place in the line. A wake-up that it has received goes to the next one.
     pub(crate) fn leave(&self, queued: Queued) {
         // Count down first: whoever the listener wakes must not find the lock barred for us.
-        self.state.fetch_sub(queued.weight(), Ordering::Release);
+        let weight = if sys::sabotaged(Sabotage::LockStaysStarved) {
+            WAITER
+        } else {
+            queued.weight()
+        };
+        self.state.fetch_sub(weight, Ordering::Release);
         sys::foreign_call();
         match queued.listener {
             Some(listener) if sys::sabotaged(Sabotage::LockKeepsItsCall) => {

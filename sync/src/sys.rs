@@ -61,6 +61,10 @@ pub(crate) use const_constructor;
 pub enum Sabotage {
     /// `Lock` does not look again at the mutex once it listens.
     LockWithoutRecheck,
+    /// A `Lock` that may not take a free mutex does not see to it that somebody will.
+    RefusedLockCallsNobody,
+    /// A starved `Lock` that is dropped goes on barring newcomers.
+    LockStaysStarved,
     /// A dropped `Lock` keeps the wake-up it got.
     LockKeepsItsCall,
     /// `Wait` unlocks the mutex before it stands in the line.
@@ -69,6 +73,8 @@ pub enum Sabotage {
     WaitKeepsItsSignal,
     /// `Pop` and `Push` do not look again at the queue once they listen.
     QueueWithoutRecheck,
+    /// A dropped `Pop` or `Push` keeps the call it got.
+    TurnKeepsItsCall,
     /// A gate that is opened does not order its look at the waiters after the change.
     GateWithoutFence,
 }
@@ -108,8 +114,7 @@ mod shipped {
 /// What a model chooses. Thread-local state serves, since both checkers run the threads of a model
 /// as coroutines on one system thread, while two models may run at the same time.
 #[cfg(any(loom, shuttle))]
-#[doc(hidden)]
-pub mod modelled {
+pub(crate) mod modelled {
     use std::cell::Cell;
 
     use super::Sabotage;
@@ -126,8 +131,8 @@ pub mod modelled {
     }
 
     /// Runs `model` on code that lacks a step.
-    pub fn with_sabotage<R>(step: Option<Sabotage>, model: impl FnOnce() -> R) -> R {
-        SABOTAGE.set(step);
+    pub fn with_sabotage<R>(step: Sabotage, model: impl FnOnce() -> R) -> R {
+        SABOTAGE.set(Some(step));
         model()
     }
 
