@@ -1,3 +1,4 @@
 //! The runtime's promises, one module per question.
 
 mod smoke;
+mod support;
