@@ -41,10 +41,11 @@ impl Domain {
             current, NONE,
             "a child needs a parent: spawn inside a task of the run"
         );
-        let living = self.tree.borrow()[current].stage == Stage::Living;
+        let living = self.tree.borrow()[current].stage == Stage::Living
+            && matou_ownership::phase() != matou_ownership::Phase::Finalizing;
         assert!(
             living,
-            "a task that is ending cannot spawn: not in its drops, not in its finalizers"
+            "a task that is ending cannot spawn: not in its drops, and no task in a finalizer"
         );
         current
     }

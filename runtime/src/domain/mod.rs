@@ -7,6 +7,8 @@ mod current;
 mod kin;
 mod port;
 mod settlement;
+#[cfg(test)]
+mod stepping;
 mod turn;
 
 use std::cell::{Cell, RefCell};
