@@ -64,7 +64,7 @@ impl Domain {
         Domain::try_with(|domain| {
             let address = runnable.as_ref()?.metadata();
             if domain.is(&address.run, address.domain()) {
-                domain.ready.borrow_mut().extend(runnable.take());
+                domain.ready.borrow_mut().push_back(runnable.take()?);
             }
             Some(())
         });

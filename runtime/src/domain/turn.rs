@@ -91,15 +91,16 @@ impl Domain {
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
     fn fire_timers(&self) {
-        let mut expired = self.expired.take();
-        {
-            let mut timers = self.port().timers();
-            if timers.is_empty() {
-                self.expired.replace(expired);
-                return;
-            }
-            timers.expire(self.now(), &mut expired);
+        let Some(first) = self.port().timers().next_deadline() else {
+            return;
+        };
+        // The clock may be a user's driver: it is not asked under the lock.
+        let now = self.now();
+        if first > now {
+            return;
         }
+        let mut expired = self.expired.take();
+        self.port().timers().expire(now, &mut expired);
         for waker in expired.drain(..) {
             drop(panics::catch(|| waker.wake()));
         }

@@ -278,7 +278,11 @@ impl Workers {
                 })?);
         }
         drop(sender);
-        started.iter().collect::<io::Result<()>>()?;
+        let started = started.iter().collect::<io::Result<Vec<()>>>()?;
+        if started.len() < workers.threads.len() {
+            // The drop of the workers brings the panic itself to light.
+            return Err(io::Error::other("making a driver panicked"));
+        }
         Ok(workers)
     }
 }

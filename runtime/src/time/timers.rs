@@ -20,10 +20,6 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         self.count += 1;
         let key = TimerKey {
