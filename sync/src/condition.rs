@@ -249,7 +249,11 @@ impl Condition {
 
     /// Passes on what a waiter had got that ends before its future resolves.
     fn pass_on(&self, call: Call) {
-        if call == Call::Signal && !sys::sabotaged(Sabotage::WaitKeepsItsSignal) {
+        let is_due = match call {
+            Call::Signal => !sys::sabotaged(Sabotage::WaitKeepsItsSignal),
+            Call::Broadcast => sys::sabotaged(Sabotage::BroadcastIsPassedOn),
+        };
+        if is_due {
             self.signal();
         }
     }

@@ -269,9 +269,9 @@ impl fmt::Debug for RawLock {
 mod tests {
     use super::*;
 
-    /// M15: the counts are bounded by an assertion; they never carry into their neighbours.
+    /// The counts are bounded by an assertion; they never carry into their neighbours.
     #[test]
-    fn one_waiter_too_many_panics_and_changes_nothing() {
+    fn m15_one_waiter_too_many_panics_and_changes_nothing() {
         let full = LOCKED + COUNT_MAX * WAITER;
         let lock = RawLock {
             state: AtomicUsize::new(full),

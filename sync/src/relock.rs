@@ -28,8 +28,8 @@ static HOOK: RwLock<fn(&Relock)> = RwLock::new(print_once);
 /// [`set_relock_hook`]. It is no error: `join!(a, b)` polls both with the waker of their task, and
 /// there `a` may well release what `b` waits for.
 ///
-/// It is not raised when the wakers differ, as for the children of a `FuturesUnordered`, or tell
-/// nothing, as [`Waker::noop`], nor when the mutex was taken with `try_lock`.
+/// It is not raised when the wakers differ, as for the children of a `FuturesUnordered`, or have no
+/// data to tell them apart, as [`Waker::noop`], nor when the mutex was taken with `try_lock`.
 ///
 /// # Examples
 ///
@@ -165,7 +165,8 @@ impl Note {
         wanted_at: &'static Location<'static>,
     ) -> Option<Relock> {
         let held_since = self.line()?;
-        if waker.will_wake(Waker::noop()) || !self.is_of(waker) {
+        // A waker without data, as that of `Waker::noop`, is the same for everybody.
+        if waker.data().is_null() || !self.is_of(waker) {
             return None;
         }
         let unchanged = self.line().is_some_and(|line| ptr::eq(line, held_since));

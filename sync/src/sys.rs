@@ -71,6 +71,8 @@ pub enum Sabotage {
     UnlockBeforeEnqueue,
     /// A dropped `Wait` keeps the signal it got.
     WaitKeepsItsSignal,
+    /// A dropped `Wait` that was called by a broadcast calls somebody else.
+    BroadcastIsPassedOn,
     /// `Pop` and `Push` do not look again at the queue once they listen.
     QueueWithoutRecheck,
     /// A dropped `Pop` or `Push` keeps the call it got.

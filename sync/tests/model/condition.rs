@@ -127,23 +127,34 @@ fn m8_signal_broadcast_and_drop_lose_no_call_and_keep_none() {
     });
 }
 
+/// A broadcast calls one who is dropped, while another comes too late for it.
+fn one_called_by_a_broadcast_is_dropped() {
+    let shared = shared();
+    let first = enqueued(&shared);
+    let broadcasting = thread::spawn({
+        let shared = shared.clone();
+        move || {
+            shared.1.broadcast();
+            enqueued(&shared)
+        }
+    });
+    let dropping = thread::spawn(move || drop(first));
+    let mut late = broadcasting.join().unwrap();
+    dropping.join().unwrap();
+    assert!(poll_once(&mut late).is_pending());
+}
+
 #[test]
 fn m8_a_broadcast_is_not_passed_on_to_one_who_came_later() {
-    holds(3, || {
-        let shared = shared();
-        let first = enqueued(&shared);
-        let broadcasting = thread::spawn({
-            let shared = shared.clone();
-            move || {
-                shared.1.broadcast();
-                enqueued(&shared)
-            }
-        });
-        let dropping = thread::spawn(move || drop(first));
-        let mut late = broadcasting.join().unwrap();
-        dropping.join().unwrap();
-        assert!(poll_once(&mut late).is_pending());
-    });
+    holds(3, one_called_by_a_broadcast_is_dropped);
+}
+
+#[test]
+fn m8_a_broadcast_that_is_passed_on_is_found() {
+    falls_without!(
+        Sabotage::BroadcastIsPassedOn,
+        one_called_by_a_broadcast_is_dropped
+    );
 }
 
 #[test]

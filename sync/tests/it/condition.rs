@@ -1,0 +1,281 @@
+//! Does each signal end one wait, whoever is dropped or panics?
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::{future::Future, pin::Pin};
+
+use futures::executor::block_on;
+use matou_sync::futures::Wait;
+use matou_sync::{Condition, Mutex};
+
+use crate::support::{Task, within_the_deadline};
+
+/// Starts a wait and polls it once, so that it stands in the line.
+fn enqueued<'a>(changed: &'a Condition, mutex: &'a Mutex<u32>, task: &Task) -> Wait<'a, 'a, u32> {
+    let mut wait = changed.wait(mutex.try_lock().expect("the mutex should be free"));
+    task.wait(&mut wait);
+    wait
+}
+
+#[test]
+fn signals_end_waits_in_the_order_in_which_they_began() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let tasks: Vec<_> = (0..10).map(|_| Task::new()).collect();
+    let waits: Vec<_> = tasks
+        .iter()
+        .map(|task| enqueued(&changed, &mutex, task))
+        .collect();
+    for (index, (task, wait)) in tasks.iter().zip(waits).enumerate() {
+        assert!(changed.signal());
+        assert_eq!(tasks.iter().map(Task::wakes).sum::<usize>(), index + 1);
+        drop(task.finish(wait));
+    }
+    assert!(!changed.signal());
+}
+
+#[test]
+fn a_signal_that_finds_nobody_is_not_kept() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    assert!(!changed.signal());
+    assert_eq!(changed.broadcast(), 0);
+    let _wait = enqueued(&changed, &mutex, &task);
+    assert_eq!(task.wakes(), 0);
+}
+
+#[test]
+fn a_broadcast_ends_the_waits_that_are_there_and_no_later_one() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (task, late_task) = (Task::new(), Task::new());
+    let (first, second) = (
+        enqueued(&changed, &mutex, &task),
+        enqueued(&changed, &mutex, &task),
+    );
+    assert_eq!(changed.broadcast(), 2);
+    let mut late = enqueued(&changed, &mutex, &late_task);
+    drop(task.finish(first));
+    drop(task.finish(second));
+    late_task.wait(&mut late);
+    assert_eq!(late_task.wakes(), 0);
+}
+
+#[test]
+fn m2_a_signalled_wait_dropped_before_its_poll_passes_the_signal_on() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (first_task, second_task) = (Task::new(), Task::new());
+    let first = enqueued(&changed, &mutex, &first_task);
+    let second = enqueued(&changed, &mutex, &second_task);
+    changed.signal();
+    assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
+    drop(first);
+    assert_eq!(second_task.wakes(), 1);
+    drop(second_task.finish(second));
+}
+
+#[test]
+fn m6_a_wait_dropped_before_its_first_poll_unlocks() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let wait = changed.wait(mutex.try_lock().unwrap());
+    assert!(
+        mutex.try_lock().is_none(),
+        "the guard is kept until the first poll"
+    );
+    drop(wait);
+    assert!(mutex.try_lock().is_some());
+    assert_eq!(changed.waiters(), 0);
+}
+
+#[test]
+fn m6_a_wait_dropped_in_the_line_leaves_no_ghost() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let mut waits: Vec<_> = (0..3).map(|_| enqueued(&changed, &mutex, &task)).collect();
+    drop(waits.remove(1));
+    assert_eq!(changed.waiters(), 2);
+    assert_eq!(changed.broadcast(), 2);
+    assert_eq!(task.wakes(), 2);
+    drop(waits);
+    assert_eq!(changed.waiters(), 0);
+    assert!(mutex.try_lock().is_some());
+}
+
+#[test]
+fn m6_a_wait_dropped_while_it_locks_again_passes_the_signal_on() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (first_task, second_task) = (Task::new(), Task::new());
+    let mut first = enqueued(&changed, &mutex, &first_task);
+    let second = enqueued(&changed, &mutex, &second_task);
+    let guard = mutex.try_lock();
+    changed.signal();
+    first_task.wait(&mut first);
+    assert_eq!((mutex.waiters(), second_task.wakes()), (1, 0));
+    drop(first);
+    assert_eq!((mutex.waiters(), second_task.wakes()), (0, 1));
+    drop(guard);
+    drop(second_task.finish(second));
+}
+
+#[test]
+fn m8_what_a_broadcast_gave_to_a_dropped_wait_goes_to_nobody() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (task, late_task) = (Task::new(), Task::new());
+    let first = enqueued(&changed, &mutex, &task);
+    changed.broadcast();
+    let _late = enqueued(&changed, &mutex, &late_task);
+    drop(first);
+    assert_eq!(late_task.wakes(), 0);
+}
+
+#[test]
+fn m13_waiting_with_two_mutexes_at_a_time_panics_and_unlocks() {
+    let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
+    let task = Task::new();
+    let wait = enqueued(&changed, &mutex, &task);
+
+    let mut wrong = changed.wait(other.try_lock().unwrap());
+    let refused = catch_unwind(AssertUnwindSafe(|| task.poll(&mut wrong).is_ready()));
+    assert!(refused.is_err());
+    drop(wrong);
+    assert!(other.try_lock().is_some());
+
+    // The first one is none the worse, and afterwards the other mutex may be used.
+    assert!(changed.signal());
+    drop(task.finish(wait));
+    drop(enqueued(&changed, &other, &task));
+}
+
+#[test]
+fn a_condition_that_holds_no_longer_is_waited_for_again() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let mut wait = changed.wait_while(mutex.try_lock().unwrap(), |number| *number < 2);
+    task.wait(&mut wait);
+    for number in 1..=2 {
+        *mutex.try_lock().unwrap() = number;
+        assert!(changed.signal());
+        if number < 2 {
+            task.wait(&mut wait);
+        }
+    }
+    assert_eq!(*task.finish(wait), 2);
+}
+
+#[test]
+fn m10_a_panic_of_the_condition_unlocks() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let mut wait = changed.wait_while(mutex.try_lock().unwrap(), |_| {
+        std::panic::resume_unwind(Box::new(()))
+    });
+    assert!(catch_unwind(AssertUnwindSafe(|| task.poll(&mut wait).is_ready())).is_err());
+    drop(wait);
+    assert!(mutex.try_lock().is_some());
+}
+
+/// A waker that panics.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("waker"));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_does_not_keep_the_others_of_a_broadcast_asleep() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let first = enqueued(&changed, &mutex, &task);
+    let mut second = changed.wait(mutex.try_lock().unwrap());
+    let waker = Waker::from(Arc::new(Panicking));
+    assert!(
+        Pin::new(&mut second)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let third = enqueued(&changed, &mutex, &task);
+
+    assert!(catch_unwind(AssertUnwindSafe(|| changed.broadcast())).is_err());
+
+    assert_eq!(task.wakes(), 2);
+    drop((task.finish(first), ()));
+    drop(task.finish(second));
+    drop(task.finish(third));
+}
+
+/// A waker that comes back to the condition that wakes it.
+struct Returning(Arc<Condition>, AtomicUsize);
+
+impl Wake for Returning {
+    fn wake(self: Arc<Self>) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.signal();
+    }
+}
+
+#[test]
+fn a_waker_may_use_the_condition_that_wakes_it() {
+    within_the_deadline(|| {
+        let (mutex, changed) = (Mutex::new(0), Arc::new(Condition::new()));
+        let returning = Arc::new(Returning(changed.clone(), AtomicUsize::new(0)));
+        let waker = Waker::from(returning.clone());
+        let mut waits: Vec<_> = (0..2)
+            .map(|_| changed.wait(mutex.try_lock().unwrap()))
+            .map(|mut wait| {
+                assert!(
+                    Pin::new(&mut wait)
+                        .poll(&mut Context::from_waker(&waker))
+                        .is_pending()
+                );
+                wait
+            })
+            .collect();
+        assert!(changed.signal());
+        assert_eq!(
+            returning.1.load(Ordering::SeqCst),
+            2,
+            "one wake-up led to the other"
+        );
+        waits.clear();
+    });
+}
+
+#[test]
+fn a_wait_polled_with_new_wakers_wakes_the_last() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (old, new) = (Task::new(), Task::new());
+    let mut wait = enqueued(&changed, &mutex, &old);
+    new.wait(&mut wait);
+    changed.signal();
+    assert_eq!((old.wakes(), new.wakes()), (0, 1));
+}
+
+#[test]
+fn threads_hand_a_turn_around_by_broadcasts() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 500;
+    let turns = within_the_deadline(|| {
+        let shared = Arc::new((Mutex::new(0), Condition::new()));
+        let threads: Vec<_> = (0..THREADS)
+            .map(|own| {
+                let shared = shared.clone();
+                std::thread::spawn(move || {
+                    let (turn, changed) = &*shared;
+                    for _ in 0..ROUNDS {
+                        block_on(async {
+                            let guard = turn.lock().await;
+                            let mut turn = changed
+                                .wait_while(guard, |turn| *turn % THREADS != own)
+                                .await;
+                            *turn += 1;
+                            changed.broadcast();
+                        });
+                    }
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(shared.1.waiters(), 0);
+        *shared.0.try_lock().unwrap()
+    });
+    assert_eq!(turns, THREADS * ROUNDS);
+}

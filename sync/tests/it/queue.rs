@@ -1,0 +1,252 @@
+//! Does each value arrive once, or come back, or get dropped once?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use futures::executor::block_on;
+use matou_sync::{PopError, PushError, Queue, TryPopError, TryPushError};
+
+use crate::support::{Task, within_the_deadline};
+
+/// A value that counts its drops.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn values_leave_in_the_order_in_which_they_came() {
+    let queue = Queue::unbounded();
+    (0..1000).for_each(|number| queue.try_push(number).unwrap());
+    assert_eq!(
+        (queue.len(), queue.is_empty(), queue.capacity()),
+        (1000, false, None)
+    );
+    assert!((0..1000).all(|number| queue.try_pop() == Ok(number)));
+    assert_eq!(queue.try_pop(), Err(TryPopError::Empty));
+}
+
+#[test]
+fn a_full_queue_makes_pushers_wait_and_calls_them_in_order() {
+    let queue = Queue::bounded(1);
+    queue.try_push(0).unwrap();
+    assert_eq!(queue.try_push(9), Err(TryPushError::Full(9)));
+    let (first_task, second_task) = (Task::new(), Task::new());
+    let (mut first, mut second) = (queue.push(1), queue.push(2));
+    first_task.wait(&mut first);
+    second_task.wait(&mut second);
+
+    assert_eq!(queue.try_pop(), Ok(0));
+    assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
+    assert_eq!(first_task.finish(first), Ok(()));
+    assert_eq!(queue.try_pop(), Ok(1));
+    assert_eq!(second_task.finish(second), Ok(()));
+    assert_eq!(queue.try_pop(), Ok(2));
+}
+
+#[test]
+fn each_value_calls_one_popper_and_in_order() {
+    let queue = Queue::unbounded();
+    let tasks = [Task::new(), Task::new(), Task::new()];
+    let mut pops: Vec<_> = tasks.iter().map(|_| queue.pop()).collect();
+    tasks
+        .iter()
+        .zip(&mut pops)
+        .for_each(|(task, pop)| task.wait(pop));
+    queue.try_push('a').unwrap();
+    queue.try_push('b').unwrap();
+    assert_eq!(tasks.each_ref().map(Task::wakes), [1, 1, 0]);
+    let mut pops = pops.into_iter();
+    assert_eq!(tasks[0].finish(pops.next().unwrap()), Ok('a'));
+    assert_eq!(tasks[1].finish(pops.next().unwrap()), Ok('b'));
+}
+
+#[test]
+fn a_called_popper_that_was_robbed_waits_again() {
+    let (queue, task) = (Queue::unbounded(), Task::new());
+    let mut pop = queue.pop();
+    task.wait(&mut pop);
+    queue.try_push(1).unwrap();
+    assert_eq!(queue.try_pop(), Ok(1));
+    task.wait(&mut pop);
+    queue.try_push(2).unwrap();
+    assert_eq!((task.wakes(), task.finish(pop)), (2, Ok(2)));
+}
+
+#[test]
+fn m2_a_called_pop_dropped_before_its_poll_calls_the_next() {
+    let queue = Queue::unbounded();
+    let (first_task, second_task) = (Task::new(), Task::new());
+    let (mut first, mut second) = (queue.pop(), queue.pop());
+    first_task.wait(&mut first);
+    second_task.wait(&mut second);
+    queue.try_push(1).unwrap();
+    assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
+    drop(first);
+    assert_eq!(second_task.wakes(), 1);
+    assert_eq!(second_task.finish(second), Ok(1));
+}
+
+#[test]
+fn m2_a_called_push_dropped_before_its_poll_calls_the_next() {
+    let queue = Queue::bounded(1);
+    queue.try_push(0).unwrap();
+    let (first_task, second_task) = (Task::new(), Task::new());
+    let (mut first, mut second) = (queue.push(1), queue.push(2));
+    first_task.wait(&mut first);
+    second_task.wait(&mut second);
+    assert_eq!(queue.try_pop(), Ok(0));
+    drop(first);
+    assert_eq!(second_task.wakes(), 1);
+    assert_eq!(second_task.finish(second), Ok(()));
+    assert_eq!(queue.try_pop(), Ok(2));
+}
+
+#[test]
+fn closing_gives_values_back_to_pushers_and_lets_poppers_finish() {
+    let queue = Queue::bounded(1);
+    queue.try_push(1).unwrap();
+    let (push_task, pop_task) = (Task::new(), Task::new());
+    let mut push = queue.push(2);
+    push_task.wait(&mut push);
+
+    assert!(queue.close());
+    assert!(!queue.close());
+    assert!(queue.is_closed());
+    assert_eq!(push_task.wakes(), 1);
+    assert_eq!(push_task.finish(push), Err(PushError(2)));
+    assert_eq!(queue.try_push(3), Err(TryPushError::Closed(3)));
+    assert_eq!(pop_task.finish(queue.pop()), Ok(1));
+    assert_eq!(pop_task.finish(queue.pop()), Err(PopError));
+    assert_eq!(queue.try_pop(), Err(TryPopError::Closed));
+}
+
+#[test]
+fn closing_wakes_all_poppers() {
+    let queue = Queue::<u8>::unbounded();
+    let task = Task::new();
+    let mut pops: Vec<_> = (0..5).map(|_| queue.pop()).collect();
+    pops.iter_mut().for_each(|pop| task.wait(pop));
+    queue.close();
+    assert_eq!(task.wakes(), 5);
+    assert!(
+        pops.into_iter()
+            .all(|pop| task.finish(pop) == Err(PopError))
+    );
+}
+
+#[test]
+fn m14_each_value_is_dropped_once_wherever_it_is() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let counted = || Counted(drops.clone());
+    let (queue, task) = (Queue::bounded(1), Task::new());
+
+    drop(queue.push(counted()));
+    assert_eq!(
+        drops.swap(0, Ordering::SeqCst),
+        1,
+        "with a push that was never polled"
+    );
+
+    assert!(task.finish(queue.push(counted())).is_ok());
+    let mut waiting = queue.push(counted());
+    task.wait(&mut waiting);
+    let returned = waiting.into_inner().unwrap();
+    assert_eq!(
+        drops.load(Ordering::SeqCst),
+        0,
+        "a push that is given up returns its value"
+    );
+    let mut waiting = queue.push(returned);
+    task.wait(&mut waiting);
+    drop(waiting);
+    assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with a push that waits");
+
+    queue.close();
+    drop(task.finish(queue.push(counted())).unwrap_err());
+    assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with the error");
+
+    drop(queue);
+    assert_eq!(drops.load(Ordering::SeqCst), 1, "with the queue");
+}
+
+#[test]
+fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
+    const VALUES: usize = 200;
+    for _ in 0..50 {
+        let (pushed, popped, drops) = within_the_deadline(|| {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let (pushed, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let queue = Queue::bounded(2);
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        for _ in 0..VALUES {
+                            if block_on(queue.push(Counted(drops.clone()))).is_ok() {
+                                pushed.fetch_add(1, Ordering::SeqCst);
+                            }
+                        }
+                    });
+                }
+                scope.spawn(|| {
+                    while let Ok(value) = block_on(queue.pop()) {
+                        popped.fetch_add(1, Ordering::SeqCst);
+                        drop(value);
+                        // A pop that is polled once and dropped must take nothing along, unless
+                        // it is ready.
+                        if let std::task::Poll::Ready(Ok(value)) =
+                            Task::new().poll(&mut queue.pop())
+                        {
+                            popped.fetch_add(1, Ordering::SeqCst);
+                            drop(value);
+                        }
+                        if popped.load(Ordering::SeqCst) >= VALUES {
+                            queue.close();
+                        }
+                    }
+                });
+            });
+            (
+                pushed.into_inner(),
+                popped.into_inner(),
+                drops.load(Ordering::SeqCst),
+            )
+        });
+        assert_eq!((popped, drops), (pushed, 2 * VALUES));
+    }
+}
+
+#[test]
+fn many_threads_pass_every_value_once() {
+    for capacity in [Some(1), Some(2), Some(64), None] {
+        let sum = within_the_deadline(move || {
+            let queue = capacity.map_or_else(Queue::unbounded, Queue::bounded);
+            let sum = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while let Ok(number) = block_on(queue.pop()) {
+                            sum.fetch_add(number, Ordering::SeqCst);
+                        }
+                    });
+                }
+                let pushing = [0, 1, 2].map(|_| {
+                    scope.spawn(|| {
+                        (0..1000).for_each(|number| block_on(queue.push(number)).unwrap())
+                    })
+                });
+                pushing
+                    .into_iter()
+                    .for_each(|thread| thread.join().unwrap());
+                queue.close();
+            });
+            sum.into_inner()
+        });
+        assert_eq!(sum, 3 * 499_500, "with a capacity of {capacity:?}");
+    }
+}
