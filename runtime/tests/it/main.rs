@@ -1,4 +1,5 @@
 //! The runtime's promises, one module per question.
 
+mod r01_children_are_awaited;
 mod smoke;
 mod support;

@@ -21,10 +21,68 @@ use std::thread;
 use std::time::Duration;
 
 use matou_ownership::Owned;
-use matou_runtime::{Builder, Report, RunError, Violation, yield_now};
+use matou_runtime::{Builder, Promise, Report, RunError, Task, Violation, yield_now};
 
 /// How long a test may take before it counts as hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where a test puts the children: a rule that can cross domains is tested in both places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Here,
+    Away,
+}
+
+impl Place {
+    pub(crate) const BOTH: [Place; 2] = [Place::Here, Place::Away];
+
+    /// How many domains a run needs for it.
+    pub(crate) fn domains(self) -> usize {
+        match self {
+            Place::Here => 1,
+            Place::Away => 3,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn<M, F>(self, make: M) -> Promise<F::Output>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        self.make(Task::new(), make)
+    }
+
+    #[track_caller]
+    pub(crate) fn make<M, F>(self, task: Task, make: M) -> Promise<F::Output>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        match self {
+            Place::Here => task.spawn(make()),
+            Place::Away => task.call(make).expect("there are several domains"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn try_spawn<M, F, T, E>(self, make: M) -> Promise<T, E>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        match self {
+            Place::Here => Task::new().try_spawn(make()),
+            Place::Away => Task::new()
+                .try_call(make)
+                .expect("there are several domains"),
+        }
+    }
+}
 
 /// A number that tasks on all domains count up.
 #[derive(Clone, Debug, Default)]
