@@ -3,6 +3,9 @@
 
 mod domain;
 mod driver;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
 mod orphans;
 mod promise;
 mod race;
