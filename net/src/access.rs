@@ -1,0 +1,61 @@
+use std::io;
+use std::task::Poll;
+
+use matou_ownership::{Handle, Misuse, adopt, check, is_inside};
+
+/// How a socket is used, which decides what its ownership has to look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// By value or by `&mut`: whoever does that becomes the owner, since nobody else can.
+    Exclusive,
+    /// Through a shared reference: only the owner may.
+    Shared,
+}
+
+impl Access {
+    /// Checks an operation that cannot wait.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn verify(self, handle: &impl Handle) -> io::Result<()> {
+        self.ask(handle).map_err(refusal)
+    }
+
+    /// Checks an operation that can wait. One that is refused to a task never becomes ready: the
+    /// misuse is recorded, and its task is not resumed.
+    #[inline]
+    pub(crate) fn poll(self, handle: &impl Handle) -> Poll<io::Result<()>> {
+        match self.ask(handle) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Misuse::NotOwner(_)) if is_inside() => Poll::Pending,
+            Err(misuse) => Poll::Ready(Err(refusal(misuse))),
+        }
+    }
+
+    /// Records a misuse at the line that begins an operation. The polls of its future, which see
+    /// no line of the program, check again and answer.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn begin(self, handle: &impl Handle) {
+        if self == Access::Shared {
+            let _ = check(handle);
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn ask(self, handle: &impl Handle) -> Result<(), Misuse> {
+        match self {
+            Access::Exclusive => adopt(handle),
+            Access::Shared => check(handle),
+        }
+    }
+}
+
+#[cold]
+fn refusal(misuse: Misuse) -> io::Error {
+    let kind = match misuse {
+        Misuse::NotOwner(_) => io::ErrorKind::PermissionDenied,
+        Misuse::Finalized(_) => io::ErrorKind::NotConnected,
+    };
+    io::Error::new(kind, misuse)
+}

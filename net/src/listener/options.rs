@@ -1,0 +1,123 @@
+use std::io;
+use std::net::SocketAddr;
+
+use matou_ownership::Ticket;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::TcpListener;
+use crate::error::failed_to;
+
+/// How to listen; made by [`TcpListener::options`].
+///
+/// # Examples
+///
+/// Two listeners on one address, among which the system spreads the connections:
+///
+/// ```
+/// use matou_net::TcpListener;
+/// use matou_runtime::{RunError, run};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let options = TcpListener::options().reuse_port(true).backlog(64);
+///     let mut first = options.listen("127.0.0.1:0".parse()?)?;
+///     let mut second = options.listen(first.local_addr()?)?;
+///     assert_eq!(first.local_addr()?, second.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing until `listen`"]
+pub struct ListenOptions {
+    reuse_address: bool,
+    reuse_port: bool,
+    backlog: u32,
+    only_v6: Option<bool>,
+}
+
+impl ListenOptions {
+    /// Begins with the defaults.
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            reuse_address: true,
+            reuse_port: false,
+            backlog: 1024,
+            only_v6: None,
+        }
+    }
+
+    /// Sets whether an address may be bound although connections of an earlier program on it are
+    /// not forgotten yet. Default: yes, so that a server can be restarted.
+    pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_address = reuse;
+        self
+    }
+
+    /// Sets whether several listeners may share the address, each with a queue of its own. All of
+    /// them have to say so. Default: no.
+    pub fn reuse_port(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_port = reuse;
+        self
+    }
+
+    /// Sets how many connections may wait to be accepted; the system may have a lower limit.
+    /// Default: 1,024.
+    pub fn backlog(mut self, connections: u32) -> ListenOptions {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets whether a listener on an IPv6 address leaves IPv4 alone. Default: as the system likes.
+    /// Without effect on IPv4 addresses.
+    pub fn only_v6(mut self, only: bool) -> ListenOptions {
+        self.only_v6 = Some(only);
+        self
+    }
+
+    /// Listens on `address`; port 0 lets the system choose one.
+    ///
+    /// # Errors
+    ///
+    /// Says which address it was, and what the system said; the kind is that of the system's
+    /// error, such as [`AddrInUse`](io::ErrorKind::AddrInUse).
+    ///
+    /// # Panics
+    ///
+    /// In a finalizer, which cannot own anything.
+    #[track_caller]
+    pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let ticket = Ticket::new(super::KIND);
+        let socket = self.bind(address).map_err(failed_to("bind", address))?;
+        let backlog = self.backlog.min(i32::MAX as u32) as i32;
+        socket
+            .listen(backlog)
+            .map_err(failed_to("listen on", address))?;
+        Ok(TcpListener::new(ticket, socket.into()))
+    }
+
+    fn bind(&self, address: SocketAddr) -> io::Result<Socket> {
+        // `socket2` adds the flag that keeps programs started by this one from inheriting it.
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(self.reuse_address)?;
+        if self.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let (true, Some(only)) = (address.is_ipv6(), self.only_v6) {
+            socket.set_only_v6(only)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions::new()
+    }
+}

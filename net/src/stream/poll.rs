@@ -1,0 +1,132 @@
+use std::io;
+use std::net::Shutdown;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use matou_runtime::{Direction, spend_budget};
+
+use super::TcpStream;
+use crate::access::Access;
+use crate::sys;
+
+impl TcpStream {
+    pub(super) fn poll_recv(
+        &self,
+        access: Access,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(access.poll(self))?;
+        if buf.is_empty() {
+            ready!(spend_budget(cx));
+            return Poll::Ready(Ok(0));
+        }
+        let io = self.socket.io();
+        let count = ready!(io.poll(Direction::Read, "read", at, cx, |fd| sys::recv(fd, buf)))?;
+        // Zero is the end, after which every read returns at once.
+        if 0 < count && count < buf.len() {
+            io.exhausted(Direction::Read);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    pub(super) fn poll_send(
+        &self,
+        access: Access,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(access.poll(self))?;
+        if buf.is_empty() {
+            ready!(spend_budget(cx));
+            return Poll::Ready(Ok(0));
+        }
+        let io = self.socket.io();
+        let count = ready!(io.poll(Direction::Write, "write", at, cx, |fd| sys::send(fd, buf)))?;
+        if count < buf.len() {
+            io.exhausted(Direction::Write);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Waits for nothing: what was written lies with the system.
+    fn poll_flush_by(&self, access: Access) -> Poll<io::Result<()>> {
+        access.poll(self)
+    }
+
+    fn poll_close_by(&self, access: Access) -> Poll<io::Result<()>> {
+        ready!(access.poll(self))?;
+        Poll::Ready(self.socket.with(|socket| socket.shutdown(Shutdown::Write)))
+    }
+}
+
+/// By `&mut`, hence the task that polls becomes the owner.
+impl AsyncRead for TcpStream {
+    #[track_caller]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_recv(Access::Exclusive, Location::caller(), cx, buf)
+    }
+}
+
+/// By `&mut`, hence the task that polls becomes the owner. To close is to end the direction of
+/// writing; the socket stays open.
+impl AsyncWrite for TcpStream {
+    #[track_caller]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(Access::Exclusive, Location::caller(), cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_by(Access::Exclusive)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_close_by(Access::Exclusive)
+    }
+}
+
+/// A shared use: only the owner may.
+impl AsyncRead for &TcpStream {
+    #[track_caller]
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Access::Shared.begin(*self);
+        self.poll_recv(Access::Shared, Location::caller(), cx, buf)
+    }
+}
+
+/// A shared use: only the owner may. To close is to end the direction of writing.
+impl AsyncWrite for &TcpStream {
+    #[track_caller]
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Access::Shared.begin(*self);
+        self.poll_send(Access::Shared, Location::caller(), cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush_by(Access::Shared)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_close_by(Access::Shared)
+    }
+}

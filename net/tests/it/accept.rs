@@ -1,0 +1,253 @@
+//! Does `accept` go on, whatever happens to it?
+
+use std::cell::Cell;
+use std::env;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join;
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{race, spawn, timeout, yield_now};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::doubles::*;
+
+#[test]
+fn an_address_in_use_is_named() {
+    let result = run_on(1, async {
+        let mut first = TcpListener::bind(any_v4())?;
+        let address = first.local_addr()?;
+        let error = TcpListener::bind(address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        let text = error.to_string();
+        let named = text.starts_with(&format!("failed to bind {address}: "))
+            || text.starts_with(&format!("failed to listen on {address}: "));
+        assert!(named, "{text}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn an_address_of_somebody_else_is_an_error() {
+    let result = run_on(1, async {
+        let address: SocketAddr = "192.0.2.1:0".parse()?;
+        let error = TcpListener::bind(address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_port_of_ipv6_alone_leaves_the_one_of_ipv4_free() {
+    let result = run_on(1, async {
+        let options = TcpListener::options().only_v6(true);
+        let mut six = options.listen("[::]:0".parse()?)?;
+        let port = six.local_addr()?.port();
+        let four = TcpListener::options().listen(SocketAddr::from(([0, 0, 0, 0], port)));
+        assert!(four.is_ok(), "{four:?}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r15_an_accept_that_is_given_up_loses_no_connection() {
+    let result = run_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        for _ in 0..20 {
+            let gave_up = timeout(Duration::ZERO, listener.accept()).await;
+            assert!(gave_up.is_err());
+            let mut client = TcpStream::connect(address).await?;
+            // The connection is there, and so is the other branch.
+            let accepted = race(async { Some(listener.accept().await) }, async { None }).await;
+            let (_, peer) = match accepted {
+                Some(accepted) => accepted?,
+                None => listener.accept().await?,
+            };
+            assert_eq!(peer, client.local_addr()?);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn two_who_accept_are_both_served() {
+    let result = run_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let shared = listener.shared();
+        let accepts = join(shared.accept(), shared.accept());
+        let connects = async {
+            yield_now().await;
+            join(TcpStream::connect(address), TcpStream::connect(address)).await
+        };
+        let ((one, other), connected) = join(accepts, connects).await;
+        assert_ne!(one?.1, other?.1);
+        assert!(connected.0.is_ok() && connected.1.is_ok());
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn what_does_not_listen_ends_accept_with_an_error() {
+    let result = run_on(1, async {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&any_v4().into())?;
+        let mut listener = TcpListener::from_std(socket.into())?;
+        let address = listener.local_addr()?;
+        let error = listener.accept().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let text = error.to_string();
+        assert!(text.contains(&format!("accept on {address}")), "{text}");
+        assert_eq!(listener.pauses(), 0);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_listener_comes_from_the_standard_library_and_goes_back() {
+    let (result, left) = count_on(1, async {
+        let theirs = std::net::TcpListener::bind(any_v4())?;
+        let address = theirs.local_addr()?;
+        let mut ours = TcpListener::from_std(theirs)?;
+        // It is registered when it goes.
+        assert!(timeout(Duration::ZERO, ours.accept()).await.is_err());
+        let theirs = ours.into_std()?;
+        theirs.set_nonblocking(false)?;
+        let client = TcpStream::connect(address).await?;
+        assert_eq!(theirs.accept()?.1, client.into_std()?.local_addr()?);
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(left, 0);
+}
+
+/// Lets no further descriptor be opened while it lives.
+struct Shortage(Rlimit);
+
+impl Shortage {
+    fn begin() -> io::Result<Shortage> {
+        let before = getrlimit(Resource::Nofile);
+        // The lowest free number is the next one to be handed out.
+        let next = io::stdin().as_raw_fd_clone()?;
+        let limit = Rlimit {
+            current: Some(next),
+            maximum: before.maximum,
+        };
+        setrlimit(Resource::Nofile, limit)?;
+        Ok(Shortage(before))
+    }
+
+    fn end(self) -> io::Result<()> {
+        Ok(setrlimit(Resource::Nofile, self.0)?)
+    }
+}
+
+trait NextNumber {
+    fn as_raw_fd_clone(&self) -> io::Result<u64>;
+}
+
+impl<T: std::os::fd::AsFd> NextNumber for T {
+    fn as_raw_fd_clone(&self) -> io::Result<u64> {
+        let clone = self.as_fd().try_clone_to_owned()?;
+        Ok(clone.as_raw_fd() as u64)
+    }
+}
+
+/// The limit is the whole process's, so this test runs itself in a process of its own.
+#[test]
+fn r1_accept_pauses_while_descriptors_are_short_and_then_goes_on() {
+    const CHILD: &str = "MATOU_NET_SHORT_OF_DESCRIPTORS";
+    if env::var_os(CHILD).is_some() {
+        return starve().unwrap();
+    }
+    let name = "accept::r1_accept_pauses_while_descriptors_are_short_and_then_goes_on";
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    let ran = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{ran}{text}");
+    assert!(ran.contains("1 passed"), "{ran}");
+}
+
+fn starve() -> Result<(), matou_runtime::RunError> {
+    run_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let pauses = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&pauses);
+        listener.on_pause(move |pause| {
+            assert_eq!(pause.error.raw_os_error(), Some(24)); // EMFILE
+            let mut seen = seen.lock().unwrap();
+            seen.push(pause.duration.as_millis());
+            assert_eq!(pause.count, seen.len() as u64);
+        });
+
+        // One client is served already, and must be all the time.
+        let mut old = std::net::TcpStream::connect(address)?;
+        let (mut served, _) = listener.accept().await?;
+        let rounds = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&rounds);
+        let echo = spawn(async move {
+            let mut byte = [0];
+            while served.read(&mut byte).await? == 1 {
+                served.write_all(&byte).await?;
+                counted.set(counted.get() + 1);
+            }
+            io::Result::Ok(())
+        });
+
+        for (shortage, waiting) in [(1, 3), (2, 3)] {
+            let clients: io::Result<Vec<_>> = (0..waiting)
+                .map(|_| std::net::TcpStream::connect(address))
+                .collect();
+            let clients = clients?;
+            let short = Shortage::begin()?;
+            pauses.lock().unwrap().clear();
+            let before = listener.pauses();
+            assert_eq!(before as usize, (shortage - 1) * 4);
+            let accepting = async {
+                let mut accepted = Vec::new();
+                for _ in 0..waiting {
+                    accepted.push(listener.accept().await?);
+                }
+                io::Result::Ok(accepted)
+            };
+            let watching = async {
+                for round in 0..4 {
+                    until(|| pauses.lock().unwrap().len() > round).await;
+                    old.write_all(&[round as u8])?;
+                    let served = rounds.get();
+                    until(|| rounds.get() > served).await;
+                    let mut byte = [0];
+                    old.read_exact(&mut byte)?;
+                    assert_eq!(byte[0], round as u8);
+                }
+                short.end()
+            };
+            // The count of the callback begins anew each time; that of the listener goes on.
+            let (accepted, watched) = join(accepting, watching).await;
+            watched?;
+            assert_eq!(accepted?.len(), clients.len());
+            // A try for each pause, and no other, hence no spinning.
+            assert_eq!(pauses.lock().unwrap()[..4], [5, 10, 20, 40]);
+        }
+        drop(old);
+        echo.await??;
+        Ok(())
+    })
+}

@@ -1,0 +1,142 @@
+//! What becomes of a connection that is refused, is never answered, or is given up.
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{RunError, spawn, yield_now};
+use socket2::{Domain, Socket, Type};
+
+use crate::doubles::*;
+
+/// A port on which nobody listens: it was free a moment ago, and stays bound.
+fn deaf() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&any_v4().into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
+/// A listener whose queue is full, so that the system answers nobody any more.
+pub(crate) struct Mute {
+    pub(crate) address: SocketAddr,
+    _sockets: Vec<Socket>,
+}
+
+impl Mute {
+    pub(crate) fn new() -> Mute {
+        let (listener, address) = deaf();
+        listener.listen(0).unwrap();
+        let mut sockets = vec![listener];
+        for _ in 0..4 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            // The first ones are connected, and fill the queue; the others wait in vain.
+            let _ = filler.connect(&address.into());
+            sockets.push(filler);
+        }
+        Mute {
+            address,
+            _sockets: sockets,
+        }
+    }
+}
+
+#[test]
+fn r14_a_refusal_surfaces_once_and_says_where() {
+    let result = run_on(1, async {
+        let (_socket, address) = deaf();
+        let error = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let text = error.to_string();
+        let expected = format!("failed to connect to {address}: Connection refused");
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(error.source().is_some() || error.get_ref().is_some());
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn an_unreachable_address_is_an_error_at_once() {
+    let result = run_on(1, async {
+        // A broadcast address is nobody's to connect to.
+        let address: SocketAddr = "255.255.255.255:1".parse()?;
+        let error = TcpStream::connect(address).await.unwrap_err();
+        assert!(error.to_string().contains("255.255.255.255:1"), "{error}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn silence_ends_with_the_timeout() {
+    let (result, left) = count_on(1, async {
+        let mute = Mute::new();
+        let limit = Duration::from_millis(20);
+        let error = TcpStream::connect_timeout(mute.address, limit)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let expected = format!("failed to connect to {}: ", mute.address);
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn who_answers_in_time_is_connected() {
+    let result = run_on(1, async {
+        for address in [any_v4(), any_v6()] {
+            let mut listener = TcpListener::bind(address)?;
+            let address = listener.local_addr()?;
+            let mut stream = TcpStream::connect_timeout(address, DEADLINE).await?;
+            assert_eq!(stream.peer_addr()?, address);
+            let (_, peer) = listener.accept().await?;
+            assert_eq!(peer, stream.local_addr()?);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r15_a_connect_that_is_cancelled_closes_its_socket() {
+    let (result, left) = count_on(1, async {
+        let mute = Mute::new();
+        let before = descriptors();
+        let child = spawn(TcpStream::connect(mute.address));
+        yield_now().await;
+        assert_eq!(descriptors(), before + 1);
+        assert!(child.cancel().await.is_none());
+        assert_eq!(descriptors(), before);
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_half_made_connection_that_is_forgotten_is_closed_and_reported() {
+    let line = line!() + 5;
+    let (result, left) = count_on(1, async {
+        let mute = Mute::new();
+        let child = spawn(async move {
+            let mut connect = TcpStream::connect(mute.address);
+            assert!(futures::poll!(&mut connect).is_pending());
+            std::mem::forget(connect);
+        });
+        child.await?;
+        Ok(())
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, RunError::Violated(_)), "{error}");
+    let place = format!("made at {}:{line}:", file!());
+    assert!(error.to_string().contains(&place), "{error}");
+    // Only the memory is lost.
+    assert_eq!(left, 0);
+}

@@ -1,0 +1,159 @@
+//! What the tests share: runs with a deadline, counted descriptors, pairs of sockets, and a driver
+//! that tells how many descriptors are registered.
+
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{Builder, Driver, Interrupt, MainError, Reactor, RunError, Until, timeout};
+
+/// No test takes this long unless it hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Tests that count the descriptors of the process hold it alone.
+static DESCRIPTORS: RwLock<()> = RwLock::new(());
+
+pub(crate) type Result<T = (), E = MainError> = std::result::Result<T, E>;
+
+/// Runs `main` on so many domains, with a deadline.
+#[track_caller]
+pub(crate) fn run_on<T: 'static>(
+    domains: usize,
+    main: impl Future<Output = Result<T>> + 'static,
+) -> Result<T, RunError> {
+    let _shared = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
+    bounded(Builder::new().domains(domains), main)
+}
+
+#[track_caller]
+pub(crate) fn bounded<T: 'static>(
+    builder: Builder,
+    main: impl Future<Output = Result<T>> + 'static,
+) -> Result<T, RunError> {
+    builder.run(async { timeout(DEADLINE, main).await? })
+}
+
+/// Runs `main` alone, and returns how many descriptors it has left behind.
+#[track_caller]
+pub(crate) fn count_on<T: 'static>(
+    domains: usize,
+    main: impl Future<Output = Result<T>> + 'static,
+) -> (Result<T, RunError>, isize) {
+    let _alone = alone();
+    let before = descriptors();
+    let result = bounded(Builder::new().domains(domains), main);
+    (result, descriptors() as isize - before as isize)
+}
+
+pub(crate) fn alone() -> impl Drop {
+    DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn descriptors() -> usize {
+    // One of them is that of the listing.
+    fs::read_dir("/proc/self/fd").unwrap().count() - 1
+}
+
+pub(crate) fn any_v4() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+pub(crate) fn any_v6() -> SocketAddr {
+    (Ipv6Addr::LOCALHOST, 0).into()
+}
+
+/// Makes two connected streams of the current task: the connecting and the accepted one.
+#[track_caller]
+pub(crate) fn pair() -> impl Future<Output = io::Result<(TcpStream, TcpStream)>> {
+    let listener = TcpListener::bind(any_v4());
+    async move {
+        let mut listener = listener?;
+        let client = TcpStream::connect(listener.local_addr()?).await?;
+        let (server, _) = listener.accept().await?;
+        Ok((client, server))
+    }
+}
+
+/// Returns what it reads until the end of the stream.
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => return Ok(all),
+            count => all.extend_from_slice(&buf[..count]),
+        }
+    }
+}
+
+/// Bytes that differ from place to place and from one `seed` to the next.
+pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| ((i * 31 + i / 251 + seed * 7) % 256) as u8)
+        .collect()
+}
+
+/// Looks again and again, letting others run, until `done`.
+pub(crate) async fn until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it never comes to that");
+        // A turn of the domain, so that it looks at its events.
+        matou_runtime::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A [`Reactor`] that tells how many descriptors are registered, and how often it waited.
+pub(crate) struct Probe {
+    reactor: Reactor,
+    seen: Arc<Seen>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) registered: AtomicUsize,
+    /// The most there ever were.
+    pub(crate) most: AtomicUsize,
+    pub(crate) waits: AtomicUsize,
+}
+
+impl Probe {
+    pub(crate) fn builder<const N: usize>() -> (Builder, [Arc<Seen>; N]) {
+        let seen: [Arc<Seen>; N] = std::array::from_fn(|_| Arc::default());
+        let handed = seen.clone();
+        let builder = Builder::new().domains(N).driver(move |index| {
+            Ok(Probe {
+                reactor: Reactor::new()?,
+                seen: Arc::clone(&handed[index]),
+            })
+        });
+        (builder, seen)
+    }
+}
+
+impl Driver for Probe {
+    fn now(&self) -> Instant {
+        self.reactor.now()
+    }
+
+    fn wait(&self, until: Until) -> io::Result<()> {
+        let registered = self.reactor.registered();
+        self.seen.registered.store(registered, SeqCst);
+        self.seen.most.fetch_max(registered, SeqCst);
+        self.seen.waits.fetch_add(1, SeqCst);
+        self.reactor.wait(until)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.reactor.interrupter()
+    }
+
+    fn reactor(&self) -> Option<&Reactor> {
+        Some(&self.reactor)
+    }
+}

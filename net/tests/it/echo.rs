@@ -1,0 +1,254 @@
+//! Do bytes come back as they went, over both protocols, on one domain and on several?
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use futures::AsyncWriteExt;
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{Orphans, Task, await_all, spawn, try_call, try_spawn, yield_now};
+
+use crate::doubles::*;
+
+async fn echo(mut stream: TcpStream) -> io::Result<()> {
+    let mut buf = [0; 1024];
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => return Ok(()),
+            count => stream.write_all(&buf[..count]).await?,
+        }
+    }
+}
+
+/// Accepts so many connections, serves each by a child, and waits for their ends.
+async fn serve(mut listener: TcpListener, connections: usize) -> io::Result<usize> {
+    let clients = Orphans::new();
+    for _ in 0..connections {
+        let (stream, _) = listener.accept().await?;
+        let client = Task::new().orphans(&clients);
+        client.try_spawn(echo(stream)).expect("there is no limit");
+    }
+    let mut served = 0;
+    while let Some(outcome) = clients.next().await {
+        outcome.map_err(io::Error::other)?;
+        served += 1;
+    }
+    Ok(served)
+}
+
+async fn exchange(address: SocketAddr, seed: usize, len: usize) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    let sent = pattern(seed, len);
+    for chunk in sent.chunks(3000) {
+        stream.write_all(chunk).await?;
+        let mut back = vec![0; chunk.len()];
+        let mut filled = 0;
+        while filled < back.len() {
+            match stream.read(&mut back[filled..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => filled += count,
+            }
+        }
+        assert_eq!(back, chunk, "client {seed}");
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn echo_over(address: SocketAddr) {
+    let result = run_on(1, async move {
+        let mut listener = TcpListener::bind(address)?;
+        let address = listener.local_addr()?;
+        let server = try_spawn(serve(listener, 10));
+        let clients = (0..10).map(|seed| try_spawn(exchange(address, seed, 10_000)));
+        for outcome in await_all(clients).await {
+            outcome?;
+        }
+        assert_eq!(server.await?, 10);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn bytes_come_back_over_ipv4() {
+    echo_over(any_v4());
+}
+
+#[test]
+fn bytes_come_back_over_ipv6() {
+    echo_over(any_v6());
+}
+
+#[test]
+fn r24_servers_on_several_domains_share_an_address_and_mix_nothing_up() {
+    let result = run_on(4, async {
+        // Each has its own queue, among which the system spreads the connections, so each serves
+        // until it is cancelled.
+        let options = TcpListener::options().reuse_port(true);
+        let mut first = options.listen(any_v4())?;
+        let address = first.local_addr()?;
+        let mut servers = vec![try_spawn(serve(first, usize::MAX))];
+        for _ in 0..3 {
+            let server = move || async move { serve(options.listen(address)?, usize::MAX).await };
+            servers.push(try_call(server)?);
+        }
+        let clients = (0..60).map(|seed| try_call(move || exchange(address, seed, 20_000)));
+        let clients: Result<Vec<_>, _> = clients.collect();
+        for outcome in await_all(clients?).await {
+            outcome?;
+        }
+        for server in servers {
+            assert!(server.cancel().await.is_none());
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_stream_accepted_here_is_served_elsewhere() {
+    let result = run_on(3, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let clients: Vec<_> = (0..20)
+            .map(|seed| try_spawn(exchange(address, seed, 5000)))
+            .collect();
+        let mut servers = Vec::new();
+        for _ in 0..20 {
+            let (stream, _) = listener.accept().await?;
+            servers.push(try_call(move || echo(stream))?);
+        }
+        for outcome in await_all(clients).await {
+            outcome?;
+        }
+        for outcome in await_all(servers).await {
+            outcome?;
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r17_more_ready_descriptors_than_one_wait_takes_in_starve_nobody() {
+    const STREAMS: usize = 1500;
+    let result = run_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let mut clients = Vec::new();
+        let mut readers = Vec::new();
+        for _ in 0..STREAMS {
+            clients.push(TcpStream::connect(address).await?);
+            let (mut stream, _) = listener.accept().await?;
+            readers.push(try_spawn(async move {
+                let mut byte = [0];
+                stream.read(&mut byte).await?;
+                Ok::<_, io::Error>(byte[0])
+            }));
+        }
+        // All of them become ready while nobody looks.
+        for (seed, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.write(&[seed as u8]).await?, 1);
+        }
+        for (seed, outcome) in await_all(readers).await.into_iter().enumerate() {
+            assert_eq!(outcome?, seed as u8);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn the_traits_of_futures_copy_a_megabyte() {
+    let result = run_on(1, async {
+        let (mut client, server) = pair().await?;
+        let server = spawn(async move {
+            let mut server = server;
+            let (reader, mut writer) = server.split();
+            let copied = futures::io::copy(reader, &mut writer).await?;
+            writer.flush().await?;
+            writer.close().await?;
+            Ok::<_, io::Error>(copied)
+        });
+        let sent = pattern(5, 1 << 20);
+        let expected = sent.clone();
+        let (reader, mut writer) = client.split();
+        let write = async {
+            AsyncWriteExt::write_all(&mut writer, &sent).await?;
+            writer.close().await
+        };
+        let read = async {
+            let mut back = Vec::new();
+            futures::io::copy(reader, &mut back).await?;
+            io::Result::Ok(back)
+        };
+        let (wrote, back) = futures::join!(write, read);
+        wrote?;
+        assert!(back? == expected, "the bytes differ");
+        assert_eq!(server.await??, 1 << 20);
+        // The close of the trait ends one direction; the socket is still there.
+        assert!(client.local_addr().is_ok());
+        client.shutdown(Shutdown::Both).ok();
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_domain_full_of_ready_tasks_still_accepts() {
+    let result = run_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let stop = Rc::new(Cell::new(false));
+        let busy = (0..200).map(|_| {
+            let stop = Rc::clone(&stop);
+            spawn(async move {
+                while !stop.get() {
+                    yield_now().await;
+                }
+            })
+        });
+        let busy: Vec<_> = busy.collect();
+        let server = try_spawn(async move {
+            let (stream, _) = listener.accept().await?;
+            echo(stream).await
+        });
+        exchange(address, 1, 10_000).await?;
+        server.await?;
+        stop.set(true);
+        for outcome in await_all(busy).await {
+            outcome?;
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_peer_that_is_always_ready_leaves_others_their_turn() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        let turns = Rc::new(Cell::new(0));
+        let other = spawn({
+            let turns = Rc::clone(&turns);
+            async move {
+                loop {
+                    turns.set(turns.get() + 1);
+                    yield_now().await;
+                }
+            }
+        });
+        // Each of these bytes is there already when it is asked for.
+        client.write_all(&[7; 2000]).await?;
+        let before = turns.get();
+        for _ in 0..2000 {
+            assert_eq!(server.read(&mut [0]).await?, 1);
+        }
+        assert!(turns.get() >= before + 10, "{} turns", turns.get() - before);
+        let _: Option<()> = other.cancel().await;
+        Ok(())
+    });
+    result.unwrap();
+}

@@ -1,0 +1,330 @@
+//! Whose socket is it, and what happens to those who use it without owning it?
+
+use std::io::{self, ErrorKind};
+use std::panic::Location;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{
+    Outcome, RunError, Task, Violation, call, spawn, timeout, transfer, try_call, try_spawn,
+    yield_now,
+};
+
+use crate::doubles::*;
+
+/// Returns the only violation of a run.
+#[track_caller]
+fn only<T>(result: Result<T, RunError>) -> Violation {
+    let Err(error) = result else {
+        panic!("a rule was broken, and nobody noticed")
+    };
+    let report = error.report().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(report.violations().len(), 1, "{error}");
+    report.violations()[0].clone()
+}
+
+#[track_caller]
+fn assert_not_owner<T>(result: Result<T, RunError>, used_at: &Location<'_>, made_line: u32) {
+    let Violation::NotOwner { fault, .. } = only(result) else {
+        panic!("another rule was broken")
+    };
+    assert_eq!(fault.used_at.to_string(), used_at.to_string());
+    assert_eq!(fault.resource.made_at.file(), file!());
+    assert_eq!(fault.resource.made_at.line(), made_line);
+}
+
+#[test]
+fn a_stream_that_is_moved_into_a_child_is_the_childs() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        client.write_all(b"meow").await?;
+        // Any method may be the first one there.
+        let first = [
+            spawn(async move { server.peer_addr().map(|_| server) }),
+            spawn(async move { client.local_addr().map(|_| client) }),
+        ];
+        for child in first {
+            // It comes back as a value, but says nothing of that, so it is a leak. Hence close it.
+            let back: Outcome<_> = child.await;
+            drop(back);
+        }
+        Ok(())
+    });
+    let Err(RunError::Violated(report)) = result else {
+        panic!("a stream that goes upwards has to be transferred")
+    };
+    assert_eq!(report.violations()[0].name(), "ResourceLeaked");
+}
+
+#[test]
+fn a_stream_goes_down_by_a_move_and_up_by_a_transfer() {
+    let result = run_on(2, async {
+        let (mut client, server) = pair().await?;
+        let child = try_call(move || async move {
+            let mut server = server;
+            server.set_nodelay(true)?;
+            assert!(server.nodelay()?);
+            transfer(&server).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(server)
+        })?;
+        let mut server = child.await?;
+        server.write_all(b"back").await?;
+        let mut buf = [0; 8];
+        assert_eq!(client.read(&mut buf).await?, 4);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_socket_moved_to_another_domain_leaves_no_registration_behind() {
+    let _alone = alone();
+    let (builder, [here, there]) = Probe::builder();
+    let result = bounded(builder, async move {
+        let (mut client, mut server) = pair().await?;
+        // It waits here for the first time, and is registered here.
+        assert!(
+            timeout(Duration::ZERO, server.read(&mut [0]))
+                .await
+                .is_err()
+        );
+        yield_now().await;
+        until(|| here.registered.load(SeqCst) == 1).await;
+        let child = try_call(move || async move {
+            let mut buf = [0; 8];
+            while server.read(&mut buf).await? > 0 {}
+            Ok::<_, io::Error>(())
+        })?;
+        until(|| there.registered.load(SeqCst) == 1).await;
+        until(|| here.registered.load(SeqCst) == 0).await;
+        client.write_all(b"still there?").await?;
+        drop(client);
+        child.await?;
+        until(|| here.registered.load(SeqCst) == 0).await;
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_socket_accepted_for_another_domain_never_touches_the_first_ones_queue() {
+    let _alone = alone();
+    let (builder, [here, there]) = Probe::builder();
+    let seen = here.clone();
+    let result = bounded(builder, async move {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let mut children = Vec::new();
+        let mut clients = Vec::new();
+        for _ in 0..50 {
+            clients.push(std::net::TcpStream::connect(address)?);
+            let (mut stream, _) = listener.accept().await?;
+            children.push(try_call(move || async move {
+                while stream.read(&mut [0; 8]).await? > 0 {}
+                Ok::<_, io::Error>(())
+            })?);
+        }
+        until(|| there.registered.load(SeqCst) == 50).await;
+        drop(clients);
+        for child in children {
+            child.await?;
+        }
+        Ok(())
+    });
+    result.unwrap();
+    // Not even the listener: whenever it was asked, a connection was there.
+    assert_eq!(seen.most.load(SeqCst), 0);
+}
+
+#[test]
+fn a_shared_stream_is_used_by_whom_it_is_given_to() {
+    let result = run_on(2, async {
+        let (mut client, server) = pair().await?;
+        let server = Arc::new(server);
+        let lent = Arc::clone(&server);
+        let child = Task::new().give(&server).try_call(move || async move {
+            lent.shared().write_all(b"given").await?;
+            (&*lent).write_all(b" twice").await?;
+            transfer(&lent).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(())
+        })?;
+        child.await?;
+        server.shared().shutdown(std::net::Shutdown::Write)?;
+        assert_eq!(read_to_end(&mut client).await?, b"given twice");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r7_a_shared_stream_that_was_not_given_is_not_read() {
+    let line = line!() + 2;
+    let (result, left) = count_on(1, async move {
+        let (_client, server) = pair().await?;
+        let server = Arc::new(server);
+        let lent = Arc::clone(&server);
+        let child = spawn(async move {
+            let _ = lent.shared().read(&mut [0; 8]).await;
+            unreachable!("the offending task is not resumed")
+        });
+        child.await?;
+        Ok(())
+    });
+    let Violation::NotOwner { fault, .. } = only(result) else {
+        panic!("another rule was broken")
+    };
+    assert_eq!(fault.resource.kind, "tcp stream");
+    assert_eq!(
+        (fault.used_at.file(), fault.used_at.line()),
+        (file!(), line + 5)
+    );
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn r7_a_shared_stream_that_was_not_given_is_not_written_elsewhere_either() {
+    let (result, left) = count_on(2, async move {
+        let (_client, server) = pair().await?;
+        let server = Arc::new(server);
+        let lent = Arc::clone(&server);
+        let child = call(move || async move {
+            let _ = (&*lent).write_all(b"mine!").await;
+            unreachable!("the offending task is not resumed")
+        })?;
+        child.await?;
+        drop(server);
+        Ok(())
+    });
+    assert_eq!(only(result).name(), "NotOwner");
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn r10_what_cannot_wait_is_refused_by_an_error_and_fails_the_run() {
+    let made = line!() + 2;
+    let result = run_on(1, async move {
+        let listener = Arc::new(TcpListener::bind(any_v4())?);
+        listener.shared().local_addr()?;
+        let lent = Arc::clone(&listener);
+        let child = spawn(async move {
+            let error = lent.shared().local_addr().unwrap_err();
+            // It can be looked at, but not caught.
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("tcp listener"), "{error}");
+        });
+        child.await?;
+        Ok(())
+    });
+    let Violation::NotOwner { fault, .. } = only(result) else {
+        panic!("another rule was broken")
+    };
+    assert_eq!(fault.used_at.file(), file!());
+    assert_eq!(fault.used_at.line(), made + 4);
+    assert_eq!(fault.resource.made_at.line(), made);
+}
+
+#[test]
+fn r7_an_accept_by_a_task_that_was_not_given_the_listener_is_refused() {
+    let made = line!() + 2;
+    let result = run_on(1, async move {
+        let listener = Arc::new(TcpListener::bind(any_v4())?);
+        listener.shared().local_addr()?;
+        let lent = Arc::clone(&listener);
+        let child = spawn(async move { lent.shared().accept().await.map(drop) });
+        child.await??;
+        Ok(())
+    });
+    let used_at = Location::caller();
+    let Violation::NotOwner { fault, .. } = only(result) else {
+        panic!("another rule was broken")
+    };
+    assert_eq!(fault.used_at.file(), used_at.file());
+    assert_eq!(fault.used_at.line(), made + 3);
+}
+
+#[test]
+fn outside_a_run_somebody_elses_stream_is_an_error() {
+    let result = run_on(1, async {
+        let (client, _server) = pair().await?;
+        let client = Arc::new(client);
+        client.shared().local_addr()?;
+        let lent = Arc::clone(&client);
+        let error = std::thread::spawn(move || lent.shared().local_addr().unwrap_err());
+        let error = error.join().map_err(|_| "the thread panicked")?;
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        Ok(())
+    });
+    // Nobody's rule: no task did it.
+    result.unwrap();
+}
+
+#[test]
+fn a_closed_stream_says_so() {
+    let result = run_on(1, async {
+        let (mut client, server) = pair().await?;
+        let server = Arc::new(server);
+        drop(matou_ownership::release(&server));
+        let error = server.shared().read(&mut [0]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+        assert_eq!(client.read(&mut [0]).await?, 0);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+static ATTIC: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+
+#[test]
+fn a_stream_in_a_static_is_closed_with_its_owner_and_reported() {
+    let _alone = alone();
+    let before = descriptors();
+    let made = line!() + 8;
+    let result = bounded(matou_runtime::Builder::new().domains(1), async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let client = std::net::TcpStream::connect(address)?;
+        client.set_nonblocking(true)?;
+        let child = try_spawn(async move {
+            // The next line makes it.
+            let (stream, _) = listener.accept().await?;
+            ATTIC.lock().unwrap().push(stream);
+            Ok::<_, io::Error>(client)
+        });
+        let mut client = child.await?;
+        // The child is over, so the socket is closed, although the value lives.
+        assert_eq!(io::Read::read(&mut client, &mut [0]).unwrap(), 0);
+        Ok(())
+    });
+    let Violation::ResourceLeaked { resources, .. } = only(result) else {
+        panic!("another rule was broken")
+    };
+    assert_eq!(resources.len(), 1);
+    assert_eq!(resources[0].kind, "tcp stream");
+    assert_eq!(resources[0].made_at.file(), file!());
+    assert_eq!(resources[0].made_at.line(), made);
+    assert_eq!(descriptors(), before);
+    // The late drop finds nothing to close.
+    let late = ATTIC.lock().unwrap().pop().unwrap();
+    let reused = std::net::TcpListener::bind(any_v4()).unwrap();
+    drop(late);
+    assert!(reused.local_addr().is_ok());
+}
+
+#[test]
+fn the_traits_check_as_the_methods_do() {
+    let result = run_on(1, async {
+        let (client, server) = pair().await?;
+        let server = Arc::new(server);
+        let lent = Arc::clone(&server);
+        drop(client);
+        let child = spawn(async move { (&*lent).read(&mut [0; 8]).await.map(drop) });
+        child.await??;
+        drop(server);
+        Ok(())
+    });
+    let violation = only(result);
+    assert_eq!(violation.name(), "NotOwner");
+}

@@ -1,0 +1,301 @@
+//! Reading and writing at the edges: ends, halves, short counts, several waiters.
+
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use futures::future::{join, poll_fn};
+use futures::task::Poll;
+use matou_net::TcpStream;
+use matou_runtime::{race, sleep, spawn, timeout, try_spawn, yield_now};
+
+use crate::doubles::*;
+
+/// Writes until there is no room, and returns how much that was.
+async fn fill(stream: &mut TcpStream) -> io::Result<usize> {
+    let mut written = 0;
+    let chunk = [9; 65536];
+    loop {
+        let write = async { Some(stream.write(&chunk).await) };
+        // Several turns, so that a window that still opens has been heard of.
+        match race(write, async {
+            sleep(Duration::from_millis(30)).await;
+            None
+        })
+        .await
+        {
+            Some(count) => written += count?,
+            None => return Ok(written),
+        }
+    }
+}
+
+#[test]
+fn reading_into_nothing_is_not_the_end() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        // Nothing is there to be read, and it returns all the same.
+        assert_eq!(server.read(&mut []).await?, 0);
+        assert_eq!(server.write(&[]).await?, 0);
+        server.write_all(&[]).await?;
+        client.write_all(b"x").await?;
+        let mut buf = [0; 8];
+        assert_eq!(server.read(&mut buf).await?, 1);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn the_end_of_the_stream_is_told_every_time() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        client.write_all(b"last").await?;
+        drop(client);
+        assert_eq!(read_to_end(&mut server).await?, b"last");
+        for _ in 0..3 {
+            assert_eq!(server.read(&mut [0; 8]).await?, 0);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn an_end_that_comes_together_with_the_last_bytes_is_not_missed() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        // It is registered by then, so that a short read counts.
+        let reader = try_spawn(async move {
+            let first = server.read(&mut [0; 64]).await?;
+            let second = server.read(&mut [0; 64]).await?;
+            Ok::<_, io::Error>((first, second))
+        });
+        yield_now().await;
+        client.write_all(b"bye").await?;
+        drop(client);
+        assert_eq!(reader.await?, (3, 0));
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r11_a_half_closed_peer_still_gets_what_is_owed() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        let sent = pattern(3, 3_000_000);
+        let expected = sent.clone();
+        let server = try_spawn(async move {
+            // Everything first, so that all of it is owed when the peer has closed.
+            let all = read_to_end(&mut server).await?;
+            server.write_all(&all).await?;
+            server.shutdown(Shutdown::Write)
+        });
+        client.write_all(&sent).await?;
+        client.shutdown(Shutdown::Write)?;
+        let back = read_to_end(&mut client).await?;
+        assert!(back == expected, "{} bytes came back", back.len());
+        server.await?;
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn writing_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
+    let result = run_on(1, async {
+        let (client, mut server) = pair().await?;
+        drop(client);
+        let error = loop {
+            // The first one may still be taken: the reset comes back as its answer.
+            if let Err(error) = server.write(b"anybody?").await {
+                break error;
+            }
+            sleep(Duration::from_millis(1)).await;
+        };
+        let kinds = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn a_reset_is_an_error_of_the_reader() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        client.set_linger(Some(Duration::ZERO))?;
+        let reader = spawn(async move { server.read(&mut [0; 8]).await });
+        yield_now().await;
+        drop(client);
+        let error = reader.await?.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r16_short_writes_keep_the_order() {
+    let result = run_on(2, async {
+        let (mut client, mut server) = pair().await?;
+        let reader = try_spawn(async move {
+            let mut all = Vec::new();
+            let mut size = 0;
+            loop {
+                // Buffers of all sizes, the smallest ones among them.
+                size = size % 977 + 1;
+                let mut buf = vec![0; size];
+                match server.read(&mut buf).await? {
+                    0 => return Ok::<_, io::Error>(all),
+                    count => all.extend_from_slice(&buf[..count]),
+                }
+                if all.len() % 5 == 0 {
+                    yield_now().await;
+                }
+            }
+        });
+        let sent = pattern(11, 4_000_000);
+        client.write_all(&sent).await?;
+        drop(client);
+        assert!(reader.await? == sent, "the bytes differ");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r5_one_who_reads_and_one_who_writes_are_both_woken() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        let owed = fill(&mut server).await?;
+        let (reader, writer) = server.split();
+        let (reader, writer) = (reader.shared(), writer.shared());
+        let mut buf = [0; 4];
+        let both = join(reader.read(&mut buf), writer.write_all(b"more"));
+        let peer = async {
+            client.write_all(b"word").await?;
+            let mut left = owed + 4;
+            let mut buf = vec![0; 65536];
+            while left > 0 {
+                left -= client.read(&mut buf).await?;
+            }
+            io::Result::Ok(())
+        };
+        let ((read, wrote), peer) = join(both, peer).await;
+        assert_eq!(read?, 4);
+        wrote?;
+        peer?;
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r5_two_who_read_are_both_woken() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        let (one, other) = server.split();
+        let (mut a, mut b) = ([0], [0]);
+        let write = async {
+            yield_now().await;
+            client.write_all(b"ab").await
+        };
+        let reads = join(one.shared().read(&mut a), other.shared().read(&mut b));
+        let ((one, other), wrote) = join(reads, write).await;
+        assert_eq!((one?, other?), (1, 1));
+        wrote?;
+        assert_ne!(a, b);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r6_a_read_that_is_given_up_loses_nothing() {
+    let result = run_on(1, async {
+        let (mut client, mut server) = pair().await?;
+        let mut buf = [0; 8];
+        for round in 0..20u8 {
+            let gave_up = timeout(Duration::ZERO, server.read(&mut buf)).await;
+            assert!(gave_up.is_err());
+            client.write_all(&[round]).await?;
+            assert_eq!(server.read(&mut buf).await?, 1);
+            assert_eq!(buf[0], round);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn r10_a_peer_that_is_gone_while_nobody_reads_makes_no_work() {
+    let (builder, [seen]) = Probe::builder();
+    let _alone = alone();
+    let result = bounded(builder, async move {
+        let (mut client, mut server) = pair().await?;
+        // It is registered, and then forgotten.
+        let waited = timeout(Duration::ZERO, server.read(&mut [0])).await;
+        assert!(waited.is_err());
+        client.set_linger(Some(Duration::ZERO))?;
+        drop(client);
+        sleep(Duration::from_millis(20)).await;
+        let before = seen.waits.load(SeqCst);
+        sleep(Duration::from_millis(200)).await;
+        let waits = seen.waits.load(SeqCst) - before;
+        assert!(
+            waits <= 4,
+            "{waits} waits in a time in which nothing happens"
+        );
+        drop(server);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn the_report_names_the_line_that_reads() {
+    let line = line!() + 5;
+    let error = run_on(1, async {
+        let (client, mut server) = pair().await?;
+        let reader = spawn(async move {
+            // The next line is the one.
+            server.read(&mut [0; 8]).await.map(drop)
+        });
+        std::mem::forget(reader);
+        yield_now().await;
+        drop(client.into_std()?);
+        std::mem::forget(spawn(std::future::pending::<()>()));
+        Ok(())
+    })
+    .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("read on descriptor"), "{text}");
+    let place = format!("{}:{line}:", file!());
+    assert!(text.contains(&place), "{text} does not name {place}");
+}
+
+#[test]
+fn outside_a_run_a_socket_says_what_is_wrong() {
+    let (client, listener) = {
+        let listener = std::net::TcpListener::bind(any_v4()).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener)
+    };
+    let mut stream = TcpStream::from_std(client).unwrap();
+    // What need not wait works anywhere.
+    assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut buf = [0];
+        let mut read = stream.read(&mut buf);
+        futures::executor::block_on(poll_fn(move |cx| {
+            let _ = std::pin::Pin::new(&mut read).poll(cx);
+            Poll::Ready(())
+        }))
+    }))
+    .unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("inside a matou run"), "{message}");
+}
