@@ -1,5 +1,6 @@
 //! Does a scope do under any executor what a runtime does for its tasks?
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
@@ -315,6 +316,57 @@ fn a_scope_dropped_while_it_settles_goes_on_settling() {
         .recv_timeout(std::time::Duration::from_secs(60))
         .unwrap();
     assert_eq!(log.count("slow"), 1);
+}
+
+#[test]
+fn what_was_transferred_is_delivered_after_asynchronous_finalizers() {
+    for dropped in [false, true] {
+        let (log, gate, outer) = (Log::default(), Gate::default(), Ledger::new());
+        let (made, waits) = (log.clone(), gate.clone());
+        let mut inner = scope(async move {
+            drop(made.owned_async("slow", &waits));
+            let owned = made.owned("passed up");
+            transfer(&owned).unwrap();
+            owned
+        });
+        within(&outer, || assert!(poll_once(&mut inner).is_pending()));
+        assert!(
+            outer.is_empty(),
+            "it is on its way until the inner scope has ended"
+        );
+        gate.unlock();
+        if dropped {
+            // The value is dropped with the scope, and what was in transit is released by that.
+            within(&outer, || drop(inner));
+            assert_eq!((outer.len(), log.count("passed up")), (0, 1));
+        } else {
+            let owned = block_on(poll_fn(|cx| {
+                within(&outer, || std::pin::Pin::new(&mut inner).poll(cx))
+            }));
+            assert_eq!((outer.len(), log.count("passed up")), (1, 0));
+            drop(owned);
+        }
+    }
+}
+
+#[test]
+fn what_was_transferred_is_delivered_if_the_scope_is_dropped_while_it_settles() {
+    let (log, gate, outer) = (Log::default(), Gate::default(), Ledger::new());
+    let (made, waits) = (log.clone(), gate.clone());
+    let mut inner = scope(async move {
+        drop(made.owned_async("slow", &waits));
+        let owned = made.owned("passed up");
+        transfer(&owned).unwrap();
+        std::mem::forget(owned);
+    });
+    within(&outer, || {
+        assert!(poll_once(&mut inner).is_pending());
+        drop(inner);
+    });
+    assert_eq!((outer.len(), log.count("passed up")), (1, 0));
+    gate.unlock();
+    drop(block_on(outer.settle()));
+    assert_eq!(log.count("passed up"), 1);
 }
 
 #[test]
