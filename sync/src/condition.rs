@@ -76,13 +76,13 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// The future panics, and the guard is released, if others wait here with another mutex; when it
-    /// is polled again after it has resolved; and as [`Mutex::lock`] does.
+    /// The future panics, and the guard is released, if others wait here with another mutex; when
+    /// it is polled again after it has resolved; and as [`Mutex::lock`] does.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the mutex unlocked, at whatever point that happens. A signal that had
-    /// reached it goes to the next waiter.
+    /// Dropping the future leaves the mutex unlocked, at whatever point that happens. A signal that
+    /// had reached it goes to the next waiter.
     ///
     /// # Examples
     ///

@@ -38,17 +38,19 @@
 //!   first. [`Mutex`] and [`Queue`] call the one that came first, but a newcomer may take the lock,
 //!   the value or the room before the called one is polled. For the mutex this is bounded: a waiter
 //!   that is overtaken after more than 500 microseconds bars newcomers until it got its turn.
-//! - **Cancellation.** Any future may be dropped at any point. Nothing is lost by it: a wake-up that
-//!   it had received goes to the next waiter, a value stays in the queue. Each future says
-//!   so under *Cancel safety*. A future that is kept but no longer polled keeps what it was given.
-//! - **Panics.** No poisoning: a guard unlocks when it is dropped, however that comes about. Wakers
-//!   of a [`Condition`] run while nothing is locked, and one that panics does not keep
-//!   the others of a broadcast from being woken.
+//! - **Cancellation.** Any future may be dropped at any point. Nothing is lost by it: a wake-up
+//!   that it had received goes to the next waiter, a value stays in the queue. Each future says so
+//!   under *Cancel safety*. A future that is kept but no longer polled keeps what it was given.
+//! - **Panics.** No poisoning: a guard unlocks when it is dropped, however that comes about.
+//! - **Wakers.** Those of a [`Condition`] run while nothing is locked, and one that panics does not
+//!   keep the others of a broadcast asleep. Those of a [`Mutex`] or a [`Queue`] are called by
+//!   event-listener 5.4 while its list is locked: they must not panic, nor poll in place a task
+//!   that uses the same mutex or queue. The wakers of executors only schedule, and do neither.
 //! - **Time and space.** All operations take constant time, except those that wake everybody.
 //!   An uncontended lock is one exchange, as is the unlocking, without allocation. Nothing here has
 //!   a timeout: combine the futures with that of your runtime.
-//! - **Diagnosis.** [`Mutex::holder`] names the line that holds a lock, and a task that seems to wait
-//!   for itself is reported, see [`Relock`].
+//! - **Diagnosis.** [`Mutex::holder`] names the line that holds a lock, and a task that seems to
+//!   wait for itself is reported, see [`Relock`].
 //!
 //! # How it is tested
 //!

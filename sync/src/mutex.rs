@@ -25,7 +25,8 @@ use crate::{relock, sys};
 /// A future that was called must be polled or dropped. One that is kept and never polled again
 /// ("futurelock") keeps the others of the line waiting; newcomers still get through, unless it is
 /// starved. It shows as a [`holder`](Self::holder) of `None` beside [`waiters`](Self::waiters) that
-/// stay. Do not keep a half-polled [`Lock`](crate::futures::Lock) while the same task locks elsewhere.
+/// stay. Do not keep a half-polled [`Lock`](crate::futures::Lock) while the same task locks
+/// elsewhere.
 ///
 /// # Panics while locked
 ///
@@ -62,8 +63,9 @@ pub struct Mutex<T: ?Sized> {
     data: UnsafeCell<T>,
 }
 
-// SAFETY: a shared mutex hands out the data to one thread at a time, as `RawLock` admits one holder,
-// and its acquire and release order what they do. So sharing it is sending the data back and forth.
+// SAFETY: a shared mutex hands out the data to one thread at a time, as `RawLock` admits one
+// holder, and its acquire and release order what they do. So sharing it is sending the data back
+// and forth.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
@@ -390,8 +392,8 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the guard exists, so the mutex is locked on its behalf and nobody else has access;
-        // the borrow of the guard bars `deref_mut` for as long as the reference lives.
+        // SAFETY: the guard exists, so the mutex is locked on its behalf and nobody else has
+        // access; the borrow of the guard bars `deref_mut` for as long as the reference lives.
         unsafe { &*self.mutex.data.get() }
     }
 }

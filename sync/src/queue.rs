@@ -19,8 +19,9 @@ use crate::sys::{self, Sabotage};
 ///
 /// # Closing
 ///
-/// After [`close`](Self::close) nothing goes in, and pushers that wait get their value back. What is in the
-/// queue can still be popped; then poppers get an error. Dropping the queue drops what is in it.
+/// After [`close`](Self::close) nothing goes in, and pushers that wait get their value back. What
+/// is in the queue can still be popped; then poppers get an error. Dropping the queue drops what is
+/// in it.
 ///
 /// # Examples
 ///
@@ -115,7 +116,8 @@ impl<T> Queue<T> {
     /// # Cancel safety
     ///
     /// Dropping the future before it resolves drops the value, which was not pushed;
-    /// [`Push::into_inner`] gets it back instead. Room that was offered to it is offered to the next.
+    /// [`Push::into_inner`] gets it back instead. Room that was offered to it is offered to the
+    /// next.
     ///
     /// # Examples
     ///

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `+ LOCKED` | [`RawLock::try_lock`] | unlocked, and nobody is starved |
 //! | `+ WAITER` | [`RawLock::enqueue`] | a lock was refused and goes into the line |
-//! | `+ STARVED` | [`RawLock::poll_queued`] | a queued lock was overtaken once more after its patience |
+//! | `+ STARVED` | [`RawLock::poll_queued`] | a queued lock was overtaken after its patience |
 //! | `+ LOCKED - WAITER (- STARVED)` | [`RawLock::claim`] | a queued lock gets its turn |
 //! | `- WAITER (- STARVED)` | [`RawLock::leave`] | a queued lock is given up |
 //! | `- LOCKED` | [`RawLock::unlock`] | always by the one who holds it |

@@ -1,8 +1,8 @@
 //! Who holds a mutex, and the suspicion that a task waits for itself.
 //!
 //! A crate without a runtime does not know tasks. It knows the waker that a lock was polled with,
-//! and a task is usually polled with the same one every time. So the holder leaves a note, and a lock
-//! that has to wait compares. The note is not synchronised with the lock: it is for diagnosis,
+//! and a task is usually polled with the same one every time. So the holder leaves a note, and a
+//! lock that has to wait compares. The note is not synchronised with the lock: it is for diagnosis,
 //! and read twice, since a task that truly waits for itself cannot change it in between.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The line in front of a `Condition`: who waits, who was called, in which order.
 //!
-//! Why not an `Event`? A call to one waiter passes to the next if the called one is dropped, while a
-//! call to all must not: whoever comes after a broadcast was not meant. An event-listener passes
+//! Why not an `Event`? A call to one waiter passes to the next if the called one is dropped, while
+//! a call to all must not: whoever comes after a broadcast was not meant. An event-listener passes
 //! on either, without telling which it was. Here the two are told apart, and each step is one
 //! critical section. Slots are reused, so that waiting allocates only when the line is longer than
 //! ever before; all steps but `call_all` take constant time.

@@ -20,8 +20,8 @@ fn starve(mutex: &Mutex<u32>, task: &Task, first: &mut Lock<'_, u32>) {
     let mut guard = mutex.try_lock();
     task.wait(first);
     loop {
-        // Call the waiter, and overtake it before it runs. This succeeds for as long as it is patient,
-        // so without the rule the loop would never end.
+        // Call the waiter, and overtake it before it runs. This succeeds for as long as it is
+        // patient, so without the rule the loop would never end.
         drop(guard);
         guard = mutex.try_lock();
         if guard.is_none() {

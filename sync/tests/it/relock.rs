@@ -16,7 +16,8 @@ use crate::support::Task;
 
 static REPORTS: StdMutex<Vec<Relock>> = StdMutex::new(Vec::new());
 
-/// Collects reports from here on. There is one hook for all tests, so each one asks for its own lines.
+/// Collects reports from here on. There is one hook for all tests, so each one asks for its own
+/// lines.
 fn collect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -129,8 +129,8 @@ fn two_waiters_are_overtaken() {
 
 #[test]
 fn m5_two_waiters_that_are_overtaken_both_get_the_lock() {
-    // The step that this one needs most shows at 4 preemptions only, after a minute; the shuttle model
-    // of the same name has it as a twin.
+    // The step that this one needs most shows at 4 preemptions only, after a minute; the shuttle
+    // model of the same name has it as a twin.
     holds_in_any_mood(2, two_waiters_are_overtaken);
 }
 
