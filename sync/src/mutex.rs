@@ -25,8 +25,7 @@ use crate::{relock, sys};
 /// A future that was called must be polled or dropped. One that is kept and never polled again
 /// ("futurelock") keeps the others of the line waiting; newcomers still get through, unless it is
 /// starved. It shows as a [`holder`](Self::holder) of `None` beside [`waiters`](Self::waiters) that
-/// stay. Do not keep a half-polled [`Lock`](crate::futures::Lock) while the same task locks
-/// elsewhere.
+/// stay. Do not keep a half-polled [`Lock`] while the same task locks elsewhere.
 ///
 /// # Panics while locked
 ///
