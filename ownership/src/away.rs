@@ -8,9 +8,9 @@ use crate::settle::{Settle, Settled, Settler};
 
 /// A settlement that goes on on a thread of its own.
 ///
-/// Why a thread? An asynchronous finalizer need not be `Send`, so it has to be made and polled in one
-/// place. A scope has no such place: its executor may move it to another thread between two polls,
-/// and may have dropped it altogether. A ledger and its resources, however, are `Send`.
+/// Why a thread? An asynchronous finalizer need not be `Send`, so it has to be made and polled in
+/// one place. A scope has no such place: its executor may move it to another thread between two
+/// polls, and may have dropped it altogether. A ledger and its resources, however, are `Send`.
 ///
 /// # Cancel safety
 ///

@@ -15,7 +15,8 @@ thread_local! {
     static SOURCE: Cell<u64> = const { Cell::new(DRAWS_BLOCKS) };
 }
 
-/// Installs `next` as the next resource id of this thread, and returns the source that was in place.
+/// Installs `next` as the next resource id of this thread, and returns the source that was in
+/// place.
 ///
 /// A deterministic runtime keeps a counter for each of its domains, installs it for the length of a
 /// turn and takes it back, so that the ids do not depend on which thread made the turn. Ids are

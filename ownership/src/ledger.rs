@@ -90,7 +90,8 @@ impl Ledger {
     }
 
     /// Returns how many resources a settlement would finalize now: those that are live and owned
-    /// here, and those whose handle is gone and whose asynchronous finalizer waits for the owner's end.
+    /// here, and those whose handle is gone and whose asynchronous finalizer waits for the
+    /// owner's end.
     pub fn len(&self) -> usize {
         self.lock().owned.len()
     }
@@ -167,8 +168,8 @@ impl Ledger {
         }
     }
 
-    /// Becomes the owner of what a child transferred. Skips what was finalized, or has found another
-    /// owner on the way.
+    /// Becomes the owner of what a child transferred. Skips what was finalized, or has found
+    /// another owner on the way.
     pub fn receive(self: &Arc<Self>, bequest: Vec<Arc<dyn Resource>>) {
         for resource in bequest {
             let ticket = resource.ticket();

@@ -17,8 +17,8 @@ use crate::{
 /// A value with a finalizer that runs exactly once, however the task that owns it ends.
 ///
 /// It belongs to the task that makes it, and follows the rules of all resources: it is finalized
-/// when it is released or dropped, or else when its owner ends, even if it lies in a `static` or was
-/// forgotten. The finalizer takes the value, so nothing can be finalized twice by its nature.
+/// when it is released or dropped, or else when its owner ends, even if it lies in a `static` or
+/// was forgotten. The finalizer takes the value, so nothing can be finalized twice by its nature.
 ///
 /// In an `Arc` it may be shared. Of several tasks only the owner can [`get`](Owned::get) the value.
 ///
@@ -55,9 +55,9 @@ pub struct Owned<T: Send + 'static> {
 impl<T: Send + 'static> Owned<T> {
     /// Makes a value of the current task, to be finalized by `finalizer`.
     ///
-    /// Dropping the handle runs the finalizer there and then. If it panics, so does the drop, unless
-    /// the thread is panicking already; then the panic is caught, and recorded for the owner's
-    /// [`Settled`](crate::Settled).
+    /// Dropping the handle runs the finalizer there and then. If it panics, so does the drop,
+    /// unless the thread is panicking already; then the panic is caught, and recorded for the
+    /// owner's [`Settled`](crate::Settled).
     ///
     /// # Panics
     ///
@@ -69,12 +69,13 @@ impl<T: Send + 'static> Owned<T> {
 
     /// Makes a value of the current task, to be finalized by the future that `finalizer` makes.
     ///
-    /// The closure may be sent to the owner's thread; the future stays there and need not be `Send`.
+    /// The closure may be sent to the owner's thread; the future stays there and need not be
+    /// `Send`.
     ///
-    /// Dropping the handle leaves the value to its owner, who finalizes it when it ends. That is no
-    /// leak, but it keeps the value until then; `release().await` finalizes now. If nobody owns the
-    /// value and the drop is outside any scope, the finalizer runs on a thread of its own, for which
-    /// nobody waits: the process may end before.
+    /// Dropping the handle leaves the value to its owner, who finalizes it when it ends. That is
+    /// no leak, but it keeps the value until then; `release().await` finalizes now. If nobody
+    /// owns the value and the drop is outside any scope, the finalizer runs on a thread of its
+    /// own, for which nobody waits: the process may end before.
     ///
     /// # Panics
     ///
@@ -117,8 +118,9 @@ impl<T: Send + 'static> Owned<T> {
     ///
     /// # Errors
     ///
-    /// [`OwnedError::NotOwner`] if another task owns it (see [`check`]), [`OwnedError::Finalized`] if it
-    /// is finalized, and [`OwnedError::Borrowed`] if a guard of it is alive.
+    /// [`OwnedError::NotOwner`] if another task owns it (see [`check`]),
+    /// [`OwnedError::Finalized`] if it is finalized, and [`OwnedError::Borrowed`] if a guard of
+    /// it is alive.
     #[track_caller]
     pub fn get(&self) -> Result<OwnedRef<'_, T>, OwnedError> {
         check(self)?;
@@ -131,8 +133,8 @@ impl<T: Send + 'static> Owned<T> {
     ///
     /// # Errors
     ///
-    /// [`OwnedError::Finalized`] if it is finalized, and [`OwnedError::Borrowed`] if a guard of it was
-    /// leaked.
+    /// [`OwnedError::Finalized`] if it is finalized, and [`OwnedError::Borrowed`] if a guard of
+    /// it was leaked.
     #[track_caller]
     pub fn get_mut(&mut self) -> Result<OwnedMut<'_, T>, OwnedError> {
         adopt(self)?;
@@ -280,11 +282,11 @@ impl<T: Send + fmt::Debug + 'static> fmt::Debug for OwnedMut<'_, T> {
 ///
 /// # Cancel safety
 ///
-/// A finalizer is not cancelled. If this is dropped before the first poll, it is as if the [`Owned`]
-/// was dropped. If it is dropped later, the owner's settlement goes on with the finalizer from where
-/// it stood, provided that it runs on the same thread, as it does in a runtime whose tasks stay on
-/// theirs. Where there is no such settlement to come (outside any scope, or when the settlement is on
-/// another thread), what is left of the finalizer is dropped.
+/// A finalizer is not cancelled. If this is dropped before the first poll, it is as if the
+/// [`Owned`] was dropped. If it is dropped later, the owner's settlement goes on with the
+/// finalizer from where it stood, provided that it runs on the same thread, as it does in a
+/// runtime whose tasks stay on theirs. Where there is no such settlement to come (outside any
+/// scope, or when the settlement is on another thread), what is left of the finalizer is dropped.
 #[must_use = "an asynchronous finalizer does not run now unless this is polled"]
 pub struct Release<T: Send + 'static> {
     progress: Progress<T>,

@@ -8,8 +8,8 @@ use crate::Ticket;
 
 /// What a ledger needs of a thing: its ticket, and how to finalize it.
 ///
-/// It is implemented by the shared inner part of a handle, so that the ledger can finalize the thing
-/// while the handle still lies in a `static`, in a cycle of `Arc`s, or was forgotten.
+/// It is implemented by the shared inner part of a handle, so that the ledger can finalize the
+/// thing while the handle still lies in a `static`, in a cycle of `Arc`s, or was forgotten.
 ///
 /// # Examples
 ///
@@ -51,8 +51,9 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Finalizes the resource.
     ///
-    /// This crate calls it at most once over the resource's life, never under one of its locks, from
-    /// whoever comes first: an explicit release, the drop of the handle, or the owner's settlement.
+    /// This crate calls it at most once over the resource's life, never under one of its locks,
+    /// from whoever comes first: an explicit release, the drop of the handle, or the owner's
+    /// settlement.
     fn finalize(&self) -> Finalization;
 
     /// Tells whether [`finalize`](Resource::finalize) answers [`Finalization::Later`].
@@ -82,7 +83,8 @@ impl fmt::Debug for Finalization {
 
 /// A user's handle on a resource, such as [`Owned`](crate::Owned) or a socket.
 ///
-/// A handle in an `Arc` and a reference to a handle are handles too. See [`Resource`] for an example.
+/// A handle in an `Arc` and a reference to a handle are handles too. See [`Resource`] for an
+/// example.
 pub trait Handle {
     /// Returns the resource's ticket, without counting a reference.
     fn ticket(&self) -> &Ticket;

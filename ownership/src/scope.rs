@@ -16,16 +16,16 @@ use crate::{Label, Ledger, NotOwner, ResourceInfo, enter};
 
 /// Runs `future` as a task with a ledger of its own, under any executor.
 ///
-/// When the future has ended, what it still owns is finalized, newest first; only then does the scope
-/// yield. Ending normally with a live resource is a leak, and an error. So is the use of a resource
-/// that belongs to another task or scope: after it the future is not polled again.
+/// When the future has ended, what it still owns is finalized, newest first; only then does the
+/// scope yield. Ending normally with a live resource is a leak, and an error. So is the use of a
+/// resource that belongs to another task or scope: after it the future is not polled again.
 ///
 /// Scopes nest: what the inner one [transfers](crate::transfer) goes to the enclosing one when the
 /// inner one ends. Where there is none, it is then owned by nobody.
 ///
-/// Synchronous finalizers run in the poll that ends the future. A scope is `Send` if its future is,
-/// and may end on another thread than the one it began on, so the settlement moves to a thread of its
-/// own at the first asynchronous finalizer, and the scope waits for it.
+/// Synchronous finalizers run in the poll that ends the future. A scope is `Send` if its future
+/// is, and may end on another thread than the one it began on, so the settlement moves to a
+/// thread of its own at the first asynchronous finalizer, and the scope waits for it.
 ///
 /// # Panics
 ///
@@ -35,8 +35,8 @@ use crate::{Label, Ledger, NotOwner, ResourceInfo, enter};
 ///
 /// To drop a scope is to end it abnormally: the given future is dropped, and what it owned is
 /// finalized before the drop returns, newest first. From the first asynchronous finalizer on this
-/// goes on on a thread of its own; it is not cancelled, but nobody waits for it, the process may end
-/// before, and its panics are told to the panic hook only.
+/// goes on on a thread of its own; it is not cancelled, but nobody waits for it, the process may
+/// end before, and its panics are told to the panic hook only.
 ///
 /// # Examples
 ///
@@ -300,8 +300,9 @@ impl ScopeError {
         &self.report.settled.panicked
     }
 
-    /// Returns whose asynchronous finalizers were dropped before their ends: those that were begun by a
-    /// [`Release`](crate::Release) which was dropped half-way, and, where no thread is to be had, all.
+    /// Returns whose asynchronous finalizers were dropped before their ends: those that were
+    /// begun by a [`Release`](crate::Release) which was dropped half-way, and, where no thread is
+    /// to be had, all.
     pub fn unfinished(&self) -> &[ResourceInfo] {
         &self.report.settled.unfinished
     }

@@ -49,10 +49,11 @@ pub struct Settle {
 pub struct Settled {
     /// What was finalized by the settlement, in the order in which the finalizers began.
     pub finalized: Vec<ResourceInfo>,
-    /// Those of `finalized` that were owned when it began, and whose handle was not dropped by then.
+    /// Those of `finalized` that were owned when it began, and whose handle was not dropped by
+    /// then.
     pub leaked: Vec<ResourceInfo>,
-    /// The finalizers that panicked, with what they said. This includes those that ran earlier, on a
-    /// thread that was panicking already.
+    /// The finalizers that panicked, with what they said. This includes those that ran earlier,
+    /// on a thread that was panicking already.
     pub panicked: Vec<(ResourceInfo, String)>,
     /// Those of `finalized` whose asynchronous finalizers were dropped before their ends.
     pub unfinished: Vec<ResourceInfo>,
@@ -75,8 +76,9 @@ impl Settle {
 
     /// Ends the settlement without waiting any more, for when the grace period is over.
     ///
-    /// The asynchronous finalizer that is being awaited is dropped. The synchronous ones run, newest
-    /// first as ever; an asynchronous one is polled once, and dropped if that was not enough.
+    /// The asynchronous finalizer that is being awaited is dropped. The synchronous ones run,
+    /// newest first as ever; an asynchronous one is polled once, and dropped if that was not
+    /// enough.
     pub fn abandon(mut self) -> Settled {
         self.finish_without_waiting()
     }
@@ -231,8 +233,8 @@ impl Settler {
     }
 }
 
-/// Settles a ledger whose task was dropped, without waiting: what is synchronous runs here, and from
-/// the first asynchronous finalizer on the rest runs on a thread of its own.
+/// Settles a ledger whose task was dropped, without waiting: what is synchronous runs here, and
+/// from the first asynchronous finalizer on the rest runs on a thread of its own.
 pub(crate) fn let_go(ledger: Arc<Ledger>) {
     let mut settler = Settler::new(ledger);
     if !settler.finish_unless_async()

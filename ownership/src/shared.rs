@@ -11,12 +11,13 @@ use crate::{Finalization, Ledger, OwnedError, Resource, Ticket};
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 thread_local! {
-    /// Finalizers of this thread that were begun by a `Release` which was dropped half-way. They are
-    /// not `Send`, so the ledger cannot keep them; the settlement asks for them here.
+    /// Finalizers of this thread that were begun by a `Release` which was dropped half-way. They
+    /// are not `Send`, so the ledger cannot keep them; the settlement asks for them here.
     static HALF_DONE: RefCell<HashMap<Key, LocalFuture>> = RefCell::new(HashMap::new());
 }
 
-/// The address and the id of a `Shared`, which are unique together: ids are so within a source only.
+/// The address and the id of a `Shared`, which are unique together: ids are so within a source
+/// only.
 type Key = (usize, u64);
 
 /// The part of an `Owned` that its ledger knows.

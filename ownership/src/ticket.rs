@@ -80,7 +80,8 @@ pub(crate) enum Place {
 }
 
 impl Ticket {
-    /// Makes a ticket for a resource of this `kind`, made at the caller's line, owned by nobody yet.
+    /// Makes a ticket for a resource of this `kind`, made at the caller's line, owned by nobody
+    /// yet.
     #[must_use]
     #[track_caller]
     pub fn new(kind: &'static str) -> Ticket {
@@ -230,8 +231,8 @@ impl LockedTicket<'_> {
         }
     }
 
-    /// Puts the unowned `resource`, whose ticket this is, into `list` of `ledger`. If that ledger is
-    /// closed, the resource stays unowned and is given back.
+    /// Puts the unowned `resource`, whose ticket this is, into `list` of `ledger`. If that ledger
+    /// is closed, the resource stays unowned and is given back.
     pub(crate) fn attach(
         &mut self,
         resource: Arc<dyn Resource>,

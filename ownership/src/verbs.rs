@@ -62,9 +62,9 @@ pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 /// Makes the current task the owner of a resource, whomever it belonged to. Outside any scope it
 /// becomes unowned.
 ///
-/// For those who write handles: call it in what takes the handle by value or by `&mut`. A move is a
-/// gift, since the borrow checker has proved that nobody else uses the handle. On the fast path this
-/// is one load and one compare.
+/// For those who write handles: call it in what takes the handle by value or by `&mut`. A move is
+/// a gift, since the borrow checker has proved that nobody else uses the handle. On the fast path
+/// this is one load and one compare.
 ///
 /// # Errors
 ///
@@ -94,7 +94,8 @@ pub fn adopt<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
     adopt_slow(&handle.resource())
 }
 
-/// Lets a resource leave the current task without being finalized. Nobody owns it until its next use.
+/// Lets a resource leave the current task without being finalized. Nobody owns it until its next
+/// use.
 ///
 /// # Errors
 ///
@@ -126,13 +127,13 @@ pub fn disown<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// Sets a resource apart for the parent, to which it is delivered when the current task ends, be it
-/// normally or not. Outside any scope there is nobody to transfer from, and an unowned resource stays
-/// so.
+/// Sets a resource apart for the parent, to which it is delivered when the current task ends, be
+/// it normally or not. Outside any scope there is nobody to transfer from, and an unowned
+/// resource stays so.
 ///
 /// Until then it is in transit. Nobody may use it through a shared reference, this task included;
-/// whoever uses it by `&mut` or by value takes it, and undoes the transfer. To transfer twice is the
-/// same as once.
+/// whoever uses it by `&mut` or by value takes it, and undoes the transfer. To transfer twice is
+/// the same as once.
 ///
 /// # Errors
 ///
@@ -212,14 +213,14 @@ pub fn give<H: Handle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), Misu
     Ok(())
 }
 
-/// Finalizes a resource now: takes it from its owner, whoever that is, and runs its finalizer, unless
-/// that has begun already.
+/// Finalizes a resource now: takes it from its owner, whoever that is, and runs its finalizer,
+/// unless that has begun already.
 ///
-/// For those who write handles: it is what `Drop` of a handle calls. It minds neither whose resource
-/// it is, nor on which thread it runs, nor whether there is a scope. Returns what the resource's
-/// [`finalize`](Resource::finalize) answered, or `None` if another was first; of what is
-/// [`Later`](Finalization::Later) the caller has to take care, and where that cannot be awaited,
-/// [`defer`] is the better choice.
+/// For those who write handles: it is what `Drop` of a handle calls. It minds neither whose
+/// resource it is, nor on which thread it runs, nor whether there is a scope. Returns what the
+/// resource's [`finalize`](Resource::finalize) answered, or `None` if another was first; of what
+/// is [`Later`](Finalization::Later) the caller has to take care, and where that cannot be
+/// awaited, [`defer`] is the better choice.
 ///
 /// # Panics
 ///

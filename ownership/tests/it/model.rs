@@ -1,7 +1,7 @@
 //! Do all short sequences of operations do what a naive model says?
 //!
-//! The model keeps plain lists and searches them. Every sequence up to the given length is run on both,
-//! and after each operation the answers and all that can be seen from outside are compared.
+//! The model keeps plain lists and searches them. Every sequence up to the given length is run on
+//! both, and after each operation the answers and all that can be seen from outside are compared.
 
 use std::sync::Arc;
 

@@ -22,8 +22,9 @@ struct Round {
     ready: AtomicUsize,
 }
 
-/// Waits for the others once more. A barrier wakes its threads one by one, which is too far apart for
-/// a race of a few instructions; who is awake already leaves within nanoseconds of the last to come.
+/// Waits for the others once more. A barrier wakes its threads one by one, which is too far apart
+/// for a race of a few instructions; who is awake already leaves within nanoseconds of the last
+/// to come.
 fn start_together(ready: &AtomicUsize, racers: usize) {
     ready.fetch_add(1, Ordering::SeqCst);
     let mut spins = 0;
@@ -66,7 +67,8 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
             }));
             barrier.wait();
             barrier.wait();
-            // A verdict waits until the racers are home, since they would wait for the judge for ever.
+            // A verdict waits until the racers are home, since they would wait for the judge for
+            // ever.
             let judged = Arc::clone(round.lock().unwrap().as_ref().unwrap());
             if verdict.is_ok() {
                 verdict = catch_unwind(AssertUnwindSafe(|| judge(&judged)));
