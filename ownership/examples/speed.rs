@@ -40,9 +40,7 @@ impl Handle for DoorHandle {
 }
 
 fn door() -> DoorHandle {
-    DoorHandle(Arc::new(Door {
-        ticket: Ticket::new("door"),
-    }))
+    DoorHandle(Arc::new(Door { ticket: Ticket::new("door") }))
 }
 
 fn measure(what: &str, mut turn: impl FnMut()) {
@@ -59,9 +57,7 @@ fn main() {
     let ledger = Ledger::new();
     let entered = enter(Some(ledger));
 
-    measure("allocate a resource, and free it", || {
-        drop(black_box(door()))
-    });
+    measure("allocate a resource, and free it", || drop(black_box(door())));
     measure("allocate, own, check, release, free", || {
         let door = door();
         own(&door.resource());
@@ -70,20 +66,12 @@ fn main() {
     });
     let door = door();
     own(&door.resource());
-    measure("check of one's own", || {
-        check(black_box(&door)).expect("it is ours")
-    });
-    measure("adopt of one's own", || {
-        adopt(black_box(&door)).expect("it is ours")
-    });
+    measure("check of one's own", || check(black_box(&door)).expect("it is ours"));
+    measure("adopt of one's own", || adopt(black_box(&door)).expect("it is ours"));
     release(&door);
     entered.leave();
 
-    measure("enter and leave without a ledger", || {
-        drop(black_box(enter(None)).leave())
-    });
+    measure("enter and leave without a ledger", || drop(black_box(enter(None)).leave()));
     let mut ledger = Some(Ledger::new());
-    measure("enter and leave a ledger", || {
-        ledger = black_box(enter(ledger.take())).leave()
-    });
+    measure("enter and leave a ledger", || ledger = black_box(enter(ledger.take())).leave());
 }

@@ -35,14 +35,8 @@ struct State {
 impl Away {
     /// Starts the thread, or gives the work back if there is no thread to be had.
     pub(crate) fn start(settler: Settler) -> Result<Away, Settler> {
-        let state = State {
-            settler: Some(settler),
-            settled: None,
-            waker: None,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-        });
+        let state = State { settler: Some(settler), settled: None, waker: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state) });
         let worker = Arc::clone(&shared);
         let spawned = thread::Builder::new()
             .name(String::from("matou-finalizer"))

@@ -139,9 +139,7 @@ impl Drop for Entered {
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered")
-            .field("outer", &self.outer)
-            .finish_non_exhaustive()
+        f.debug_struct("Entered").field("outer", &self.outer).finish_non_exhaustive()
     }
 }
 
@@ -206,18 +204,14 @@ pub(crate) fn ledger_or_new() -> Option<Arc<Ledger>> {
             current.here.set(Ledger::address(&ledger));
             ledger
         });
-        current
-            .ledger
-            .set(ManuallyDrop::new(Some(Arc::clone(&ledger))));
+        current.ledger.set(ManuallyDrop::new(Some(Arc::clone(&ledger))));
         Some(ledger)
     })
 }
 
 /// Makes the current phase `Finalizing`, on behalf of whoever is current, while the guard lives.
 pub(crate) fn finalizing() -> InFinalizer {
-    InFinalizer {
-        outer: CURRENT.with(|current| current.phase.replace(Phase::Finalizing)),
-    }
+    InFinalizer { outer: CURRENT.with(|current| current.phase.replace(Phase::Finalizing)) }
 }
 
 pub(crate) struct InFinalizer {

@@ -34,13 +34,7 @@ struct Slot {
 
 impl Entries {
     pub(crate) const fn new() -> Entries {
-        Entries {
-            slots: Vec::new(),
-            vacant: NONE,
-            oldest: NONE,
-            newest: NONE,
-            len: 0,
-        }
+        Entries { slots: Vec::new(), vacant: NONE, oldest: NONE, newest: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,17 +47,9 @@ impl Entries {
 
     /// Appends `resource` as the newest, and returns its slot.
     pub(crate) fn push(&mut self, resource: Arc<dyn Resource>, late: bool) -> u32 {
-        let slot = Slot {
-            resource: Some(resource),
-            older: self.newest,
-            newer: NONE,
-            late,
-        };
+        let slot = Slot { resource: Some(resource), older: self.newest, newer: NONE, late };
         let index = if self.vacant == NONE {
-            assert!(
-                self.slots.len() < NONE as usize,
-                "a ledger holds at most 2^32 - 1 resources"
-            );
+            assert!(self.slots.len() < NONE as usize, "a ledger holds at most 2^32 - 1 resources");
             self.slots.push(slot);
             (self.slots.len() - 1) as u32
         } else {
@@ -84,10 +70,7 @@ impl Entries {
     /// Takes out what is in the occupied slot `index`, with its mark of lateness.
     pub(crate) fn remove(&mut self, index: u32) -> (Arc<dyn Resource>, bool) {
         let slot = &mut self.slots[index as usize];
-        let resource = slot
-            .resource
-            .take()
-            .expect("only an occupied slot is removed");
+        let resource = slot.resource.take().expect("only an occupied slot is removed");
         let (older, newer, late) = (slot.older, slot.newer, slot.late);
         slot.newer = self.vacant;
         self.vacant = index;

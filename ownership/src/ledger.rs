@@ -105,10 +105,7 @@ impl Ledger {
     pub fn resources(&self) -> Vec<ResourceInfo> {
         // Ask for the tickets after the lock, since that is code of the resource.
         let resources: Vec<_> = self.lock().owned.newest_first().cloned().collect();
-        resources
-            .iter()
-            .map(|resource| resource.ticket().info())
-            .collect()
+        resources.iter().map(|resource| resource.ticket().info()).collect()
     }
 
     /// Sets everything that is still live and owned here apart for the parent, as if each were

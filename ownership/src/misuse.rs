@@ -58,21 +58,9 @@ pub struct NotOwner {
 
 impl fmt::Display for NotOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NotOwner {
-            resource,
-            owner,
-            in_transit,
-            used_at,
-        } = self;
-        write!(
-            f,
-            "{resource} was used at {used_at} by a task that does not own it: it "
-        )?;
-        f.write_str(if *in_transit {
-            "is on its way to the parent of "
-        } else {
-            "belongs to "
-        })?;
+        let NotOwner { resource, owner, in_transit, used_at } = self;
+        write!(f, "{resource} was used at {used_at} by a task that does not own it: it ")?;
+        f.write_str(if *in_transit { "is on its way to the parent of " } else { "belongs to " })?;
         match owner {
             Some(owner) => owner.fmt(f)?,
             None => f.write_str("another task")?,

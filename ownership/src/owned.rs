@@ -124,9 +124,7 @@ impl<T: Send + 'static> Owned<T> {
     #[track_caller]
     pub fn get(&self) -> Result<OwnedRef<'_, T>, OwnedError> {
         check(self)?;
-        Ok(OwnedRef {
-            borrow: self.shared.borrow()?,
-        })
+        Ok(OwnedRef { borrow: self.shared.borrow()? })
     }
 
     /// Borrows the value mutably. The current task becomes its owner.
@@ -138,9 +136,7 @@ impl<T: Send + 'static> Owned<T> {
     #[track_caller]
     pub fn get_mut(&mut self) -> Result<OwnedMut<'_, T>, OwnedError> {
         adopt(self)?;
-        Ok(OwnedMut {
-            borrow: self.shared.borrow()?,
-        })
+        Ok(OwnedMut { borrow: self.shared.borrow()? })
     }
 
     /// Takes the value out. Nobody owns it as a resource any more, and its finalizer never runs.
@@ -225,9 +221,7 @@ impl<T: Send + 'static> Drop for Owned<T> {
 
 impl<T: Send + 'static> fmt::Debug for Owned<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Owned")
-            .field("ticket", self.shared.ticket())
-            .finish_non_exhaustive()
+        f.debug_struct("Owned").field("ticket", self.shared.ticket()).finish_non_exhaustive()
     }
 }
 
@@ -426,10 +420,7 @@ impl fmt::Display for OwnedError {
             OwnedError::NotOwner(fault) => fault.fmt(f),
             OwnedError::Finalized(resource) => write!(f, "{resource} is finalized already"),
             OwnedError::Borrowed(resource) => {
-                write!(
-                    f,
-                    "{resource} is borrowed already: drop the guard before the next `get`"
-                )
+                write!(f, "{resource} is borrowed already: drop the guard before the next `get`")
             }
         }
     }

@@ -52,14 +52,8 @@ use crate::{Label, Ledger, NotOwner, ResourceInfo, enter};
 /// ```
 #[track_caller]
 pub fn scope<F: Future>(future: F) -> Scope<F> {
-    let stage = Stage::Running {
-        future: Box::pin(future),
-        ledger: None,
-    };
-    Scope {
-        stage,
-        made_at: Location::caller(),
-    }
+    let stage = Stage::Running { future: Box::pin(future), ledger: None };
+    Scope { stage, made_at: Location::caller() }
 }
 
 /// A future that runs another one with a ledger of its own; made by [`scope`](crate::scope()).
@@ -71,16 +65,9 @@ pub struct Scope<F: Future> {
 
 enum Stage<F: Future> {
     /// The future lives. The ledger is made by the first poll.
-    Running {
-        future: Pin<Box<F>>,
-        ledger: Option<Arc<Ledger>>,
-    },
+    Running { future: Pin<Box<F>>, ledger: Option<Arc<Ledger>> },
     /// The future is gone, and asynchronous finalizers run.
-    Settling {
-        outcome: Outcome<F::Output>,
-        ledger: Arc<Ledger>,
-        away: Away,
-    },
+    Settling { outcome: Outcome<F::Output>, ledger: Arc<Ledger>, away: Away },
     /// The outcome was yielded.
     Done,
 }
@@ -145,11 +132,7 @@ impl<F: Future> Scope<F> {
         } else {
             match Away::start(settler) {
                 Ok(away) => {
-                    self.stage = Stage::Settling {
-                        outcome,
-                        ledger,
-                        away,
-                    };
+                    self.stage = Stage::Settling { outcome, ledger, away };
                     return Poll::Pending;
                 }
                 Err(mut settler) => settler.finish_without_waiting(),
@@ -167,9 +150,7 @@ impl<F: Future> Scope<F> {
             return Poll::Pending;
         };
         match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Settling {
-                outcome, ledger, ..
-            } => {
+            Stage::Settling { outcome, ledger, .. } => {
                 deliver_bequest(&ledger);
                 Poll::Ready(conclude(outcome, settled))
             }
@@ -180,11 +161,7 @@ impl<F: Future> Scope<F> {
 
 fn labelled(made_at: &'static Location<'static>) -> Arc<Ledger> {
     let ledger = Ledger::new();
-    ledger.set_label(Label {
-        id: next_id(),
-        name: Some("scope".into()),
-        made_at,
-    });
+    ledger.set_label(Label { id: next_id(), name: Some("scope".into()), made_at });
     ledger
 }
 
@@ -204,21 +181,14 @@ fn conclude<T>(outcome: Outcome<T>, settled: Settled) -> Result<T, ScopeError> {
         Outcome::Panic(payload) => resume_unwind(payload),
         Outcome::Fault(fault) => Some(fault),
         Outcome::Value(value) => {
-            let Settled {
-                leaked,
-                panicked,
-                unfinished,
-                ..
-            } = &settled;
+            let Settled { leaked, panicked, unfinished, .. } = &settled;
             if leaked.is_empty() && panicked.is_empty() && unfinished.is_empty() {
                 return Ok(value);
             }
             None
         }
     };
-    Err(ScopeError {
-        report: Box::new(Report { fault, settled }),
-    })
+    Err(ScopeError { report: Box::new(Report { fault, settled }) })
 }
 
 impl<F: Future> Drop for Scope<F> {
@@ -247,9 +217,7 @@ impl<F: Future> Drop for Scope<F> {
 
 impl<F: Future> fmt::Debug for Scope<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scope")
-            .field("made_at", &self.made_at)
-            .finish_non_exhaustive()
+        f.debug_struct("Scope").field("made_at", &self.made_at).finish_non_exhaustive()
     }
 }
 
@@ -327,10 +295,7 @@ impl fmt::Display for ScopeError {
             )?;
         }
         for (resource, message) in self.panicked() {
-            sentence(
-                f,
-                &format_args!("the finalizer of {resource} panicked: {message}"),
-            )?;
+            sentence(f, &format_args!("the finalizer of {resource} panicked: {message}"))?;
         }
         for resource in self.unfinished() {
             sentence(f, &format_args!("the finalizer of {resource} did not end"))?;
@@ -342,16 +307,12 @@ impl fmt::Display for ScopeError {
 impl fmt::Debug for ScopeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { fault, settled } = &*self.report;
-        f.debug_struct("ScopeError")
-            .field("fault", fault)
-            .field("settled", settled)
-            .finish()
+        f.debug_struct("ScopeError").field("fault", fault).field("settled", settled).finish()
     }
 }
 
 impl Error for ScopeError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.not_owner()
-            .map(|fault| fault as &(dyn Error + 'static))
+        self.not_owner().map(|fault| fault as &(dyn Error + 'static))
     }
 }

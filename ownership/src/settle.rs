@@ -61,11 +61,7 @@ pub struct Settled {
 
 impl Settle {
     pub(crate) fn new(settler: Settler) -> Settle {
-        Settle {
-            settler,
-            running: None,
-            done: false,
-        }
+        Settle { settler, running: None, done: false }
     }
 
     /// Lists what is not finalized yet: what is being awaited, and all that was not reached.
@@ -130,9 +126,7 @@ impl Drop for Settle {
 
 impl fmt::Debug for Settle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settle")
-            .field("unfinished", &self.unfinished())
-            .finish_non_exhaustive()
+        f.debug_struct("Settle").field("unfinished", &self.unfinished()).finish_non_exhaustive()
     }
 }
 
@@ -145,10 +139,7 @@ pub(crate) struct Settler {
 impl Settler {
     pub(crate) fn new(ledger: Arc<Ledger>) -> Settler {
         ledger.begin_settlement();
-        Settler {
-            ledger,
-            settled: Settled::default(),
-        }
+        Settler { ledger, settled: Settled::default() }
     }
 
     /// Runs synchronous finalizers until there is nothing more to do (true), or an asynchronous one
@@ -224,9 +215,7 @@ impl Settler {
         match result {
             Ok(value) => Some(value),
             Err(payload) => {
-                self.settled
-                    .panicked
-                    .push((info.clone(), message_of(payload)));
+                self.settled.panicked.push((info.clone(), message_of(payload)));
                 None
             }
         }

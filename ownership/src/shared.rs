@@ -74,10 +74,7 @@ impl<T: Send + 'static> Shared<T> {
 
     pub(crate) fn borrow(&self) -> Result<Borrow<'_, T>, OwnedError> {
         let guard = self.try_lock().map_err(|error| self.describe(error))?;
-        Ok(Borrow {
-            shared: self,
-            guard: Some(guard),
-        })
+        Ok(Borrow { shared: self, guard: Some(guard) })
     }
 
     /// Takes the content out. The caller finalizes or keeps it.
@@ -108,10 +105,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn take_half_done(&self) -> Option<LocalFuture> {
-        HALF_DONE
-            .try_with(|half_done| half_done.borrow_mut().remove(&self.key()))
-            .ok()
-            .flatten()
+        HALF_DONE.try_with(|half_done| half_done.borrow_mut().remove(&self.key())).ok().flatten()
     }
 
     fn key(&self) -> Key {
@@ -140,11 +134,7 @@ impl<T: Send + 'static> Shared<T> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(TakeError::Borrowed),
         };
-        if guard.is_some() {
-            Ok(guard)
-        } else {
-            Err(TakeError::Taken)
-        }
+        if guard.is_some() { Ok(guard) } else { Err(TakeError::Taken) }
     }
 }
 
@@ -195,16 +185,12 @@ pub(crate) struct Borrow<'a, T: Send + 'static> {
 impl<T: Send + 'static> Borrow<'_, T> {
     pub(crate) fn value(&self) -> &T {
         let content = self.guard.as_ref().and_then(|guard| guard.as_ref());
-        &content
-            .expect("there is content while it is borrowed")
-            .value
+        &content.expect("there is content while it is borrowed").value
     }
 
     pub(crate) fn value_mut(&mut self) -> &mut T {
         let content = self.guard.as_mut().and_then(|guard| guard.as_mut());
-        &mut content
-            .expect("there is content while it is borrowed")
-            .value
+        &mut content.expect("there is content while it is borrowed").value
     }
 }
 
@@ -224,10 +210,7 @@ impl<T: Send + 'static> Drop for Borrow<'_, T> {
 fn finalize_after_all<T: Send + 'static>(shared: &Shared<T>) {
     if let Ok(content) = shared.take() {
         let ledger = Ledger::new();
-        ledger.receive(vec![Arc::new(Shared::new(
-            Ticket::new(shared.ticket.kind()),
-            content,
-        ))]);
+        ledger.receive(vec![Arc::new(Shared::new(Ticket::new(shared.ticket.kind()), content))]);
         let_go(ledger);
     }
 }

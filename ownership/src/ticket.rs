@@ -90,10 +90,7 @@ impl Ticket {
             kind,
             made_at: Location::caller(),
             owner: AtomicUsize::new(UNOWNED),
-            state: Mutex::new(State {
-                place: Place::Unowned,
-                deferred: false,
-            }),
+            state: Mutex::new(State { place: Place::Unowned, deferred: false }),
         }
     }
 
@@ -119,11 +116,7 @@ impl Ticket {
 
     /// Returns what a report says about the resource.
     pub fn info(&self) -> ResourceInfo {
-        ResourceInfo {
-            id: self.id,
-            kind: self.kind,
-            made_at: self.made_at,
-        }
+        ResourceInfo { id: self.id, kind: self.kind, made_at: self.made_at }
     }
 
     #[inline]
@@ -133,10 +126,7 @@ impl Ticket {
 
     pub(crate) fn lock(&self) -> LockedTicket<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        LockedTicket {
-            ticket: self,
-            state,
-        }
+        LockedTicket { ticket: self, state }
     }
 
     /// Takes the resource from whoever owns it and marks it finalized: the caller, and nobody else,
@@ -175,10 +165,7 @@ impl fmt::Debug for Ticket {
             IN_TRANSIT => "in transit",
             _ => "owned",
         };
-        f.debug_struct("Ticket")
-            .field("info", &self.info())
-            .field("place", &place)
-            .finish()
+        f.debug_struct("Ticket").field("info", &self.info()).field("place", &place).finish()
     }
 }
 
@@ -224,11 +211,7 @@ impl LockedTicket<'_> {
             }
         };
         let (resource, late) = ledger.remove(list, slot);
-        Detached {
-            resource: Some(resource),
-            ledger: Some(ledger),
-            late,
-        }
+        Detached { resource: Some(resource), ledger: Some(ledger), late }
     }
 
     /// Puts the unowned `resource`, whose ticket this is, into `list` of `ledger`. If that ledger
@@ -257,10 +240,7 @@ impl LockedTicket<'_> {
         list: List,
     ) -> (Detached, Result<(), Arc<dyn Resource>>) {
         let mut detached = self.detach();
-        let entry = detached
-            .resource
-            .take()
-            .unwrap_or_else(|| Arc::clone(resource));
+        let entry = detached.resource.take().unwrap_or_else(|| Arc::clone(resource));
         (detached, self.attach(entry, ledger, list))
     }
 

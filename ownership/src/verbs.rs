@@ -227,9 +227,7 @@ pub fn give<H: Handle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), Misu
 /// If the finalizer does. When the thread is panicking already, the second panic is caught, and
 /// recorded for the owner's [`Settled`](crate::Settled).
 pub fn release<H: Handle + ?Sized>(handle: &H) -> Option<Finalization> {
-    let Detached {
-        resource, ledger, ..
-    } = handle.ticket().finish()?;
+    let Detached { resource, ledger, .. } = handle.ticket().finish()?;
     let resource = resource.unwrap_or_else(|| handle.resource());
     let _finalizing = current::finalizing();
     if !thread::panicking() {
@@ -323,12 +321,7 @@ fn lock_as_user<'a>(
         Place::InTransit { ledger, .. } => (ledger.label().cloned(), true),
     };
     drop(locked);
-    let fault = NotOwner {
-        resource: ticket.info(),
-        owner,
-        in_transit,
-        used_at,
-    };
+    let fault = NotOwner { resource: ticket.info(), owner, in_transit, used_at };
     if let Some(here) = here {
         here.record_fault(fault.clone());
     }

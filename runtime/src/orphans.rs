@@ -115,15 +115,8 @@ impl<T, E> Orphans<T, E> {
 
     /// Makes an empty collector that holds at most `limit` children, finished ones included.
     pub fn with_limit(limit: usize) -> Orphans<T, E> {
-        let state = State {
-            promises: Slab::new(),
-            lowest: 0,
-            home: None,
-        };
-        Orphans {
-            state: RefCell::new(state),
-            limit,
-        }
+        let state = State { promises: Slab::new(), lowest: 0, home: None };
+        Orphans { state: RefCell::new(state), limit }
     }
 
     /// Returns how many children are in the collector, finished ones included.
@@ -195,10 +188,7 @@ impl<T, E> Orphans<T, E> {
         }
         let index = self.state.borrow_mut().insert(promise);
         Domain::with("`Task::orphans`", |domain| {
-            let claim = Claim::Collected {
-                collector: home.collector,
-                index,
-            };
+            let claim = Claim::Collected { collector: home.collector, index };
             domain.with_entry(child.entry, |node| node.claim = claim);
         });
         id
@@ -209,10 +199,7 @@ impl<T, E> Orphans<T, E> {
         let home = state.home.get_or_insert_with(|| Home {
             run: Arc::clone(&domain.run),
             domain: domain.index(),
-            collector: domain
-                .collectors()
-                .borrow_mut()
-                .insert(Collector::default()) as u32,
+            collector: domain.collectors().borrow_mut().insert(Collector::default()) as u32,
             owner: domain.current_key(),
         });
         home.clone()
@@ -224,13 +211,7 @@ impl<T, E> Orphans<T, E> {
             if domain.is(&home.run, home.domain) && domain.current_key() == home.owner {
                 return true;
             }
-            let child = self
-                .state
-                .borrow()
-                .promises
-                .iter()
-                .next()
-                .map(|(_, p)| p.child());
+            let child = self.state.borrow().promises.iter().next().map(|(_, p)| p.child());
             domain.raise_not_a_child(home.owner.id, child);
             false
         })
@@ -240,12 +221,7 @@ impl<T, E> Orphans<T, E> {
         if self.is_empty() {
             return Poll::Ready(None);
         }
-        let home = self
-            .state
-            .borrow()
-            .home
-            .clone()
-            .expect("made with the first child");
+        let home = self.state.borrow().home.clone().expect("made with the first child");
         if !self.check_owner(&home) {
             return Poll::Pending;
         }
@@ -257,11 +233,7 @@ impl<T, E> Orphans<T, E> {
                 let finished =
                     domain.collectors().borrow_mut()[home.collector as usize].pop(wait, cx);
                 let Some(index) = finished else {
-                    domain.note_wait(Wait {
-                        what: "orphans",
-                        at: None,
-                        on: WaitOn::Unknown,
-                    });
+                    domain.note_wait(Wait { what: "orphans", at: None, on: WaitOn::Unknown });
                     return Poll::Pending;
                 };
                 if let Some(promise) = self.state.borrow_mut().remove_ended(index, domain) {
@@ -293,10 +265,7 @@ impl<T, E> State<T, E> {
     fn remove_ended(&mut self, index: u32, domain: &Domain) -> Option<Promise<T, E>> {
         let index = index as usize;
         let ended = |promise: &Promise<T, E>| domain.child_ended(promise.child().entry);
-        self.promises
-            .get(index)
-            .is_some_and(ended)
-            .then(|| self.promises.remove(index))
+        self.promises.get(index).is_some_and(ended).then(|| self.promises.remove(index))
     }
 }
 
@@ -318,19 +287,12 @@ impl<T, E> Drop for Orphans<T, E> {
         let here = Domain::try_with(|domain| {
             let here = domain.is(&home.run, home.domain);
             if here {
-                drop(
-                    domain
-                        .collectors()
-                        .borrow_mut()
-                        .try_remove(home.collector as usize),
-                );
+                drop(domain.collectors().borrow_mut().try_remove(home.collector as usize));
             }
             here
         });
         if here != Some(true) {
-            let message = Message::CollectorDropped {
-                collector: home.collector,
-            };
+            let message = Message::CollectorDropped { collector: home.collector };
             home.run.port(home.domain).send(message);
         }
     }
@@ -338,10 +300,7 @@ impl<T, E> Drop for Orphans<T, E> {
 
 impl<T, E> fmt::Debug for Orphans<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Orphans")
-            .field("len", &self.len())
-            .field("limit", &self.limit)
-            .finish()
+        f.debug_struct("Orphans").field("len", &self.len()).field("limit", &self.limit).finish()
     }
 }
 

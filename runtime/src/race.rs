@@ -39,10 +39,7 @@ where
     A: Future,
     B: Future<Output = A::Output>,
 {
-    Race {
-        left: Some(left),
-        right: Some(right),
-    }
+    Race { left: Some(left), right: Some(right) }
 }
 
 pin_project! {

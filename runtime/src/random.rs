@@ -12,9 +12,7 @@ pub(crate) struct Random {
 impl Random {
     /// The stream of domain `index`; streams of different domains do not overlap in practice.
     pub(crate) fn for_domain(seed: u64, index: usize) -> Random {
-        let random = Random {
-            state: Cell::new(seed ^ (index as u64 + 1).rotate_left(32)),
-        };
+        let random = Random { state: Cell::new(seed ^ (index as u64 + 1).rotate_left(32)) };
         random.next();
         random
     }
@@ -29,10 +27,6 @@ impl Random {
 
     /// A number below `bound`; 0 if the bound is 0.
     pub(crate) fn below(&self, bound: usize) -> usize {
-        if bound == 0 {
-            0
-        } else {
-            (self.next() % bound as u64) as usize
-        }
+        if bound == 0 { 0 } else { (self.next() % bound as u64) as usize }
     }
 }

@@ -84,10 +84,7 @@ where
     H: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let about = About {
-        spawned_at: Location::caller(),
-        name: Some(Arc::from("signal handler")),
-    };
+    let about = About { spawned_at: Location::caller(), name: Some(Arc::from("signal handler")) };
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
         domain.run.signals.table().row(signal).handler = Some((handler, about));
@@ -108,19 +105,10 @@ where
 pub fn stream(signal: Signal) -> io::Result<Signals> {
     let occurrences = Arc::new(Mutex::new(Occurrences::default()));
     Domain::with("`signal::stream`", |domain| {
-        domain
-            .run
-            .signals
-            .table()
-            .row(signal)
-            .streams
-            .push(Arc::downgrade(&occurrences));
+        domain.run.signals.table().row(signal).streams.push(Arc::downgrade(&occurrences));
         watch(signal, &domain.run)
     })?;
-    Ok(Signals {
-        signal,
-        occurrences,
-    })
+    Ok(Signals { signal, occurrences })
 }
 
 /// The occurrences of a signal since its making; made by [`stream`].
@@ -148,15 +136,9 @@ impl Signals {
     ///
     /// Dropping the future loses no occurrence.
     #[track_caller]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it returns a future, as streams do"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it returns a future, as streams do")]
     pub fn next(&mut self) -> NextSignal<'_> {
-        NextSignal {
-            signals: self,
-            at: Location::caller(),
-        }
+        NextSignal { signals: self, at: Location::caller() }
     }
 }
 
@@ -284,10 +266,7 @@ fn watch(signal: Signal, run: &Arc<Run>) -> io::Result<()> {
         let handle = watched.handle();
         let thread = thread::Builder::new().name("matou-signals".to_owned());
         thread.spawn(move || deliver_forever(watched))?;
-        *watcher = Some(Watcher {
-            handle,
-            runs: Vec::new(),
-        });
+        *watcher = Some(Watcher { handle, runs: Vec::new() });
     }
     let watcher = watcher.as_mut().expect("made just now");
     watcher.handle.add_signal(signal.number())?;

@@ -82,10 +82,7 @@ impl Violation {
         match self {
             Violation::StillHasChildren { children, .. } => {
                 let (number, are) = plural(children.len(), "child that was", "children that were");
-                write!(
-                    f,
-                    "{task} ended and left {number} {are} neither awaited nor cancelled"
-                )
+                write!(f, "{task} ended and left {number} {are} neither awaited nor cancelled")
             }
             Violation::NotAChild { child, .. } => {
                 write!(f, "{task} is not the parent of {}", child.title())
@@ -99,10 +96,7 @@ impl Violation {
             }
             Violation::FinalizerUnfinished { resources, .. } => {
                 let (number, resources) = plural(resources.len(), "resource", "resources");
-                write!(
-                    f,
-                    "{task} could not finalize {number} {resources} within the grace period"
-                )
+                write!(f, "{task} could not finalize {number} {resources} within the grace period")
             }
         }
     }
@@ -255,12 +249,7 @@ impl Ancestor {
                 }
                 Parent::There { domain, .. } => {
                     let domain = usize::from(domain);
-                    chain.push(Ancestor {
-                        id: None,
-                        name: None,
-                        domain,
-                        spawned_at: None,
-                    });
+                    chain.push(Ancestor { id: None, name: None, domain, spawned_at: None });
                     break;
                 }
             }
@@ -348,13 +337,7 @@ impl ChildInfo {
 
     /// A child that the reporting task does not know.
     pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
-        ChildInfo {
-            id,
-            name: None,
-            spawned_at,
-            state: ChildState::Unknown,
-            wait: Wait::NOTHING,
-        }
+        ChildInfo { id, name: None, spawned_at, state: ChildState::Unknown, wait: Wait::NOTHING }
     }
 
     fn title(&self) -> String {

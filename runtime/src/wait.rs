@@ -36,19 +36,11 @@ pub enum WaitOn {
 }
 
 impl Wait {
-    pub(crate) const NOTHING: Wait = Wait {
-        what: "",
-        at: None,
-        on: WaitOn::Unknown,
-    };
+    pub(crate) const NOTHING: Wait = Wait { what: "", at: None, on: WaitOn::Unknown };
 
     /// Describes a wait.
     pub fn new(what: &'static str, at: &'static Location<'static>, on: WaitOn) -> Wait {
-        Wait {
-            what,
-            at: Some(at),
-            on,
-        }
+        Wait { what, at: Some(at), on }
     }
 
     /// Notes what the current task waits for. For leaf futures, right before they return

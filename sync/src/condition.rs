@@ -102,11 +102,7 @@ impl Condition {
     /// ```
     #[track_caller]
     pub fn wait<'c, 'm, T: ?Sized>(&'c self, guard: MutexGuard<'m, T>) -> Wait<'c, 'm, T> {
-        Wait {
-            condition: self,
-            called_at: Location::caller(),
-            stage: Stage::Holding(guard),
-        }
+        Wait { condition: self, called_at: Location::caller(), stage: Stage::Holding(guard) }
     }
 
     /// Waits as long as `condition` holds, which is asked with the mutex locked, first and after
@@ -144,10 +140,7 @@ impl Condition {
         guard: MutexGuard<'m, T>,
         condition: F,
     ) -> WaitWhile<'c, 'm, T, F> {
-        WaitWhile {
-            wait: self.wait(guard),
-            condition,
-        }
+        WaitWhile { wait: self.wait(guard), condition }
     }
 
     /// Calls the waiter that came first, and returns whether there was one.
@@ -228,19 +221,14 @@ impl Condition {
             if let Some(call) = waiters.take_called(key) {
                 return Poll::Ready(call);
             }
-            if waiters
-                .waker_mut(key)
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if waiters.waker_mut(key).is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
         }
         // Clone the waker and drop the old one while nothing is locked: both are foreign code.
         let new = cx.waker().clone();
         let mut waiters = self.lock_waiters();
-        let old = waiters
-            .waker_mut(key)
-            .map(|waker| std::mem::replace(waker, new));
+        let old = waiters.waker_mut(key).map(|waker| std::mem::replace(waker, new));
         let called = waiters.take_called(key);
         drop(waiters);
         drop(old);
@@ -267,9 +255,7 @@ impl Default for Condition {
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condition")
-            .field("waiters", &self.waiters())
-            .finish()
+        f.debug_struct("Condition").field("waiters", &self.waiters()).finish()
     }
 }
 
@@ -352,10 +338,7 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             let Poll::Ready(call) = this.condition.poll_call(key, cx) else {
                 return Poll::Pending;
             };
-            this.stage = Stage::Locking {
-                lock: mutex.lock_at(this.called_at),
-                call,
-            };
+            this.stage = Stage::Locking { lock: mutex.lock_at(this.called_at), call };
         }
         let Stage::Locking { lock, .. } = &mut this.stage else {
             panic!("a `Wait` was polled after it had resolved");
@@ -448,8 +431,6 @@ impl<'m, T: ?Sized, F: FnMut(&mut T) -> bool> Future for WaitWhile<'_, 'm, T, F>
 
 impl<T: ?Sized, F> fmt::Debug for WaitWhile<'_, '_, T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitWhile")
-            .field("wait", &self.wait)
-            .finish_non_exhaustive()
+        f.debug_struct("WaitWhile").field("wait", &self.wait).finish_non_exhaustive()
     }
 }

@@ -66,10 +66,7 @@ impl Gate {
         sys::foreign_call();
         let listener = Some(self.changed.listen());
         fence(Ordering::SeqCst);
-        Turn {
-            gate: self,
-            listener,
-        }
+        Turn { gate: self, listener }
     }
 }
 
@@ -85,9 +82,7 @@ impl Turn<'_> {
     /// Waits to be called. Once it is `Ready`, the call is used up.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         sys::foreign_call();
-        self.listener
-            .as_mut()
-            .map_or(Poll::Ready(()), |listener| Pin::new(listener).poll(cx))
+        self.listener.as_mut().map_or(Poll::Ready(()), |listener| Pin::new(listener).poll(cx))
     }
 }
 

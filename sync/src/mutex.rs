@@ -124,12 +124,7 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Locks on behalf of a call at `wanted_at`.
     pub(crate) fn lock_at(&self, wanted_at: &'static Location<'static>) -> Lock<'_, T> {
-        Lock {
-            mutex: Some(self),
-            wanted_at,
-            queued: None,
-            reported: false,
-        }
+        Lock { mutex: Some(self), wanted_at, queued: None, reported: false }
     }
 
     /// Locks the mutex if that is possible at once, else returns `None`.
@@ -203,11 +198,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(mutex.holder().unwrap().line(), line!() - 1);
     /// ```
     pub fn holder(&self) -> Option<&'static Location<'static>> {
-        if self.raw.is_locked() {
-            self.raw.note().line()
-        } else {
-            None
-        }
+        if self.raw.is_locked() { self.raw.note().line() } else { None }
     }
 
     /// Returns how many locks wait now. A snapshot for reports.
@@ -296,9 +287,7 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mutex = this
-            .mutex
-            .expect("a `Lock` was polled after it had resolved");
+        let mutex = this.mutex.expect("a `Lock` was polled after it had resolved");
         if this.queued.is_some() || !mutex.raw.try_lock() {
             let queued = this.queued.get_or_insert_with(|| mutex.raw.enqueue());
             if mutex.raw.poll_queued(queued, cx).is_pending() {
@@ -364,10 +353,7 @@ pub struct MutexGuard<'a, T: ?Sized> {
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// For the one who has just locked `mutex.raw`.
     fn new(mutex: &'a Mutex<T>) -> Self {
-        Self {
-            mutex,
-            _data: PhantomData,
-        }
+        Self { mutex, _data: PhantomData }
     }
 
     /// Returns the mutex that this guard unlocks. An associated function, as the data may have a

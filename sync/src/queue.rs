@@ -129,11 +129,7 @@ impl<T> Queue<T> {
     /// # });
     /// ```
     pub fn push(&self, value: T) -> Push<'_, T> {
-        Push {
-            queue: self,
-            value: Some(value),
-            turn: None,
-        }
+        Push { queue: self, value: Some(value), turn: None }
     }
 
     /// Pushes a value if there is room now.
@@ -186,10 +182,7 @@ impl<T> Queue<T> {
     /// # });
     /// ```
     pub fn pop(&self) -> Pop<'_, T> {
-        Pop {
-            queue: Some(self),
-            turn: None,
-        }
+        Pop { queue: Some(self), turn: None }
     }
 
     /// Pops the oldest value if there is one now.
@@ -415,9 +408,7 @@ impl<T> Future for Push<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { queue, value, turn } = &mut *self;
         poll_at(&queue.popped, turn, cx, || {
-            let pushed = value
-                .take()
-                .expect("a `Push` was polled after it had resolved");
+            let pushed = value.take().expect("a `Push` was polled after it had resolved");
             match queue.try_push(pushed) {
                 Ok(()) => Some(Ok(())),
                 Err(TryPushError::Closed(returned)) => Some(Err(PushError(returned))),
@@ -432,9 +423,7 @@ impl<T> Future for Push<'_, T> {
 
 impl<T> fmt::Debug for Push<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Push")
-            .field("waits", &self.turn.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Push").field("waits", &self.turn.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -466,9 +455,7 @@ impl<T> Future for Pop<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let queue = this
-            .queue
-            .expect("a `Pop` was polled after it had resolved");
+        let queue = this.queue.expect("a `Pop` was polled after it had resolved");
         let result = ready!(poll_at(&queue.pushed, &mut this.turn, cx, || {
             match queue.try_pop() {
                 Ok(value) => Some(Ok(value)),
@@ -483,8 +470,6 @@ impl<T> Future for Pop<'_, T> {
 
 impl<T> fmt::Debug for Pop<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pop")
-            .field("waits", &self.turn.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Pop").field("waits", &self.turn.is_some()).finish_non_exhaustive()
     }
 }

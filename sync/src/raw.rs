@@ -90,11 +90,7 @@ pub(crate) struct Queued {
 impl Queued {
     /// What this place adds to the word.
     fn weight(&self) -> usize {
-        if self.starved {
-            WAITER + STARVED
-        } else {
-            WAITER
-        }
+        if self.starved { WAITER + STARVED } else { WAITER }
     }
 }
 
@@ -120,9 +116,7 @@ impl RawLock {
     /// Locks if that is possible now. One exchange when nobody holds it and nobody waits.
     #[inline]
     pub(crate) fn try_lock(&self) -> bool {
-        self.state
-            .compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.state.compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
             || self.overtake()
     }
 
@@ -139,20 +133,11 @@ impl RawLock {
     /// Takes a place in the line.
     #[cold]
     pub(crate) fn enqueue(&self) -> Queued {
-        let counted = self
-            .state
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
-                (waiters(state) < COUNT_MAX).then_some(state + WAITER)
-            });
-        assert!(
-            counted.is_ok(),
-            "a mutex has more than {COUNT_MAX} tasks waiting for it"
-        );
-        Queued {
-            listener: None,
-            patience: Patience::start(),
-            starved: false,
-        }
+        let counted = self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+            (waiters(state) < COUNT_MAX).then_some(state + WAITER)
+        });
+        assert!(counted.is_ok(), "a mutex has more than {COUNT_MAX} tasks waiting for it");
+        Queued { listener: None, patience: Patience::start(), starved: false }
     }
 
     /// Waits for the lock. The place is used up when this returns `Ready`.
@@ -221,11 +206,8 @@ impl RawLock {
     /// Gives up a place in the line. A wake-up that it has received goes to the next one.
     pub(crate) fn leave(&self, queued: Queued) {
         // Count down first: whoever the listener wakes must not find the lock barred for us.
-        let weight = if sys::sabotaged(Sabotage::LockStaysStarved) {
-            WAITER
-        } else {
-            queued.weight()
-        };
+        let weight =
+            if sys::sabotaged(Sabotage::LockStaysStarved) { WAITER } else { queued.weight() };
         self.state.fetch_sub(weight, Ordering::Release);
         sys::foreign_call();
         match queued.listener {
@@ -273,10 +255,7 @@ mod tests {
     #[test]
     fn m15_one_waiter_too_many_panics_and_changes_nothing() {
         let full = LOCKED + COUNT_MAX * WAITER;
-        let lock = RawLock {
-            state: AtomicUsize::new(full),
-            ..RawLock::new()
-        };
+        let lock = RawLock { state: AtomicUsize::new(full), ..RawLock::new() };
 
         let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lock.enqueue()));
 
@@ -287,16 +266,10 @@ mod tests {
 
     #[test]
     fn a_newcomer_overtakes_the_patient_but_not_the_starved() {
-        let patient = RawLock {
-            state: AtomicUsize::new(WAITER),
-            ..RawLock::new()
-        };
+        let patient = RawLock { state: AtomicUsize::new(WAITER), ..RawLock::new() };
         assert!(patient.try_lock());
 
-        let starving = RawLock {
-            state: AtomicUsize::new(WAITER + STARVED),
-            ..RawLock::new()
-        };
+        let starving = RawLock { state: AtomicUsize::new(WAITER + STARVED), ..RawLock::new() };
         assert!(!starving.try_lock());
         assert!(!starving.is_locked());
     }

@@ -140,8 +140,7 @@ impl Note {
         self.waker_data.store(data, Ordering::Relaxed);
         self.waker_vtable.store(vtable, Ordering::Relaxed);
         // Pairs with the load in `line`: who sees the line sees its waker, or a later one.
-        self.line
-            .store(ptr::from_ref(line).cast_mut(), Ordering::Release);
+        self.line.store(ptr::from_ref(line).cast_mut(), Ordering::Release);
     }
 
     /// Erases the note. For the one who is about to unlock; the unlocking itself publishes it.
@@ -170,17 +169,12 @@ impl Note {
             return None;
         }
         let unchanged = self.line().is_some_and(|line| ptr::eq(line, held_since));
-        (unchanged && self.is_of(waker)).then_some(Relock {
-            held_since,
-            wanted_at,
-        })
+        (unchanged && self.is_of(waker)).then_some(Relock { held_since, wanted_at })
     }
 
     fn is_of(&self, waker: &Waker) -> bool {
-        let noted = (
-            self.waker_data.load(Ordering::Relaxed),
-            self.waker_vtable.load(Ordering::Relaxed),
-        );
+        let noted =
+            (self.waker_data.load(Ordering::Relaxed), self.waker_vtable.load(Ordering::Relaxed));
         noted == identity(Some(waker))
     }
 }
@@ -188,9 +182,6 @@ impl Note {
 /// The two pointers that make two wakers the same, as `Waker::will_wake` has it.
 fn identity(waker: Option<&Waker>) -> (*mut (), *mut RawWakerVTable) {
     waker.map_or((ptr::null_mut(), ptr::null_mut()), |waker| {
-        (
-            waker.data().cast_mut(),
-            ptr::from_ref(waker.vtable()).cast_mut(),
-        )
+        (waker.data().cast_mut(), ptr::from_ref(waker.vtable()).cast_mut())
     })
 }

@@ -54,10 +54,7 @@ pub(crate) use const_constructor;
 /// A step that a model can leave out, to show that it would notice.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(any(loom, shuttle)),
-    expect(unreachable_pub, reason = "the models reach it")
-)]
+#[cfg_attr(not(any(loom, shuttle)), expect(unreachable_pub, reason = "the models reach it"))]
 pub enum Sabotage {
     /// `Lock` does not look again at the mutex once it listens.
     LockWithoutRecheck,

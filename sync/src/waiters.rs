@@ -21,11 +21,7 @@ pub(crate) enum Call {
 #[derive(Debug)]
 enum Slot {
     /// In the line. The neighbours are towards the head and towards the tail.
-    Waiting {
-        waker: Waker,
-        ahead: Option<usize>,
-        behind: Option<usize>,
-    },
+    Waiting { waker: Waker, ahead: Option<usize>, behind: Option<usize> },
     /// Out of the line; its waiter has not seen it yet.
     Called(Call),
     /// Unused; the next one of the free slots.
@@ -47,14 +43,7 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     pub(crate) const fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: None,
-            head: None,
-            tail: None,
-            used: 0,
-            mutex_address: 0,
-        }
+        Self { slots: Vec::new(), free: None, head: None, tail: None, used: 0, mutex_address: 0 }
     }
 
     /// Waiters in the line and called ones.
@@ -70,11 +59,7 @@ impl Waiters {
         } else if self.mutex_address != mutex_address {
             return Err(waker);
         }
-        let key = self.take_slot(Slot::Waiting {
-            waker,
-            ahead: self.tail,
-            behind: None,
-        });
+        let key = self.take_slot(Slot::Waiting { waker, ahead: self.tail, behind: None });
         match self.tail.replace(key) {
             Some(last) => self.set_behind(last, Some(key)),
             None => self.head = Some(key),
@@ -177,11 +162,6 @@ impl Waiters {
 
     fn free_slot(&mut self, key: usize) -> Slot {
         self.used -= 1;
-        mem::replace(
-            &mut self.slots[key],
-            Slot::Free {
-                next: self.free.replace(key),
-            },
-        )
+        mem::replace(&mut self.slots[key], Slot::Free { next: self.free.replace(key) })
     }
 }

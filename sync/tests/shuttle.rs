@@ -39,10 +39,7 @@ fn falls_without(step: Sabotage, model: fn()) {
             })
         })
     });
-    assert!(
-        crippled.join().unwrap_or(true),
-        "the model still holds without {step:?}"
-    );
+    assert!(crippled.join().unwrap_or(true), "the model still holds without {step:?}");
 }
 
 fn spawn_all(
@@ -185,8 +182,5 @@ fn each_value_passes_through_a_small_queue_once() {
 
 #[test]
 fn a_queue_that_does_not_look_again_after_listening_is_found() {
-    falls_without(
-        Sabotage::QueueWithoutRecheck,
-        values_pass_through_a_small_queue,
-    );
+    falls_without(Sabotage::QueueWithoutRecheck, values_pass_through_a_small_queue);
 }

@@ -1,10 +1,7 @@
 //! The chores of the workspace, as `cargo xtask CHORE`.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::print_stdout,
-    reason = "a command line tool speaks on its standard output"
-)]
+#![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
 mod ci;
 mod loadtest;

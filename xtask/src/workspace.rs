@@ -36,21 +36,14 @@ impl Workspace {
             .stderr(Stdio::inherit())
             .output()
             .context("failed to run cargo")?;
-        ensure!(
-            output.status.success(),
-            "cargo metadata ended with {}",
-            output.status
-        );
+        ensure!(output.status.success(), "cargo metadata ended with {}", output.status);
         Workspace::parse(&serde_json::from_slice(&output.stdout)?)
             .context("cargo metadata has an unknown form")
     }
 
     fn parse(metadata: &Value) -> Option<Workspace> {
-        let packages = metadata["packages"]
-            .as_array()?
-            .iter()
-            .map(parse_package)
-            .collect::<Option<_>>()?;
+        let packages =
+            metadata["packages"].as_array()?.iter().map(parse_package).collect::<Option<_>>()?;
         Some(Workspace {
             root: metadata["workspace_root"].as_str()?.into(),
             target: metadata["target_directory"].as_str()?.into(),
@@ -81,23 +74,10 @@ impl Workspace {
     ) -> Result<PathBuf> {
         let mut command = cargo();
         command.current_dir(&self.root);
-        command.args([
-            "build",
-            "--profile",
-            profile,
-            "--package",
-            package,
-            kind,
-            name,
-        ]);
-        command
-            .args(["--message-format", "json-render-diagnostics"])
-            .stdout(Stdio::piped());
+        command.args(["build", "--profile", profile, "--package", package, kind, name]);
+        command.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
         let mut child = command.spawn().context("failed to run cargo")?;
-        let output = child
-            .stdout
-            .take()
-            .context("cargo has no standard output")?;
+        let output = child.stdout.take().context("cargo has no standard output")?;
         let mut path = None;
         for line in BufReader::new(output).lines() {
             let message: Value = serde_json::from_str(&line?).unwrap_or_default();
@@ -119,15 +99,12 @@ pub(crate) fn cargo() -> Command {
 }
 
 fn parse_package(package: &Value) -> Option<Package> {
-    let dependencies = package["dependencies"]
-        .as_array()?
-        .iter()
-        .map(|dependency| {
-            Some(Dependency {
-                name: dependency["name"].as_str()?.to_string(),
-                is_dev: dependency["kind"] == "dev",
-            })
-        });
+    let dependencies = package["dependencies"].as_array()?.iter().map(|dependency| {
+        Some(Dependency {
+            name: dependency["name"].as_str()?.to_string(),
+            is_dev: dependency["kind"] == "dev",
+        })
+    });
     Some(Package {
         name: package["name"].as_str()?.to_string(),
         dependencies: dependencies.collect::<Option<_>>()?,
@@ -151,11 +128,8 @@ mod tests {
         });
         let workspace = Workspace::parse(&metadata).expect("it is metadata");
         let package = &workspace.packages()[0];
-        let kinds: Vec<(&str, bool)> = package
-            .dependencies
-            .iter()
-            .map(|d| (d.name.as_str(), d.is_dev))
-            .collect();
+        let kinds: Vec<(&str, bool)> =
+            package.dependencies.iter().map(|d| (d.name.as_str(), d.is_dev)).collect();
         assert_eq!(kinds, [("b", false), ("c", true)]);
         assert!(Workspace::parse(&json!({})).is_none());
     }

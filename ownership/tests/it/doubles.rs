@@ -22,13 +22,8 @@ struct ProbeShared {
 impl Probe {
     #[track_caller]
     pub(crate) fn new() -> Probe {
-        let shared = ProbeShared {
-            ticket: Ticket::new("probe"),
-            finalized: AtomicUsize::new(0),
-        };
-        Probe {
-            shared: Arc::new(shared),
-        }
+        let shared = ProbeShared { ticket: Ticket::new("probe"), finalized: AtomicUsize::new(0) };
+        Probe { shared: Arc::new(shared) }
     }
 
     pub(crate) fn finalized(&self) -> usize {
@@ -75,12 +70,7 @@ impl Log {
     }
 
     pub(crate) fn count(&self, event: &str) -> usize {
-        self.0
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|other| *other == event)
-            .count()
+        self.0.lock().unwrap().iter().filter(|other| *other == event).count()
     }
 
     /// A value whose synchronous finalizer adds `event`.
@@ -155,11 +145,7 @@ pub(crate) fn within<R>(ledger: &Arc<Ledger>, body: impl FnOnce() -> R) -> R {
 #[track_caller]
 pub(crate) fn labelled(name: &str) -> Arc<Ledger> {
     let ledger = Ledger::new();
-    ledger.set_label(Label {
-        id: 1,
-        name: Some(name.into()),
-        made_at: Location::caller(),
-    });
+    ledger.set_label(Label { id: 1, name: Some(name.into()), made_at: Location::caller() });
     ledger
 }
 

@@ -8,13 +8,7 @@ use matou_ownership::{Ticket, replace_id_source};
 #[test]
 fn threads_never_draw_the_same_id() {
     let threads: Vec<_> = (0..4)
-        .map(|_| {
-            thread::spawn(|| {
-                (0..100_000)
-                    .map(|_| Ticket::new("x").id())
-                    .collect::<Vec<_>>()
-            })
-        })
+        .map(|_| thread::spawn(|| (0..100_000).map(|_| Ticket::new("x").id()).collect::<Vec<_>>()))
         .collect();
     let mut seen = HashSet::new();
     for thread in threads {

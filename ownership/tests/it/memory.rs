@@ -68,9 +68,7 @@ fn transfers_that_are_released_or_taken_back_keep_the_bequest_small() {
 fn a_ledger_that_was_large_gives_its_memory_back_when_empty() {
     let ledger = Ledger::new();
     let probes: Vec<_> = (0..10_000).map(|_| Probe::new()).collect();
-    within(&ledger, || {
-        probes.iter().for_each(|probe| own(&probe.resource()))
-    });
+    within(&ledger, || probes.iter().for_each(|probe| own(&probe.resource())));
     assert!(ledger.capacity() >= 10_000);
     probes.iter().for_each(|probe| drop(release(probe)));
     assert_eq!(ledger.capacity(), 0);

@@ -109,17 +109,9 @@ impl Model {
 
     fn act(&mut self, runner: Runner, verb: Verb, resource: usize) -> Answer {
         let place = self.places[resource];
-        let here = if runner == OUTSIDE {
-            Place::Unowned
-        } else {
-            Place::Owned(runner)
-        };
+        let here = if runner == OUTSIDE { Place::Unowned } else { Place::Owned(runner) };
         if place == Place::Finalized {
-            return if verb == Verb::Own {
-                Answer::Fine
-            } else {
-                Answer::Finalized
-            };
+            return if verb == Verb::Own { Answer::Fine } else { Answer::Finalized };
         }
         match verb {
             Verb::Own if runner == OUTSIDE => return Answer::Fine,
@@ -235,19 +227,13 @@ impl Real {
     }
 
     fn index(&self, id: u64) -> usize {
-        self.probes
-            .iter()
-            .position(|probe| probe.ticket().id() == id)
-            .expect("one of ours")
+        self.probes.iter().position(|probe| probe.ticket().id() == id).expect("one of ours")
     }
 
     fn assert_like(&self, model: &Model, steps: &[Step]) {
         for (ledger, task) in self.ledgers.iter().zip(&model.tasks) {
-            let newest_first: Vec<_> = ledger
-                .resources()
-                .iter()
-                .map(|info| self.index(info.id))
-                .collect();
+            let newest_first: Vec<_> =
+                ledger.resources().iter().map(|info| self.index(info.id)).collect();
             assert!(newest_first.iter().eq(task.owned.iter().rev()), "{steps:?}");
             assert_eq!(ledger.len(), task.owned.len(), "{steps:?}");
             assert_eq!(ledger.take_fault().is_some(), task.fault, "{steps:?}");
@@ -255,11 +241,7 @@ impl Real {
         for (index, probe) in self.probes.iter().enumerate() {
             assert_eq!(probe.finalized(), model.finalized[index], "{steps:?}");
             let place = model.places[index];
-            assert_eq!(
-                probe.ticket().is_finalized(),
-                place == Place::Finalized,
-                "{steps:?}"
-            );
+            assert_eq!(probe.ticket().is_finalized(), place == Place::Finalized, "{steps:?}");
             // Whoever keeps it counts it, and nobody else.
             let kept = matches!(place, Place::Owned(_) | Place::InTransit(_));
             assert_eq!(probe.references(), 1 + usize::from(kept), "{steps:?}");
@@ -303,12 +285,7 @@ fn run(resources: usize, sequence: &[Step]) {
         for task in &mut model.tasks {
             task.fault = false;
         }
-        assert_eq!(
-            real.step(*step),
-            model.step(*step),
-            "{:?}",
-            &sequence[..=index]
-        );
+        assert_eq!(real.step(*step), model.step(*step), "{:?}", &sequence[..=index]);
         real.assert_like(&model, &sequence[..=index]);
     }
     // Break the cycles between what is left and its ledgers.

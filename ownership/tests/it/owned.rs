@@ -33,9 +33,7 @@ fn a_second_guard_is_an_error_and_no_deadlock() {
 fn get_is_for_the_owner_and_get_mut_makes_one() {
     let (mine, yours) = (Ledger::new(), Ledger::new());
     let mut owned = within(&mine, || Owned::new(1, drop));
-    within(&yours, || {
-        assert!(matches!(owned.get(), Err(OwnedError::NotOwner(_))))
-    });
+    within(&yours, || assert!(matches!(owned.get(), Err(OwnedError::NotOwner(_)))));
     assert!(yours.take_fault().is_some());
     within(&yours, || *owned.get_mut().unwrap() = 2);
     assert_eq!((mine.len(), yours.len()), (0, 1));
@@ -174,9 +172,7 @@ fn a_value_in_a_thread_local_is_finalized_when_the_thread_ends() {
     let (ledger, inner) = (Ledger::new(), log.clone());
     let books = ledger.clone();
     let thread = std::thread::spawn(move || {
-        within(&books, || {
-            KEPT.with(|kept| *kept.borrow_mut() = Some(inner.owned("kept")))
-        });
+        within(&books, || KEPT.with(|kept| *kept.borrow_mut() = Some(inner.owned("kept"))));
     });
     thread.join().unwrap();
     assert_eq!(log.take(), ["kept"]);

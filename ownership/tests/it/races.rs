@@ -59,12 +59,8 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
             let (first, second) = (Ledger::new(), Ledger::new());
             let probe = Arc::new(Probe::new());
             within(&first, || own(&probe.resource()));
-            *round.lock().unwrap() = Some(Arc::new(Round {
-                first,
-                second,
-                probe,
-                ready: AtomicUsize::new(0),
-            }));
+            *round.lock().unwrap() =
+                Some(Arc::new(Round { first, second, probe, ready: AtomicUsize::new(0) }));
             barrier.wait();
             barrier.wait();
             // A verdict waits until the racers are home, since they would wait for the judge for
@@ -82,15 +78,9 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
 
 #[test]
 fn release_against_release() {
-    race(
-        &[
-            |round| drop(release(&round.probe)),
-            |round| drop(release(&round.probe)),
-        ],
-        |round| {
-            assert_eq!((round.probe.finalized(), round.probe.references()), (1, 1));
-        },
-    );
+    race(&[|round| drop(release(&round.probe)), |round| drop(release(&round.probe))], |round| {
+        assert_eq!((round.probe.finalized(), round.probe.references()), (1, 1));
+    });
 }
 
 #[test]

@@ -34,9 +34,7 @@ fn an_asynchronous_release_ends_before_the_task() {
 #[test]
 fn a_release_that_is_never_polled_is_a_drop() {
     let (ledger, log) = (Ledger::new(), Log::default());
-    within(&ledger, || {
-        drop(log.owned_async("later", &Gate::open()).release())
-    });
+    within(&ledger, || drop(log.owned_async("later", &Gate::open()).release()));
     let settled = block_on(ledger.settle());
     assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
     assert_eq!(log.take(), ["begin", "later"]);
@@ -108,9 +106,7 @@ fn a_settlement_elsewhere_does_not_run_a_finalizer_twice() {
     let mut release = within(&ledger, || log.owned_async("once", &gate).release());
     within(&ledger, || assert!(poll_once(&mut release).is_pending()));
     let books = ledger.clone();
-    std::thread::spawn(move || drop(block_on(books.settle())))
-        .join()
-        .unwrap();
+    std::thread::spawn(move || drop(block_on(books.settle()))).join().unwrap();
     gate.unlock();
     block_on(release);
     assert_eq!(log.take(), ["begin", "once"]);

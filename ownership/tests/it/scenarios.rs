@@ -45,10 +45,7 @@ fn o1_a_value_in_a_cycle_is_finalized_and_named() {
     let log = Log::default();
     let made = log.clone();
     let outcome = block_on(scope(async move {
-        let node = Arc::new(Node {
-            next: Mutex::new(None),
-            _owned: made.owned("cycle"),
-        });
+        let node = Arc::new(Node { next: Mutex::new(None), _owned: made.owned("cycle") });
         *node.next.lock().unwrap() = Some(Arc::clone(&node));
         Arc::downgrade(&node)
     }));
@@ -73,10 +70,7 @@ fn o2_a_task_that_panics_finalizes_once_after_its_future_is_dropped() {
             panic!("the task");
         }))
     }));
-    assert_eq!(
-        outcome.unwrap_err().downcast_ref::<&str>(),
-        Some(&"the task")
-    );
+    assert_eq!(outcome.unwrap_err().downcast_ref::<&str>(), Some(&"the task"));
     assert_eq!(log.take(), ["future dropped", "finalized"]);
 }
 
@@ -177,10 +171,7 @@ fn o7_a_finalizer_may_not_say_who_owns_what() {
         });
         let settled = block_on(ledger.settle());
         let text = &settled.panicked[0].1;
-        assert!(
-            text.contains(&format!("a finalizer cannot {name} a resource")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("a finalizer cannot {name} a resource")), "{text}");
         assert!(text.contains(file!()), "{text}");
 
         // The same in a finalizer that a drop runs, inside a task and outside.

@@ -107,9 +107,7 @@ fn an_asynchronous_finalizer_is_awaited_under_a_local_executor() {
     }));
     // The finalizer waits for something that this very executor has to do.
     let opener = executor.spawn(async move { gate.unlock() });
-    let error = block_on(executor.run(async { (task.await, opener.await) }))
-        .0
-        .unwrap_err();
+    let error = block_on(executor.run(async { (task.await, opener.await) })).0.unwrap_err();
     assert_eq!(log.take(), ["newest", "begin", "middle", "oldest"]);
     assert_eq!(error.leaked().len(), 3);
 }
@@ -129,11 +127,7 @@ fn the_inner_scope_transfers_to_the_outer_one() {
         std::mem::forget(owned);
     }))
     .unwrap_err();
-    assert_eq!(
-        error.leaked().len(),
-        1,
-        "it is the outer one that leaked it"
-    );
+    assert_eq!(error.leaked().len(), 1, "it is the outer one that leaked it");
     assert_eq!(log.take(), ["passed up"]);
 }
 
@@ -289,11 +283,7 @@ fn an_abandoned_scope_finishes_its_asynchronous_finalizers_on_their_own() {
     });
     assert!(poll_once(&mut task).is_pending());
     drop(task);
-    assert_eq!(
-        log.take()[0],
-        "newest",
-        "what can be is done before the drop returns"
-    );
+    assert_eq!(log.take()[0], "newest", "what can be is done before the drop returns");
     gate.unlock();
     let last = receiver.recv_timeout(std::time::Duration::from_secs(60));
     assert_eq!(last, Ok("oldest"));
@@ -312,9 +302,7 @@ fn a_scope_dropped_while_it_settles_goes_on_settling() {
     assert!(poll_once(&mut task).is_pending());
     drop(task);
     gate.unlock();
-    receiver
-        .recv_timeout(std::time::Duration::from_secs(60))
-        .unwrap();
+    receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
     assert_eq!(log.count("slow"), 1);
 }
 
@@ -330,19 +318,15 @@ fn what_was_transferred_is_delivered_after_asynchronous_finalizers() {
             owned
         });
         within(&outer, || assert!(poll_once(&mut inner).is_pending()));
-        assert!(
-            outer.is_empty(),
-            "it is on its way until the inner scope has ended"
-        );
+        assert!(outer.is_empty(), "it is on its way until the inner scope has ended");
         gate.unlock();
         if dropped {
             // The value is dropped with the scope, and what was in transit is released by that.
             within(&outer, || drop(inner));
             assert_eq!((outer.len(), log.count("passed up")), (0, 1));
         } else {
-            let owned = block_on(poll_fn(|cx| {
-                within(&outer, || std::pin::Pin::new(&mut inner).poll(cx))
-            }));
+            let owned =
+                block_on(poll_fn(|cx| within(&outer, || std::pin::Pin::new(&mut inner).poll(cx))));
             assert_eq!((outer.len(), log.count("passed up")), (1, 0));
             drop(owned);
         }
@@ -384,19 +368,10 @@ fn reports_name_the_scope_that_owns() {
         let mine = Arc::new(Owned::new(1, drop));
         let theirs = Arc::clone(&mine);
         let inner = scope(async move { check(&theirs).is_err() }).await;
-        inner
-            .unwrap_err()
-            .not_owner()
-            .unwrap()
-            .owner
-            .clone()
-            .unwrap()
+        inner.unwrap_err().not_owner().unwrap().owner.clone().unwrap()
     }));
     let owner = outcome.unwrap();
-    assert_eq!(
-        (owner.made_at.file(), owner.made_at.line()),
-        (file!(), line)
-    );
+    assert_eq!((owner.made_at.file(), owner.made_at.line()), (file!(), line));
     assert_eq!(owner.name.as_deref(), Some("scope"));
 }
 

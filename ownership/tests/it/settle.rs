@@ -36,11 +36,7 @@ fn asynchronous_finalizers_are_awaited_one_after_the_other() {
     let (ledger, log) = (Ledger::new(), Log::default());
     let (slow, open) = (Gate::default(), Gate::open());
     let things = within(&ledger, || {
-        (
-            log.owned("oldest"),
-            log.owned_async("slow", &slow),
-            log.owned_async("newest", &open),
-        )
+        (log.owned("oldest"), log.owned_async("slow", &slow), log.owned_async("newest", &open))
     });
     let infos = [things.2.info(), things.1.info(), things.0.info()];
     let mut settle = ledger.settle();
@@ -52,10 +48,7 @@ fn asynchronous_finalizers_are_awaited_one_after_the_other() {
     slow.unlock();
     let settled = block_on(settle);
     assert_eq!(log.take(), ["slow", "oldest"]);
-    assert_eq!(
-        (settled.finalized, settled.leaked),
-        (infos.to_vec(), infos.to_vec())
-    );
+    assert_eq!((settled.finalized, settled.leaked), (infos.to_vec(), infos.to_vec()));
     assert!(settled.unfinished.is_empty() && settled.panicked.is_empty());
 }
 
@@ -157,14 +150,7 @@ fn a_finalizer_that_takes_a_resource_of_another_leaves_nothing_behind() {
         std::mem::forget(Owned::new((), move |()| adopt(&taken).unwrap()));
     });
     let settled = block_on(ledger.settle());
-    assert_eq!(
-        (
-            theirs.finalized(),
-            settled.finalized.len(),
-            settled.leaked.len()
-        ),
-        (1, 2, 1)
-    );
+    assert_eq!((theirs.finalized(), settled.finalized.len(), settled.leaked.len()), (1, 2, 1));
     assert!(ledger.is_empty() && other.is_empty());
 }
 
@@ -180,9 +166,7 @@ fn panics_are_caught_at_every_step_and_the_rest_still_run() {
     within(&ledger, || {
         std::mem::forget(log.owned("oldest"));
         std::mem::forget(Owned::new((), |()| panic!("sync {}", 1)));
-        std::mem::forget(Owned::with_async((), |()| -> std::future::Ready<()> {
-            panic!("made")
-        }));
+        std::mem::forget(Owned::with_async((), |()| -> std::future::Ready<()> { panic!("made") }));
         std::mem::forget(Owned::with_async((), |()| async { panic!("polled") }));
         std::mem::forget(Owned::with_async((), |()| {
             let bomb = Bomb;
@@ -196,18 +180,8 @@ fn panics_are_caught_at_every_step_and_the_rest_still_run() {
     });
     let settled = block_on(ledger.settle());
     assert_eq!(log.take(), ["newest", "oldest"]);
-    let texts: Vec<_> = settled
-        .panicked
-        .iter()
-        .map(|(_, text)| text.as_str())
-        .collect();
-    let expected = [
-        "a panic whose payload is no text",
-        "dropped",
-        "polled",
-        "made",
-        "sync 1",
-    ];
+    let texts: Vec<_> = settled.panicked.iter().map(|(_, text)| text.as_str()).collect();
+    let expected = ["a panic whose payload is no text", "dropped", "polled", "made", "sync 1"];
     assert_eq!(texts, expected);
     assert_eq!(settled.finalized.len(), 7);
 }
@@ -281,11 +255,7 @@ fn a_leaked_guard_is_reported_and_hangs_nobody() {
     within(&ledger, || std::mem::forget(owned.get().unwrap()));
     let settled = block_on(ledger.settle());
     assert_eq!(settled.leaked, [owned.info()]);
-    assert!(
-        settled.panicked[0].1.contains("is borrowed"),
-        "{:?}",
-        settled.panicked
-    );
+    assert!(settled.panicked[0].1.contains("is borrowed"), "{:?}", settled.panicked);
     assert!(log.take().is_empty());
 }
 

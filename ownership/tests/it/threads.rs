@@ -16,11 +16,7 @@ fn elsewhere<R: Send>(body: impl FnOnce() -> R + Send) -> R {
 fn o4_a_task_on_another_thread_is_no_owner_and_touches_nothing() {
     let (mine, yours, probe) = (Ledger::new(), Ledger::new(), Probe::new());
     within(&mine, || own(&probe.resource()));
-    elsewhere(|| {
-        within(&yours, || {
-            assert!(matches!(check(&probe), Err(Misuse::NotOwner(_))))
-        })
-    });
+    elsewhere(|| within(&yours, || assert!(matches!(check(&probe), Err(Misuse::NotOwner(_))))));
     assert!(yours.take_fault().is_some());
     assert_eq!((mine.len(), yours.len(), probe.finalized()), (1, 0, 0));
 }
@@ -87,10 +83,8 @@ fn four_threads_that_move_one_resource_about_keep_the_books_straight() {
         }
     });
     let owners = ledgers.iter().map(|ledger| ledger.len()).sum::<usize>();
-    let settled: usize = ledgers
-        .iter()
-        .map(|ledger| block_on(ledger.settle()).finalized.len())
-        .sum();
+    let settled: usize =
+        ledgers.iter().map(|ledger| block_on(ledger.settle()).finalized.len()).sum();
     assert!(owners <= 1, "{owners} owners");
     assert_eq!(settled, owners);
     release(&probe);

@@ -100,23 +100,15 @@ fn check_of_anothers_is_a_fault_and_the_first_one_is_kept() {
     within(&yours, || {
         let error = check(&probe).unwrap_err();
         let line = line!() - 1;
-        let Misuse::NotOwner(error) = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            (error.used_at.file(), error.used_at.line()),
-            (file!(), line)
-        );
+        let Misuse::NotOwner(error) = error else { panic!("{error:?}") };
+        assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
         assert!(check(&second).is_err());
     });
     let fault = yours.take_fault().unwrap();
     assert_eq!(fault.resource, probe.ticket().info());
     assert_eq!(fault.owner.as_ref().unwrap().name.as_deref(), Some("mine"));
     let text = fault.to_string();
-    assert!(
-        text.contains("belongs to task #1 \"mine\"") && text.contains("`give`"),
-        "{text}"
-    );
+    assert!(text.contains("belongs to task #1 \"mine\"") && text.contains("`give`"), "{text}");
     assert!(yours.take_fault().is_none());
     assert!(owns(&mine, &probe), "nothing is touched");
 }
@@ -164,10 +156,7 @@ fn adopt_outside_makes_unowned() {
 fn disown_lets_go_of_ones_own_only() {
     let (mine, yours) = (Ledger::new(), Ledger::new());
     let probe = owned_by(&mine);
-    assert!(matches!(
-        within(&yours, || disown(&probe)),
-        Err(Misuse::NotOwner(_))
-    ));
+    assert!(matches!(within(&yours, || disown(&probe)), Err(Misuse::NotOwner(_))));
     assert!(yours.take_fault().is_some());
     within(&mine, || disown(&probe)).unwrap();
     within(&mine, || disown(&Probe::new())).unwrap();
@@ -192,14 +181,8 @@ fn transfer_delivers_at_the_end_in_order_of_transfer() {
     let settled = block_on(child.settle());
     assert!(settled.finalized.is_empty());
     let bequest = child.take_bequest();
-    let ids: Vec<_> = bequest
-        .iter()
-        .map(|resource| resource.ticket().id())
-        .collect();
-    assert_eq!(
-        ids,
-        [&newer, &older, &unowned].map(|probe| probe.ticket().id())
-    );
+    let ids: Vec<_> = bequest.iter().map(|resource| resource.ticket().id()).collect();
+    assert_eq!(ids, [&newer, &older, &unowned].map(|probe| probe.ticket().id()));
     parent.receive(bequest);
     let infos = [&unowned, &older, &newer].map(|probe| probe.ticket().info());
     assert_eq!(parent.resources(), infos);
@@ -209,15 +192,9 @@ fn transfer_delivers_at_the_end_in_order_of_transfer() {
 fn nobody_uses_what_is_in_transit_by_shared_reference() {
     let child = labelled("child");
     let probe = in_transit_from(&child);
-    let Err(Misuse::NotOwner(error)) = within(&child, || check(&probe)) else {
-        panic!()
-    };
+    let Err(Misuse::NotOwner(error)) = within(&child, || check(&probe)) else { panic!() };
     assert!(error.in_transit);
-    assert!(
-        error
-            .to_string()
-            .contains("on its way to the parent of task #1 \"child\"")
-    );
+    assert!(error.to_string().contains("on its way to the parent of task #1 \"child\""));
     assert!(within(&child, || disown(&probe)).is_err());
     assert!(within(&child, || give(&probe, &Ledger::new())).is_err());
     assert!(within(&Ledger::new(), || transfer(&probe)).is_err());
@@ -249,10 +226,7 @@ fn receive_skips_what_is_finalized() {
 fn give_moves_ones_own_or_nobodys() {
     let (mine, yours, child) = (Ledger::new(), Ledger::new(), Ledger::new());
     let probe = owned_by(&mine);
-    assert!(matches!(
-        within(&yours, || give(&probe, &child)),
-        Err(Misuse::NotOwner(_))
-    ));
+    assert!(matches!(within(&yours, || give(&probe, &child)), Err(Misuse::NotOwner(_))));
     assert!(matches!(give(&probe, &child), Err(Misuse::NotOwner(_))));
     assert!(owns(&mine, &probe));
     within(&mine, || give(&Arc::new(&probe), &child)).unwrap();
@@ -269,10 +243,7 @@ fn inherit_all_sends_everything_to_the_parent_in_the_order_it_came() {
     child.inherit_all();
     assert!(child.is_empty());
     parent.receive(child.take_bequest());
-    assert_eq!(
-        parent.resources(),
-        [&newer, &older].map(|probe| probe.ticket().info())
-    );
+    assert_eq!(parent.resources(), [&newer, &older].map(|probe| probe.ticket().info()));
 }
 
 #[test]
@@ -299,19 +270,14 @@ fn nothing_can_be_done_with_what_is_finalized() {
             transfer(&probe),
             give(&probe, &Ledger::new()),
         ] {
-            let Err(Misuse::Finalized(info)) = result else {
-                panic!("{result:?}")
-            };
+            let Err(Misuse::Finalized(info)) = result else { panic!("{result:?}") };
             assert_eq!(info, probe.ticket().info());
         }
     });
     assert!(matches!(check(&probe), Err(Misuse::Finalized(_))));
     assert!(matches!(adopt(&probe), Err(Misuse::Finalized(_))));
     assert!(ledger.is_empty());
-    assert!(
-        ledger.take_fault().is_none(),
-        "to use a finalized resource is an error, not a fault"
-    );
+    assert!(ledger.take_fault().is_none(), "to use a finalized resource is an error, not a fault");
 }
 
 #[test]

@@ -29,9 +29,7 @@ pub(crate) struct Bell {
 
 impl Bell {
     pub(crate) fn new() -> Bell {
-        Bell {
-            state: AtomicU8::new(AWAKE),
-        }
+        Bell { state: AtomicU8::new(AWAKE) }
     }
 
     /// Called by the domain before it waits. Returns whether it may: `empty` is asked after the
@@ -59,9 +57,6 @@ impl Bell {
         // Pairs with the fence in `lie_down`.
         fence(Ordering::SeqCst);
         self.state.load(Ordering::SeqCst) == ASLEEP
-            && self
-                .state
-                .compare_exchange(ASLEEP, RUNG, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
+            && self.state.compare_exchange(ASLEEP, RUNG, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }

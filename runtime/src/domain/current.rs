@@ -22,11 +22,7 @@ pub(super) struct Entered<'a> {
 impl Domain {
     pub(super) fn enter(&self) -> Entered<'_> {
         let previous_resource = matou_ownership::replace_id_source(self.next_resource.get());
-        Entered {
-            domain: self,
-            previous: CURRENT.replace(self),
-            previous_resource,
-        }
+        Entered { domain: self, previous: CURRENT.replace(self), previous_resource }
     }
 
     /// Calls `f` with the current domain, if this thread is stepping one.

@@ -37,10 +37,7 @@ impl Domain {
     #[track_caller]
     pub(crate) fn parent_to_be(&self) -> Slot {
         let current = self.current.get();
-        assert_ne!(
-            current, NONE,
-            "a child needs a parent: spawn inside a task of the run"
-        );
+        assert_ne!(current, NONE, "a child needs a parent: spawn inside a task of the run");
         let living = self.tree.borrow()[current].stage == Stage::Living
             && matou_ownership::phase() != matou_ownership::Phase::Finalizing;
         assert!(
@@ -53,11 +50,7 @@ impl Domain {
     /// The task that runs, as a key.
     pub(crate) fn current_key(&self) -> Key {
         let slot = self.current.get();
-        let id = if slot == NONE {
-            TaskId::NOBODY
-        } else {
-            self.tree.borrow()[slot].id
-        };
+        let id = if slot == NONE { TaskId::NOBODY } else { self.tree.borrow()[slot].id };
         Key { slot, id }
     }
 
@@ -69,20 +62,14 @@ impl Domain {
 
     /// Enters a child of `parent` that lives on this domain.
     pub(crate) fn insert_child(&self, parent: Slot, id: TaskId, about: About) -> Key {
-        let slot = self
-            .tree
-            .borrow_mut()
-            .insert(Node::new(id, about, Parent::Here(parent)));
+        let slot = self.tree.borrow_mut().insert(Node::new(id, about, Parent::Here(parent)));
         Key { slot, id }
     }
 
     pub(crate) fn insert_root(&self, about: About) -> Key {
         let id = self.next_id();
         assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
-        let slot = self
-            .tree
-            .borrow_mut()
-            .insert(Node::new(id, about, Parent::Nobody));
+        let slot = self.tree.borrow_mut().insert(Node::new(id, about, Parent::Nobody));
         Key { slot, id }
     }
 
@@ -93,11 +80,7 @@ impl Domain {
     }
 
     pub(crate) fn child_ref(&self, entry: Key, spawned_at: &'static Location<'static>) -> ChildRef {
-        ChildRef {
-            entry,
-            domain: self.index as u16,
-            spawned_at,
-        }
+        ChildRef { entry, domain: self.index as u16, spawned_at }
     }
 
     pub(crate) fn make_ready(&self, runnable: async_task::Runnable<crate::task::address::Address>) {
@@ -112,9 +95,7 @@ impl Domain {
             return Some(pinned).filter(eligible);
         }
         let start = self.next_target.get();
-        let target = (0..domains)
-            .map(|step| (start + step) % domains)
-            .find(eligible)?;
+        let target = (0..domains).map(|step| (start + step) % domains).find(eligible)?;
         self.next_target.set(target + 1);
         Some(target)
     }
@@ -163,22 +144,14 @@ impl Domain {
             return Poll::Ready(());
         }
         self.await_child(child.entry, cx.waker());
-        self.note_wait(Wait {
-            what,
-            at: None,
-            on: WaitOn::Task(child.entry.id),
-        });
+        self.note_wait(Wait { what, at: None, on: WaitOn::Task(child.entry.id) });
         Poll::Pending
     }
 
     fn await_child(&self, entry: Key, waker: &Waker) {
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[entry.slot];
-        if !node
-            .awaiter
-            .as_ref()
-            .is_some_and(|awaiter| awaiter.will_wake(waker))
-        {
+        if !node.awaiter.as_ref().is_some_and(|awaiter| awaiter.will_wake(waker)) {
             let old = node.awaiter.replace(waker.clone());
             // Somebody else's waker may run anything when it is dropped.
             drop(tree);
@@ -234,11 +207,7 @@ impl Domain {
     /// A promise was dropped: its child is cancelled, and its parent's end waits for that end.
     pub(crate) fn promise_dropped(&self, entry: Key, abandoned: bool) {
         let abandoned = abandoned || self.run.config.forgotten == crate::run::Forgotten::Cancel;
-        let claim = if abandoned {
-            Claim::Waived
-        } else {
-            Claim::Forgotten
-        };
+        let claim = if abandoned { Claim::Waived } else { Claim::Forgotten };
         let ended = match self.tree.borrow_mut().get_mut(entry) {
             Some(node) => {
                 node.claim = claim;
@@ -259,9 +228,7 @@ impl Domain {
             Request::Nothing => {}
             Request::Wake(waker) => waker.wake(),
             Request::Tell { domain, id } => {
-                self.run
-                    .port(usize::from(domain))
-                    .send(Message::Cancel { id, cancelled });
+                self.run.port(usize::from(domain)).send(Message::Cancel { id, cancelled });
             }
         }
     }
@@ -283,11 +250,7 @@ impl Domain {
         if self.tree.borrow()[current].live_children == 0 {
             return Poll::Ready(());
         }
-        self.note_wait(Wait {
-            what: "the end of its children",
-            at: None,
-            on: WaitOn::Unknown,
-        });
+        self.note_wait(Wait { what: "the end of its children", at: None, on: WaitOn::Unknown });
         self.suspend(cx.waker());
         Poll::Pending
     }
@@ -295,9 +258,7 @@ impl Domain {
     fn check_r1(&self, parent: Slot) {
         let children: Vec<ChildInfo> = {
             let tree = self.tree.borrow();
-            let left = tree
-                .children(parent)
-                .filter(|&slot| tree[slot].claim.breaks_r1());
+            let left = tree.children(parent).filter(|&slot| tree[slot].claim.breaks_r1());
             left.map(|slot| ChildInfo::of(&tree[slot])).collect()
         };
         if !children.is_empty() {
@@ -317,8 +278,7 @@ impl Domain {
     /// Whether the current task broke a rule.
     fn current_violated(&self) -> bool {
         self.with_current(|node| {
-            node.cancel
-                .is_some_and(|cancelled| cancelled.why == Why::Violation)
+            node.cancel.is_some_and(|cancelled| cancelled.why == Why::Violation)
         })
     }
 
@@ -345,9 +305,7 @@ impl Domain {
             let mut tree = self.tree.borrow_mut();
             let node = &mut tree[slot];
             let ledger = node.ledger.take();
-            let bequest = ledger
-                .map(|ledger| ledger.take_bequest())
-                .unwrap_or_default();
+            let bequest = ledger.map(|ledger| ledger.take_bequest()).unwrap_or_default();
             (node.parent, node.id, bequest)
         };
         match parent {
@@ -363,9 +321,7 @@ impl Domain {
             Parent::There { domain, proxy } => {
                 self.called.borrow_mut().remove(&id);
                 drop(self.tree.borrow_mut().remove(slot));
-                self.run
-                    .port(usize::from(domain))
-                    .send(Message::Ended { proxy, bequest });
+                self.run.port(usize::from(domain)).send(Message::Ended { proxy, bequest });
             }
         }
     }
@@ -403,10 +359,7 @@ impl Domain {
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
     pub(super) fn end_entry(&self, slot: Slot) {
-        let End {
-            notice,
-            parent_waker,
-        } = self.tree.borrow_mut().end(slot);
+        let End { notice, parent_waker } = self.tree.borrow_mut().end(slot);
         match notice {
             Notice::None => {}
             // A waker of a foreign combinator may panic; the scheduler goes on.
@@ -421,9 +374,7 @@ impl Domain {
     fn collect(&self, collector: u32, index: u32) {
         let waker = {
             let mut collectors = self.collectors.borrow_mut();
-            collectors
-                .get_mut(collector as usize)
-                .and_then(|collector| collector.ended(index))
+            collectors.get_mut(collector as usize).and_then(|collector| collector.ended(index))
         };
         if let Some(waker) = waker {
             drop(panics::catch(|| waker.wake()));
@@ -432,9 +383,5 @@ impl Domain {
 }
 
 pub(crate) fn label_of(node: &Node) -> Label {
-    Label {
-        id: node.id.as_u64(),
-        name: node.about.name.clone(),
-        made_at: node.about.spawned_at,
-    }
+    Label { id: node.id.as_u64(), name: node.about.name.clone(), made_at: node.about.spawned_at }
 }

@@ -189,8 +189,6 @@ impl Drop for Domain {
 
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Domain")
-            .field("index", &self.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Domain").field("index", &self.index).finish_non_exhaustive()
     }
 }

@@ -30,17 +30,11 @@ pub(crate) enum Message {
     /// A task of the receiver was woken.
     Wake(Runnable<Address>),
     /// A task begins its life on the receiver.
-    Start {
-        runnable: Runnable<Address>,
-        birth: Box<Birth>,
-    },
+    Start { runnable: Runnable<Address>, birth: Box<Birth> },
     /// A child that lives on the receiver is to end.
     Cancel { id: TaskId, cancelled: Cancelled },
     /// A child that lived elsewhere has ended; its outcome lies with its promise.
-    Ended {
-        proxy: Key,
-        bequest: Vec<Arc<dyn Resource>>,
-    },
+    Ended { proxy: Key, bequest: Vec<Arc<dyn Resource>> },
     /// A promise was dropped on a thread that is not its parent's.
     Dropped { entry: Key, abandoned: bool },
     /// A collector was dropped on a thread that is not its domain's.
@@ -75,10 +69,7 @@ impl Port {
 
     /// Called once by the domain, before it looks into its inbox for the first time.
     pub(crate) fn connect(&self, interrupter: Arc<dyn Interrupt>) {
-        assert!(
-            self.interrupter.set(interrupter).is_ok(),
-            "a port belongs to one domain"
-        );
+        assert!(self.interrupter.set(interrupter).is_ok(), "a port belongs to one domain");
     }
 
     /// Puts a message into the inbox and wakes the domain if it sleeps.
@@ -144,9 +135,6 @@ pub(crate) fn schedule(runnable: Runnable<Address>) {
     let Some(runnable) = Domain::push_if_current(runnable) else {
         return;
     };
-    let (run, domain) = (
-        Arc::clone(&runnable.metadata().run),
-        runnable.metadata().domain(),
-    );
+    let (run, domain) = (Arc::clone(&runnable.metadata().run), runnable.metadata().domain());
     run.port(domain).send(Message::Wake(runnable));
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use matou_ownership::Settle;
+use matou_ownership::{Settle, Settled};
 
 use super::Domain;
 use crate::task::{Cancelled, panics};
@@ -13,86 +13,71 @@ use crate::time::Sleep;
 use crate::violation::Violation;
 use crate::wait::{Wait, WaitOn};
 
-/// Finalizes what a task still owns, newest first, within the run's grace period.
+/// The finalizers of a task, while one of them has to wait.
 pub(crate) struct Settlement {
-    /// None if the task owns nothing, as most do.
-    finalizers: Option<Box<Finalizers>>,
-}
-
-struct Finalizers {
     settle: Settle,
+    /// Whether the body ended normally.
     normal: bool,
-    /// The end of the grace period; begun when a finalizer first has to wait.
-    grace: Option<Sleep>,
+    /// The end of the run's grace period for them all.
+    grace: Sleep,
 }
 
 impl Settlement {
-    /// Begins to settle the current task.
-    pub(crate) fn begin(domain: &Domain, normal: bool) -> Settlement {
-        let ledger = matou_ownership::current_ledger();
-        if let Some(ledger) = &ledger
-            && normal
-            && domain.with_current(|node| node.inherit)
-        {
+    /// Goes on with it. Returns the first panic of a finalizer, if there was one.
+    pub(crate) fn poll(
+        mut self: Box<Self>,
+        domain: &Domain,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Panic>, Box<Self>> {
+        if let Poll::Ready(settled) = Pin::new(&mut self.settle).poll(cx) {
+            return Ok(domain.settled(settled, self.normal));
+        }
+        if Pin::new(&mut self.grace).poll(cx).is_pending() {
+            domain.note_wait(Wait { what: "finalizer", at: None, on: WaitOn::Unknown });
+            domain.suspend(cx.waker());
+            return Err(self);
+        }
+        let settled = self.settle.abandon();
+        Ok(domain.settled(settled, self.normal))
+    }
+}
+
+impl Domain {
+    /// Finalizes what the current task still owns, newest first. Returns the first panic of a
+    /// finalizer, if there was one, or the settlement if a finalizer has to wait.
+    pub(crate) fn settle(
+        &self,
+        normal: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Panic>, Box<Settlement>> {
+        // Most tasks never owned anything.
+        let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
+        if normal && self.with_current(|node| node.inherit) {
             ledger.inherit_all();
         }
-        let ledger = ledger.filter(|ledger| !ledger.is_empty());
-        let finalizers = ledger.map(|ledger| {
-            Box::new(Finalizers {
-                settle: ledger.settle(),
-                normal,
-                grace: None,
-            })
-        });
-        Settlement { finalizers }
+        let mut settle = ledger.settle();
+        match Pin::new(&mut settle).poll(cx) {
+            Poll::Ready(settled) => Ok(self.settled(settled, normal)),
+            Poll::Pending => {
+                let grace = Sleep::new(self.run.config.grace);
+                Box::new(Settlement { settle, normal, grace }).poll(self, cx)
+            }
+        }
     }
 
-    /// Goes on with it. Returns the first panic of a finalizer, if there was one.
-    pub(crate) fn poll(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Poll<Option<Panic>> {
-        let Some(finalizers) = &mut self.finalizers else {
-            return Poll::Ready(None);
-        };
-        let Finalizers {
-            settle,
-            normal,
-            grace,
-        } = &mut **finalizers;
-        let settled = match Pin::new(&mut *settle).poll(cx) {
-            Poll::Ready(settled) => settled,
-            Poll::Pending => {
-                let sleep = grace.get_or_insert_with(|| Sleep::new(domain.run.config.grace));
-                if Pin::new(sleep).poll(cx).is_pending() {
-                    domain.note_wait(Wait {
-                        what: "finalizer",
-                        at: None,
-                        on: WaitOn::Unknown,
-                    });
-                    domain.suspend(cx.waker());
-                    return Poll::Pending;
-                }
-                let resources = settle.unfinished();
-                let task = domain.current_info();
-                domain.raise(Violation::FinalizerUnfinished { task, resources });
-                self.finalizers = None;
-                return Poll::Ready(None);
-            }
-        };
-        if *normal && !settled.leaked.is_empty() {
-            let task = domain.current_info();
-            domain.raise(Violation::ResourceLeaked {
-                task,
-                resources: settled.leaked,
-            });
+    /// Reports what a settlement brought to light, and returns the first panic.
+    fn settled(&self, settled: Settled, normal: bool) -> Option<Panic> {
+        if normal && !settled.leaked.is_empty() {
+            let task = self.current_info();
+            self.raise(Violation::ResourceLeaked { task, resources: settled.leaked });
         }
-        let panic = settled
-            .panicked
-            .into_iter()
-            .next()
-            .map(|(resource, message)| {
-                Panic::from_message(format!("the finalizer of {resource} panicked: {message}"))
-            });
-        self.finalizers = None;
-        Poll::Ready(panic)
+        if !settled.unfinished.is_empty() {
+            let task = self.current_info();
+            self.raise(Violation::FinalizerUnfinished { task, resources: settled.unfinished });
+        }
+        settled.panicked.into_iter().next().map(|(resource, message)| {
+            Panic::from_message(format!("the finalizer of {resource} panicked: {message}"))
+        })
     }
 }
 

@@ -48,27 +48,11 @@ fn step<T: 'static>(
     mut turns: impl FnMut(usize) -> usize,
 ) -> (T, usize) {
     let (quantum, grace, forgotten) = (1, Duration::from_secs(1), Forgotten::default());
-    let run = Run::new(
-        2,
-        Config {
-            seed: 7,
-            quantum,
-            grace,
-            forgotten,
-        },
-    );
+    let run = Run::new(2, Config { seed: 7, quantum, grace, forgotten });
     let clock = Rc::new(Cell::new(Instant::now()));
-    let domains = [0, 1].map(|index| {
-        Domain::new(
-            Arc::clone(&run),
-            index,
-            Box::new(Jumping(Rc::clone(&clock))),
-        )
-    });
-    let about = About {
-        spawned_at: std::panic::Location::caller(),
-        name: None,
-    };
+    let domains = [0, 1]
+        .map(|index| Domain::new(Arc::clone(&run), index, Box::new(Jumping(Rc::clone(&clock)))));
+    let about = About { spawned_at: std::panic::Location::caller(), name: None };
     let entry = domains[0].insert_root(about);
     let (runnable, mut handle) = allocate::<_, _, Fallible>(&run, 0, move || main);
     runnable.metadata().settle_at(entry.slot);
@@ -84,9 +68,7 @@ fn step<T: 'static>(
         assert!(taken < 10_000, "the run does not end");
     }
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(outcome) = Pin::new(&mut handle).poll(&mut cx) else {
-        panic!("not ended")
-    };
+    let Poll::Ready(outcome) = Pin::new(&mut handle).poll(&mut cx) else { panic!("not ended") };
     let value = outcome.unwrap_or_else(|error: TaskError<_>| panic!("{error}"));
     (value, taken)
 }
@@ -110,14 +92,10 @@ fn two_domains_are_stepped_on_one_thread_in_any_order() {
     let fair = |taken: usize| taken % 2;
     let (values, taken) = step(program(), fair);
     assert_eq!(values, [1, 3]);
-    assert_eq!(
-        step(program(), fair).1,
-        taken,
-        "the same order takes the same turns"
-    );
+    assert_eq!(step(program(), fair).1, taken, "the same order takes the same turns");
 
     let first_much = |taken: usize| usize::from(taken % 7 == 6);
     assert_eq!(step(program(), first_much).0, [1, 3]);
-    let second_much = |taken: usize| usize::from(taken % 5 != 0);
+    let second_much = |taken: usize| usize::from(!taken.is_multiple_of(5));
     assert_eq!(step(program(), second_much).0, [1, 3]);
 }

@@ -75,10 +75,7 @@ impl Domain {
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[slot];
         node.wait = crate::wait::Wait::NOTHING;
-        Step {
-            ledger: node.ledger.take(),
-            cancelled: node.cancel,
-        }
+        Step { ledger: node.ledger.take(), cancelled: node.cancel }
     }
 
     /// Lets a task that was found guilty after its poll notice that it is to end.
@@ -113,9 +110,7 @@ impl Domain {
             self.driver.wait(Until::Now)
         } else {
             let deadline = self.port().timers().next_deadline();
-            let waited = self
-                .driver
-                .wait(deadline.map_or(Until::Forever, Until::Deadline));
+            let waited = self.driver.wait(deadline.map_or(Until::Forever, Until::Deadline));
             self.port().get_up();
             waited
         };
@@ -168,10 +163,7 @@ impl Domain {
 
     /// A task that another domain called begins its life here.
     fn start(&self, runnable: Runnable<Address>, birth: Birth) {
-        let parent = Parent::There {
-            domain: birth.parent_domain,
-            proxy: birth.proxy,
-        };
+        let parent = Parent::There { domain: birth.parent_domain, proxy: birth.proxy };
         let mut node = Node::new(birth.id, birth.about, parent);
         node.ledger = birth.ledger;
         node.inherit = birth.inherit;
@@ -184,10 +176,7 @@ impl Domain {
     /// The root's slot, as long as the root is there: it was the first to enter.
     fn root(&self) -> Option<Slot> {
         let tree = self.tree.borrow();
-        let key = crate::task::Key {
-            slot: 0,
-            id: crate::task::TaskId::ROOT,
-        };
+        let key = crate::task::Key { slot: 0, id: crate::task::TaskId::ROOT };
         tree.get(key).map(|_| key.slot)
     }
 

@@ -97,9 +97,7 @@ impl Io {
             write: Side::default(),
             closed: false,
         };
-        Arc::new(Io {
-            state: Mutex::new(state),
-        })
+        Arc::new(Io { state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,11 +155,7 @@ impl Io {
             drop(state);
             // A waker may be the last reference to anything: not under the lock.
             drop(stale);
-            domain.note_wait(Wait {
-                what,
-                at: Some(at),
-                on,
-            });
+            domain.note_wait(Wait { what, at: Some(at), on });
             Poll::Pending
         })
     }
@@ -223,10 +217,7 @@ impl State {
     fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.fd {
             Some(fd) => Ok(fd.as_fd()),
-            None => Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "the descriptor is closed",
-            )),
+            None => Err(io::Error::new(io::ErrorKind::NotConnected, "the descriptor is closed")),
         }
     }
 
@@ -238,9 +229,7 @@ impl State {
     }
 
     fn is_registered_with(&self, reactor: &Arc<Shared>) -> bool {
-        self.registration
-            .as_ref()
-            .is_some_and(|here| Arc::ptr_eq(&here.reactor, reactor))
+        self.registration.as_ref().is_some_and(|here| Arc::ptr_eq(&here.reactor, reactor))
     }
 
     /// Whether trying is known to be in vain: an event from this very reactor is still to come.
@@ -268,10 +257,7 @@ impl State {
             // What is ready already is told as the first edge, so nothing is missed between the
             // try and the registration.
             let key = reactor.register(self.fd()?, Arc::clone(io))?;
-            self.registration = Some(Registration {
-                reactor: Arc::clone(reactor),
-                key,
-            });
+            self.registration = Some(Registration { reactor: Arc::clone(reactor), key });
         }
         let side = self.side(direction);
         side.exhausted = true;
@@ -289,9 +275,7 @@ impl State {
 
     fn deregister(&mut self) {
         if let (Some(registration), Some(fd)) = (self.registration.take(), &self.fd) {
-            registration
-                .reactor
-                .deregister(fd.as_fd(), registration.key);
+            registration.reactor.deregister(fd.as_fd(), registration.key);
         }
     }
 

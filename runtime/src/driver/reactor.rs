@@ -37,14 +37,8 @@ impl Reactor {
     ///
     /// If the system has no descriptors left for its event queue.
     pub fn new() -> io::Result<Reactor> {
-        let shared = Shared {
-            queue: Queue::new()?,
-            sources: Mutex::default(),
-        };
-        Ok(Reactor {
-            shared: Arc::new(shared),
-            ready: RefCell::default(),
-        })
+        let shared = Shared { queue: Queue::new()?, sources: Mutex::default() };
+        Ok(Reactor { shared: Arc::new(shared), ready: RefCell::default() })
     }
 
     /// Returns how many descriptors are registered.
@@ -137,8 +131,6 @@ impl Drop for Reactor {
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor")
-            .field("registered", &self.registered())
-            .finish_non_exhaustive()
+        f.debug_struct("Reactor").field("registered", &self.registered()).finish_non_exhaustive()
     }
 }

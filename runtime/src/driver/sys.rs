@@ -63,16 +63,8 @@ mod linux {
             let poller = Poller::new()?;
             let bell = Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
             let data = EventData::new_u64(BELL_KEY);
-            epoll::add(
-                poller.as_fd(),
-                &bell.0,
-                data,
-                EventFlags::IN | EventFlags::ET,
-            )?;
-            Ok(Queue {
-                poller,
-                bell: Arc::new(bell),
-            })
+            epoll::add(poller.as_fd(), &bell.0, data, EventFlags::IN | EventFlags::ET)?;
+            Ok(Queue { poller, bell: Arc::new(bell) })
         }
 
         pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
@@ -81,12 +73,7 @@ mod linux {
 
         pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-            Ok(epoll::add(
-                self.poller.as_fd(),
-                fd,
-                EventData::new_u64(key as u64),
-                flags,
-            )?)
+            Ok(epoll::add(self.poller.as_fd(), fd, EventData::new_u64(key as u64), flags)?)
         }
 
         pub(in crate::driver) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -126,10 +113,7 @@ mod linux {
     fn round_up(timeout: Duration) -> Timespec {
         const MILLIS_MAX: u128 = i32::MAX as u128;
         let millis = timeout.as_nanos().div_ceil(1_000_000).min(MILLIS_MAX) as i64;
-        Timespec {
-            tv_sec: millis / 1000,
-            tv_nsec: millis % 1000 * 1_000_000,
-        }
+        Timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 }
     }
 }
 
@@ -161,10 +145,7 @@ mod portable {
 
     impl Queue {
         pub(in crate::driver) fn new() -> io::Result<Queue> {
-            Ok(Queue {
-                poller: Arc::new(Poller::new()?),
-                events: Mutex::new(Events::new()),
-            })
+            Ok(Queue { poller: Arc::new(Poller::new()?), events: Mutex::new(Events::new()) })
         }
 
         pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
@@ -174,10 +155,7 @@ mod portable {
         pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
             // SAFETY: the descriptor is deleted before it is closed: the reactor holds the `Io`
             // that owns it until `Reactor::deregister`, and `Io::close` deregisters first.
-            unsafe {
-                self.poller
-                    .add_with_mode(fd.as_raw_fd(), Event::all(key), PollMode::Edge)
-            }
+            unsafe { self.poller.add_with_mode(fd.as_raw_fd(), Event::all(key), PollMode::Edge) }
         }
 
         pub(in crate::driver) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -208,9 +186,7 @@ mod portable {
 
     impl fmt::Debug for Queue {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Queue")
-                .field("poller", &self.poller)
-                .finish_non_exhaustive()
+            f.debug_struct("Queue").field("poller", &self.poller).finish_non_exhaustive()
         }
     }
 }

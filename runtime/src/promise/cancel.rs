@@ -17,18 +17,12 @@ pub struct Cancel<T, E> {
 
 impl<T, E> Cancel<T, E> {
     pub(super) fn new(handle: Handle<T, E>, child: ChildRef) -> Self {
-        Cancel {
-            waiting: Some((handle, child)),
-            refused: false,
-        }
+        Cancel { waiting: Some((handle, child)), refused: false }
     }
 
     /// The current task is not the parent. It is not resumed, so this never becomes ready.
     pub(super) fn refused() -> Self {
-        Cancel {
-            waiting: None,
-            refused: true,
-        }
+        Cancel { waiting: None, refused: true }
     }
 }
 
@@ -74,10 +68,7 @@ impl<T, E> Drop for Cancel<T, E> {
             here
         });
         if here != Some(true) {
-            let message = crate::domain::Message::Dropped {
-                entry: child.entry,
-                abandoned: true,
-            };
+            let message = crate::domain::Message::Dropped { entry: child.entry, abandoned: true };
             run.port(parent_domain).send(message);
         }
         handle.detach();
@@ -87,8 +78,6 @@ impl<T, E> Drop for Cancel<T, E> {
 impl<T, E> fmt::Debug for Cancel<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.waiting.as_ref().map(|(_, child)| child.entry.id);
-        f.debug_struct("Cancel")
-            .field("id", &id)
-            .finish_non_exhaustive()
+        f.debug_struct("Cancel").field("id", &id).finish_non_exhaustive()
     }
 }

@@ -36,11 +36,7 @@ use crate::task::Outcome;
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
     let outcomes = Vec::with_capacity(promises.len());
-    AwaitAll {
-        promises: promises.into_iter(),
-        first: None,
-        outcomes,
-    }
+    AwaitAll { promises: promises.into_iter(), first: None, outcomes }
 }
 
 /// The future of [`await_all`].
@@ -76,9 +72,7 @@ impl<T, E> Unpin for AwaitAll<T, E> {}
 impl<T, E> fmt::Debug for AwaitAll<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = self.promises.len() + usize::from(self.first.is_some());
-        f.debug_struct("AwaitAll")
-            .field("left", &left)
-            .finish_non_exhaustive()
+        f.debug_struct("AwaitAll").field("left", &left).finish_non_exhaustive()
     }
 }
 
@@ -112,16 +106,8 @@ impl<T, E> fmt::Debug for AwaitAll<T, E> {
 #[track_caller]
 pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitFirst<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
-    assert!(
-        !promises.is_empty(),
-        "`await_first` needs a promise to wait for"
-    );
-    AwaitFirst {
-        promises,
-        outcome: None,
-        losers: Vec::new(),
-        at: Location::caller(),
-    }
+    assert!(!promises.is_empty(), "`await_first` needs a promise to wait for");
+    AwaitFirst { promises, outcome: None, losers: Vec::new(), at: Location::caller() }
 }
 
 /// The future of [`await_first`].
@@ -140,28 +126,16 @@ impl<T, E> Future for AwaitFirst<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.outcome.is_none() {
-            let outcome = ready!(poll_one(
-                &mut this.promises,
-                "the first of several promises",
-                cx
-            ));
+            let outcome = ready!(poll_one(&mut this.promises, "the first of several promises", cx));
             this.outcome = Some(outcome);
-            this.losers.extend(
-                this.promises
-                    .drain(..)
-                    .map(|loser| loser.cancel_at(this.at)),
-            );
+            this.losers.extend(this.promises.drain(..).map(|loser| loser.cancel_at(this.at)));
         }
         while let Some(loser) = this.losers.last_mut() {
             // What a loser had returned already is dropped; whoever needs it uses `await_one`.
             drop(ready!(Pin::new(loser).poll(cx)));
             this.losers.pop();
         }
-        Poll::Ready(
-            this.outcome
-                .take()
-                .expect("`AwaitFirst` is polled after it was ready"),
-        )
+        Poll::Ready(this.outcome.take().expect("`AwaitFirst` is polled after it was ready"))
     }
 }
 
@@ -221,19 +195,14 @@ impl<T, E> Future for AwaitOne<'_, T, E> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let promises = &mut *self.get_mut().promises;
-        assert!(
-            !promises.is_empty(),
-            "`await_one` needs a promise to wait for"
-        );
+        assert!(!promises.is_empty(), "`await_one` needs a promise to wait for");
         poll_one(promises, "one of several promises", cx)
     }
 }
 
 impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwaitOne")
-            .field("waiting", &self.promises.len())
-            .finish()
+        f.debug_struct("AwaitOne").field("waiting", &self.promises.len()).finish()
     }
 }
 

@@ -45,10 +45,7 @@ pub struct Promise<T, E = Infallible> {
 
 impl<T, E> Promise<T, E> {
     pub(crate) fn new(handle: Handle<T, E>, child: ChildRef) -> Promise<T, E> {
-        Promise {
-            handle: Some(handle),
-            child,
-        }
+        Promise { handle: Some(handle), child }
     }
 
     /// Returns the child's id.
@@ -95,25 +92,18 @@ impl<T, E> Promise<T, E> {
     }
 
     pub(crate) fn cancel_at(mut self, at: &'static Location<'static>) -> Cancel<T, E> {
-        let handle = self
-            .handle
-            .take()
-            .expect("a promise is cancelled before its outcome is taken");
+        let handle =
+            self.handle.take().expect("a promise is cancelled before its outcome is taken");
         let cancelled = Cancelled::asked_at(at);
         let mine = Domain::with("cancelling a task", |domain| {
-            domain
-                .cancel_child(&handle.metadata().run, self.child, cancelled)
-                .is_ok()
+            domain.cancel_child(&handle.metadata().run, self.child, cancelled).is_ok()
         });
         if mine {
             Cancel::new(handle, self.child)
         } else {
             // The violation is recorded. The promise is as if it had not been touched: its drop
             // is its parent's affair.
-            drop(Promise {
-                handle: Some(handle),
-                child: self.child,
-            });
+            drop(Promise { handle: Some(handle), child: self.child });
             Cancel::refused()
         }
     }
@@ -129,10 +119,8 @@ impl<T, E> Promise<T, E> {
 
     /// Takes the outcome of a child that has ended.
     pub(crate) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
-        let mut handle = self
-            .handle
-            .take()
-            .expect("a promise has its handle until its outcome is taken");
+        let mut handle =
+            self.handle.take().expect("a promise has its handle until its outcome is taken");
         domain.reap(self.child.entry);
         take_outcome(&mut handle)
     }
@@ -153,7 +141,7 @@ impl<T, E> Promise<T, E> {
 /// Takes the outcome of a task that has ended out of its allocation.
 fn take_outcome<T, E>(handle: &mut Handle<T, E>) -> Outcome<T, E> {
     match Pin::new(handle).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(outcome) => outcome,
+        Poll::Ready(sealed) => sealed.open(),
         Poll::Pending => unreachable!("a task is marked as ended after its outcome was written"),
     }
 }
@@ -185,8 +173,7 @@ impl<T, E> Drop for Promise<T, E> {
             Some(abandoned)
         });
         if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
-            run.port(parent_domain)
-                .send(Message::Dropped { entry, abandoned });
+            run.port(parent_domain).send(Message::Dropped { entry, abandoned });
         }
         // Why not drop the handle? That would make async-task drop the future; ours ends by itself.
         handle.detach();

@@ -160,10 +160,7 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let about = About {
-            spawned_at: Location::caller(),
-            name: Some(Arc::from("main")),
-        };
+        let about = About { spawned_at: Location::caller(), name: Some(Arc::from("main")) };
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }
@@ -176,7 +173,7 @@ impl Builder {
         turn_to_end(domain);
         drop(workers);
         let outcome = match Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => outcome,
+            Poll::Ready(sealed) => sealed.open(),
             Poll::Pending => unreachable!("a run ends with its root"),
         };
         match run.take_error() {
@@ -192,31 +189,14 @@ impl Builder {
             None => thread::available_parallelism().map_or(1, |cores| cores.get().min(DOMAINS_MAX)),
         };
         if !(1..=DOMAINS_MAX).contains(&domains) {
-            return invalid(format!(
-                "a run has 1 to {DOMAINS_MAX} domains, not {domains}"
-            ));
+            return invalid(format!("a run has 1 to {DOMAINS_MAX} domains, not {domains}"));
         }
         if self.quantum == 0 {
             return invalid("the quantum must be at least one poll".to_owned());
         }
-        let seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let Builder {
-            quantum,
-            grace,
-            forgotten,
-            ..
-        } = *self;
-        Ok(Run::new(
-            domains,
-            Config {
-                seed,
-                quantum,
-                grace,
-                forgotten,
-            },
-        ))
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let Builder { quantum, grace, forgotten, .. } = *self;
+        Ok(Run::new(domains, Config { seed, quantum, grace, forgotten }))
     }
 }
 
@@ -257,25 +237,20 @@ struct Workers {
 impl Workers {
     /// Starts the threads and waits until each has its driver.
     fn start(run: &Arc<Run>, make_driver: &MakeDriver) -> io::Result<Workers> {
-        let mut workers = Workers {
-            run: Arc::clone(run),
-            threads: Vec::new(),
-        };
+        let mut workers = Workers { run: Arc::clone(run), threads: Vec::new() };
         let (sender, started) = mpsc::channel();
         for index in 1..run.domains() {
             let (run, make_driver, sender) = (run.clone(), make_driver.clone(), sender.clone());
             let thread = thread::Builder::new().name(format!("matou-{index}"));
-            workers
-                .threads
-                .push(thread.spawn(move || match make_driver(index) {
-                    Ok(driver) => {
-                        let domain = Domain::new(run, index, driver);
-                        let _ = sender.send(Ok(()));
-                        drop(sender);
-                        turn_to_end(domain);
-                    }
-                    Err(error) => drop(sender.send(Err(error))),
-                })?);
+            workers.threads.push(thread.spawn(move || match make_driver(index) {
+                Ok(driver) => {
+                    let domain = Domain::new(run, index, driver);
+                    let _ = sender.send(Ok(()));
+                    drop(sender);
+                    turn_to_end(domain);
+                }
+                Err(error) => drop(sender.send(Err(error))),
+            })?);
         }
         drop(sender);
         let started = started.iter().collect::<io::Result<Vec<()>>>()?;

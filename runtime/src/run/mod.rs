@@ -68,12 +68,7 @@ pub(crate) enum Failure {
 impl Run {
     pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
         let ports = (0..domains).map(|_| Port::new()).collect();
-        Arc::new(Run {
-            ports,
-            config,
-            record: Mutex::default(),
-            signals: Registry::default(),
-        })
+        Arc::new(Run { ports, config, record: Mutex::default(), signals: Registry::default() })
     }
 
     pub(crate) fn domains(&self) -> usize {
@@ -97,8 +92,7 @@ impl Run {
             record.more += 1;
         }
         drop(record);
-        self.port(0)
-            .send(Message::CancelRoot(Cancelled::new(Why::Violation)));
+        self.port(0).send(Message::CancelRoot(Cancelled::new(Why::Violation)));
     }
 
     /// Records why the run cannot go on, and ends the root. The first failure counts.
@@ -108,8 +102,7 @@ impl Run {
             record.failure = Some(failure);
         }
         drop(record);
-        self.port(0)
-            .send(Message::CancelRoot(Cancelled::new(Why::RunFailed)));
+        self.port(0).send(Message::CancelRoot(Cancelled::new(Why::RunFailed)));
     }
 
     /// Tells the other domains that the run is over.
@@ -121,11 +114,7 @@ impl Run {
 
     /// Takes what went wrong, the broken rules first.
     fn take_error<E>(&self) -> Option<RunError<E>> {
-        let Record {
-            violations,
-            more,
-            failure,
-        } = std::mem::take(&mut *self.record());
+        let Record { violations, more, failure } = std::mem::take(&mut *self.record());
         if !violations.is_empty() {
             return Some(RunError::Violated(Report { violations, more }));
         }

@@ -17,11 +17,7 @@ pub(crate) struct Address {
 impl Address {
     pub(crate) fn new(run: Arc<Run>, domain: usize) -> Address {
         let domain = u16::try_from(domain).expect("a run has 65,536 domains at most");
-        Address {
-            run,
-            domain,
-            slot: AtomicU32::new(NONE),
-        }
+        Address { run, domain, slot: AtomicU32::new(NONE) }
     }
 
     pub(crate) fn domain(&self) -> usize {

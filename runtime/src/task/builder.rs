@@ -40,25 +40,14 @@ pub struct Task {
 impl Task {
     /// Begins a description; reports will name this line.
     #[track_caller]
-    #[expect(
-        clippy::new_without_default,
-        reason = "`default` could not name the caller's line"
-    )]
+    #[expect(clippy::new_without_default, reason = "`default` could not name the caller's line")]
     pub fn new() -> Task {
         Task::spawned_at(Location::caller())
     }
 
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
-        let about = About {
-            spawned_at,
-            name: None,
-        };
-        Task {
-            about,
-            given: Vec::new(),
-            inherit: false,
-            pinned: None,
-        }
+        let about = About { spawned_at, name: None };
+        Task { about, given: Vec::new(), inherit: false, pinned: None }
     }
 
     /// Names the task in reports.
@@ -93,10 +82,7 @@ impl Task {
 
     /// Puts the child into a collector instead of returning its promise.
     pub fn orphans<T, E>(self, orphans: &Orphans<T, E>) -> TaskInto<'_, T, E> {
-        TaskInto {
-            task: self,
-            orphans,
-        }
+        TaskInto { task: self, orphans }
     }
 
     /// Makes the child on this domain. See [`spawn`](crate::spawn).
@@ -227,10 +213,7 @@ impl Task {
             let parent = domain.parent_to_be();
             let Some(target) = domain.pick_target(self.pinned) else {
                 let domains = domain.run.domains();
-                return Err(NoDomainAvailable {
-                    domains,
-                    pinned: self.pinned,
-                });
+                return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let spawned_at = self.about.spawned_at;
             let ledger = Task::ledger(self.given);
@@ -250,10 +233,7 @@ impl Task {
                 ledger,
                 inherit: self.inherit,
             });
-            domain
-                .run
-                .port(target)
-                .send(Message::Start { runnable, birth });
+            domain.run.port(target).send(Message::Start { runnable, birth });
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }

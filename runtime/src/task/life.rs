@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::outcome::{Outcome, Panic, TaskError};
+use super::outcome::{Outcome, Panic, Sealed, TaskError};
 use super::panics;
 use crate::domain::{Domain, Settlement};
 
@@ -70,7 +70,7 @@ pin_project! {
         Body { #[pin] future: Fut },
         Ending {
             outcome: Option<Outcome<V::Value, V::Error>>,
-            settlement: Option<Settlement>,
+            settlement: Option<Box<Settlement>>,
         },
     }
 }
@@ -83,19 +83,13 @@ where
 {
     /// A task whose body is made at its first poll.
     pub(crate) fn unborn(make: M) -> Self {
-        Life::Unborn {
-            make: Some(make),
-            verdict: PhantomData,
-        }
+        Life::Unborn { make: Some(make), verdict: PhantomData }
     }
 
     /// Replaces the body by its outcome. The body is dropped in place; if that panics, the
     /// outcome says so.
     fn end_with(mut self: Pin<&mut Self>, outcome: Outcome<V::Value, V::Error>) {
-        let ending = Life::Ending {
-            outcome: Some(outcome),
-            settlement: None,
-        };
+        let ending = Life::Ending { outcome: Some(outcome), settlement: None };
         if let Err(panic) = panics::catch(|| self.as_mut().set(ending)) {
             // `Pin::set` writes the new value even when the drop of the old one unwinds.
             self.as_mut().overrule(panic);
@@ -148,19 +142,23 @@ where
                     };
                     self.as_mut().end_with(outcome);
                 }
-                LifeProj::Ending {
-                    outcome,
-                    settlement,
-                } => {
+                LifeProj::Ending { outcome, settlement } => {
                     let normal = matches!(outcome, Some(Ok(_)));
-                    if settlement.is_none() {
-                        ready!(domain.end_children(cx, normal));
-                        domain.begin_settling();
-                    }
-                    let settlement =
-                        settlement.get_or_insert_with(|| Settlement::begin(domain, normal));
-                    if let Some(panic) = ready!(settlement.poll(domain, cx)) {
-                        self.as_mut().overrule(panic);
+                    let settled = match settlement.take() {
+                        Some(waiting) => waiting.poll(domain, cx),
+                        None => {
+                            ready!(domain.end_children(cx, normal));
+                            domain.begin_settling();
+                            domain.settle(normal, cx)
+                        }
+                    };
+                    match settled {
+                        Ok(None) => {}
+                        Ok(Some(panic)) => self.as_mut().overrule(panic),
+                        Err(waiting) => {
+                            *settlement = Some(waiting);
+                            return Poll::Pending;
+                        }
                     }
                     return Poll::Ready(());
                 }
@@ -175,7 +173,7 @@ where
     Fut: Future,
     V: Verdict<Fut::Output>,
 {
-    type Output = Outcome<V::Value, V::Error>;
+    type Output = Sealed<V::Value, V::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Domain::with("a task", |domain| {
@@ -184,7 +182,7 @@ where
                 unreachable!("a task that has settled is ending")
             };
             let outcome = outcome.take().expect("a task ends once");
-            Poll::Ready(domain.conclude(outcome))
+            Poll::Ready(Sealed::new(domain.conclude(outcome)))
         })
     }
 }

@@ -101,10 +101,7 @@ pub(crate) enum Claim {
 impl Claim {
     /// Whether a normal end of the parent with this child in its list breaks R1.
     pub(crate) fn breaks_r1(self) -> bool {
-        matches!(
-            self,
-            Claim::Held | Claim::Collected { .. } | Claim::Forgotten
-        )
+        matches!(self, Claim::Held | Claim::Collected { .. } | Claim::Forgotten)
     }
 }
 

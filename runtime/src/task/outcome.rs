@@ -10,6 +10,34 @@ use super::panics;
 /// What a parent sees of a child that has ended.
 pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 
+/// An outcome in its task's allocation, until the parent takes it.
+///
+/// Nobody takes the outcome of a child whose promise was dropped while it returned. async-task then
+/// drops it, and would end the process if that panicked.
+pub(crate) struct Sealed<T, E>(Option<Outcome<T, E>>);
+
+impl<T, E> Sealed<T, E> {
+    pub(crate) fn new(outcome: Outcome<T, E>) -> Self {
+        Sealed(Some(outcome))
+    }
+
+    pub(crate) fn open(mut self) -> Outcome<T, E> {
+        self.0.take().expect("an outcome is sealed until it is taken")
+    }
+}
+
+impl<T, E> Drop for Sealed<T, E> {
+    fn drop(&mut self) {
+        let _ = panics::catch(|| drop(self.0.take()));
+    }
+}
+
+impl<T, E> fmt::Debug for Sealed<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").finish_non_exhaustive()
+    }
+}
+
 /// Why a task ended abnormally.
 ///
 /// `E` is the error of a task made by [`try_spawn`](crate::try_spawn) or
@@ -91,10 +119,7 @@ impl Cancelled {
     }
 
     pub(crate) fn asked_at(at: &'static Location<'static>) -> Cancelled {
-        Cancelled {
-            at: Some(at),
-            why: Why::Asked,
-        }
+        Cancelled { at: Some(at), why: Why::Asked }
     }
 
     /// Returns the line that asked for the cancellation, if a line of the program did.
@@ -140,11 +165,7 @@ impl Panic {
     }
 
     pub(crate) fn from_message(message: String) -> Panic {
-        Panic {
-            payload: Mutex::new(Box::new(message.clone())),
-            message,
-            location: None,
-        }
+        Panic { payload: Mutex::new(Box::new(message.clone())), message, location: None }
     }
 
     /// Returns what the panic said, if it was text.
@@ -159,9 +180,7 @@ impl Panic {
 
     /// Returns what was thrown, for [`std::panic::resume_unwind`].
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -14,13 +14,13 @@ use super::address::Address;
 use super::builder::Task;
 use super::life::{Always, Life, Verdict};
 use super::node::{About, Claim, Slot};
-use super::outcome::Outcome;
+use super::outcome::Sealed;
 use crate::domain::{Domain, schedule};
 use crate::promise::{AwaitAll, Promise, await_all};
 use crate::run::Run;
 
 /// A task's handle inside the runtime, as async-task gives it.
-pub(crate) type Handle<T, E> = async_task::Task<Outcome<T, E>, Address>;
+pub(crate) type Handle<T, E> = async_task::Task<Sealed<T, E>, Address>;
 
 /// Spawns a child of the current task on the same domain.
 ///

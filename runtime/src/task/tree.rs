@@ -62,23 +62,17 @@ impl Tree {
 
     /// Returns the node under `key`, unless its task is gone and the slot is free or used again.
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Node> {
-        self.nodes
-            .get_mut(key.slot as usize)
-            .filter(|node| node.id == key.id)
+        self.nodes.get_mut(key.slot as usize).filter(|node| node.id == key.id)
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Node> {
-        self.nodes
-            .get(key.slot as usize)
-            .filter(|node| node.id == key.id)
+        self.nodes.get(key.slot as usize).filter(|node| node.id == key.id)
     }
 
     /// Returns the children of `parent`, oldest first.
     pub(crate) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> + '_ {
         let first = Some(self[parent].first_child).filter(|&slot| slot != NONE);
-        std::iter::successors(first, |&slot| {
-            Some(self[slot].next).filter(|&slot| slot != NONE)
-        })
+        std::iter::successors(first, |&slot| Some(self[slot].next).filter(|&slot| slot != NONE))
     }
 
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
@@ -89,10 +83,7 @@ impl Tree {
         }
         node.cancel = Some(cancelled);
         match node.away {
-            Some(domain) => Request::Tell {
-                domain,
-                id: node.id,
-            },
+            Some(domain) => Request::Tell { domain, id: node.id },
             // A task without a waker was never suspended: it is in the ready queue, or it runs.
             None => node.waker.clone().map_or(Request::Nothing, Request::Wake),
         }
@@ -124,10 +115,7 @@ impl Tree {
         if matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_)) {
             self.remove(slot);
         }
-        End {
-            notice,
-            parent_waker,
-        }
+        End { notice, parent_waker }
     }
 }
 

@@ -100,12 +100,7 @@ impl Sleep {
 
     #[track_caller]
     fn until(deadline: Option<Instant>) -> Sleep {
-        Sleep {
-            deadline,
-            timer: None,
-            done: false,
-            at: Location::caller(),
-        }
+        Sleep { deadline, timer: None, done: false, at: Location::caller() }
     }
 
     /// Returns when it ends; `None` if it never does.
@@ -134,11 +129,7 @@ impl Sleep {
 
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
         let key = domain.port().timers().insert(deadline, cx.waker().clone());
-        self.timer = Some(Timer {
-            run: Arc::clone(&domain.run),
-            domain: domain.index(),
-            key,
-        });
+        self.timer = Some(Timer { run: Arc::clone(&domain.run), domain: domain.index(), key });
     }
 
     fn withdraw(&mut self) {
@@ -184,12 +175,7 @@ impl Future for Sleep {
         let poll = self.as_mut().poll_quietly(cx);
         if poll.is_pending() {
             let on = self.deadline.map_or(WaitOn::Unknown, WaitOn::Until);
-            Wait {
-                what: "sleep",
-                at: Some(self.at),
-                on,
-            }
-            .note();
+            Wait { what: "sleep", at: Some(self.at), on }.note();
         }
         poll
     }
@@ -203,8 +189,6 @@ impl Drop for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
-            .finish_non_exhaustive()
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish_non_exhaustive()
     }
 }

@@ -46,10 +46,7 @@ use crate::domain::Domain;
 /// ```
 #[track_caller]
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
-    Timeout {
-        future: Some(future),
-        sleep: Sleep::new(duration),
-    }
+    Timeout { future: Some(future), sleep: Sleep::new(duration) }
 }
 
 pin_project! {
@@ -70,11 +67,8 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let future = this
-            .future
-            .as_mut()
-            .as_pin_mut()
-            .expect("`Timeout` is polled after it was ready");
+        let future =
+            this.future.as_mut().as_pin_mut().expect("`Timeout` is polled after it was ready");
         if let Poll::Ready(output) = future.poll(cx) {
             return Poll::Ready(Ok(output));
         }

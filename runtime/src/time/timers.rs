@@ -22,10 +22,7 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         self.count += 1;
-        let key = TimerKey {
-            deadline,
-            count: self.count,
-        };
+        let key = TimerKey { deadline, count: self.count };
         self.pending.insert(key, waker);
         key
     }

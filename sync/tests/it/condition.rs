@@ -23,10 +23,7 @@ fn enqueued<'a>(changed: &'a Condition, mutex: &'a Mutex<u32>, task: &Task) -> W
 fn signals_end_waits_in_the_order_in_which_they_began() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let tasks: Vec<_> = (0..10).map(|_| Task::new()).collect();
-    let waits: Vec<_> = tasks
-        .iter()
-        .map(|task| enqueued(&changed, &mutex, task))
-        .collect();
+    let waits: Vec<_> = tasks.iter().map(|task| enqueued(&changed, &mutex, task)).collect();
     for (index, (task, wait)) in tasks.iter().zip(waits).enumerate() {
         assert!(changed.signal());
         assert_eq!(tasks.iter().map(Task::wakes).sum::<usize>(), index + 1);
@@ -48,10 +45,7 @@ fn a_signal_that_finds_nobody_is_not_kept() {
 fn a_broadcast_ends_the_waits_that_are_there_and_no_later_one() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
-    let (first, second) = (
-        enqueued(&changed, &mutex, &task),
-        enqueued(&changed, &mutex, &task),
-    );
+    let (first, second) = (enqueued(&changed, &mutex, &task), enqueued(&changed, &mutex, &task));
     assert_eq!(changed.broadcast(), 2);
     let mut late = enqueued(&changed, &mutex, &late_task);
     drop(task.finish(first));
@@ -77,10 +71,7 @@ fn m2_a_signalled_wait_dropped_before_its_poll_passes_the_signal_on() {
 fn m6_a_wait_dropped_before_its_first_poll_unlocks() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let wait = changed.wait(mutex.try_lock().unwrap());
-    assert!(
-        mutex.try_lock().is_none(),
-        "the guard is kept until the first poll"
-    );
+    assert!(mutex.try_lock().is_none(), "the guard is kept until the first poll");
     drop(wait);
     assert!(mutex.try_lock().is_some());
     assert_eq!(changed.waiters(), 0);
@@ -162,9 +153,8 @@ fn a_condition_that_holds_no_longer_is_waited_for_again() {
 #[test]
 fn m10_a_panic_of_the_condition_unlocks() {
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
-    let mut wait = changed.wait_while(mutex.try_lock().unwrap(), |_| {
-        std::panic::resume_unwind(Box::new(()))
-    });
+    let mut wait =
+        changed.wait_while(mutex.try_lock().unwrap(), |_| std::panic::resume_unwind(Box::new(())));
     assert!(catch_unwind(AssertUnwindSafe(|| task.poll(&mut wait).is_ready())).is_err());
     drop(wait);
     assert!(mutex.try_lock().is_some());
@@ -185,11 +175,7 @@ fn a_waker_that_panics_does_not_keep_the_others_of_a_broadcast_asleep() {
     let first = enqueued(&changed, &mutex, &task);
     let mut second = changed.wait(mutex.try_lock().unwrap());
     let waker = Waker::from(Arc::new(Panicking));
-    assert!(
-        Pin::new(&mut second)
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-    );
+    assert!(Pin::new(&mut second).poll(&mut Context::from_waker(&waker)).is_pending());
     let third = enqueued(&changed, &mutex, &task);
 
     assert!(catch_unwind(AssertUnwindSafe(|| changed.broadcast())).is_err());
@@ -219,20 +205,12 @@ fn a_waker_may_use_the_condition_that_wakes_it() {
         let mut waits: Vec<_> = (0..2)
             .map(|_| changed.wait(mutex.try_lock().unwrap()))
             .map(|mut wait| {
-                assert!(
-                    Pin::new(&mut wait)
-                        .poll(&mut Context::from_waker(&waker))
-                        .is_pending()
-                );
+                assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&waker)).is_pending());
                 wait
             })
             .collect();
         assert!(changed.signal());
-        assert_eq!(
-            returning.1.load(Ordering::SeqCst),
-            2,
-            "one wake-up led to the other"
-        );
+        assert_eq!(returning.1.load(Ordering::SeqCst), 2, "one wake-up led to the other");
         waits.clear();
     });
 }
@@ -261,9 +239,8 @@ fn threads_hand_a_turn_around_by_broadcasts() {
                     for _ in 0..ROUNDS {
                         block_on(async {
                             let guard = turn.lock().await;
-                            let mut turn = changed
-                                .wait_while(guard, |turn| *turn % THREADS != own)
-                                .await;
+                            let mut turn =
+                                changed.wait_while(guard, |turn| *turn % THREADS != own).await;
                             *turn += 1;
                             changed.broadcast();
                         });
@@ -271,9 +248,7 @@ fn threads_hand_a_turn_around_by_broadcasts() {
                 })
             })
             .collect();
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(shared.1.waiters(), 0);
         *shared.0.try_lock().unwrap()
     });

@@ -39,10 +39,7 @@ fn m5_a_greedy_task_cannot_keep_another_one_out() {
         (rounds, entered.get())
     });
     assert!(entered);
-    assert!(
-        greedy_rounds > 0,
-        "the greedy one held the lock when the other came"
-    );
+    assert!(greedy_rounds > 0, "the greedy one held the lock when the other came");
 }
 
 #[test]
@@ -118,45 +115,43 @@ fn m2_tasks_cancelled_at_random_points_leave_the_mutex_and_the_queue_usable() {
         });
         drop(executor);
         assert!(mutex.try_lock().is_some());
-        (
-            mutex.waiters() + queue.len(),
-            received.load(Ordering::SeqCst),
-        )
+        (mutex.waiters() + queue.len(), received.load(Ordering::SeqCst))
     });
     assert_eq!((left, received), (0, 200));
 }
 
 #[test]
 fn tasks_of_different_executors_meet_in_a_condition() {
-    let total = within_the_deadline(|| {
-        let shared = Arc::new((Mutex::new(0), Condition::new()));
-        let pool = thread::spawn({
-            let shared = shared.clone();
-            move || {
-                let mut pool = LocalPool::new();
-                for _ in 0..10 {
-                    let shared = shared.clone();
-                    let add = async move {
-                        *shared.0.lock().await += 1;
-                        shared.1.signal();
-                    };
-                    pool.spawner().spawn_local(add).unwrap();
+    let total =
+        within_the_deadline(|| {
+            let shared = Arc::new((Mutex::new(0), Condition::new()));
+            let pool = thread::spawn({
+                let shared = shared.clone();
+                move || {
+                    let mut pool = LocalPool::new();
+                    for _ in 0..10 {
+                        let shared = shared.clone();
+                        let add = async move {
+                            *shared.0.lock().await += 1;
+                            shared.1.signal();
+                        };
+                        pool.spawner().spawn_local(add).unwrap();
+                    }
+                    pool.run();
                 }
-                pool.run();
-            }
+            });
+            let executor = Executor::new();
+            let total =
+                block_on(executor.run(
+                    executor.spawn({
+                        let shared = shared.clone();
+                        async move {
+                            *shared.1.wait_while(shared.0.lock().await, |total| *total < 10).await
+                        }
+                    }),
+                ));
+            pool.join().unwrap();
+            total
         });
-        let executor = Executor::new();
-        let total = block_on(executor.run(executor.spawn({
-            let shared = shared.clone();
-            async move {
-                *shared
-                    .1
-                    .wait_while(shared.0.lock().await, |total| *total < 10)
-                    .await
-            }
-        })));
-        pool.join().unwrap();
-        total
-    });
     assert_eq!(total, 10);
 }

@@ -48,9 +48,7 @@ fn m1_many_threads_count_without_losing_one() {
                 }
             })
         });
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(mutex.waiters(), 0);
         *mutex.try_lock().unwrap()
     });
@@ -66,11 +64,8 @@ fn m1_blocked_threads_and_tasks_share_a_mutex() {
                 let mutex = &mutex;
                 scope.spawn(move || {
                     for _ in 0..2_000 {
-                        let mut guard = if blocking {
-                            mutex.lock_blocking()
-                        } else {
-                            block_on(mutex.lock())
-                        };
+                        let mut guard =
+                            if blocking { mutex.lock_blocking() } else { block_on(mutex.lock()) };
                         *guard += 1;
                     }
                 });
@@ -219,10 +214,7 @@ fn m12_a_waiter_is_woken_once_for_an_unlocking_and_not_before() {
     let tasks: Vec<_> = (0..100).map(|_| Task::new()).collect();
     let mut locks: Vec<_> = tasks.iter().map(|_| mutex.lock()).collect();
     for _ in 0..3 {
-        tasks
-            .iter()
-            .zip(&mut locks)
-            .for_each(|(task, lock)| task.wait(lock));
+        tasks.iter().zip(&mut locks).for_each(|(task, lock)| task.wait(lock));
     }
     let all_wakes = || tasks.iter().map(Task::wakes).sum::<usize>();
     assert_eq!(all_wakes(), 0, "nobody polls in a loop");
@@ -254,9 +246,7 @@ fn a_lock_polled_after_it_has_resolved_panics_and_says_so() {
     let payload = again.unwrap_err();
     let message = match payload.downcast_ref::<String>() {
         Some(message) => message,
-        None => *payload
-            .downcast_ref::<&str>()
-            .expect("a panic with a message"),
+        None => *payload.downcast_ref::<&str>().expect("a panic with a message"),
     };
     assert_eq!(message, "a `Lock` was polled after it had resolved");
     assert!(mutex.try_lock().is_some());
@@ -304,14 +294,8 @@ fn the_holder_is_the_line_that_asked() {
     let (mutex, task) = (Mutex::new(0), Task::new());
     let guard = task.finish(mutex.lock());
     let here = line!() - 1;
-    assert_eq!(
-        mutex.holder().map(|line| (line.file(), line.line())),
-        Some((file!(), here))
-    );
-    assert!(
-        format!("{mutex:?}").contains(&format!("{}:{here}:", file!())),
-        "{mutex:?}"
-    );
+    assert_eq!(mutex.holder().map(|line| (line.file(), line.line())), Some((file!(), here)));
+    assert!(format!("{mutex:?}").contains(&format!("{}:{here}:", file!())), "{mutex:?}");
     drop(guard);
     assert_eq!(mutex.holder(), None);
 }

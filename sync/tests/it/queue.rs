@@ -23,10 +23,7 @@ impl Drop for Counted {
 fn values_leave_in_the_order_in_which_they_came() {
     let queue = Queue::unbounded();
     (0..1000).for_each(|number| queue.try_push(number).unwrap());
-    assert_eq!(
-        (queue.len(), queue.is_empty(), queue.capacity()),
-        (1000, false, None)
-    );
+    assert_eq!((queue.len(), queue.is_empty(), queue.capacity()), (1000, false, None));
     assert!((0..1000).all(|number| queue.try_pop() == Ok(number)));
     assert_eq!(queue.try_pop(), Err(TryPopError::Empty));
 }
@@ -54,10 +51,7 @@ fn each_value_calls_one_popper_and_in_order() {
     let queue = Queue::unbounded();
     let tasks = [Task::new(), Task::new(), Task::new()];
     let mut pops: Vec<_> = tasks.iter().map(|_| queue.pop()).collect();
-    tasks
-        .iter()
-        .zip(&mut pops)
-        .for_each(|(task, pop)| task.wait(pop));
+    tasks.iter().zip(&mut pops).for_each(|(task, pop)| task.wait(pop));
     queue.try_push('a').unwrap();
     queue.try_push('b').unwrap();
     assert_eq!(tasks.each_ref().map(Task::wakes), [1, 1, 0]);
@@ -134,10 +128,7 @@ fn closing_wakes_all_poppers() {
     pops.iter_mut().for_each(|pop| task.wait(pop));
     queue.close();
     assert_eq!(task.wakes(), 5);
-    assert!(
-        pops.into_iter()
-            .all(|pop| task.finish(pop) == Err(PopError))
-    );
+    assert!(pops.into_iter().all(|pop| task.finish(pop) == Err(PopError)));
 }
 
 #[test]
@@ -147,21 +138,13 @@ fn m14_each_value_is_dropped_once_wherever_it_is() {
     let (queue, task) = (Queue::bounded(1), Task::new());
 
     drop(queue.push(counted()));
-    assert_eq!(
-        drops.swap(0, Ordering::SeqCst),
-        1,
-        "with a push that was never polled"
-    );
+    assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with a push that was never polled");
 
     assert!(task.finish(queue.push(counted())).is_ok());
     let mut waiting = queue.push(counted());
     task.wait(&mut waiting);
     let returned = waiting.into_inner().unwrap();
-    assert_eq!(
-        drops.load(Ordering::SeqCst),
-        0,
-        "a push that is given up returns its value"
-    );
+    assert_eq!(drops.load(Ordering::SeqCst), 0, "a push that is given up returns its value");
     let mut waiting = queue.push(returned);
     task.wait(&mut waiting);
     drop(waiting);
@@ -211,11 +194,7 @@ fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
                     }
                 });
             });
-            (
-                pushed.into_inner(),
-                popped.into_inner(),
-                drops.load(Ordering::SeqCst),
-            )
+            (pushed.into_inner(), popped.into_inner(), drops.load(Ordering::SeqCst))
         });
         assert_eq!((popped, drops), (pushed, 2 * VALUES));
     }
@@ -240,9 +219,7 @@ fn many_threads_pass_every_value_once() {
                         (0..1000).for_each(|number| block_on(queue.push(number)).unwrap())
                     })
                 });
-                pushing
-                    .into_iter()
-                    .for_each(|thread| thread.join().unwrap());
+                pushing.into_iter().for_each(|thread| thread.join().unwrap());
                 queue.close();
             });
             sum.into_inner()

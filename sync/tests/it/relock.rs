@@ -136,12 +136,7 @@ fn children_with_wakers_of_their_own_raise_no_suspicion() {
         *guard += 1;
     };
     let line = line!() - 4;
-    block_on(
-        [add(), add()]
-            .into_iter()
-            .collect::<FuturesUnordered<_>>()
-            .count(),
-    );
+    block_on([add(), add()].into_iter().collect::<FuturesUnordered<_>>().count());
     assert_eq!(reports(line, line), 0);
 }
 
@@ -176,16 +171,10 @@ fn the_default_hook_prints_each_pair_of_lines_once() {
     let output = child.env(MODE, "default").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| line.contains("matou-sync: the lock"))
-        .collect();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("matou-sync: the lock")).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert_ne!(lines[0], lines[1]);
-    assert!(
-        lines.iter().all(|line| line.matches(file!()).count() == 2),
-        "{text}"
-    );
+    assert!(lines.iter().all(|line| line.matches(file!()).count() == 2), "{text}");
 }
 
 /// Says what the test below is to do; without it, nothing.

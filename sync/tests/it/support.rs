@@ -47,10 +47,7 @@ impl Task {
     /// Polls `future`, which must not be ready.
     #[track_caller]
     pub(crate) fn wait<F: Future + Unpin>(&self, future: &mut F) {
-        assert!(
-            self.poll(future).is_pending(),
-            "the future should have to wait"
-        );
+        assert!(self.poll(future).is_pending(), "the future should have to wait");
     }
 
     /// Polls `future`, which must be ready.

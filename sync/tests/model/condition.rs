@@ -77,10 +77,7 @@ fn m2_a_signalled_wait_that_is_dropped_passes_the_signal_on() {
 
 #[test]
 fn m2_a_dropped_wait_that_keeps_its_signal_is_found() {
-    falls_without!(
-        Sabotage::WaitKeepsItsSignal,
-        one_signalled_waiter_is_dropped
-    );
+    falls_without!(Sabotage::WaitKeepsItsSignal, one_signalled_waiter_is_dropped);
 }
 
 #[test]
@@ -151,10 +148,7 @@ fn m8_a_broadcast_is_not_passed_on_to_one_who_came_later() {
 
 #[test]
 fn m8_a_broadcast_that_is_passed_on_is_found() {
-    falls_without!(
-        Sabotage::BroadcastIsPassedOn,
-        one_called_by_a_broadcast_is_dropped
-    );
+    falls_without!(Sabotage::BroadcastIsPassedOn, one_called_by_a_broadcast_is_dropped);
 }
 
 #[test]

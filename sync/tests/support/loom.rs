@@ -13,18 +13,13 @@ pub(crate) type Owned<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Polls once, with a waker that does nothing.
 pub(crate) fn poll_once<T>(future: &mut Owned<T>) -> Poll<T> {
-    future
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
+    future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Explores `model` within `preemptions` or what `LOOM_MAX_PREEMPTIONS` says, if that is less.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    let bound = builder
-        .preemption_bound
-        .unwrap_or(preemptions)
-        .min(preemptions);
+    let bound = builder.preemption_bound.unwrap_or(preemptions).min(preemptions);
     builder.preemption_bound = Some(bound);
     builder.check(model);
 }
@@ -80,13 +75,7 @@ pub(crate) fn assert_falls_without(
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success(),
-        "the model still holds with {step:?}: {text}"
-    );
+    assert!(!output.status.success(), "the model still holds with {step:?}: {text}");
     let by_the_model = text.contains("deadlock") || text.contains("assertion failed");
-    assert!(
-        by_the_model,
-        "the model fails with {step:?}, but why? {text}"
-    );
+    assert!(by_the_model, "the model fails with {step:?}, but why? {text}");
 }

@@ -42,18 +42,9 @@ fn packages(runner: &Runner) -> Result<Vec<PathBuf>> {
 
 /// Checks that a manifest names one crate of the workspace and is a workspace of its own.
 fn ensure_alone(manifest: &str) -> Result<()> {
-    let ours = manifest
-        .lines()
-        .filter(|line| line.starts_with("matou-"))
-        .count();
-    ensure!(
-        ours == 1,
-        "it depends on {ours} crates of the workspace, not on one"
-    );
-    ensure!(
-        manifest.lines().any(|line| line.trim() == "[workspace]"),
-        "it has no [workspace]"
-    );
+    let ours = manifest.lines().filter(|line| line.starts_with("matou-")).count();
+    ensure!(ours == 1, "it depends on {ours} crates of the workspace, not on one");
+    ensure!(manifest.lines().any(|line| line.trim() == "[workspace]"), "it has no [workspace]");
     Ok(())
 }
 

@@ -8,15 +8,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-sync", &[]),
     ("matou-runtime", &["matou-ownership"]),
     ("matou-net", &["matou-runtime", "matou-ownership"]),
-    (
-        "matou-echo",
-        &[
-            "matou-net",
-            "matou-runtime",
-            "matou-ownership",
-            "matou-sync",
-        ],
-    ),
+    ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("xtask", &[]),
 ];
 
@@ -51,15 +43,9 @@ mod tests {
     use crate::workspace::Dependency;
 
     fn package(name: &str, dependencies: &[(&str, bool)]) -> Package {
-        let dependency = |&(name, is_dev): &(&str, bool)| Dependency {
-            name: name.into(),
-            is_dev,
-        };
+        let dependency = |&(name, is_dev): &(&str, bool)| Dependency { name: name.into(), is_dev };
         let dependencies = dependencies.iter().map(dependency).collect();
-        Package {
-            name: name.into(),
-            dependencies,
-        }
+        Package { name: name.into(), dependencies }
     }
 
     #[test]
@@ -67,10 +53,7 @@ mod tests {
         let packages = [
             package("matou-ownership", &[("futures", true)]),
             package("matou-sync", &[("event-listener", false)]),
-            package(
-                "matou-runtime",
-                &[("matou-ownership", false), ("matou-sync", true)],
-            ),
+            package("matou-runtime", &[("matou-ownership", false), ("matou-sync", true)]),
             package("matou-net", &[("matou-runtime", false)]),
             package("matou-echo", &[("matou-net", false), ("matou-sync", false)]),
         ];
@@ -82,10 +65,7 @@ mod tests {
         let packages = [
             package("matou-ownership", &[("matou-runtime", true)]),
             package("matou-sync", &[("matou-ownership", false)]),
-            package(
-                "matou-runtime",
-                &[("matou-sync", false), ("matou-net", true)],
-            ),
+            package("matou-runtime", &[("matou-sync", false), ("matou-net", true)]),
             package("matou-net", &[]),
             package("stranger", &[]),
         ];

@@ -50,11 +50,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!();
     rows.iter().for_each(Row::print);
-    let failed: Vec<&str> = rows
-        .iter()
-        .filter(|row| row.outcome.is_err())
-        .map(|row| row.section.name)
-        .collect();
+    let failed: Vec<&str> =
+        rows.iter().filter(|row| row.outcome.is_err()).map(|row| row.section.name).collect();
     let total: f64 = rows.iter().map(|row| row.took.as_secs_f64()).sum();
     println!("{:14}{total:>8.1} s\n", "all");
     // The last line, in a form that is easily found.
@@ -79,11 +76,7 @@ impl Row {
         if let Err(error) = &outcome {
             println!("{} failed: {error:#}", section.name);
         }
-        Row {
-            section,
-            took: began.elapsed(),
-            outcome,
-        }
+        Row { section, took: began.elapsed(), outcome }
     }
 
     fn print(&self) {
@@ -92,11 +85,7 @@ impl Row {
             Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
             Err(_) => "FAILED".to_string(),
         };
-        println!(
-            "{:14}{:>8.1} s  {outcome}",
-            self.section.name,
-            self.took.as_secs_f64()
-        );
+        println!("{:14}{:>8.1} s  {outcome}", self.section.name, self.took.as_secs_f64());
     }
 }
 

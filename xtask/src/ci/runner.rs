@@ -18,10 +18,7 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(workspace: Workspace) -> Runner {
-        Runner {
-            workspace,
-            totals: Totals::default(),
-        }
+        Runner { workspace, totals: Totals::default() }
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -31,9 +28,7 @@ impl Runner {
     /// A cargo command in the workspace's root, from words that are parted by spaces.
     pub(super) fn cargo(&self, words: &str) -> Command {
         let mut command = workspace::cargo();
-        command
-            .args(words.split_whitespace())
-            .current_dir(self.workspace.root());
+        command.args(words.split_whitespace()).current_dir(self.workspace.root());
         command
     }
 
@@ -47,21 +42,12 @@ impl Runner {
         println!("$ {}", describe(command));
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("failed to run {program}"))?;
-        let output = child
-            .stdout
-            .take()
-            .context("the command has no standard output")?;
+        let mut child = command.spawn().with_context(|| format!("failed to run {program}"))?;
+        let output = child.stdout.take().context("the command has no standard output")?;
         let read = self.let_through(BufReader::new(output));
         let status = child.wait()?;
         read?;
-        ensure!(
-            status.success(),
-            "{} ended with {status}",
-            describe(command)
-        );
+        ensure!(status.success(), "{} ended with {status}", describe(command));
         Ok(())
     }
 
@@ -113,11 +99,7 @@ fn describe(command: &Command) -> String {
     let mut words: Vec<String> = Vec::new();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
-            words.push(format!(
-                "{}={:?}",
-                name.to_string_lossy(),
-                value.to_string_lossy()
-            ));
+            words.push(format!("{}={:?}", name.to_string_lossy(), value.to_string_lossy()));
         }
     }
     let program = PathBuf::from(command.get_program());
@@ -128,11 +110,7 @@ fn describe(command: &Command) -> String {
         None => program.display().to_string(),
     };
     words.push(name);
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }
 
@@ -164,12 +142,7 @@ mod tests {
     #[test]
     fn a_command_is_described_with_its_environment() {
         let mut command = Command::new("/somewhere/cargo");
-        command
-            .args(["doc", "--no-deps"])
-            .env("RUSTDOCFLAGS", "-D warnings");
-        assert_eq!(
-            describe(&command),
-            "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps"
-        );
+        command.args(["doc", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        assert_eq!(describe(&command), "RUSTDOCFLAGS=\"-D warnings\" cargo doc --no-deps");
     }
 }

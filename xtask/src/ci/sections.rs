@@ -26,61 +26,17 @@ pub(super) enum Outcome {
 
 /// From the quickest to the slowest, so that a failure shows early.
 pub(super) const SECTIONS: &[Section] = &[
-    Section {
-        name: "fmt",
-        about: "the format of the code",
-        run: fmt,
-    },
-    Section {
-        name: "tidy",
-        about: "house rules that no other tool checks",
-        run: tidy,
-    },
-    Section {
-        name: "clippy",
-        about: "lints, warnings are errors",
-        run: clippy,
-    },
-    Section {
-        name: "docs",
-        about: "the documentation, warnings are errors",
-        run: docs,
-    },
-    Section {
-        name: "test",
-        about: "unit and integration tests, debug",
-        run: test,
-    },
-    Section {
-        name: "doctest",
-        about: "the examples in the documentation",
-        run: doctest,
-    },
-    Section {
-        name: "test-release",
-        about: "tests, release, overflow checks",
-        run: test_release,
-    },
-    Section {
-        name: "models",
-        about: "loom and shuttle models",
-        run: models,
-    },
-    Section {
-        name: "asan",
-        about: "tests under AddressSanitizer (nightly)",
-        run: asan,
-    },
-    Section {
-        name: "alone",
-        about: "each library crate outside the workspace",
-        run: alone,
-    },
-    Section {
-        name: "loadtest",
-        about: "echo and the seed's program under load",
-        run: loadtest,
-    },
+    Section { name: "fmt", about: "the format of the code", run: fmt },
+    Section { name: "tidy", about: "house rules that no other tool checks", run: tidy },
+    Section { name: "clippy", about: "lints, warnings are errors", run: clippy },
+    Section { name: "docs", about: "the documentation, warnings are errors", run: docs },
+    Section { name: "test", about: "unit and integration tests, debug", run: test },
+    Section { name: "doctest", about: "the examples in the documentation", run: doctest },
+    Section { name: "test-release", about: "tests, release, overflow checks", run: test_release },
+    Section { name: "models", about: "loom and shuttle models", run: models },
+    Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
+    Section { name: "alone", about: "each library crate outside the workspace", run: alone },
+    Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
 ];
 
 /// The tests that are neither doc tests nor models. Without `--no-fail-fast` the sum of the tests
@@ -142,10 +98,7 @@ fn doctest(runner: &mut Runner) -> Result<Outcome> {
 fn test_release(runner: &mut Runner) -> Result<Outcome> {
     // Another target directory than the load test's build, which has no overflow checks.
     let target = runner.target_below("overflow");
-    for words in [
-        "build --workspace --examples".to_string(),
-        format!("test {TESTS}"),
-    ] {
+    for words in ["build --workspace --examples".to_string(), format!("test {TESTS}")] {
         let mut command = runner.cargo(&format!("{words} --release"));
         command.env("CARGO_TARGET_DIR", &target);
         runner.run(command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"))?;
@@ -173,11 +126,7 @@ fn models(runner: &mut Runner) -> Result<Outcome> {
             runner.run(&mut command)?;
         }
     }
-    Ok(if any {
-        Outcome::Passed
-    } else {
-        Outcome::Skipped("there are no models".into())
-    })
+    Ok(if any { Outcome::Passed } else { Outcome::Skipped("there are no models".into()) })
 }
 
 fn asan(runner: &mut Runner) -> Result<Outcome> {
@@ -185,22 +134,13 @@ fn asan(runner: &mut Runner) -> Result<Outcome> {
         return Ok(Outcome::Skipped("no nightly toolchain is installed".into()));
     }
     for library in LIBRARIES {
-        let leaks = if LOSES_ON_PURPOSE.contains(&library) {
-            "0"
-        } else {
-            "1"
-        };
+        let leaks = if LOSES_ON_PURPOSE.contains(&library) { "0" } else { "1" };
         let mut command = Command::new("rustup");
-        command.args([
-            "run", "nightly", "cargo", "test", "--target", HOST, "--lib", "--tests",
-        ]);
+        command.args(["run", "nightly", "cargo", "test", "--target", HOST, "--lib", "--tests"]);
         command.args(["--no-fail-fast", "--package", &format!("matou-{library}")]);
         command.current_dir(runner.workspace.root());
         // The variables of the stable cargo that runs this program must not reach the nightly one.
-        command
-            .env_remove("CARGO")
-            .env_remove("RUSTUP_TOOLCHAIN")
-            .env_remove("LD_LIBRARY_PATH");
+        command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
         command.env("CARGO_TARGET_DIR", runner.target_below("asan"));
         command.env("ASAN_OPTIONS", format!("detect_leaks={leaks}"));
         runner.run(command.env("RUSTFLAGS", "-Zsanitizer=address"))?;
@@ -209,9 +149,7 @@ fn asan(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn has_nightly() -> bool {
-    let output = Command::new("rustup")
-        .args(["run", "nightly", "rustc", "--version"])
-        .output();
+    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
     output.is_ok_and(|output| output.status.success())
 }
 
@@ -227,12 +165,8 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
             let words = format!("loadtest --seconds 3 --domains {domains} {server}");
             // Not the path of this program, where cargo may meanwhile have put a newer one.
             let mut command = Command::new("/proc/self/exe");
-            command
-                .args(words.split_whitespace())
-                .current_dir(runner.workspace.root());
-            runner
-                .run(&mut command)
-                .with_context(|| format!("{domains} domains"))?;
+            command.args(words.split_whitespace()).current_dir(runner.workspace.root());
+            runner.run(&mut command).with_context(|| format!("{domains} domains"))?;
         }
     }
     Ok(Outcome::Passed)

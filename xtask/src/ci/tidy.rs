@@ -31,11 +31,7 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     }
     for path in sources(root)? {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let name = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .display()
-            .to_string();
+        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         faults.extend(file_faults(&name, &text));
     }
     Ok(faults)
@@ -69,10 +65,7 @@ fn file_faults(name: &str, text: &str) -> Vec<String> {
             faults.push(format!("{name}:{}: {width} characters wide", index + 1));
         }
         let is_comment = line.trim_start().starts_with("//");
-        for leftover in LEFTOVERS
-            .iter()
-            .filter(|word| !is_comment && line.contains(**word))
-        {
+        for leftover in LEFTOVERS.iter().filter(|word| !is_comment && line.contains(**word)) {
             faults.push(format!("{name}:{}: {leftover}", index + 1));
         }
     }
@@ -101,10 +94,7 @@ fn long_functions(name: &str, lines: &[&str]) -> Vec<String> {
         if is_function(lines[index]) {
             let length = block_end(lines, index) - index + 1;
             if length > FUNCTION_LINES_MAX {
-                faults.push(format!(
-                    "{name}:{}: a function of {length} lines",
-                    index + 1
-                ));
+                faults.push(format!("{name}:{}: a function of {length} lines", index + 1));
             }
         }
         index += 1;
@@ -115,10 +105,7 @@ fn long_functions(name: &str, lines: &[&str]) -> Vec<String> {
 /// Whether a line begins a function: `fn` behind nothing but qualifiers.
 fn is_function(line: &str) -> bool {
     let mut words = line.split_whitespace().skip_while(|word| {
-        let is_qualifier = matches!(
-            *word,
-            "const" | "async" | "unsafe" | "extern" | "pub" | "in"
-        );
+        let is_qualifier = matches!(*word, "const" | "async" | "unsafe" | "extern" | "pub" | "in");
         is_qualifier || word.starts_with("pub(") || word.starts_with('"')
     });
     words.next() == Some("fn")
@@ -158,10 +145,7 @@ mod tests {
         let expected = ["a/src/b.rs:1: a function of 71 lines"];
         assert_eq!(file_faults("a/src/b.rs", &function("", 71)), expected);
         let method = format!("impl A {{\n{}}}\n", function("    ", 71));
-        assert_eq!(
-            file_faults("a/src/b.rs", &method),
-            ["a/src/b.rs:2: a function of 71 lines"]
-        );
+        assert_eq!(file_faults("a/src/b.rs", &method), ["a/src/b.rs:2: a function of 71 lines"]);
     }
 
     #[test]
@@ -192,14 +176,8 @@ mod tests {
     fn wide_lines_long_files_and_leftovers_are_named() {
         let wide = format!("// {}\n", "x".repeat(98));
         assert_eq!(file_faults("b.rs", &wide), ["b.rs:1: 101 characters wide"]);
-        assert_eq!(
-            file_faults("a/src/b.rs", &"\n".repeat(601)),
-            ["a/src/b.rs: 601 lines"]
-        );
-        assert_eq!(
-            file_faults("b.rs", &format!("    {})\n", LEFTOVERS[0])).len(),
-            1
-        );
+        assert_eq!(file_faults("a/src/b.rs", &"\n".repeat(601)), ["a/src/b.rs: 601 lines"]);
+        assert_eq!(file_faults("b.rs", &format!("    {})\n", LEFTOVERS[0])).len(), 1);
         assert!(file_faults("b.rs", &format!("// {})\n", LEFTOVERS[0])).is_empty());
     }
 

@@ -141,11 +141,7 @@ impl Client {
         plan: &Plan,
     ) -> Result<(), Failure> {
         self.restart(plan);
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = net::socket_with(family, SocketType::STREAM, flags, None)
             .map_err(|error| self.failed("make a socket", &error.into()))?;
@@ -170,17 +166,12 @@ impl Client {
         if self.phase != Phase::Connecting {
             return Ok(());
         }
-        let stream = self
-            .stream
-            .as_ref()
-            .expect("a client that connects has a socket");
+        let stream = self.stream.as_ref().expect("a client that connects has a socket");
         sockopt::socket_error(stream)
             .and_then(|outcome| outcome)
             .map_err(|error| self.failed("connect", &error.into()))?;
         if !plan.churns() {
-            stream
-                .set_nodelay(true)
-                .map_err(|error| self.failed("set nodelay", &error))?;
+            stream.set_nodelay(true).map_err(|error| self.failed("set nodelay", &error))?;
         }
         self.phase = Phase::Exchanging;
         Ok(())
@@ -236,10 +227,7 @@ impl Client {
 
     /// Tells whether the client waits for the server, and has for longer than `limit`.
     pub(super) fn stuck(&self, now: Instant, limit: Duration) -> Option<Failure> {
-        let waits = matches!(
-            self.phase,
-            Phase::Connecting | Phase::Exchanging | Phase::Closing
-        );
+        let waits = matches!(self.phase, Phase::Connecting | Phase::Exchanging | Phase::Closing);
         let silence = now.saturating_duration_since(self.touched);
         if !waits || silence < limit {
             return None;
@@ -249,10 +237,7 @@ impl Client {
             Phase::Closing => "waiting for the server's end of the connection".to_string(),
             _ => format!("{} bytes sent, {} came back", self.sent, self.received),
         };
-        let detail = format!(
-            "{}: given up after {silence:.1?} of silence; {state}",
-            self.name()
-        );
+        let detail = format!("{}: given up after {silence:.1?} of silence; {state}", self.name());
         Some(Failure::new(Kind::Stuck, detail))
     }
 
@@ -277,9 +262,7 @@ impl Client {
             return Ok(false);
         }
         let allowance = stage.plan.allowance(self.completed, self.limit);
-        let length = allowance
-            .saturating_sub(self.sent)
-            .min(SLICE_BYTES_MAX as u64) as usize;
+        let length = allowance.saturating_sub(self.sent).min(SLICE_BYTES_MAX as u64) as usize;
         if length == 0 {
             return Ok(false);
         }
@@ -344,11 +327,7 @@ impl Client {
         }
         let after = self.received + got.len() as u64;
         if got.len() > on_the_way {
-            let detail = format!(
-                "{}: {} bytes sent, {after} came back",
-                self.name(),
-                self.sent
-            );
+            let detail = format!("{}: {} bytes sent, {after} came back", self.name(), self.sent);
             return Err(Failure::new(Kind::Surplus, detail));
         }
         Ok(())
@@ -385,13 +364,8 @@ impl Client {
             return Ok(());
         }
         self.half_closed = true;
-        let stream = self
-            .stream
-            .as_ref()
-            .expect("an open connection has a socket");
-        stream
-            .shutdown(Shutdown::Write)
-            .map_err(|error| self.failed("shut down", &error))
+        let stream = self.stream.as_ref().expect("an open connection has a socket");
+        stream.shutdown(Shutdown::Write).map_err(|error| self.failed("shut down", &error))
     }
 
     /// The server closed its direction.
@@ -414,13 +388,8 @@ impl Client {
     }
 
     fn name(&self) -> String {
-        let local = self
-            .stream
-            .as_ref()
-            .and_then(|stream| stream.local_addr().ok());
-        let local = local
-            .map(|address| format!(" from {address}"))
-            .unwrap_or_default();
+        let local = self.stream.as_ref().and_then(|stream| stream.local_addr().ok());
+        let local = local.map(|address| format!(" from {address}")).unwrap_or_default();
         format!("client {}, connection {}{local}", self.number, self.round)
     }
 }

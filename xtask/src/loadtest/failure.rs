@@ -35,10 +35,7 @@ pub(super) enum Kind {
 impl Kind {
     pub(super) fn of(error: &io::Error) -> Kind {
         let too_many = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-        if too_many
-            .iter()
-            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-        {
+        if too_many.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
             return Kind::TooManyFiles;
         }
         match error.kind() {
@@ -92,11 +89,8 @@ impl Failures {
     }
 
     pub(super) fn merge(&mut self, other: Failures) {
-        let place = if other.counts.contains_key(&Kind::WrongByte) {
-            0
-        } else {
-            self.details.len()
-        };
+        let place =
+            if other.counts.contains_key(&Kind::WrongByte) { 0 } else { self.details.len() };
         self.details.splice(place..place, other.details);
         for (kind, count) in other.counts {
             *self.counts.entry(kind).or_default() += count;
@@ -114,9 +108,7 @@ impl Failures {
     }
 
     pub(super) fn by_name(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.counts
-            .iter()
-            .map(|(kind, &count)| (kind.name(), count))
+        self.counts.iter().map(|(kind, &count)| (kind.name(), count))
     }
 
     pub(super) fn details(&self) -> &[String] {

@@ -364,11 +364,7 @@ impl<'a> Worker<'a> {
     }
 
     fn wait(&mut self, events: &mut Vec<epoll::Event>) -> Result<()> {
-        let mut timeout = if self.ready.is_empty() {
-            TICK
-        } else {
-            Duration::ZERO
-        };
+        let mut timeout = if self.ready.is_empty() { TICK } else { Duration::ZERO };
         if let Some(Reverse((at, _))) = self.timers.peek() {
             timeout = timeout.min(at.saturating_duration_since(Instant::now()));
         }
@@ -387,12 +383,7 @@ impl<'a> Worker<'a> {
     }
 
     fn connect(&mut self, index: usize) {
-        let Worker {
-            load,
-            epoll,
-            clients,
-            ..
-        } = self;
+        let Worker { load, epoll, clients, .. } = self;
         let outcome = clients[index].connect(load.address, epoll, index as u64, &load.plan);
         if let Err(failure) = outcome {
             self.fail(index, failure);
@@ -456,8 +447,7 @@ impl<'a> Worker<'a> {
             return self.retire(index);
         }
         self.clients[index].drop_connection(Phase::Waiting);
-        self.timers
-            .push(Reverse((Instant::now() + RETRY_PAUSE, index)));
+        self.timers.push(Reverse((Instant::now() + RETRY_PAUSE, index)));
     }
 
     fn retire(&mut self, index: usize) {
@@ -469,9 +459,7 @@ impl<'a> Worker<'a> {
     fn fail_the_stuck(&mut self, now: Instant) {
         let limit = self.load.stuck_limit;
         // At the end even a server that moves a byte now and then must come to an end.
-        let is_late = self
-            .finishing_since
-            .is_some_and(|since| now - since >= limit);
+        let is_late = self.finishing_since.is_some_and(|since| now - since >= limit);
         let limit = if is_late { Duration::ZERO } else { limit };
         for index in 0..self.clients.len() {
             if let Some(failure) = self.clients[index].stuck(now, limit) {

@@ -67,9 +67,7 @@ pub(super) fn watch(
     Ok(IdleReport {
         silence: elapsed,
         cpu_share: on_processor.as_secs_f64() / elapsed.as_secs_f64(),
-        voluntary_switches: last
-            .voluntary_switches
-            .saturating_sub(first.voluntary_switches),
+        voluntary_switches: last.voluntary_switches.saturating_sub(first.voluntary_switches),
         threads: last.threads,
         system_calls: count_system_calls(pid, COUNTING, interrupted)
             .map_err(|error| format!("{error:#}")),
@@ -96,13 +94,8 @@ pub(super) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<()> {
 fn count_system_calls(pid: u32, time: Duration, interrupted: &AtomicBool) -> Result<SystemCalls> {
     let table = std::env::temp_dir().join(format!("strace-of-{pid}"));
     let mut command = Command::new("strace");
-    command
-        .args(["-f", "-c", "-p", &pid.to_string(), "-o"])
-        .arg(&table);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.args(["-f", "-c", "-p", &pid.to_string(), "-o"]).arg(&table);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut strace = Kept(command.spawn().context("strace cannot be started")?);
     wait_until_attached(&mut strace)?;
     let waited = pause(time, interrupted);
@@ -116,11 +109,7 @@ fn count_system_calls(pid: u32, time: Duration, interrupted: &AtomicBool) -> Res
 
 /// Waits for strace's own word that it attached, and keeps reading its standard error.
 fn wait_until_attached(strace: &mut Kept) -> Result<()> {
-    let errors = strace
-        .0
-        .stderr
-        .take()
-        .context("strace has no standard error")?;
+    let errors = strace.0.stderr.take().context("strace has no standard error")?;
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(errors).lines().map_while(Result::ok) {
@@ -140,9 +129,7 @@ fn parse_strace(table: &str) -> Option<SystemCalls> {
     let mut by_name = Vec::new();
     for line in table.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_row = words
-            .first()
-            .is_some_and(|word| word.parse::<f64>().is_ok());
+        let is_row = words.first().is_some_and(|word| word.parse::<f64>().is_ok());
         if !is_row {
             continue;
         }
@@ -151,10 +138,7 @@ fn parse_strace(table: &str) -> Option<SystemCalls> {
     }
     by_name.retain(|(name, _)| name != "total");
     by_name.sort_by_key(|(_, calls)| std::cmp::Reverse(*calls));
-    Some(SystemCalls {
-        total: by_name.iter().map(|(_, calls)| calls).sum(),
-        by_name,
-    })
+    Some(SystemCalls { total: by_name.iter().map(|(_, calls)| calls).sum(), by_name })
 }
 
 #[cfg(test)]
@@ -173,10 +157,7 @@ mod tests {
 ";
         let calls = parse_strace(table).expect("it is a table");
         assert_eq!(calls.total, 13);
-        assert_eq!(
-            calls.by_name,
-            [("read".to_string(), 10), ("epoll_wait".to_string(), 3)]
-        );
+        assert_eq!(calls.by_name, [("read".to_string(), 10), ("epoll_wait".to_string(), 3)]);
     }
 
     #[test]
@@ -199,9 +180,6 @@ mod tests {
     #[test]
     fn an_interrupt_ends_a_pause() {
         let outcome = pause(Duration::from_secs(3_600), &AtomicBool::new(true));
-        assert_eq!(
-            outcome.expect_err("it was interrupted").to_string(),
-            "interrupted"
-        );
+        assert_eq!(outcome.expect_err("it was interrupted").to_string(), "interrupted");
     }
 }

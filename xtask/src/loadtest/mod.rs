@@ -92,9 +92,7 @@ enum Profile {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let clients = options
-        .clients
-        .map_or(options.pattern.default_clients(), |n| n as usize);
+    let clients = options.clients.map_or(options.pattern.default_clients(), |n| n as usize);
     let needed = clients as u64 + SPARE_DESCRIPTORS;
     raise_descriptor_limit(needed)?;
     let interrupted = watch_signals()?;
@@ -107,9 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         (None, Some(address)) => resolve(address)?,
         (None, None) => unreachable!("a server is started unless an address is given"),
     };
-    let size = options
-        .size
-        .map_or(options.pattern.default_size(), |n| n as usize);
+    let size = options.size.map_or(options.pattern.default_size(), |n| n as usize);
     let load = Load {
         address,
         plan: options.pattern.plan(size, options.pause),
@@ -121,11 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let report = Run::new(options, &load, server, interrupted)?.perform(size)?;
     print(options, &report)?;
     let problems = report.problems();
-    ensure!(
-        problems.is_empty(),
-        "the load test failed:\n  {}",
-        problems.join("\n  ")
-    );
+    ensure!(problems.is_empty(), "the load test failed:\n  {}", problems.join("\n  "));
     Ok(())
 }
 
@@ -155,9 +147,7 @@ impl<'a> Run<'a> {
         Ok(Run {
             options,
             load,
-            before: server
-                .as_ref()
-                .map_or(Ok(Sample::default()), Server::sample)?,
+            before: server.as_ref().map_or(Ok(Sample::default()), Server::sample)?,
             overflows_before: process::backlog_overflows(),
             server,
             after: None,
@@ -178,10 +168,7 @@ impl<'a> Run<'a> {
                 tally
             }
             (Err(error), Some(server)) => {
-                bail!(
-                    "the load test was given up: {error:#}{}",
-                    server.last_words()
-                );
+                bail!("the load test was given up: {error:#}{}", server.last_words());
             }
             (Err(error), None) => return Err(error),
         };
@@ -207,10 +194,7 @@ impl<'a> Run<'a> {
         let is_half_time = self.started.elapsed() >= self.load.duration / 2;
         if let Some(server) = &mut self.server {
             if !server.is_told() {
-                ensure!(
-                    !server.has_ended()?,
-                    "the server ended in the middle of the run"
-                );
+                ensure!(!server.has_ended()?, "the server ended in the middle of the run");
             }
             if self.options.kill_in_the_middle && is_half_time && !server.is_told() {
                 self.after = Some((server.sample()?, stagehand.counters.read()));
@@ -229,10 +213,7 @@ impl<'a> Run<'a> {
         if holding < self.load.clients {
             let is_late = self.started.elapsed() > idle::OPEN_LIMIT;
             let clients = self.load.clients;
-            ensure!(
-                !is_late,
-                "only {holding} of {clients} connections echoed in time"
-            );
+            ensure!(!is_late, "only {holding} of {clients} connections echoed in time");
             return Ok(());
         }
         let silence = self.load.duration;
@@ -264,11 +245,7 @@ impl<'a> Run<'a> {
         let limit = self.options.drain_timeout + END_MARGIN;
         let ending = server.wait(limit, &self.interrupted)?;
         Ok(ServerReport {
-            name: if self.options.example.is_some() {
-                "example"
-            } else {
-                "echo"
-            },
+            name: if self.options.example.is_some() { "example" } else { "echo" },
             before: self.before,
             after,
             counts_after,
@@ -280,13 +257,8 @@ impl<'a> Run<'a> {
     fn show_progress(&self, counts: Counts) {
         let elapsed = self.started.elapsed().min(self.load.duration);
         self.progress.set_position(elapsed.as_millis() as u64);
-        let Counts {
-            connections,
-            messages,
-            ..
-        } = counts;
-        self.progress
-            .set_message(format!("{connections} connections, {messages} messages"));
+        let Counts { connections, messages, .. } = counts;
+        self.progress.set_message(format!("{connections} connections, {messages} messages"));
     }
 }
 
@@ -302,22 +274,10 @@ fn server_command(options: &Options) -> Result<Command> {
     };
     if options.example.is_some() {
         // The example takes its address and its number of domains as bare arguments.
-        command
-            .arg("127.0.0.1:0")
-            .args(options.domains.map(|n| n.to_string()));
+        command.arg("127.0.0.1:0").args(options.domains.map(|n| n.to_string()));
     } else {
-        command.args([
-            "--listen",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-            "--drain-timeout",
-        ]);
-        command.arg(
-            humantime::format_duration(options.drain_timeout)
-                .to_string()
-                .replace(' ', ""),
-        );
+        command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--drain-timeout"]);
+        command.arg(humantime::format_duration(options.drain_timeout).to_string().replace(' ', ""));
         if let Some(domains) = options.domains {
             command.args(["--domains", &domains.to_string()]);
         }
@@ -331,12 +291,9 @@ fn server_command(options: &Options) -> Result<Command> {
 }
 
 fn resolve(address: &str) -> Result<SocketAddr> {
-    let mut addresses = address
-        .to_socket_addrs()
-        .with_context(|| format!("{address} is no address"))?;
-    addresses
-        .next()
-        .with_context(|| format!("{address} has no address"))
+    let mut addresses =
+        address.to_socket_addrs().with_context(|| format!("{address} is no address"))?;
+    addresses.next().with_context(|| format!("{address} has no address"))
 }
 
 /// Raises the soft limit on descriptors when the clients need it; the server inherits it.
@@ -352,14 +309,8 @@ fn raise_descriptor_limit(needed: u64) -> Result<()> {
              take fewer with --clients, or raise it (ulimit -Hn)"
         );
     }
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .context("failed to raise the limit on descriptors")
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("failed to raise the limit on descriptors")
 }
 
 /// Turns Ctrl-C into a flag, so that the server is ended before this program is.

@@ -44,11 +44,7 @@ impl Pattern {
 
     /// What one operation is: the thing whose rate and server time are told.
     pub(super) fn unit(self) -> &'static str {
-        if self == Pattern::Churn {
-            "connection"
-        } else {
-            "message"
-        }
+        if self == Pattern::Churn { "connection" } else { "message" }
     }
 
     pub(super) fn plan(self, message_bytes: usize, pause: Duration) -> Plan {
@@ -61,17 +57,10 @@ impl Pattern {
             hold: false,
         };
         match self {
-            Pattern::Churn => Plan {
-                messages: Some(1),
-                ..talk
-            },
+            Pattern::Churn => Plan { messages: Some(1), ..talk },
             Pattern::Pingpong => talk,
             Pattern::Stream => Plan { window: 4, ..talk },
-            Pattern::Idle => Plan {
-                messages: Some(2),
-                hold: true,
-                ..talk
-            },
+            Pattern::Idle => Plan { messages: Some(2), hold: true, ..talk },
             Pattern::Slow => Plan { pause, ..talk },
         }
     }

@@ -35,9 +35,7 @@ pub(super) fn sample(pid: u32) -> Result<Sample> {
         resident_kib: field(&status, "VmRSS:"),
         peak_kib: field(&status, "VmHWM:"),
         // Only root, or the owner of an ordinary process, may read it.
-        proportional_kib: read("smaps_rollup")
-            .map(|text| field(&text, "Pss:"))
-            .unwrap_or(0),
+        proportional_kib: read("smaps_rollup").map(|text| field(&text, "Pss:")).unwrap_or(0),
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count) as u64,
         ..Sample::default()
     };
@@ -47,10 +45,7 @@ pub(super) fn sample(pid: u32) -> Result<Sample> {
         sample.threads += 1;
         sample.voluntary_switches += field(&text("status"), "voluntary_ctxt_switches:");
         let on_processor = text("schedstat");
-        let nanos = on_processor
-            .split_whitespace()
-            .next()
-            .and_then(|n| n.parse().ok());
+        let nanos = on_processor.split_whitespace().next().and_then(|n| n.parse().ok());
         sample.cpu_of_threads += Duration::from_nanos(nanos.unwrap_or(0));
     }
     Ok(sample)
@@ -65,18 +60,14 @@ pub(super) fn backlog_overflows() -> u64 {
 /// A number from pairs of lines, the names in the first and the values in the second.
 fn paired_field(text: &str, prefix: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with(prefix));
-    let place = lines
-        .next()?
-        .split_whitespace()
-        .position(|word| word == name)?;
+    let place = lines.next()?.split_whitespace().position(|word| word == name)?;
     lines.next()?.split_whitespace().nth(place)?.parse().ok()
 }
 
 /// The number behind `name` at the start of a line, or 0.
 fn field(text: &str, name: &str) -> u64 {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
-    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+    rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// User and system time from `/proc/PID/stat`.
@@ -87,9 +78,7 @@ fn cpu_time(stat: &str, ticks_per_second: u64) -> Option<Duration> {
     let mut times = fields.split_whitespace().skip(11);
     let user: u64 = times.next()?.parse().ok()?;
     let system: u64 = times.next()?.parse().ok()?;
-    Some(Duration::from_secs_f64(
-        (user + system) as f64 / ticks_per_second as f64,
-    ))
+    Some(Duration::from_secs_f64((user + system) as f64 / ticks_per_second as f64))
 }
 
 #[cfg(test)]

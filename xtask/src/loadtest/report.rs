@@ -58,11 +58,7 @@ impl Report {
         let failures = &self.tally.failures;
         if failures.total() > 0 {
             let details = quote(failures.details().iter());
-            problems.push(format!(
-                "{} errors: {}{details}",
-                failures.total(),
-                kinds(failures)
-            ));
+            problems.push(format!("{} errors: {}{details}", failures.total(), kinds(failures)));
         }
         if self.tally.counts.messages == 0 {
             problems.push("not a single message came back".to_string());
@@ -83,10 +79,7 @@ impl Report {
             return;
         }
         let Some(summary) = server.summary() else {
-            problems.push(format!(
-                "the server's last line is no summary: {:?}",
-                ending.last_line
-            ));
+            problems.push(format!("the server's last line is no summary: {:?}", ending.last_line));
             return;
         };
         if (summary.tasks_left, summary.descriptors_left) != (0, 0) {
@@ -127,25 +120,13 @@ impl Report {
         rows.add("messages", self.rate(counts.messages));
         let megabytes = counts.bytes as f64 / 1e6;
         let per_second = megabytes / self.tally.elapsed.as_secs_f64();
-        rows.add(
-            "bytes",
-            format!("{} ({per_second:.1} MB/s each way)", counts.bytes),
-        );
+        rows.add("bytes", format!("{} ({per_second:.1} MB/s each way)", counts.bytes));
         for (name, micros) in self.latencies() {
             rows.add(&format!("latency {name}"), format!("{micros:.1} us"));
         }
         let failures = &self.tally.failures;
-        let kinds = if failures.total() == 0 {
-            String::new()
-        } else {
-            kinds(failures)
-        };
-        rows.add(
-            "errors",
-            format!("{} {kinds}", failures.total())
-                .trim_end()
-                .to_string(),
-        );
+        let kinds = if failures.total() == 0 { String::new() } else { kinds(failures) };
+        rows.add("errors", format!("{} {kinds}", failures.total()).trim_end().to_string());
         if self.tally.cuts.total() > 0 {
             rows.add("cut after the signal", kinds_with_total(&self.tally.cuts));
         }
@@ -154,10 +135,7 @@ impl Report {
         }
         if self.backlog_overflows > 0 {
             let count = self.backlog_overflows;
-            rows.add(
-                "backlog overflows",
-                format!("{count}: more clients than its queue holds"),
-            );
+            rows.add("backlog overflows", format!("{count}: more clients than its queue holds"));
         }
         if let Some(idle) = &self.idle {
             rows.add_idle(idle);
@@ -171,15 +149,10 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let counts = self.tally.counts;
         let seconds = self.tally.elapsed.as_secs_f64();
-        let latencies: serde_json::Map<String, Value> = self
-            .latencies()
-            .map(|(name, micros)| (name.to_string(), json!(micros)))
-            .collect();
+        let latencies: serde_json::Map<String, Value> =
+            self.latencies().map(|(name, micros)| (name.to_string(), json!(micros))).collect();
         let by_name = |failures: &Failures| -> Value {
-            failures
-                .by_name()
-                .map(|(name, count)| (name.to_string(), json!(count)))
-                .collect()
+            failures.by_name().map(|(name, count)| (name.to_string(), json!(count))).collect()
         };
         json!({
             "pattern": self.pattern.name(),
@@ -205,10 +178,7 @@ impl Report {
     }
 
     fn rate(&self, count: u64) -> String {
-        format!(
-            "{count} ({:.0} per second)",
-            count as f64 / self.tally.elapsed.as_secs_f64()
-        )
+        format!("{count} ({:.0} per second)", count as f64 / self.tally.elapsed.as_secs_f64())
     }
 
     /// Quantiles in microseconds; all zero when nothing was measured.
@@ -232,28 +202,14 @@ impl Rows {
         let seconds = idle.silence.as_secs_f64();
         self.add(
             "idle CPU",
-            format!(
-                "{:.3} % of one core in {seconds:.1} s",
-                idle.cpu_share * 1e2
-            ),
+            format!("{:.3} % of one core in {seconds:.1} s", idle.cpu_share * 1e2),
         );
         let calls = match &idle.system_calls {
             Ok(calls) => {
-                let names: Vec<String> = calls
-                    .by_name
-                    .iter()
-                    .take(5)
-                    .map(|(name, n)| format!("{name} {n}"))
-                    .collect();
-                let names = if names.is_empty() {
-                    String::new()
-                } else {
-                    names.join(", ") + "; "
-                };
-                format!(
-                    "{} ({names}attaching restarts up to one per thread)",
-                    calls.total
-                )
+                let names: Vec<String> =
+                    calls.by_name.iter().take(5).map(|(name, n)| format!("{name} {n}")).collect();
+                let names = if names.is_empty() { String::new() } else { names.join(", ") + "; " };
+                format!("{} ({names}attaching restarts up to one per thread)", calls.total)
             }
             Err(reason) => format!("not counted: {reason}"),
         };
@@ -275,15 +231,9 @@ impl Rows {
         let unit = pattern.unit();
         let each = format!("{:.2} s, {each:.2} us per {unit}", cpu.as_secs_f64());
         self.add("server CPU", each);
-        self.add(
-            "server peak memory",
-            format!("{} KiB", server.after.peak_kib),
-        );
+        self.add("server peak memory", format!("{} KiB", server.after.peak_kib));
         let (status, took) = (server.ending.status, server.ending.took);
-        self.add(
-            "server end",
-            format!("{status}, {} ms after the signal", took.as_millis()),
-        );
+        self.add("server end", format!("{status}, {} ms after the signal", took.as_millis()));
         if server.summarizes {
             self.add("server summary", server.ending.last_line.clone());
         }
@@ -292,11 +242,7 @@ impl Rows {
 
 fn cpu_each(server: &ServerReport, pattern: Pattern) -> f64 {
     let counts = server.counts_after;
-    let count = if pattern == Pattern::Churn {
-        counts.connections
-    } else {
-        counts.messages
-    };
+    let count = if pattern == Pattern::Churn { counts.connections } else { counts.messages };
     server.cpu().as_secs_f64() * 1e6 / count.max(1) as f64
 }
 
@@ -329,10 +275,8 @@ fn server_json(server: &ServerReport, pattern: Pattern) -> Value {
 }
 
 fn kinds(failures: &Failures) -> String {
-    let kinds: Vec<String> = failures
-        .by_name()
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
+    let kinds: Vec<String> =
+        failures.by_name().map(|(name, count)| format!("{name} {count}")).collect();
     format!("({})", kinds.join(", "))
 }
 

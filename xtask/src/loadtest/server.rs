@@ -48,47 +48,26 @@ pub(super) struct Ending {
 impl Server {
     /// Starts the server and waits until it says on which address it listens.
     pub(super) fn start(mut command: Command) -> Result<Server> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // In a group of its own, so that Ctrl-C reaches this program alone and the order of the
         // shutdown stays the one that is tested.
         command.process_group(0);
-        let child = command
-            .spawn()
-            .with_context(|| format!("failed to start {command:?}"))?;
+        let child = command.spawn().with_context(|| format!("failed to start {command:?}"))?;
         let mut child = Kept(child);
-        let output = child
-            .0
-            .stdout
-            .take()
-            .context("the server has no standard output")?;
-        let errors = child
-            .0
-            .stderr
-            .take()
-            .context("the server has no standard error")?;
+        let output = child.0.stdout.take().context("the server has no standard output")?;
+        let errors = child.0.stderr.take().context("the server has no standard error")?;
         let (sender, receiver) = mpsc::channel();
         let output = thread::spawn(move || keep_last_line(output, &sender));
         let errors = thread::spawn(move || keep_last_lines(errors));
         match receiver.recv_timeout(START_LIMIT) {
-            Ok(address) => Ok(Server {
-                child,
-                address,
-                output,
-                errors,
-                told_at: None,
-                ended: None,
-            }),
+            Ok(address) => {
+                Ok(Server { child, address, output, errors, told_at: None, ended: None })
+            }
             Err(_) => {
                 // Its end closes the pipe, on which the reader of its last words waits.
                 drop(child);
                 let words = errors.join().unwrap_or_default();
-                bail!(
-                    "the server did not say `listening on ADDR`{}",
-                    quote(words.iter())
-                );
+                bail!("the server did not say `listening on ADDR`{}", quote(words.iter()));
             }
         }
     }
@@ -120,11 +99,7 @@ impl Server {
 
     pub(super) fn has_ended(&mut self) -> Result<bool> {
         if self.ended.is_none() {
-            self.ended = self
-                .child
-                .0
-                .try_wait()?
-                .map(|status| (status, Instant::now()));
+            self.ended = self.child.0.try_wait()?.map(|status| (status, Instant::now()));
         }
         Ok(self.ended.is_some())
     }
@@ -136,10 +111,7 @@ impl Server {
         while !self.has_ended()? {
             ensure!(!interrupted.load(SeqCst), "interrupted");
             if Instant::now() >= deadline {
-                bail!(
-                    "the server did not end within {limit:?}{}",
-                    self.last_words()
-                );
+                bail!("the server did not end within {limit:?}{}", self.last_words());
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -189,11 +161,7 @@ impl Summary {
             connections: parts.next()?.strip_suffix(" connections")?.parse().ok()?,
             bytes: parts.next()?.strip_suffix(" bytes")?.parse().ok()?,
             tasks_left: parts.next()?.strip_prefix("tasks left ")?.parse().ok()?,
-            descriptors_left: parts
-                .next()?
-                .strip_prefix("descriptors left ")?
-                .parse()
-                .ok()?,
+            descriptors_left: parts.next()?.strip_prefix("descriptors left ")?.parse().ok()?,
         };
         parts.next().is_none().then_some(summary)
     }
@@ -207,10 +175,7 @@ pub(super) fn quote<'a>(lines: impl Iterator<Item = &'a String>) -> String {
 fn keep_last_line(output: impl Read, listening: &mpsc::Sender<SocketAddr>) -> String {
     let mut last = String::new();
     for_each_line(output, |line| {
-        if let Some(address) = line
-            .strip_prefix("listening on ")
-            .and_then(|a| a.parse().ok())
-        {
+        if let Some(address) = line.strip_prefix("listening on ").and_then(|a| a.parse().ok()) {
             // Only the first one is waited for.
             let _ = listening.send(address);
         }
@@ -236,11 +201,7 @@ fn for_each_line(pipe: impl Read, mut each: impl FnMut(String)) {
     let mut line = Vec::new();
     loop {
         line.clear();
-        match pipe
-            .by_ref()
-            .take(LINE_BYTES_MAX as u64)
-            .read_until(b'\n', &mut line)
-        {
+        match pipe.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => each(String::from_utf8_lossy(&line).trim_end().to_string()),
         }
@@ -260,12 +221,7 @@ mod tests {
     #[test]
     fn a_summary_is_read_as_echo_prints_it() {
         let line = "served 12 connections, 768 bytes, tasks left 0, descriptors left 1";
-        let summary = Summary {
-            connections: 12,
-            bytes: 768,
-            tasks_left: 0,
-            descriptors_left: 1,
-        };
+        let summary = Summary { connections: 12, bytes: 768, tasks_left: 0, descriptors_left: 1 };
         assert_eq!(Summary::parse(line), Some(summary));
         assert_eq!(Summary::parse("served 12 connections, 768 bytes"), None);
         assert_eq!(Summary::parse(&format!("{line}, and more")), None);
@@ -278,18 +234,15 @@ mod tests {
         let mut server = Server::start(shell(script)).expect("it starts");
         assert_eq!(server.address().port(), 9);
         server.interrupt().expect("it lives");
-        let ending = server
-            .wait(Duration::from_secs(10), &AtomicBool::new(false))
-            .expect("it ends");
+        let ending =
+            server.wait(Duration::from_secs(10), &AtomicBool::new(false)).expect("it ends");
         assert!(ending.status.success());
         assert_eq!(ending.last_line, "bye");
     }
 
     #[test]
     fn a_server_that_does_not_listen_is_an_error_with_its_own_words() {
-        let error = Server::start(shell("echo port in use >&2; exit 3"))
-            .err()
-            .expect("it fails");
+        let error = Server::start(shell("echo port in use >&2; exit 3")).err().expect("it fails");
         assert!(error.to_string().contains("| port in use"), "{error}");
     }
 
@@ -300,12 +253,7 @@ mod tests {
         let pid = server.pid();
         server.interrupt().expect("it lives");
         let outcome = server.wait(Duration::from_millis(50), &AtomicBool::new(false));
-        assert!(
-            outcome
-                .expect_err("it stays")
-                .to_string()
-                .contains("did not end within")
-        );
+        assert!(outcome.expect_err("it stays").to_string().contains("did not end within"));
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     }
 }

@@ -20,9 +20,8 @@ pub(super) struct Tape {
 impl Tape {
     pub(super) fn new() -> Tape {
         let mut state = 0x6d61_746f_7521_u64;
-        let mut bytes: Vec<u8> = (0..TAPE_BYTES)
-            .map(|_| (splitmix(&mut state) >> 32) as u8)
-            .collect();
+        let mut bytes: Vec<u8> =
+            (0..TAPE_BYTES).map(|_| (splitmix(&mut state) >> 32) as u8).collect();
         // The head once more behind the end, so that every slice is in one piece.
         bytes.extend_from_within(..SLICE_BYTES_MAX.min(TAPE_BYTES as usize));
         bytes.extend_from_within(..SLICE_BYTES_MAX.saturating_sub(TAPE_BYTES as usize));
@@ -43,11 +42,7 @@ impl Tape {
             return None;
         }
         let at = sent.iter().zip(got).position(|(a, b)| a != b)?;
-        Some(Wrong {
-            offset: offset + at as u64,
-            expected: sent[at],
-            got: got[at],
-        })
+        Some(Wrong { offset: offset + at as u64, expected: sent[at], got: got[at] })
     }
 }
 
@@ -61,10 +56,7 @@ pub(super) struct Wrong {
 
 /// Where on the tape a client reads in a round. Both factors are coprime to the tape's length.
 pub(super) fn start(client: u64, round: u64) -> u64 {
-    (client
-        .wrapping_mul(7_919)
-        .wrapping_add(round.wrapping_mul(104_729)))
-        % TAPE_BYTES
+    (client.wrapping_mul(7_919).wrapping_add(round.wrapping_mul(104_729))) % TAPE_BYTES
 }
 
 /// SplitMix64 by Sebastiano Vigna: one step of a small generator that passes the usual tests.
@@ -84,10 +76,7 @@ mod tests {
     fn every_slice_of_full_length_is_in_one_piece() {
         let tape = Tape::new();
         for offset in [0, 1, TAPE_BYTES - 1, TAPE_BYTES, 10 * TAPE_BYTES + 7] {
-            assert_eq!(
-                tape.slice(3, offset, SLICE_BYTES_MAX).len(),
-                SLICE_BYTES_MAX
-            );
+            assert_eq!(tape.slice(3, offset, SLICE_BYTES_MAX).len(), SLICE_BYTES_MAX);
         }
     }
 
@@ -104,9 +93,7 @@ mod tests {
         let mut got = tape.slice(5, 1_000, 64).to_vec();
         assert_eq!(tape.first_difference(5, 1_000, &got), None);
         got[17] ^= 1;
-        let wrong = tape
-            .first_difference(5, 1_000, &got)
-            .expect("a byte was changed");
+        let wrong = tape.first_difference(5, 1_000, &got).expect("a byte was changed");
         assert_eq!((wrong.offset, wrong.expected ^ wrong.got), (1_017, 1));
     }
 
@@ -123,10 +110,7 @@ mod tests {
         let tape = Tape::new();
         for client in 1..5_000 {
             let other = tape.slice(start(client, 0), 0, 64);
-            assert!(
-                tape.first_difference(start(0, 0), 0, other).is_some(),
-                "client {client}"
-            );
+            assert!(tape.first_difference(start(0, 0), 0, other).is_some(), "client {client}");
         }
     }
 }

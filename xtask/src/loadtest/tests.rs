@@ -41,12 +41,7 @@ impl ThreadServer {
                 thread::spawn(move || serve(stream));
             }
         });
-        ThreadServer {
-            address,
-            closed,
-            accepted,
-            acceptor: Some(acceptor),
-        }
+        ThreadServer { address, closed, accepted, acceptor: Some(acceptor) }
     }
 
     fn accepted(&self) -> u64 {
@@ -125,10 +120,7 @@ fn churn_passes_an_honest_server() {
 fn churn_passes_with_messages_larger_than_all_buffers() {
     let server = ThreadServer::start(echo);
     let plan = Pattern::Churn.plan(8 << 20, Duration::ZERO);
-    let tally = go(&Load {
-        plan,
-        ..load(&server, Pattern::Churn, 3)
-    });
+    let tally = go(&Load { plan, ..load(&server, Pattern::Churn, 3) });
     assert_eq!(tally.failures.total(), 0, "{:?}", tally.failures);
     assert!(tally.counts.connections >= 3);
 }
@@ -138,20 +130,11 @@ fn connections_stay_in_the_other_patterns() {
     for pattern in [Pattern::Pingpong, Pattern::Stream, Pattern::Slow] {
         let server = ThreadServer::start(echo);
         let tally = go(&load(&server, pattern, 7));
-        assert_eq!(
-            tally.failures.total(),
-            0,
-            "{pattern:?}: {:?}",
-            tally.failures
-        );
+        assert_eq!(tally.failures.total(), 0, "{pattern:?}: {:?}", tally.failures);
         assert_eq!(tally.counts.connections, 7, "{pattern:?}");
         assert!(tally.counts.messages >= 7, "{pattern:?}");
         let size = pattern.default_size() as u64;
-        assert_eq!(
-            tally.counts.bytes,
-            size * tally.counts.messages,
-            "{pattern:?}"
-        );
+        assert_eq!(tally.counts.bytes, size * tally.counts.messages, "{pattern:?}");
         assert_eq!(server.accepted(), 7, "{pattern:?}");
     }
 }
@@ -172,10 +155,7 @@ fn idle_clients_echo_once_hold_and_echo_once_more() {
     let held = held.expect("all were silent at a time");
     assert_eq!((held.connections, held.messages), (0, 150));
     assert_eq!(tally.failures.total(), 0, "{:?}", tally.failures);
-    assert_eq!(
-        (tally.counts.connections, tally.counts.messages),
-        (150, 300)
-    );
+    assert_eq!((tally.counts.connections, tally.counts.messages), (150, 300));
 }
 
 #[test]
@@ -185,16 +165,10 @@ fn a_single_wrong_byte_fails_the_run() {
     let server = ThreadServer::start(move |stream| {
         let is_first = first.swap(false, SeqCst);
         let changed = |offset| is_first && offset == 1_000;
-        echo_with(
-            stream,
-            |offset, byte| if changed(offset) { byte ^ 0x20 } else { byte },
-        );
+        echo_with(stream, |offset, byte| if changed(offset) { byte ^ 0x20 } else { byte });
     });
     let long = Duration::from_secs(60);
-    let tally = go(&Load {
-        duration: long,
-        ..load(&server, Pattern::Pingpong, 5)
-    });
+    let tally = go(&Load { duration: long, ..load(&server, Pattern::Pingpong, 5) });
     assert_eq!(tally.failures.count(Kind::WrongByte), 1);
     assert!(tally.failures.details()[0].contains("byte 1000 was sent as"));
     assert!(tally.elapsed < long, "a wrong byte ends the run at once");
@@ -222,17 +196,9 @@ fn a_server_that_never_answers_fails_in_bounded_time() {
         let mut sink = std::io::sink();
         let _ = std::io::copy(&mut { stream }, &mut sink);
     });
-    for pattern in [
-        Pattern::Churn,
-        Pattern::Pingpong,
-        Pattern::Stream,
-        Pattern::Slow,
-    ] {
+    for pattern in [Pattern::Churn, Pattern::Pingpong, Pattern::Stream, Pattern::Slow] {
         let stuck_limit = Duration::from_millis(100);
-        let tally = go(&Load {
-            stuck_limit,
-            ..load(&server, pattern, 3)
-        });
+        let tally = go(&Load { stuck_limit, ..load(&server, pattern, 3) });
         // A server that reads to the end and closes may be met as that, in odd rounds of churn.
         let stuck = tally.failures.count(Kind::Stuck) + tally.failures.count(Kind::ClosedEarly);
         assert!(stuck >= 3, "{pattern:?}: {:?}", tally.failures);
@@ -249,15 +215,8 @@ fn a_server_that_never_closes_fails_in_bounded_time() {
         echo(stream);
     });
     let stuck_limit = Duration::from_millis(100);
-    let tally = go(&Load {
-        stuck_limit,
-        ..load(&server, Pattern::Churn, 3)
-    });
-    assert!(
-        tally.failures.count(Kind::Stuck) >= 3,
-        "{:?}",
-        tally.failures
-    );
+    let tally = go(&Load { stuck_limit, ..load(&server, Pattern::Churn, 3) });
+    assert!(tally.failures.count(Kind::Stuck) >= 3, "{:?}", tally.failures);
     assert_eq!(tally.counts.connections, 0);
 }
 
@@ -266,18 +225,12 @@ fn a_server_that_sends_too_much_fails_the_run() {
     let server = ThreadServer::start(|mut stream| {
         let mut buffer = [0; 64];
         if stream.read_exact(&mut buffer).is_ok() {
-            let _ = stream
-                .write_all(&buffer)
-                .and_then(|()| stream.write_all(&buffer[..1]));
+            let _ = stream.write_all(&buffer).and_then(|()| stream.write_all(&buffer[..1]));
             let _ = stream.read(&mut buffer);
         }
     });
     let tally = go(&load(&server, Pattern::Churn, 3));
-    assert!(
-        tally.failures.count(Kind::Surplus) >= 3,
-        "{:?}",
-        tally.failures
-    );
+    assert!(tally.failures.count(Kind::Surplus) >= 3, "{:?}", tally.failures);
     assert_eq!(tally.counts.connections, 0);
 }
 
@@ -290,27 +243,19 @@ fn a_server_that_hangs_up_is_an_error_before_the_signal_and_none_after_it() {
     };
     let server = ThreadServer::start(hang_up);
     let tally = go(&load(&server, Pattern::Churn, 3));
-    assert!(
-        tally.failures.count(Kind::ClosedEarly) >= 3,
-        "{:?}",
-        tally.failures
-    );
+    assert!(tally.failures.count(Kind::ClosedEarly) >= 3, "{:?}", tally.failures);
     assert_eq!(tally.cuts.total(), 0);
 
     // Half of the run with an honest server, which then vanishes, as one does that was told to end.
     let (ending, is_ending) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
     let at_work = Arc::clone(&ending);
-    let mut server = ThreadServer::start(move |stream| {
-        if at_work.load(SeqCst) {
-            hang_up(stream)
-        } else {
-            echo(stream)
-        }
-    });
-    let load = Load {
-        duration: Duration::from_secs(60),
-        ..load(&server, Pattern::Churn, 3)
-    };
+    let mut server =
+        ThreadServer::start(
+            move |stream| {
+                if at_work.load(SeqCst) { hang_up(stream) } else { echo(stream) }
+            },
+        );
+    let load = Load { duration: Duration::from_secs(60), ..load(&server, Pattern::Churn, 3) };
     let tally = generate(&load, |stagehand: &Stagehand| {
         if stagehand.counters.read().connections > 20 && !is_ending.swap(true, SeqCst) {
             stagehand.expect_cuts();
@@ -321,12 +266,7 @@ fn a_server_that_hangs_up_is_an_error_before_the_signal_and_none_after_it() {
     });
     let tally = tally.expect("the generator itself is well");
     assert_eq!(tally.failures.total(), 0, "{:?}", tally.failures);
-    assert_eq!(
-        tally.cuts.total(),
-        3,
-        "each client is cut once: {:?}",
-        tally.cuts
-    );
+    assert_eq!(tally.cuts.total(), 3, "each client is cut once: {:?}", tally.cuts);
     assert!(tally.counts.connections > 20);
 }
 
@@ -336,28 +276,18 @@ fn nobody_listening_is_an_error() {
     let load = load(&server, Pattern::Churn, 3);
     drop(server);
     let tally = go(&load);
-    assert!(
-        tally.failures.count(Kind::Refused) >= 3,
-        "{:?}",
-        tally.failures
-    );
+    assert!(tally.failures.count(Kind::Refused) >= 3, "{:?}", tally.failures);
 }
 
 #[test]
 fn an_error_of_the_watcher_ends_the_run_at_once() {
     let server = ThreadServer::start(echo);
-    let long = Load {
-        duration: Duration::from_secs(3_600),
-        ..load(&server, Pattern::Pingpong, 3)
-    };
+    let long = Load { duration: Duration::from_secs(3_600), ..load(&server, Pattern::Pingpong, 3) };
     let outcome: Result<Tally> = generate(&long, |stagehand: &Stagehand| {
         if stagehand.counters.read().messages > 10 {
             bail!("seen enough");
         }
         Ok(())
     });
-    assert_eq!(
-        outcome.expect_err("the watcher failed").to_string(),
-        "seen enough"
-    );
+    assert_eq!(outcome.expect_err("the watcher failed").to_string(), "seen enough");
 }
