@@ -1,5 +1,17 @@
 //! The runtime's promises, one module per question.
 
 mod r01_children_are_awaited;
+mod r02_only_the_parent;
+mod r03_ended_after_its_descendants;
+mod r04_abnormal_ends;
+mod r05_children_first;
+mod r05_scale;
+mod r06_cancel_waits;
+mod r07_one_owner;
+mod r08_finalizers;
+mod r09_calls;
+mod r10_violations;
+mod r11_availability;
+mod r12_signal_handlers;
 mod smoke;
 mod support;

@@ -228,10 +228,7 @@ fn a_task_that_panics_forgets_nothing() {
                 yield_now().await;
                 panic!("on purpose");
             });
-            assert!(
-                task.await
-                    .is_err_and(|error: matou_runtime::TaskError| error.is_panicked())
-            );
+            assert!(task.await.is_err_and(|error: matou_runtime::TaskError| error.is_panicked()));
             Ok(())
         });
         assert!(result.is_ok(), "{result:?}");
@@ -282,9 +279,7 @@ fn forgotten_cancel_takes_every_drop_for_a_cancellation() {
     for place in Place::BOTH {
         let log = Log::new();
         let main_log = log.clone();
-        let builder = Builder::new()
-            .domains(place.domains())
-            .forgotten(Forgotten::Cancel);
+        let builder = Builder::new().domains(place.domains()).forgotten(Forgotten::Cancel);
         let result = run_with(builder, move || async move {
             let log = main_log;
             let child_log = log.clone();
@@ -402,9 +397,7 @@ fn a_dropped_collector_forgets_the_children_that_it_holds() {
     let result = run_on(1, move || async move {
         let orphans = Orphans::new();
         for _ in 0..3 {
-            Task::new()
-                .orphans(&orphans)
-                .spawn(endless(child_log.clone()))?;
+            Task::new().orphans(&orphans).spawn(endless(child_log.clone()))?;
         }
         yield_now().await;
         drop(orphans);
@@ -453,9 +446,7 @@ fn a_promise_dropped_on_another_thread_cancels_and_is_reported() {
                 pending::<()>().await;
             });
             begun.reaches(1).await;
-            std::thread::spawn(move || drop(child))
-                .join()
-                .expect("no panic");
+            std::thread::spawn(move || drop(child)).join().expect("no panic");
             while gone.entries().is_empty() {
                 yield_now().await;
             }
@@ -478,9 +469,7 @@ fn a_promise_dropped_on_another_domain_cancels_and_is_reported() {
                 pending::<()>().await;
             });
             begun.reaches(1).await;
-            Task::new()
-                .call(move || async move { drop(child) })?
-                .await?;
+            Task::new().call(move || async move { drop(child) })?.await?;
             while gone.entries().is_empty() {
                 yield_now().await;
             }

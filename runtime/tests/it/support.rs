@@ -3,28 +3,35 @@
 //! Nothing here sleeps or measures time: tests wait for what they ask about, and a deadline turns
 //! a hang into a failure with a name.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "each module uses what it needs"
-)]
+#![allow(dead_code, unused_imports, unused_macros, reason = "each module uses what it needs")]
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use matou_ownership::Owned;
-use matou_runtime::{Builder, Promise, Report, RunError, Task, Violation, yield_now};
+use matou_runtime::{
+    Builder, Driver, Interrupt, Promise, Reactor, Report, RunError, Task, Until, Violation,
+    yield_now,
+};
 
-/// How long a test may take before it counts as hanging.
+/// A time that is not reached unless something hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a test may take before it counts as hanging. Who looks for hangs, as `cargo xtask
+/// mutants` does, makes it shorter.
+fn deadline() -> Duration {
+    let seconds = std::env::var("MATOU_TEST_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(DEADLINE, Duration::from_secs)
+}
 
 /// Where a test puts the children: a rule that can cross domains is tested in both places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +84,7 @@ impl Place {
     {
         match self {
             Place::Here => Task::new().try_spawn(make()),
-            Place::Away => Task::new()
-                .try_call(make)
-                .expect("there are several domains"),
+            Place::Away => Task::new().try_call(make).expect("there are several domains"),
         }
     }
 }
@@ -148,10 +153,7 @@ impl Log {
 
     /// Something that enters its name into the log when it is dropped.
     pub(crate) fn witness(&self, name: &str) -> Witness {
-        Witness {
-            log: self.clone(),
-            name: name.to_owned(),
-        }
+        Witness { log: self.clone(), name: name.to_owned() }
     }
 
     /// A resource that enters its name into the log when it is finalized.
@@ -194,10 +196,7 @@ pub(crate) struct Counted<F> {
 }
 
 pub(crate) fn counted<F: Future>(polls: &Counter, future: F) -> Counted<F> {
-    Counted {
-        future: Box::pin(future),
-        polls: polls.clone(),
-    }
+    Counted { future: Box::pin(future), polls: polls.clone() }
 }
 
 impl<F: Future> Future for Counted<F> {
@@ -206,6 +205,37 @@ impl<F: Future> Future for Counted<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.polls.add();
         self.future.as_mut().poll(cx)
+    }
+}
+
+/// Counts the turns of all domains together: each ends with a wait.
+pub(crate) fn count_waits(builder: Builder, waits: &Counter) -> Builder {
+    let waits = waits.clone();
+    builder.driver(move |_| Ok(CountedWaits { reactor: Reactor::new()?, waits: waits.clone() }))
+}
+
+/// The default reactor, whose waits are counted.
+pub(crate) struct CountedWaits {
+    reactor: Reactor,
+    waits: Counter,
+}
+
+impl Driver for CountedWaits {
+    fn now(&self) -> Instant {
+        self.reactor.now()
+    }
+
+    fn wait(&self, until: Until) -> io::Result<()> {
+        self.waits.add();
+        self.reactor.wait(until)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.reactor.interrupter()
+    }
+
+    fn reactor(&self) -> Option<&Reactor> {
+        Some(&self.reactor)
     }
 }
 
@@ -224,10 +254,8 @@ pub(crate) fn in_time_with_stack<R: Send + 'static>(
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).stack_size(stack);
-    let thread = thread
-        .spawn(move || drop(sender.send(body())))
-        .expect("a thread for the test");
-    match receiver.recv_timeout(DEADLINE) {
+    let thread = thread.spawn(move || drop(sender.send(body()))).expect("a thread for the test");
+    match receiver.recv_timeout(deadline()) {
         Ok(result) => {
             thread.join().expect("it has returned");
             result
@@ -237,7 +265,7 @@ pub(crate) fn in_time_with_stack<R: Send + 'static>(
             Ok(()) => unreachable!("it sends before it returns"),
         },
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            panic!("{name} hangs: no result after {DEADLINE:?}")
+            panic!("{name} hangs: no result after {:?}", deadline())
         }
     }
 }
@@ -300,6 +328,12 @@ const CHILD: &str = "MATOU_TEST_CHILD";
 /// that process, which then does the work.
 #[track_caller]
 pub(crate) fn in_child_process(test: &str) -> Option<Output> {
+    in_child_process_with(test, &[])
+}
+
+/// As [`in_child_process`], with these variables in the environment.
+#[track_caller]
+pub(crate) fn in_child_process_with(test: &str, variables: &[(&str, String)]) -> Option<Output> {
     if std::env::var_os(CHILD).is_some_and(|name| name == test) {
         return None;
     }
@@ -307,6 +341,7 @@ pub(crate) fn in_child_process(test: &str) -> Option<Output> {
     command
         .args(["--exact", test, "--nocapture"])
         .env(CHILD, test)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -314,7 +349,7 @@ pub(crate) fn in_child_process(test: &str) -> Option<Output> {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(DEADLINE * 2) {
+    match receiver.recv_timeout(deadline() * 2) {
         Ok(output) => Some(output.expect("the child was waited for")),
         Err(_) => {
             if let Some(pid) = rustix::process::Pid::from_raw(id as i32) {

@@ -1,0 +1,325 @@
+//! R10: a violation records itself when it happens, so `catch_unwind` cannot hide it; the
+//! offending task is never resumed; the root is cancelled; every finalizer runs; `run` returns the
+//! report, as text and as data.
+
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use matou_runtime::{
+    Builder, ChildState, MainError, Orphans, Promise, RunError, Task, Violation, race, spawn,
+    yield_now,
+};
+
+use crate::support::*;
+
+/// Commits one of the violations that a task can commit in the middle of its life.
+fn offend(what: &'static str, log: Log) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        match what {
+            "NotOwner" => {
+                let shared = Arc::new(log.resource("shared"));
+                let theirs = shared.clone();
+                let giver = Task::new().give(&shared).spawn(async move {
+                    let _theirs = theirs;
+                    pending::<()>().await;
+                });
+                let _ = shared.get().expect("it was given away");
+                drop(giver);
+            }
+            "NotAChild" => {
+                let (sender, receiver) = std::sync::mpsc::channel::<Promise<()>>();
+                let _other = spawn(async move {
+                    sender.send(spawn(pending())).expect("there is a receiver");
+                    pending::<()>().await;
+                });
+                yield_now().await;
+                let promise = receiver.recv().expect("it was sent");
+                let _ = promise.await;
+            }
+            "StillHasChildren" => drop(spawn(pending::<()>())),
+            other => panic!("{other}"),
+        }
+    })
+}
+
+const KINDS: [&str; 3] = ["NotOwner", "NotAChild", "StillHasChildren"];
+
+#[test]
+fn catch_unwind_cannot_hide_a_violation_and_the_offender_is_not_resumed() {
+    for place in Place::BOTH {
+        for kind in KINDS {
+            let (log, resumed) = (Log::new(), Counter::new());
+            let (main_log, after) = (log.clone(), resumed.clone());
+            let result = run_on(place.domains(), move || async move {
+                let offender = Task::new().name("offender");
+                let child = place.make(offender, move || async move {
+                    let caught = AssertUnwindSafe(offend(kind, main_log)).catch_unwind().await;
+                    drop(caught);
+                    yield_now().await;
+                    if kind != "StillHasChildren" {
+                        after.add();
+                    }
+                });
+                drop(child.await);
+                Ok(())
+            });
+            let violation = violation(result);
+            assert_eq!(violation.name(), kind);
+            assert_eq!(violation.task().name.as_deref(), Some("offender"));
+            assert_eq!(resumed.get(), 0, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_violation_inside_a_closure_whose_panic_is_caught_still_fails_the_run() {
+    let result = run_on(1, || async {
+        let log = Log::new();
+        let shared = Arc::new(log.resource("shared"));
+        let child = Task::new().give(&shared).spawn(pending::<()>());
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            shared.get().expect("it was given away");
+        }));
+        assert!(caught.is_err());
+        child.cancel().await;
+        Ok(())
+    });
+    assert_eq!(violation(result).name(), "NotOwner");
+}
+
+#[test]
+fn an_offender_in_a_combinator_is_not_polled_again_either() {
+    let polls = Counter::new();
+    let main_polls = polls.clone();
+    let result = run_on(1, move || async move {
+        let offender = spawn(async move {
+            // The other branch is ready at every poll, and would go on for ever.
+            let other = counted(&main_polls, async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            race(offend("NotAChild", Log::new()), other).await;
+        });
+        drop(offender.await);
+        Ok(())
+    });
+    assert_eq!(violation(result).name(), "NotAChild");
+    assert!(polls.get() <= 2, "{} polls", polls.get());
+}
+
+#[test]
+fn the_root_is_cancelled_and_every_finalizer_runs_on_every_domain() {
+    for place in Place::BOTH {
+        for kind in KINDS {
+            let log = Log::new();
+            let main_log = log.clone();
+            let result: Result<(), RunError> = run_on(place.domains(), move || async move {
+                let begun = Counter::new();
+                let _others: Vec<Promise<()>> = (0..4)
+                    .map(|_| {
+                        let (log, begun) = (main_log.clone(), begun.clone());
+                        place.spawn(move || async move {
+                            let _local = log.resource("finalized");
+                            std::mem::forget(log.slow_resource("finalized", 20));
+                            begun.add();
+                            pending::<()>().await;
+                        })
+                    })
+                    .collect();
+                std::mem::forget(main_log.slow_resource("finalized", 20));
+                begun.reaches(4).await;
+                let _offender = place.spawn(move || offend(kind, Log::new()));
+                // Only the violation can end this.
+                pending().await
+            });
+            assert_eq!(violation(result).name(), kind);
+            log.assert_is(&["finalized"; 9]);
+        }
+    }
+}
+
+#[test]
+fn a_violation_weighs_more_than_what_main_returns_or_panics() {
+    for panics in [false, true] {
+        let result: Result<(), RunError> = run_on(1, move || async move {
+            drop(spawn(offend("StillHasChildren", Log::new())).await);
+            assert!(!panics, "main panics");
+            Err::<(), MainError>("main fails".into())
+        });
+        assert_eq!(violation(result).name(), "StillHasChildren");
+    }
+}
+
+#[test]
+fn a_report_keeps_the_first_violations_and_counts_the_rest() {
+    let builder = Builder::new().domains(1).quantum(1000);
+    let result = run_with(builder, || async {
+        let offenders: Vec<_> =
+            (0..100).map(|_| spawn(async { drop(spawn(pending::<()>())) })).collect();
+        pending::<()>().await;
+        drop(offenders);
+        Ok(())
+    });
+    let report = report(result);
+    assert_eq!(report.violations().len(), 64);
+    assert!(report.to_string().ends_with(".. and 36 more violations"), "{report}");
+}
+
+/// A place as a report writes it.
+#[track_caller]
+fn position(location: &Location<'_>, line: u32) -> String {
+    assert_eq!((location.file(), location.line()), (file!(), line));
+    format!("{}:{line}:{}", file!(), location.column())
+}
+
+#[test]
+fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
+    let line = line!() + 3;
+    let result = run_on(1, move || async {
+        // On the following lines, so that they can be counted.
+        let leaver = Task::new().name("leaver").spawn(async {
+            let waiting = Task::new().name("waiting").spawn(async {
+                drop(spawn(pending::<()>()).await);
+            });
+            let ended = spawn(async {});
+            yield_now().await;
+            yield_now().await;
+            std::mem::forget((waiting, ended));
+        });
+        leaver.await?;
+        Ok(())
+    });
+    let violation = violation(result);
+    let Violation::StillHasChildren { task, children } = &violation else {
+        panic!("{violation}");
+    };
+    assert_eq!((children[0].state, children[1].state), (ChildState::Running, ChildState::Ended));
+    let (main, grandchild) = (&task.parents[0], children[0].wait);
+    let expected = format!(
+        "error[StillHasChildren]: task #2 `leaver` on domain 0 ended and left 2 children that \
+         were neither awaited nor cancelled\n  \
+         --> {leaver} (where task #2 `leaver` on domain 0 was made)\n  \
+         = child: task #3 `waiting`, made at {waiting}: waiting for {grandchild}\n  \
+         = child: task #4, made at {ended}: ended, its outcome not taken\n  \
+         = child of task #1 `main`, made at {main}\n  \
+         = help: await each promise or `cancel().await` it before the task ends; children that \
+         run in the background go into `Orphans`, which is drained with `next`",
+        leaver = position(task.spawned_at, line),
+        waiting = position(children[0].spawned_at, line + 1),
+        ended = position(children[1].spawned_at, line + 4),
+        main = main.spawned_at.expect("it is here"),
+    );
+    assert_eq!(violation.to_string(), expected);
+    assert_eq!(grandchild.to_string(), "promise of task #5");
+}
+
+#[test]
+fn the_report_of_a_leak_reads_like_a_compiler_error() {
+    let line = line!() + 2;
+    let result = run_on(2, || async {
+        let leaker = Task::new().name("leaker").call(|| async {
+            std::mem::forget(Log::new().resource("resource"));
+        })?;
+        leaker.await?;
+        Ok(())
+    });
+    let violation = violation(result);
+    let Violation::ResourceLeaked { task, resources } = &violation else {
+        panic!("{violation}");
+    };
+    let expected = format!(
+        "error[ResourceLeaked]: task #2 `leaker` on domain 1 ended while it still owned 1 \
+         resource\n  \
+         --> {leaker} (where task #2 `leaker` on domain 1 was made)\n  \
+         = resource: &str #{id} made at {made}\n  \
+         = child of a task on domain 0\n  \
+         = help: drop or release it before the task ends; if it was meant for the parent, \
+         `transfer` it, or build the task with `inherit`",
+        leaker = position(task.spawned_at, line),
+        id = resources[0].id,
+        made = position(resources[0].made_at, line + 1),
+    );
+    assert_eq!(violation.to_string(), expected);
+}
+
+#[test]
+fn the_report_of_a_theft_reads_like_a_compiler_error() {
+    let line = line!() + 2;
+    let result = run_on(1, || async {
+        let shared = Arc::new(Log::new().resource("resource"));
+        let theirs = shared.clone();
+        let thief = Task::new().name("thief").spawn(async move {
+            drop(theirs.get());
+        });
+        thief.await?;
+        drop(shared);
+        Ok(())
+    });
+    let violation = violation(result);
+    let Violation::NotOwner { task, fault } = &violation else {
+        panic!("{violation}");
+    };
+    let main = task.parents[0].spawned_at.expect("it is here");
+    let expected = format!(
+        "error[NotOwner]: task #2 `thief` on domain 0 used &str #{id} made at {made} without \
+         owning it\n  \
+         --> {thief} (where task #2 `thief` on domain 0 was made)\n  \
+         = used at {used}\n  \
+         = made at {made}\n  \
+         = owner: task `main`, made at {main}\n  \
+         = child of task #1 `main`, made at {main}\n  \
+         = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
+         move the value itself into the child",
+        id = fault.resource.id,
+        made = position(fault.resource.made_at, line),
+        thief = position(task.spawned_at, line + 2),
+        used = position(fault.used_at, line + 3),
+    );
+    assert_eq!(violation.to_string(), expected);
+}
+
+#[test]
+fn the_report_of_a_stranger_reads_like_a_compiler_error() {
+    let line = line!() + 2;
+    let result = run_on(1, || async {
+        let ours = spawn(pending::<()>());
+        let stranger = Task::new().name("stranger").spawn(async move {
+            drop(ours.await);
+        });
+        stranger.await?;
+        Ok(())
+    });
+    let violation = violation(result);
+    let Violation::NotAChild { task, child } = &violation else {
+        panic!("{violation}");
+    };
+    let expected = format!(
+        "error[NotAChild]: task #3 `stranger` on domain 0 is not the parent of task #2\n  \
+         --> {stranger} (where task #3 `stranger` on domain 0 was made)\n  \
+         = child: task #2, made at {ours}\n  \
+         = child of task #1 `main`, made at {main}\n  \
+         = help: only the task that spawned a child may await or cancel it; send its result \
+         through a queue instead of its promise",
+        stranger = position(task.spawned_at, line + 1),
+        ours = position(child.spawned_at, line),
+        main = task.parents[0].spawned_at.expect("it is here"),
+    );
+    assert_eq!(violation.to_string(), expected);
+}
+
+#[test]
+fn the_error_of_a_run_shows_the_report() {
+    let result = run_on(1, || async {
+        let orphans: Orphans<()> = Orphans::new();
+        Task::new().orphans(&orphans).spawn(pending())?;
+        Ok(())
+    });
+    let error = result.expect_err("a child is left");
+    let report = error.report().expect("a rule was broken");
+    assert_eq!(error.to_string(), report.to_string());
+    assert_eq!(format!("{error:?}"), report.to_string());
+    assert_eq!(report.to_string(), report.violations()[0].to_string());
+}

@@ -1,0 +1,294 @@
+//! R12: a signal handler is a task on domain 0, child of the root, and held to the rules.
+//!
+//! A signal hits the whole process, so each test runs in a process of its own: the test starts
+//! itself once more, and looks at what that process did.
+
+use std::future::{Future, pending};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+
+use matou_runtime::signal::{self, Signal};
+use matou_runtime::{MainError, Promise, RunError, Task, Violation, spawn, yield_now};
+use rustix::process::{Signal as Number, getpid, kill_process};
+
+use crate::support::*;
+
+fn raise(number: Number) {
+    kill_process(getpid(), number).expect("it is our own process");
+}
+
+/// A run whose handler of SIGTERM is `handler`, to which a SIGTERM comes. Main waits for ever.
+#[track_caller]
+fn handled_by<H, F>(domains: usize, handler: H) -> (Result<(), RunError>, u32)
+where
+    H: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let line = line!() + 2;
+    let result = run_on(domains, move || async move {
+        signal::on(Signal::Terminate, handler)?;
+        raise(Number::TERM);
+        pending().await
+    });
+    (result, line)
+}
+
+#[test]
+fn a_handler_is_a_task_on_domain_0_child_of_the_root() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    // A violation tells who the handler is.
+    let (result, line) = handled_by(3, || async {
+        let thread = std::thread::current();
+        assert!(!thread.name().unwrap_or_default().starts_with("matou-"));
+        drop(spawn(pending::<()>()));
+    });
+    match violation(result) {
+        Violation::StillHasChildren { task, children } => {
+            assert_eq!(task.name.as_deref(), Some("signal handler"));
+            assert_eq!((task.domain, task.spawned_at.line()), (0, line));
+            assert_eq!(task.parents.len(), 1);
+            assert_eq!(task.parents[0].name.as_deref(), Some("main"));
+            assert_eq!(children.len(), 1);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_handler_that_leaks_a_resource_breaks_r7() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    let log = Log::new();
+    let handler_log = log.clone();
+    let (result, _) = handled_by(1, move || {
+        let log = handler_log.clone();
+        async move { std::mem::forget(log.resource("resource")) }
+    });
+    assert_eq!(violation(result).name(), "ResourceLeaked");
+    log.assert_is(&["resource"]);
+}
+
+#[test]
+fn a_handler_that_awaits_the_child_of_another_breaks_r2() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    let result = run_on(1, || async {
+        let stolen: Arc<std::sync::Mutex<Option<Promise<()>>>> = Arc::default();
+        *stolen.lock().expect("nobody panicked") = Some(spawn(pending()));
+        signal::on(Signal::Terminate, move || {
+            let promise = stolen.lock().expect("nobody panicked").take();
+            async move { drop(promise.expect("it is there").await) }
+        })?;
+        raise(Number::TERM);
+        pending::<()>().await;
+        Ok(())
+    });
+    let violation = violation(result);
+    assert_eq!(violation.name(), "NotAChild");
+    assert_eq!(violation.task().name.as_deref(), Some("signal handler"));
+}
+
+#[test]
+fn a_handler_that_panics_fails_the_run() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    let log = Log::new();
+    let handler_log = log.clone();
+    let (result, _) = handled_by(1, move || {
+        let log = handler_log.clone();
+        async move {
+            std::mem::forget(log.slow_resource("resource", 20));
+            let _child = spawn(pending::<()>());
+            panic!("on purpose");
+        }
+    });
+    match result {
+        Err(RunError::Panicked(panic)) => assert_eq!(panic.message(), "on purpose"),
+        other => panic!("{other:?}"),
+    }
+    log.assert_is(&["resource"]);
+}
+
+#[test]
+fn a_handler_may_have_children_on_other_domains_and_awaits_them() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    let result = run_on(3, || async {
+        let done = Counter::new();
+        let seen = done.clone();
+        signal::on(Signal::Interrupt, move || {
+            let seen = seen.clone();
+            async move {
+                let child = Task::new().call(|| async { 7 }).expect("there are others");
+                assert_eq!(child.await.expect("it does not fail"), 7);
+                seen.add();
+            }
+        })?;
+        raise(Number::INT);
+        done.reaches(1).await;
+        Ok(())
+    });
+    assert!(result.is_ok(), "{result:?}");
+}
+
+#[test]
+fn a_handler_is_cancelled_and_settled_when_the_root_ends() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    for fails in [false, true] {
+        let log = Log::new();
+        let main_log = log.clone();
+        let result = run_on(3, move || async move {
+            let begun = Counter::new();
+            let (handler_log, handler_begun) = (main_log.clone(), begun.clone());
+            signal::on(Signal::Terminate, move || {
+                let (log, begun) = (handler_log.clone(), handler_begun.clone());
+                async move {
+                    let _guard = log.witness("guard of the handler");
+                    std::mem::forget(log.slow_resource("resource of the handler", 30));
+                    let child_log = log.clone();
+                    let child = Task::new().call(move || async move {
+                        std::mem::forget(child_log.slow_resource("resource of its child", 30));
+                        begun.add();
+                        pending::<()>().await;
+                    });
+                    drop(child.expect("there are others").await);
+                }
+            })?;
+            raise(Number::TERM);
+            begun.reaches(1).await;
+            if fails { Err::<(), MainError>("main fails".into()) } else { Ok(()) }
+        });
+        log.push("over");
+        assert_eq!(result.is_err(), fails, "{result:?}");
+        let order =
+            ["resource of its child", "guard of the handler", "resource of the handler", "over"];
+        let places: Vec<usize> = order.iter().map(|entry| log.at(entry)).collect();
+        assert!(places.is_sorted(), "{:?}", log.entries());
+    }
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    for second in [Number::TERM, Number::INT] {
+        let this = this_test!();
+        let variables = [(SECOND, second.as_raw().to_string())];
+        let Some(output) = in_child_process_with(this, &variables) else {
+            let second = Number::from_named_raw(second_signal()).expect("it is one");
+            let result: Result<(), RunError> = run_on(1, move || async move {
+                let handler = move || async move {
+                    eprintln!("shutting down");
+                    raise(second);
+                    pending::<()>().await;
+                };
+                signal::on(Signal::Terminate, handler)?;
+                signal::on(Signal::Interrupt, handler)?;
+                raise(Number::TERM);
+                pending().await
+            });
+            panic!("the process outlives the second signal: {result:?}");
+        };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(second.as_raw()), "{stderr}");
+        assert_eq!(stderr.matches("shutting down").count(), 1, "{stderr}");
+    }
+}
+
+const SECOND: &str = "MATOU_TEST_SECOND_SIGNAL";
+
+fn second_signal() -> i32 {
+    let number = std::env::var(SECOND).expect("the parent sets it");
+    number.parse().expect("a number")
+}
+
+#[test]
+fn the_default_behaviour_is_back_after_a_run() {
+    let Some(output) = in_child_process(this_test!()) else {
+        let handled = Counter::new();
+        let seen = handled.clone();
+        let result = run_on(1, move || async move {
+            let on = seen.clone();
+            signal::on(Signal::Terminate, move || {
+                let on = on.clone();
+                async move {
+                    let _ = on.add();
+                }
+            })?;
+            raise(Number::TERM);
+            seen.reaches(1).await;
+            Ok(())
+        });
+        assert!(result.is_ok(), "{result:?}");
+        eprintln!("the run is over, handled {}", handled.get());
+        raise(Number::TERM);
+        // The watcher's thread ends the process; this one has nothing else to do.
+        loop {
+            std::thread::park();
+        }
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("the run is over, handled 1"), "{stderr}");
+    assert_eq!(output.status.signal(), Some(Number::TERM.as_raw()), "{stderr}");
+}
+
+#[test]
+fn a_signal_that_the_run_does_not_handle_has_its_default_behaviour() {
+    let Some(output) = in_child_process(this_test!()) else {
+        let result: Result<(), RunError> = run_on(1, || async {
+            signal::on(Signal::Interrupt, || async {})?;
+            raise(Number::TERM);
+            pending().await
+        });
+        panic!("the process outlives the signal: {result:?}");
+    };
+    assert_eq!(output.status.signal(), Some(Number::TERM.as_raw()));
+}
+
+#[test]
+fn a_second_run_in_the_same_process_handles_again() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    for round in 1..=3 {
+        let result = run_on(2, move || async move {
+            let handled = Counter::new();
+            let seen = handled.clone();
+            signal::on(Signal::Terminate, move || {
+                let seen = seen.clone();
+                async move {
+                    let _ = seen.add();
+                }
+            })?;
+            raise(Number::TERM);
+            handled.reaches(1).await;
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            Ok(handled.get())
+        });
+        assert_eq!(result.expect("no rule is broken"), 1, "round {round}");
+    }
+}
+
+#[test]
+fn a_stream_takes_every_occurrence_and_keeps_the_process_alive() {
+    if !is_child_process(this_test!()) {
+        return;
+    }
+    let result = run_on(1, || async {
+        let mut signals = signal::stream(Signal::Interrupt)?;
+        for _ in 0..5 {
+            raise(Number::INT);
+            signals.next().await;
+        }
+        Ok(())
+    });
+    assert!(result.is_ok(), "{result:?}");
+}
