@@ -18,22 +18,14 @@ pub(crate) fn failed_to(
 ) -> impl FnOnce(io::Error) -> io::Error {
     move |source| {
         let kind = source.kind();
-        let failure = Failure {
-            what,
-            address,
-            source,
-        };
+        let failure = Failure { what, address, source };
         io::Error::new(kind, failure)
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure {
-            what,
-            address,
-            source,
-        } = self;
+        let Failure { what, address, source } = self;
         write!(f, "failed to {what} {address}: {source}")
     }
 }

@@ -72,9 +72,6 @@ impl Resource for Socket {
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Socket")
-            .field("ticket", &self.ticket)
-            .field("io", &self.io)
-            .finish()
+        f.debug_struct("Socket").field("ticket", &self.ticket).field("io", &self.io).finish()
     }
 }

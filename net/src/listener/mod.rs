@@ -74,10 +74,7 @@ impl TcpListener {
 
     #[track_caller]
     fn new(ticket: Ticket, fd: OwnedFd) -> TcpListener {
-        TcpListener {
-            socket: Socket::new(ticket, fd),
-            patience: Patience::default(),
-        }
+        TcpListener { socket: Socket::new(ticket, fd), patience: Patience::default() }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.

@@ -39,12 +39,7 @@ pub struct ListenOptions {
 impl ListenOptions {
     /// Begins with the defaults.
     pub fn new() -> ListenOptions {
-        ListenOptions {
-            reuse_address: true,
-            reuse_port: false,
-            backlog: 1024,
-            only_v6: None,
-        }
+        ListenOptions { reuse_address: true, reuse_port: false, backlog: 1024, only_v6: None }
     }
 
     /// Sets whether an address may be bound although connections of an earlier program on it are
@@ -89,20 +84,76 @@ impl ListenOptions {
     pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let ticket = Ticket::new(super::KIND);
         let socket = self.bind(address).map_err(failed_to("bind", address))?;
+        self.start(ticket, socket, address)
+    }
+
+    /// Makes several listeners that share `address` among them and with nobody else, for one server
+    /// on each domain.
+    ///
+    /// Why not [`reuse_port`](ListenOptions::reuse_port) on all of them? It would share the address
+    /// with other programs of the same user as well: a server that is started twice would split its
+    /// connections instead of being told that the address is in use. So the first listener is bound
+    /// alone, and opened to the others afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`listen`](ListenOptions::listen).
+    ///
+    /// # Panics
+    ///
+    /// In a finalizer, which cannot own anything.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::TcpListener;
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listeners = TcpListener::options().listen_each("127.0.0.1:0".parse()?, 4)?;
+    ///     let address = listeners[0].local_addr()?;
+    ///     assert_eq!(listeners[3].local_addr()?, address);
+    ///     assert!(TcpListener::options().listen_each(address, 4).is_err());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn listen_each(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+        let mut listeners = Vec::with_capacity(count);
+        if count == 0 {
+            return Ok(listeners);
+        }
+        let alone = (*self).reuse_port(false);
+        let first = alone.bind(address).map_err(failed_to("bind", address))?;
+        if count > 1 {
+            first.set_reuse_port(true).map_err(failed_to("share", address))?;
+        }
+        listeners.push(self.start(Ticket::new(super::KIND), first, address)?);
+        let address = listeners[0].local_addr()?;
+        let shared = (*self).reuse_port(true);
+        for _ in 1..count {
+            listeners.push(shared.listen(address)?);
+        }
+        Ok(listeners)
+    }
+
+    #[track_caller]
+    fn start(
+        &self,
+        ticket: Ticket,
+        socket: Socket,
+        address: SocketAddr,
+    ) -> io::Result<TcpListener> {
         let backlog = self.backlog.min(i32::MAX as u32) as i32;
-        socket
-            .listen(backlog)
-            .map_err(failed_to("listen on", address))?;
+        socket.listen(backlog).map_err(failed_to("listen on", address))?;
         Ok(TcpListener::new(ticket, socket.into()))
     }
 
     fn bind(&self, address: SocketAddr) -> io::Result<Socket> {
         // `socket2` adds the flag that keeps programs started by this one from inheriting it.
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(self.reuse_address)?;
         if self.reuse_port {

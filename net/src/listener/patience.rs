@@ -106,11 +106,7 @@ impl Patience {
         state.pause = (state.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         state.until = now.checked_add(state.pause);
         state.pauses += 1;
-        let pause = Pause {
-            error,
-            duration: state.pause,
-            count: state.pauses,
-        };
+        let pause = Pause { error, duration: state.pause, count: state.pauses };
         let watcher = state.watcher.clone();
         // The watcher is the program's code: not under the lock.
         drop(state);
@@ -180,10 +176,7 @@ mod tests {
             Errno::HOSTUNREACH,
             Errno::TIMEDOUT,
         ] {
-            assert!(
-                matches!(feed(&patience, errno), Verdict::Again),
-                "{errno:?}"
-            );
+            assert!(matches!(feed(&patience, errno), Verdict::Again), "{errno:?}");
         }
         assert_eq!(patience.pauses(), 0);
     }

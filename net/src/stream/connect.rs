@@ -37,11 +37,7 @@ enum Stage {
 impl Connect {
     #[track_caller]
     pub(super) fn new(address: SocketAddr) -> Connect {
-        Connect {
-            address,
-            stage: Stage::Begin(Ticket::new(super::KIND)),
-            at: Location::caller(),
-        }
+        Connect { address, stage: Stage::Begin(Ticket::new(super::KIND)), at: Location::caller() }
     }
 
     fn poll_wait(&mut self, begun: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,11 +75,7 @@ impl Connect {
 
 /// Makes a socket and begins to connect it. Returns whether that is done already.
 fn begin(address: SocketAddr) -> io::Result<(Socket, bool)> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match rustix::net::connect(&socket, &address) {
         Ok(()) => Ok((socket, true)),
@@ -98,10 +90,7 @@ impl Future for Connect {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        assert!(
-            !matches!(this.stage, Stage::Done),
-            "`Connect` is polled after it was ready"
-        );
+        assert!(!matches!(this.stage, Stage::Done), "`Connect` is polled after it was ready");
         let connected = ready!(this.poll_steps(cx));
         let stage = std::mem::replace(&mut this.stage, Stage::Done);
         Poll::Ready(match (connected, stage) {
@@ -123,10 +112,7 @@ pub struct ConnectTimeout {
 impl ConnectTimeout {
     #[track_caller]
     pub(super) fn new(address: SocketAddr, duration: Duration) -> ConnectTimeout {
-        ConnectTimeout {
-            address,
-            timeout: timeout(duration, Connect::new(address)),
-        }
+        ConnectTimeout { address, timeout: timeout(duration, Connect::new(address)) }
     }
 }
 

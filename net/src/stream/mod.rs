@@ -97,9 +97,7 @@ impl TcpStream {
 
     #[track_caller]
     pub(crate) fn new(ticket: Ticket, fd: OwnedFd) -> TcpStream {
-        TcpStream {
-            socket: Socket::new(ticket, fd),
-        }
+        TcpStream { socket: Socket::new(ticket, fd) }
     }
 
     /// Takes a stream of the standard library, and puts it into non-blocking mode.
@@ -375,8 +373,6 @@ impl Drop for TcpStream {
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream")
-            .field("socket", &self.socket)
-            .finish()
+        f.debug_struct("TcpStream").field("socket", &self.socket).finish()
     }
 }

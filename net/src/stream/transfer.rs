@@ -21,12 +21,7 @@ impl<'a> Read<'a> {
     #[track_caller]
     pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a mut [u8]) -> Read<'a> {
         access.begin(stream);
-        Read {
-            stream,
-            access,
-            buf,
-            at: Location::caller(),
-        }
+        Read { stream, access, buf, at: Location::caller() }
     }
 }
 
@@ -53,12 +48,7 @@ impl<'a> Write<'a> {
     #[track_caller]
     pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a [u8]) -> Write<'a> {
         access.begin(stream);
-        Write {
-            stream,
-            access,
-            buf,
-            at: Location::caller(),
-        }
+        Write { stream, access, buf, at: Location::caller() }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -85,9 +75,7 @@ pub struct WriteAll<'a> {
 impl<'a> WriteAll<'a> {
     #[track_caller]
     pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a [u8]) -> WriteAll<'a> {
-        WriteAll {
-            rest: Write::new(stream, access, buf),
-        }
+        WriteAll { rest: Write::new(stream, access, buf) }
     }
 }
 

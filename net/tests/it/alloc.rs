@@ -40,20 +40,19 @@ fn an_accepted_stream_is_two_allocations_and_an_exchange_none() {
     let result = run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
-        // The first ones make the lists that the others are put into.
         let mut clients = Vec::with_capacity(16);
         let mut streams = Vec::with_capacity(16);
-        for round in 0..8 {
+        let mut extra = 0;
+        for _ in 0..16 {
             clients.push(std::net::TcpStream::connect(address)?);
             let before = made();
             streams.push(listener.accept().await?.0);
             let each = made() - before;
-            // The books of the owner grow now and then.
-            assert!(
-                each == 2 || round < 1 || round == 4,
-                "{each} in round {round}"
-            );
+            assert!(each >= 2, "{each} allocations");
+            extra += each - 2;
         }
+        // The books of the owner grow as its vectors do, and the listener registers once.
+        assert!(extra <= 6, "{extra} further allocations");
         let mut buf = [0; 64];
         for _ in 0..3 {
             use std::io::Write;

@@ -37,10 +37,7 @@ impl Mute {
             let _ = filler.connect(&address.into());
             sockets.push(filler);
         }
-        Mute {
-            address,
-            _sockets: sockets,
-        }
+        Mute { address, _sockets: sockets }
     }
 }
 
@@ -76,9 +73,7 @@ fn silence_ends_with_the_timeout() {
     let (result, left) = count_on(1, async {
         let mute = Mute::new();
         let limit = Duration::from_millis(20);
-        let error = TcpStream::connect_timeout(mute.address, limit)
-            .await
-            .unwrap_err();
+        let error = TcpStream::connect_timeout(mute.address, limit).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         let expected = format!("failed to connect to {}: ", mute.address);
         assert!(error.to_string().starts_with(&expected), "{error}");
@@ -122,10 +117,11 @@ fn r15_a_connect_that_is_cancelled_closes_its_socket() {
 
 #[test]
 fn a_half_made_connection_that_is_forgotten_is_closed_and_reported() {
-    let line = line!() + 5;
+    let line = line_below(include_str!("connect.rs"), "Half made here.");
     let (result, left) = count_on(1, async {
         let mute = Mute::new();
         let child = spawn(async move {
+            // Half made here.
             let mut connect = TcpStream::connect(mute.address);
             assert!(futures::poll!(&mut connect).is_pending());
             std::mem::forget(connect);

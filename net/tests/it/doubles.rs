@@ -67,6 +67,13 @@ pub(crate) fn any_v6() -> SocketAddr {
     (Ipv6Addr::LOCALHOST, 0).into()
 }
 
+/// Returns the number of the line below the comment `mark` in the text of a file.
+pub(crate) fn line_below(text: &str, mark: &str) -> u32 {
+    let mark = format!("// {mark}");
+    let index = text.lines().position(|line| line.trim() == mark);
+    index.expect("the mark is there") as u32 + 2
+}
+
 /// Makes two connected streams of the current task: the connecting and the accepted one.
 #[track_caller]
 pub(crate) fn pair() -> impl Future<Output = io::Result<(TcpStream, TcpStream)>> {
@@ -93,9 +100,7 @@ pub(crate) async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// Bytes that differ from place to place and from one `seed` to the next.
 pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|i| ((i * 31 + i / 251 + seed * 7) % 256) as u8)
-        .collect()
+    (0..len).map(|i| ((i * 31 + i / 251 + seed * 7) % 256) as u8).collect()
 }
 
 /// Looks again and again, letting others run, until `done`.
@@ -127,10 +132,7 @@ impl Probe {
         let seen: [Arc<Seen>; N] = std::array::from_fn(|_| Arc::default());
         let handed = seen.clone();
         let builder = Builder::new().domains(N).driver(move |index| {
-            Ok(Probe {
-                reactor: Reactor::new()?,
-                seen: Arc::clone(&handed[index]),
-            })
+            Ok(Probe { reactor: Reactor::new()?, seen: Arc::clone(&handed[index]) })
         });
         (builder, seen)
     }

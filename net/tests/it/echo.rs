@@ -112,9 +112,8 @@ fn a_stream_accepted_here_is_served_elsewhere() {
     let result = run_on(3, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
-        let clients: Vec<_> = (0..20)
-            .map(|seed| try_spawn(exchange(address, seed, 5000)))
-            .collect();
+        let clients: Vec<_> =
+            (0..20).map(|seed| try_spawn(exchange(address, seed, 5000))).collect();
         let mut servers = Vec::new();
         for _ in 0..20 {
             let (stream, _) = listener.accept().await?;

@@ -29,7 +29,7 @@ where
         }
         let outcome: Result<_, TaskError<_>> = child.await;
         assert_eq!(descriptors(), before, "before the parent goes on");
-        outcome?;
+        outcome.map_err(|error| error.to_string())?;
         Ok(())
     });
     assert_eq!(left, 0);
@@ -99,10 +99,7 @@ fn a_cycle_is_closed_with_its_owner() {
     }
     let error = open_then(|client, server| async {
         drop(client);
-        let cycle = Rc::new(Cycle {
-            _stream: server,
-            _next: Cell::new(None),
-        });
+        let cycle = Rc::new(Cycle { _stream: server, _next: Cell::new(None) });
         cycle._next.set(Some(Rc::clone(&cycle)));
         Ok(())
     });
@@ -124,11 +121,7 @@ where
             told.store(true, std::sync::atomic::Ordering::SeqCst);
             wait(client, server).await
         };
-        let child = if domains == 1 {
-            spawn(body())
-        } else {
-            call(body)?
-        };
+        let child = if domains == 1 { spawn(body()) } else { call(body)? };
         until(|| waiting.load(std::sync::atomic::Ordering::SeqCst)).await;
         assert!(descriptors() >= before + 2);
         assert!(child.cancel().await.is_none());
@@ -199,7 +192,7 @@ fn a_violation_elsewhere_closes() {
             server.read(&mut [0]).await
         })?;
         let (_client, _server) = pair().await?;
-        let culprit = spawn(async { std::mem::forget(spawn(pending::<()>())) });
+        let culprit = spawn(async { drop(spawn(pending::<()>())) });
         culprit.await?;
         waiter.await??;
         Ok(())

@@ -15,7 +15,7 @@ use crate::doubles::*;
 /// Writes until there is no room, and returns how much that was.
 async fn fill(stream: &mut TcpStream) -> io::Result<usize> {
     let mut written = 0;
-    let chunk = [9; 65536];
+    let chunk = vec![9; 65536];
     loop {
         let write = async { Some(stream.write(&chunk).await) };
         // Several turns, so that a window that still opens has been heard of.
@@ -245,10 +245,7 @@ fn r10_a_peer_that_is_gone_while_nobody_reads_makes_no_work() {
         let before = seen.waits.load(SeqCst);
         sleep(Duration::from_millis(200)).await;
         let waits = seen.waits.load(SeqCst) - before;
-        assert!(
-            waits <= 4,
-            "{waits} waits in a time in which nothing happens"
-        );
+        assert!(waits <= 4, "{waits} waits in a time in which nothing happens");
         drop(server);
         Ok(())
     });
@@ -257,17 +254,17 @@ fn r10_a_peer_that_is_gone_while_nobody_reads_makes_no_work() {
 
 #[test]
 fn the_report_names_the_line_that_reads() {
-    let line = line!() + 5;
+    let line = line_below(include_str!("transfer.rs"), "Waited for here.");
     let error = run_on(1, async {
         let (client, mut server) = pair().await?;
         let reader = spawn(async move {
-            // The next line is the one.
+            // Waited for here.
             server.read(&mut [0; 8]).await.map(drop)
         });
-        std::mem::forget(reader);
         yield_now().await;
-        drop(client.into_std()?);
-        std::mem::forget(spawn(std::future::pending::<()>()));
+        // Neither awaited nor cancelled, while the reader waits.
+        std::mem::forget(reader);
+        drop(client);
         Ok(())
     })
     .unwrap_err();
