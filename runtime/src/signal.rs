@@ -18,7 +18,7 @@ use signal_hook::iterator::{Handle, Signals as Watched};
 
 use crate::domain::{Domain, Message};
 use crate::run::Run;
-use crate::task::About;
+use crate::task::{About, panics};
 use crate::wait::{Wait, WaitOn};
 
 /// A signal that a program can handle.
@@ -234,7 +234,7 @@ impl Registry {
         let begun = table.begun;
         table.begun |= handled;
         drop(table);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(panics::wake);
         match (handled, begun, streamed) {
             (true, true, false) => (Answer::EndNow, false),
             (true, false, _) => (Answer::Told, true),

@@ -363,7 +363,7 @@ impl Domain {
         match notice {
             Notice::None => {}
             // A waker of a foreign combinator may panic; the scheduler goes on.
-            Notice::Wake(waker) => drop(panics::catch(|| waker.wake())),
+            Notice::Wake(waker) => panics::wake(waker),
             Notice::Collector { collector, index } => self.collect(collector, index),
         }
         if let Some(waker) = parent_waker {
@@ -377,7 +377,7 @@ impl Domain {
             collectors.get_mut(collector as usize).and_then(|collector| collector.ended(index))
         };
         if let Some(waker) = waker {
-            drop(panics::catch(|| waker.wake()));
+            panics::wake(waker);
         }
     }
 }

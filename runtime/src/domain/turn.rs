@@ -99,7 +99,7 @@ impl Domain {
         let mut expired = self.expired.take();
         self.port().timers().expire(now, &mut expired);
         for waker in expired.drain(..) {
-            drop(panics::catch(|| waker.wake()));
+            panics::wake(waker);
         }
         self.expired.replace(expired);
     }

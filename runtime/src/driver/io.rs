@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use super::reactor::Shared;
 use super::sys::Ready;
 use crate::domain::Domain;
+use crate::task::panics;
 use crate::wait::{Wait, WaitOn};
 
 /// A non-blocking descriptor that tasks can wait for: what sockets are made of.
@@ -178,9 +179,7 @@ impl Io {
         let fd = state.leave();
         let wakers = state.take_wakers();
         drop(state);
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(panics::wake);
         fd.is_some()
     }
 

@@ -59,7 +59,7 @@ impl Reactor {
             if let Some(io) = io {
                 for waker in io.mark_ready(ready) {
                     // One that panics must not keep the others from being woken.
-                    drop(panics::catch(|| waker.wake()));
+                    panics::wake(waker);
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Drop for Reactor {
         // to the reactor, as the reactor refers to it. Part them, so that both can go.
         let sources = std::mem::take(&mut *self.shared.sources());
         for (_, io) in sources {
-            io.evict().into_iter().for_each(std::task::Waker::wake);
+            io.evict().into_iter().for_each(panics::wake);
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::task::Outcome;
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
     let outcomes = Vec::with_capacity(promises.len());
-    AwaitAll { promises: promises.into_iter(), first: None, outcomes }
+    AwaitAll { promises: promises.into_iter(), first: None, outcomes, done: false }
 }
 
 /// The future of [`await_all`].
@@ -46,6 +46,7 @@ pub struct AwaitAll<T, E = Infallible> {
     /// The one that is waited for. The others may end meanwhile; nobody needs to know.
     first: Option<Promise<T, E>>,
     outcomes: Vec<Outcome<T, E>>,
+    done: bool,
 }
 
 impl<T, E> Future for AwaitAll<T, E> {
@@ -53,11 +54,13 @@ impl<T, E> Future for AwaitAll<T, E> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        assert!(!this.done, "`AwaitAll` is polled after it was ready");
         loop {
             if this.first.is_none() {
                 this.first = this.promises.next();
             }
             let Some(first) = &mut this.first else {
+                this.done = true;
                 return Poll::Ready(std::mem::take(&mut this.outcomes));
             };
             let outcome = ready!(first.poll_as("promise (of several)", cx));
@@ -126,6 +129,7 @@ impl<T, E> Future for AwaitFirst<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.outcome.is_none() {
+            assert!(!this.promises.is_empty(), "`AwaitFirst` is polled after it was ready");
             let outcome = ready!(poll_one(&mut this.promises, "the first of several promises", cx));
             this.outcome = Some(outcome);
             this.losers.extend(this.promises.drain(..).map(|loser| loser.cancel_at(this.at)));
@@ -135,7 +139,7 @@ impl<T, E> Future for AwaitFirst<T, E> {
             drop(ready!(Pin::new(loser).poll(cx)));
             this.losers.pop();
         }
-        Poll::Ready(this.outcome.take().expect("`AwaitFirst` is polled after it was ready"))
+        Poll::Ready(this.outcome.take().expect("it is kept until the losers are gone"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::task::Waker;
 
 use super::outcome::Panic;
 
@@ -47,4 +48,10 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 /// panicked is only dropped.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(Panic::caught)
+}
+
+/// Wakes somebody whose waker may be a foreign combinator's and panic: the next one is woken all
+/// the same.
+pub(crate) fn wake(waker: Waker) {
+    drop(catch(|| waker.wake()));
 }
