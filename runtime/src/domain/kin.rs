@@ -371,6 +371,16 @@ impl Domain {
         }
     }
 
+    /// Says whose the current ledger is. Usually that is said after the poll in which the ledger
+    /// was made, but a child on another domain may meet what it owns before.
+    pub(crate) fn label_current(&self) {
+        if let Some(ledger) = matou_ownership::current_ledger()
+            && ledger.label().is_none()
+        {
+            ledger.set_label(self.with_current(|node| label_of(node)));
+        }
+    }
+
     fn collect(&self, collector: u32, index: u32) {
         let waker = {
             let mut collectors = self.collectors.borrow_mut();

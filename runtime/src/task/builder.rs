@@ -233,6 +233,7 @@ impl Task {
                 ledger,
                 inherit: self.inherit,
             });
+            domain.label_current();
             domain.run.port(target).send(Message::Start { runnable, birth });
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })

@@ -221,7 +221,7 @@ fn who_has_given_a_resource_away_is_not_its_owner() {
         let result = run_on(place.domains(), move || async move {
             let shared: Shared = Arc::new(main_log.resource("resource"));
             let task = Task::new().name("owner").give(&shared);
-            let child = place.make(task, || pending::<()>());
+            let child = place.make(task, pending::<()>);
             let used = shared.get().is_err();
             assert!(used);
             yield_now().await;

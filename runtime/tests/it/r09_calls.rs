@@ -20,7 +20,7 @@ fn domain() -> usize {
 #[test]
 fn a_run_with_one_domain_has_no_other_and_that_is_a_value() {
     let result = run_on(1, || async {
-        let error: NoDomainAvailable = call(|| async {}).err().expect("there is none");
+        let error: NoDomainAvailable = call(|| async {}).expect_err("there is none");
         assert!(error.to_string().contains("the run has 1"), "{error}");
         assert!(try_call(|| async { Ok::<_, ()>(()) }).is_err());
         assert!(parallel([1, 2], |n| async move { n }).is_err());
@@ -65,8 +65,8 @@ fn a_refused_call_takes_nothing_away() {
 fn a_pin_is_refused_to_domain_0_to_ones_own_and_to_one_that_is_not_there() {
     let result = run_on(3, || async {
         for pinned in [0, 3, usize::MAX] {
-            let error = Task::new().pin(pinned).call(|| async {}).err();
-            let error = error.expect("it cannot go there");
+            let refused = Task::new().pin(pinned).call(|| async {});
+            let error = refused.expect_err("it cannot go there");
             assert!(error.to_string().contains(&format!("domain {pinned}:")), "{error}");
         }
         for pinned in [1, 2] {
