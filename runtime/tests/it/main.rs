@@ -1,5 +1,6 @@
 //! The runtime's promises, one module per question.
 
+mod doubles;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;
 mod r03_ended_after_its_descendants;
@@ -15,3 +16,5 @@ mod r11_availability;
 mod r12_signal_handlers;
 mod smoke;
 mod support;
+mod tasks;
+mod wakers;

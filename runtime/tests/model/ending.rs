@@ -58,11 +58,7 @@ struct Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        add(if self.taken {
-            &self.counts.taken
-        } else {
-            &self.counts.dropped
-        });
+        add(if self.taken { &self.counts.taken } else { &self.counts.dropped });
     }
 }
 
@@ -82,8 +78,7 @@ unsafe impl Send for Allocation {}
 impl Allocation {
     fn write(&self, outcome: Option<Outcome>) -> Option<Outcome> {
         // SAFETY: see `Sync`.
-        self.outcome
-            .with_mut(|cell| std::mem::replace(unsafe { &mut *cell }, outcome))
+        self.outcome.with_mut(|cell| std::mem::replace(unsafe { &mut *cell }, outcome))
     }
 
     fn swap(&self, from: usize, to: usize) -> Result<usize, usize> {
@@ -114,10 +109,7 @@ impl Allocation {
     fn take(&self) {
         let mut state = self.state.load(Ordering::Acquire);
         loop {
-            assert!(
-                state & COMPLETED != 0,
-                "told before the outcome was written"
-            );
+            assert!(state & COMPLETED != 0, "told before the outcome was written");
             assert!(state & CLOSED == 0, "the outcome is gone");
             match self.swap(state, state | CLOSED) {
                 Ok(_) => break,
@@ -194,11 +186,8 @@ struct Stage {
 
 impl Stage {
     fn new(flaw: Flaw) -> Arc<Stage> {
-        let allocation = Allocation {
-            state: AtomicUsize::new(HANDLE),
-            outcome: UnsafeCell::new(None),
-            flaw,
-        };
+        let allocation =
+            Allocation { state: AtomicUsize::new(HANDLE), outcome: UnsafeCell::new(None), flaw };
         Arc::new(Stage {
             child: Inbox::default(),
             parent: Inbox::default(),
@@ -210,10 +199,7 @@ impl Stage {
     /// The child's domain: looks for a cancellation, polls the child to its end, tells the parent.
     fn end_the_child(&self) {
         let cancelled = self.child.try_receive() == Some(Message::Cancel);
-        let outcome = Outcome {
-            counts: self.counts.clone(),
-            taken: false,
-        };
+        let outcome = Outcome { counts: self.counts.clone(), taken: false };
         // A child that was not cancelled in time has a step to do before it returns.
         if !cancelled {
             thread::yield_now();

@@ -121,12 +121,7 @@ impl Twin {
 
 impl Inbox for Twin {
     fn make(eventfd: Arc<EventFd>, flaw: Flaw) -> Twin {
-        Twin {
-            inbox: ConcurrentQueue::unbounded(),
-            state: AtomicU8::new(AWAKE),
-            eventfd,
-            flaw,
-        }
+        Twin { inbox: ConcurrentQueue::unbounded(), state: AtomicU8::new(AWAKE), eventfd, flaw }
     }
 
     fn send(&self) {
@@ -150,8 +145,7 @@ impl Inbox for Twin {
     fn lie_down(&self) -> bool {
         if self.flaw == Flaw::LooksFirst {
             let empty = self.inbox.is_empty();
-            self.state
-                .store(if empty { ASLEEP } else { AWAKE }, Ordering::SeqCst);
+            self.state.store(if empty { ASLEEP } else { AWAKE }, Ordering::SeqCst);
             return empty;
         }
         self.state.store(ASLEEP, Ordering::SeqCst);
@@ -179,26 +173,13 @@ struct Scene {
 
 impl Scene {
     fn with_a_timer(self) -> Scene {
-        Scene {
-            timer: true,
-            ..self
-        }
+        Scene { timer: true, ..self }
     }
 }
 
-const ONE_MESSAGE: Scene = Scene {
-    senders: 1,
-    messages_each: 1,
-    timer: false,
-};
-const TWO_MESSAGES: Scene = Scene {
-    messages_each: 2,
-    ..ONE_MESSAGE
-};
-const TWO_SENDERS: Scene = Scene {
-    senders: 2,
-    ..ONE_MESSAGE
-};
+const ONE_MESSAGE: Scene = Scene { senders: 1, messages_each: 1, timer: false };
+const TWO_MESSAGES: Scene = Scene { messages_each: 2, ..ONE_MESSAGE };
+const TWO_SENDERS: Scene = Scene { senders: 2, ..ONE_MESSAGE };
 
 fn play<I: Inbox>(scene: Scene, flaw: Flaw) -> impl Fn() + Send + Sync + 'static {
     move || {
