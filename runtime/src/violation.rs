@@ -121,12 +121,12 @@ impl Violation {
     fn help(&self) -> &'static str {
         match self {
             Violation::StillHasChildren { .. } => {
-                "await each promise or `cancel().await` it before the task ends; children that run \
-                 in the background go into `Orphans`, which is drained with `next`"
+                "await each promise or `cancel().await` it before the task ends; children that \
+                 run in the background go into `Orphans`, which is drained with `next`"
             }
             Violation::NotAChild { .. } => {
-                "only the task that spawned a child may await or cancel it; send its result through \
-                 a queue instead of its promise"
+                "only the task that spawned a child may await or cancel it; send its result \
+                 through a queue instead of its promise"
             }
             Violation::NotOwner { .. } => {
                 "hand it over with `Task::new().give(&resource)` when the child is spawned, or move \
