@@ -68,8 +68,8 @@ fn step<T: 'static>(
         assert!(taken < 10_000, "the run does not end");
     }
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(outcome) = Pin::new(&mut handle).poll(&mut cx) else { panic!("not ended") };
-    let value = outcome.unwrap_or_else(|error: TaskError<_>| panic!("{error}"));
+    let Poll::Ready(sealed) = Pin::new(&mut handle).poll(&mut cx) else { panic!("not ended") };
+    let value = sealed.open().unwrap_or_else(|error: TaskError<_>| panic!("{error}"));
     (value, taken)
 }
 

@@ -45,9 +45,38 @@ struct Registration {
 struct Side {
     /// Whether the last try would have blocked, and no event came since.
     exhausted: bool,
-    /// Who waits. One task as a rule; several when one task's combinators wait with their own
-    /// wakers.
-    wakers: Vec<Waker>,
+    /// Who waits: one task as a rule.
+    waker: Option<Waker>,
+    /// More of them, when one task's combinators wait with wakers of their own.
+    others: Vec<Waker>,
+}
+
+/// Who is to be woken, in the usual case without an allocation.
+#[derive(Default)]
+pub(super) struct Wakers {
+    read: Option<Waker>,
+    write: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakers {
+    /// Wakes them all, be it that one of them panics. Not under a lock.
+    pub(super) fn wake(self) {
+        self.read.into_iter().chain(self.write).chain(self.others).for_each(panics::wake);
+    }
+}
+
+impl Side {
+    fn register(&mut self, waker: &Waker) {
+        let known = |known: &Waker| known.will_wake(waker);
+        if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
+            return;
+        }
+        match self.waker {
+            None => self.waker = Some(waker.clone()),
+            Some(_) => self.others.push(waker.clone()),
+        }
+    }
 }
 
 /// What is done with a descriptor.
@@ -179,7 +208,7 @@ impl Io {
         let fd = state.leave();
         let wakers = state.take_wakers();
         drop(state);
-        wakers.into_iter().for_each(panics::wake);
+        wakers.wake();
         fd.is_some()
     }
 
@@ -189,24 +218,26 @@ impl Io {
     }
 
     /// Leaves a reactor that is about to go, and returns who waits for it in vain.
-    pub(super) fn evict(&self) -> Vec<Waker> {
+    pub(super) fn evict(&self) -> Wakers {
         let mut state = self.state();
         state.registration = None;
         state.take_wakers()
     }
 
     /// Notes an event, and returns who is to be woken.
-    pub(super) fn mark_ready(&self, ready: Ready) -> Vec<Waker> {
+    pub(super) fn mark_ready(&self, ready: Ready) -> Wakers {
         let mut state = self.state();
         state.closed |= ready.closed;
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::default();
         if ready.readable {
             state.read.exhausted = false;
-            wakers.append(&mut state.read.wakers);
+            wakers.read = state.read.waker.take();
+            wakers.others.append(&mut state.read.others);
         }
         if ready.writable {
             state.write.exhausted = false;
-            wakers.append(&mut state.write.wakers);
+            wakers.write = state.write.waker.take();
+            wakers.others.append(&mut state.write.others);
         }
         wakers
     }
@@ -245,8 +276,8 @@ impl State {
         reactor: &Arc<Shared>,
         direction: Direction,
         waker: &Waker,
-    ) -> io::Result<Vec<Waker>> {
-        let mut stale = Vec::new();
+    ) -> io::Result<Wakers> {
+        let mut stale = Wakers::default();
         if !self.is_registered_with(reactor) {
             self.deregister();
             stale = self.take_wakers();
@@ -260,16 +291,14 @@ impl State {
         }
         let side = self.side(direction);
         side.exhausted = true;
-        if !side.wakers.iter().any(|known| known.will_wake(waker)) {
-            side.wakers.push(waker.clone());
-        }
+        side.register(waker);
         Ok(stale)
     }
 
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        let mut wakers = std::mem::take(&mut self.read.wakers);
-        wakers.append(&mut self.write.wakers);
-        wakers
+    fn take_wakers(&mut self) -> Wakers {
+        let mut others = std::mem::take(&mut self.read.others);
+        others.append(&mut self.write.others);
+        Wakers { read: self.read.waker.take(), write: self.write.waker.take(), others }
     }
 
     fn deregister(&mut self) {

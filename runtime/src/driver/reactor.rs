@@ -10,7 +10,6 @@ use slab::Slab;
 use super::io::Io;
 use super::sys::{Queue, Ready};
 use super::{Driver, Interrupt, Until};
-use crate::task::panics;
 
 /// The default driver: the system's event queue, by the crate `polling`.
 ///
@@ -57,10 +56,7 @@ impl Reactor {
             // look once more and find that they have to wait. No event is lost by that.
             let io = self.shared.sources().get(ready.key).cloned();
             if let Some(io) = io {
-                for waker in io.mark_ready(ready) {
-                    // One that panics must not keep the others from being woken.
-                    panics::wake(waker);
-                }
+                io.mark_ready(ready).wake();
             }
         }
     }
@@ -124,7 +120,7 @@ impl Drop for Reactor {
         // to the reactor, as the reactor refers to it. Part them, so that both can go.
         let sources = std::mem::take(&mut *self.shared.sources());
         for (_, io) in sources {
-            io.evict().into_iter().for_each(panics::wake);
+            io.evict().wake();
         }
     }
 }

@@ -267,13 +267,13 @@ impl Drop for Workers {
         // When the root ended they were told already; once more does no harm, and it is the only
         // word they get when the run could not begin.
         self.run.stop();
-        for thread in self.threads.drain(..) {
-            if let Err(payload) = thread.join() {
-                // Only `make_driver` is user code on that thread outside a task.
-                if !thread::panicking() {
-                    std::panic::resume_unwind(payload);
-                }
-            }
+        // Only `make_driver` is user code on those threads outside a task. All of them are joined
+        // before a panic of it goes on here.
+        let ends: Vec<_> = self.threads.drain(..).map(thread::JoinHandle::join).collect();
+        if let Some(payload) = ends.into_iter().find_map(Result::err)
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(payload);
         }
     }
 }
