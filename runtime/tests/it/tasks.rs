@@ -20,8 +20,7 @@ use matou_runtime::{
 
 use super::doubles::{CountsDrop, Gate, PanicsOnDrop, watched};
 use super::support::{
-    Counter, Log, Place, counted, in_time_with_stack, is_child_process, run_on, run_with,
-    this_test,
+    Counter, Log, Place, counted, in_time_with_stack, is_child_process, run_on, run_with, this_test,
 };
 
 async fn turns(count: usize) {
