@@ -211,6 +211,16 @@ impl Registry {
         lock(&self.table)
     }
 
+    /// Forgets what was wanted: the run is over, and the signals behave as by default again.
+    ///
+    /// That does not wait for the run's memory, which a waker may keep; and a handler may hold
+    /// such a waker.
+    pub(crate) fn close(&self) {
+        let rows = std::mem::take(&mut self.table().rows);
+        // Handlers are the program's, and so are their drops: not under the lock.
+        let _ = panics::catch(|| drop(rows));
+    }
+
     /// Returns how to make the task that handles `signal`.
     pub(crate) fn handler(&self, signal: Signal) -> Option<(Handler, About)> {
         self.table().row(signal).handler.clone()

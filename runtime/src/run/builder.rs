@@ -171,6 +171,7 @@ impl Builder {
         let domain = Domain::new(Arc::clone(&run), 0, driver);
         let mut handle = spawn_root(&domain, about, main);
         turn_to_end(domain);
+        run.signals.close();
         drop(workers);
         let outcome = match Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(sealed) => sealed.open(),
