@@ -134,6 +134,10 @@ pub(crate) fn watched() -> (Builder, Watch) {
 }
 
 impl Watch {
+    pub(crate) fn is_freed(&self) -> bool {
+        self.run.strong_count() == 0
+    }
+
     /// Asserts that nothing of the run is left, not even the memory of one task.
     #[track_caller]
     pub(crate) fn assert_freed(&self) {
