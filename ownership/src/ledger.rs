@@ -1,5 +1,6 @@
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::entries::Entries;
@@ -31,6 +32,9 @@ use crate::{NotOwner, Resource, ResourceInfo, Settle};
 /// ```
 pub struct Ledger {
     inner: Mutex<Inner>,
+    /// Whether there is a fault. Runtimes ask after each poll, and mostly there is none. Relaxed,
+    /// because a fault is recorded by the thread that polls the task, which is the one that asks.
+    faulted: AtomicBool,
     label: OnceLock<Label>,
 }
 
@@ -75,6 +79,7 @@ impl Ledger {
                 panics: Vec::new(),
                 stage: Stage::Open,
             }),
+            faulted: AtomicBool::new(false),
             label: OnceLock::new(),
         })
     }
@@ -180,6 +185,10 @@ impl Ledger {
 
     /// Takes the first misuse by this ledger's task, if there was one.
     pub fn take_fault(&self) -> Option<NotOwner> {
+        if !self.faulted.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.faulted.store(false, Ordering::Relaxed);
         self.lock().fault.take()
     }
 
@@ -214,6 +223,7 @@ impl Ledger {
 
     pub(crate) fn record_fault(&self, fault: NotOwner) {
         self.lock().fault.get_or_insert(fault);
+        self.faulted.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn record_panic(&self, resource: ResourceInfo, message: String) {
