@@ -50,7 +50,8 @@ impl Stress {
             let wakers: Vec<_> = gates.iter().filter_map(Gate::waker).collect();
             for waker in &wakers {
                 waker.wake_by_ref();
-                waker.clone().wake();
+                let by_value = waker.clone();
+                by_value.wake();
             }
             gates.iter().for_each(Gate::open);
             self.barrier.wait();
@@ -174,7 +175,7 @@ fn t2_wakes_from_the_last_words_of_the_domains_own_threads_do_nothing() {
                 })
             };
             let there = body.clone();
-            let (here, there) = (spawn(body()), call(move || there())?);
+            let (here, there) = (spawn(body()), call(there)?);
             here.await?;
             there.await?;
             Ok(())
