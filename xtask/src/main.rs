@@ -5,6 +5,7 @@
 
 mod ci;
 mod loadtest;
+mod mutants;
 mod workspace;
 
 use std::process::ExitCode;
@@ -23,12 +24,14 @@ struct Cli {
 enum Chore {
     Ci(ci::Options),
     Loadtest(loadtest::Options),
+    Mutants(mutants::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci(options) => ci::run(&options),
         Chore::Loadtest(options) => loadtest::run(&options),
+        Chore::Mutants(options) => mutants::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

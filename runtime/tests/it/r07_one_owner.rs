@@ -284,6 +284,28 @@ fn transfer_hands_a_resource_to_the_parent_however_the_child_ends() {
 }
 
 #[test]
+fn what_was_transferred_belongs_to_the_parent_before_its_first_use() {
+    for place in Place::BOTH {
+        let log = Log::new();
+        let main_log = log.clone();
+        let result = run_on(place.domains(), move || async move {
+            let parent = Task::new().name("parent").spawn(async move {
+                let child = place.spawn(move || async move {
+                    let resource = main_log.resource("resource");
+                    transfer(&resource).expect("it is ours");
+                    std::mem::forget(resource);
+                });
+                child.await.expect("it does not fail");
+            });
+            parent.await?;
+            Ok(())
+        });
+        assert_eq!(leak(result).0.name.as_deref(), Some("parent"));
+        log.assert_is(&["resource"]);
+    }
+}
+
+#[test]
 fn what_is_returned_without_a_transfer_is_leaked_and_the_report_says_so() {
     for place in Place::BOTH {
         let log = Log::new();

@@ -37,6 +37,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
     Section { name: "alone", about: "each library crate outside the workspace", run: alone },
     Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
+    Section { name: "mutants", about: "each rule's tests fail without its code", run: mutants },
 ];
 
 /// The tests that are neither doc tests nor models. Without `--no-fail-fast` the sum of the tests
@@ -169,5 +170,12 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
             runner.run(&mut command).with_context(|| format!("{domains} domains"))?;
         }
     }
+    Ok(Outcome::Passed)
+}
+
+fn mutants(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("mutants").current_dir(runner.workspace.root());
+    runner.run(&mut command)?;
     Ok(Outcome::Passed)
 }
