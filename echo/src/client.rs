@@ -1,7 +1,6 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +11,6 @@ use matou_net::TcpStream;
 use matou_runtime::futures::Sleep;
 use matou_runtime::{now, sleep_until};
 
-use crate::Level;
 use crate::server::Hall;
 
 /// How a client came to its end. None of it is the server's fault, hence none is a failure of the
@@ -33,41 +31,20 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             End::Closed => f.write_str("closed"),
-            End::Idle => f.write_str("silent for too long"),
-            End::Stuck => f.write_str("does not read"),
-            End::Broken(error) => write!(f, "broken: {error}"),
+            End::Idle => f.write_str("was silent for too long"),
+            End::Stuck => f.write_str("did not read"),
+            End::Broken(error) => write!(f, "broke: {error}"),
         }
     }
 }
 
-/// The task of one client.
-pub(crate) async fn serve_client(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    accepted_at: Instant,
-    hall: Rc<Hall>,
-) -> End {
-    let told = hall.log.tells(Level::Debug);
-    if told {
-        let text = format_args!("new client: {peer}");
-        hall.log.line(Level::Debug, text).await;
-    }
-    // A peer that is gone already makes it fail; reading will tell.
-    let _ = stream.set_nodelay(true);
-    let end = Echo::new(stream, accepted_at, &hall).await;
-    if told {
-        let text = format_args!("client {peer}: {end}");
-        hall.log.line(Level::Debug, text).await;
-    }
-    end
-}
-
-/// Sends back what comes, until the client is done or breaks a limit.
+/// The task of one client: sends back what comes, until the client is done or breaks a limit.
 ///
 /// Why not an `async fn` with a buffer? The buffer would be the client's for as long as it lives. A
-/// future that is polled by hand borrows the domain's for the time of a poll.
-struct Echo<'a> {
-    hall: &'a Hall,
+/// future that is polled by hand borrows the domain's for the time of a poll, and a client that
+/// is silent holds little more than its socket.
+pub(crate) struct Client {
+    hall: Rc<Hall>,
     stream: TcpStream,
     /// What was read and could not be sent yet. While there is any, nothing is read.
     owed: Owed,
@@ -99,22 +76,17 @@ impl Owed {
     }
 }
 
-impl<'a> Echo<'a> {
-    fn new(stream: TcpStream, accepted_at: Instant, hall: &'a Hall) -> Echo<'a> {
-        Echo {
-            hall,
-            stream,
-            owed: Owed::default(),
-            deadline: accepted_at.checked_add(hall.limits.idle_timeout),
-            alarm: None,
-        }
+impl Client {
+    pub(crate) fn new(stream: TcpStream, accepted_at: Instant, hall: Rc<Hall>) -> Client {
+        let deadline = accepted_at.checked_add(hall.limits.idle_timeout);
+        Client { hall, stream, owed: Owed::default(), deadline, alarm: None }
     }
 
     /// Sends and reads until it would have to wait.
     fn poll_exchange(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_settle(cx, now))?;
-            let hall = self.hall;
+            let hall = Rc::clone(&self.hall);
             // Nobody else can hold it: nothing here waits while it is borrowed.
             let mut buffer = hall.buffer.borrow_mut();
             let count = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
@@ -184,7 +156,7 @@ impl<'a> Echo<'a> {
     }
 }
 
-impl Future for Echo<'_> {
+impl Future for Client {
     type Output = End;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {

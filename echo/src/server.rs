@@ -10,7 +10,7 @@ use std::task::Poll;
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{Orphans, Outcome, Task, TaskError, now, parallel, race, timeout, try_spawn};
 
-use crate::client::{End, serve_client};
+use crate::client::{Client, End};
 use crate::stats::Counters;
 use crate::{Doors, Level, Limits, Log, Served, Shutdown};
 
@@ -112,6 +112,8 @@ pub(crate) struct Hall {
     pub(crate) limits: Limits,
     pub(crate) log: Arc<Log>,
     pub(crate) counters: Counters,
+    /// One allocation for all of them.
+    client_name: Arc<str>,
     /// What is read lies here until it is sent, within one poll. Only what could not be sent at
     /// once is kept for longer, so a client that is silent holds no buffer.
     pub(crate) buffer: RefCell<Box<[u8]>>,
@@ -140,13 +142,14 @@ async fn serve(
         limits,
         log,
         counters: Counters::default(),
+        client_name: Arc::from("client"),
         buffer: RefCell::new(vec![0; limits.buffered_bytes_max].into_boxed_slice()),
     });
     let clients = Orphans::with_limit(share);
     let mut stop = pin!(shutdown.wait());
     loop {
         match next_event(&mut listeners, &clients, &hall, stop.as_mut()).await {
-            Event::Accepted(accepted) => admit(accepted?, &clients, &hall),
+            Event::Accepted(accepted) => admit(accepted?, &clients, &hall).await,
             Event::Ended(outcome) => note(outcome, &hall.log).await,
             Event::Stop => break,
         }
@@ -209,20 +212,35 @@ async fn accept_any(
 }
 
 /// Makes a child of a new connection.
-fn admit((stream, peer): (TcpStream, SocketAddr), clients: &Orphans<End>, hall: &Rc<Hall>) {
+async fn admit(
+    (mut stream, peer): (TcpStream, SocketAddr),
+    clients: &Orphans<End>,
+    hall: &Rc<Hall>,
+) {
+    let accepted_at = now();
     hall.counters.connection();
-    let client = serve_client(stream, peer, now(), Rc::clone(hall));
-    let admitted = Task::new().name("client").orphans(clients).spawn(client);
-    assert!(admitted.is_ok(), "the permit came before the accept");
+    // A peer that is gone already makes it fail; reading will tell.
+    let _ = stream.set_nodelay(true);
+    let client = Client::new(stream, accepted_at, Rc::clone(hall));
+    let task = Task::new().name(Arc::clone(&hall.client_name));
+    let admitted = task.orphans(clients).spawn(client);
+    let id = admitted.expect("the permit came before the accept");
+    if hall.log.tells(Level::Debug) {
+        let text = format_args!("client {id} comes from {peer}");
+        hall.log.line(Level::Debug, text).await;
+    }
 }
 
-/// Looks at how a client ended, in case that is the server's fault.
+/// Takes note of how a client ended.
 async fn note(outcome: Outcome<End>, log: &Log) {
-    if let Err(error) = outcome
-        && !error.is_cancelled()
-    {
-        log.line(Level::Error, format_args!("a client: {error}")).await;
-    }
+    let (level, text) = match outcome {
+        Ok(End::Closed) => return,
+        Ok(end) if !log.tells(Level::Debug) => return drop(end),
+        Ok(end) => (Level::Debug, format!("a client {end}")),
+        Err(error) if error.is_cancelled() => return,
+        Err(error) => (Level::Error, format!("a client failed: {error}")),
+    };
+    log.line(level, format_args!("{text}")).await;
 }
 
 /// Lets the clients come to their ends, and ends those that do not in time.

@@ -1,1 +1,8 @@
-//! x
+//! The server as its users meet it: a process, spoken to over sockets and signals.
+
+mod commandline;
+mod library;
+mod limits;
+mod process;
+mod seed;
+mod shutdown;

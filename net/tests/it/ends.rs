@@ -201,6 +201,18 @@ fn a_violation_elsewhere_closes() {
     assert_eq!(left, 0);
 }
 
+/// What keeps a run's memory must not keep its descriptors: a waker, the thread that watches for
+/// signals, or, as here, a promise.
+#[test]
+fn a_leaked_promise_keeps_no_descriptor() {
+    let (result, left) = count_on(2, async {
+        std::mem::forget(spawn(async {}));
+        Ok(())
+    });
+    assert!(matches!(result, Err(RunError::Violated(_))));
+    assert_eq!(left, 0);
+}
+
 #[test]
 fn a_stream_whose_task_never_began_is_closed() {
     let (result, left) = count_on(2, async {

@@ -1,0 +1,116 @@
+//! The library part, run by a program of its own.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use matou_echo::{Doors, Level, Limits, Log, Served, Shutdown, run};
+use matou_net::TcpStream;
+use matou_runtime::{Builder, MainError, RunError, timeout, try_spawn};
+
+use crate::process::DEADLINE;
+
+fn on<T: 'static>(
+    domains: usize,
+    main: impl Future<Output = Result<T, MainError>> + 'static,
+) -> Result<T, RunError> {
+    let builder = Builder::new().domains(domains);
+    builder.run(async { timeout(DEADLINE, main).await? })
+}
+
+fn log() -> Arc<Log> {
+    Arc::new(Log::new(Level::Error))
+}
+
+#[test]
+fn a_shutdown_that_began_before_the_server_is_not_missed() {
+    let served = on(2, async {
+        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
+        let shutdown = Arc::new(Shutdown::new());
+        shutdown.begin().await;
+        Ok(run(doors, Limits::default(), shutdown, log()).await?)
+    });
+    assert_eq!(served.unwrap(), Served::default());
+}
+
+#[test]
+fn several_servers_need_several_domains() {
+    let result = on(1, async {
+        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
+        let shutdown = Arc::new(Shutdown::new());
+        let error = run(doors, Limits::default(), shutdown, log()).await.unwrap_err();
+        assert!(error.to_string().contains("no other domain"), "{error}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    let limits = [
+        Limits { connections_max: 0, ..Limits::default() },
+        Limits { idle_timeout: Duration::ZERO, ..Limits::default() },
+        Limits { write_timeout: Duration::ZERO, ..Limits::default() },
+        Limits { buffered_bytes_max: 0, ..Limits::default() },
+    ];
+    for limits in limits {
+        let result = on(1, async move {
+            let doors = Doors::open(&["127.0.0.1:0".parse()?], 1)?;
+            let shutdown = Arc::new(Shutdown::new());
+            Ok(run(doors, limits, shutdown, log()).await.unwrap_err())
+        });
+        assert_eq!(result.unwrap().kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn a_timeout_without_end_is_allowed() {
+    let served = on(1, async {
+        let limits = Limits {
+            idle_timeout: Duration::MAX,
+            write_timeout: Duration::MAX,
+            drain_timeout: Duration::MAX,
+            ..Limits::default()
+        };
+        let doors = Doors::open(&["127.0.0.1:0".parse()?], 1)?;
+        let address = doors.addresses()[0];
+        let shutdown = Arc::new(Shutdown::new());
+        let server = try_spawn(run(doors, limits, Arc::clone(&shutdown), log()));
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"for ever").await?;
+        let mut buf = [0; 8];
+        let mut filled = 0;
+        while filled < 8 {
+            filled += stream.read(&mut buf[filled..]).await?;
+        }
+        drop(stream);
+        shutdown.begin().await;
+        Ok(server.await?)
+    });
+    let expected = Served { connections: 1, bytes: 8 };
+    assert_eq!(served.unwrap(), expected);
+}
+
+#[test]
+fn a_server_that_is_cancelled_leaves_no_client_behind() {
+    let result = on(2, async {
+        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
+        let address = doors.addresses()[0];
+        let server = try_spawn(run(doors, Limits::default(), Arc::new(Shutdown::new()), log()));
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(b"x").await?;
+            assert_eq!(stream.read(&mut [0]).await?, 1);
+            streams.push(stream);
+        }
+        assert!(server.cancel().await.is_none());
+        for stream in &mut streams {
+            let end = stream.read(&mut [0]).await;
+            let reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;
+            assert!(matches!(&end, Ok(0)) || end.as_ref().is_err_and(reset), "{end:?}");
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
