@@ -25,7 +25,7 @@ mod linux {
     use std::io;
     use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
     use std::time::Duration;
 
     use polling::Poller;
@@ -48,23 +48,44 @@ mod linux {
     }
 
     /// An eventfd, registered edge-triggered once: every write is an edge, and it is never read.
+    ///
+    /// It is closed with its queue, although others may hold the bell for longer (the thread that
+    /// watches for signals, or a promise that was leaked): a run leaves no descriptor behind. Why a
+    /// lock? Without one, the close could not wait for an interrupt that is on its way. Only one
+    /// thread at a time interrupts a sleeper, so it is free as a rule.
     #[derive(Debug)]
-    struct Bell(OwnedFd);
+    struct Bell(Mutex<Option<OwnedFd>>);
+
+    impl Bell {
+        fn close(&self) {
+            let mut fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(fd.take());
+        }
+    }
 
     impl Interrupt for Bell {
         fn interrupt(&self) {
-            // It could fail only if the counter were full, and then an event is pending anyway.
-            let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+            let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(fd) = &*fd {
+                // It could fail only if the counter were full, and then an event is pending anyway.
+                let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+            }
+        }
+    }
+
+    impl Drop for Queue {
+        fn drop(&mut self) {
+            self.bell.close();
         }
     }
 
     impl Queue {
         pub(in crate::driver) fn new() -> io::Result<Queue> {
             let poller = Poller::new()?;
-            let bell = Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             let data = EventData::new_u64(BELL_KEY);
-            epoll::add(poller.as_fd(), &bell.0, data, EventFlags::IN | EventFlags::ET)?;
-            Ok(Queue { poller, bell: Arc::new(bell) })
+            epoll::add(poller.as_fd(), &bell, data, EventFlags::IN | EventFlags::ET)?;
+            Ok(Queue { poller, bell: Arc::new(Bell(Mutex::new(Some(bell)))) })
         }
 
         pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
