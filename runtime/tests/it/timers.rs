@@ -239,13 +239,18 @@ fn r20_a_sleep_that_moves_to_another_domain_fires_there() {
     run_with(builder.domains(2), move || async move {
         let mut sleeping = Box::pin(sleep(20 * MILLI));
         poll_early(sleeping.as_mut());
-        let before = endless.get();
+        let moved = Gate::new();
+        let has_moved = moved.clone();
         let there = call(move || async move {
             let home = thread::current().id();
+            poll_early(sleeping.as_mut());
+            has_moved.open();
             sleeping.await;
             assert_eq!(thread::current().id(), home);
-            // Its timer on domain 0 is gone, so domain 0 has nothing to wait for but this end.
         })?;
+        moved.await;
+        // Its timer has left domain 0, which has nothing to wait for but the child's end.
+        let before = endless.get();
         there.await?;
         assert!(endless.get() > before, "domain 0 kept a timer that it does not need");
         Ok(())
