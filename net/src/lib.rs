@@ -12,6 +12,9 @@ mod sys;
 pub use listener::{ListenOptions, Pause, SharedListener, TcpListener};
 pub use stream::{SharedStream, TcpStream};
 
+/// The runtime that the sockets live in, for packages that depend on this crate alone.
+#[doc(no_inline)]
+pub use matou_runtime as runtime;
 #[doc(no_inline)]
 pub use std::net::Shutdown;
 
