@@ -256,8 +256,8 @@ impl Workers {
         drop(sender);
         let started = started.iter().collect::<io::Result<Vec<()>>>()?;
         if started.len() < workers.threads.len() {
-            // The drop of the workers brings the panic itself to light.
-            return Err(io::Error::other("making a driver panicked"));
+            drop(workers);
+            unreachable!("making a driver panicked, and joining its thread said so");
         }
         Ok(workers)
     }
