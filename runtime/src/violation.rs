@@ -108,10 +108,11 @@ impl Violation {
             Violation::NotOwner { fault, .. } => {
                 writeln!(f, "  = used at {}", fault.used_at)?;
                 writeln!(f, "  = made at {}", fault.resource.made_at)?;
-                match &fault.owner {
-                    Some(owner) => writeln!(f, "  = owner: {}", owner_title(owner)),
-                    None => writeln!(f, "  = owner: on its way from a child to its parent"),
-                }
+                // A ledger is labelled after the poll in which it was made.
+                let unknown = || "a task that has only begun to own things".to_owned();
+                let owner = fault.owner.as_ref().map_or_else(unknown, owner_title);
+                let way = if fault.in_transit { "on its way to the parent of " } else { "" };
+                writeln!(f, "  = owner: {way}{owner}")
             }
             Violation::ResourceLeaked { resources, .. }
             | Violation::FinalizerUnfinished { resources, .. } => list(f, "resource", resources),

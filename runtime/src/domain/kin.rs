@@ -240,6 +240,8 @@ impl Domain {
         let current = self.current.get();
         let begun = self.tree.borrow()[current].stage != Stage::Living;
         if !begun {
+            // What the task did in this very poll comes before what it left undone.
+            self.raise_fault(matou_ownership::current_ledger().as_deref());
             let violated = self.current_violated();
             if normal && !violated {
                 self.check_r1(current);
@@ -290,6 +292,16 @@ impl Domain {
             self.tree.borrow_mut()[current].cancel = Some(cancelled);
         }
         self.run.raise(violation);
+    }
+
+    /// Records that the current task used what it does not own, if it did. Returns whether it did.
+    pub(super) fn raise_fault(&self, ledger: Option<&Ledger>) -> bool {
+        let Some(fault) = ledger.and_then(Ledger::take_fault) else {
+            return false;
+        };
+        let task = self.current_info();
+        self.raise(Violation::NotOwner { task, fault });
+        true
     }
 
     /// What a report says of the current task.

@@ -7,7 +7,6 @@ use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::address::Address;
 use crate::task::{Cancelled, NONE, Node, Parent, Slot, Stage, panics, spawn_service};
-use crate::violation::Violation;
 
 /// What a task brings along when it is polled.
 struct Step {
@@ -53,9 +52,7 @@ impl Domain {
             if !owned_before {
                 ledger.set_label(self.with_current(|node| label_of(node)));
             }
-            if let Some(fault) = ledger.take_fault() {
-                let task = self.current_info();
-                self.raise(Violation::NotOwner { task, fault });
+            if self.raise_fault(Some(ledger)) {
                 self.wake_again(slot);
             }
         }

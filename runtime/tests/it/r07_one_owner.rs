@@ -284,6 +284,30 @@ fn transfer_hands_a_resource_to_the_parent_however_the_child_ends() {
 }
 
 #[test]
+fn what_is_in_transit_is_nobodys_to_use_and_the_report_says_so() {
+    for place in Place::BOTH {
+        let log = Log::new();
+        let main_log = log.clone();
+        let result = run_on(place.domains(), move || async move {
+            let child = place.make(Task::new().name("hasty"), move || async move {
+                let resource = main_log.resource("resource");
+                yield_now().await;
+                transfer(&resource).expect("it is ours");
+                assert!(resource.get().is_err());
+                resource
+            });
+            drop(child.await);
+            Ok(())
+        });
+        let violation = violation(result);
+        assert_eq!(violation.name(), "NotOwner");
+        let text = violation.to_string();
+        assert!(text.contains("= owner: on its way to the parent of task `hasty`, made"), "{text}");
+        log.assert_is(&["resource"]);
+    }
+}
+
+#[test]
 fn what_was_transferred_belongs_to_the_parent_before_its_first_use() {
     for place in Place::BOTH {
         let log = Log::new();

@@ -142,6 +142,23 @@ fn the_root_is_cancelled_and_every_finalizer_runs_on_every_domain() {
 }
 
 #[test]
+fn a_theft_is_reported_rather_than_what_the_thief_left_undone_in_the_same_poll() {
+    for place in Place::BOTH {
+        let result = run_on(place.domains(), move || async move {
+            let shared = Arc::new(Log::new().resource("shared"));
+            let thief = place.spawn(move || async move {
+                let owner = Task::new().give(&shared).spawn(pending::<()>());
+                drop(shared.get());
+                drop(owner);
+            });
+            thief.await?;
+            Ok(())
+        });
+        assert_eq!(violation(result).name(), "NotOwner");
+    }
+}
+
+#[test]
 fn a_violation_weighs_more_than_what_main_returns_or_panics() {
     for panics in [false, true] {
         let result: Result<(), RunError> = run_on(1, move || async move {
