@@ -40,7 +40,7 @@ impl Doors {
             Doors { addresses: Vec::new(), listeners: (0..servers).map(|_| Vec::new()).collect() };
         for &address in addresses {
             // The address of one family must not take that of the other one away.
-            let options = TcpListener::options().only_v6(true);
+            let options = TcpListener::options().only_v6(true).nodelay(true);
             let mut listeners = options.listen_each(address, servers)?;
             if let Some(first) = listeners.first_mut() {
                 doors.addresses.push(first.local_addr()?);

@@ -212,15 +212,9 @@ async fn accept_any(
 }
 
 /// Makes a child of a new connection.
-async fn admit(
-    (mut stream, peer): (TcpStream, SocketAddr),
-    clients: &Orphans<End>,
-    hall: &Rc<Hall>,
-) {
+async fn admit((stream, peer): (TcpStream, SocketAddr), clients: &Orphans<End>, hall: &Rc<Hall>) {
     let accepted_at = now();
     hall.counters.connection();
-    // A peer that is gone already makes it fail; reading will tell.
-    let _ = stream.set_nodelay(true);
     let client = Client::new(stream, accepted_at, Rc::clone(hall));
     let task = Task::new().name(Arc::clone(&hall.client_name));
     let admitted = task.orphans(clients).spawn(client);

@@ -34,12 +34,19 @@ pub struct ListenOptions {
     reuse_port: bool,
     backlog: u32,
     only_v6: Option<bool>,
+    nodelay: bool,
 }
 
 impl ListenOptions {
     /// Begins with the defaults.
     pub fn new() -> ListenOptions {
-        ListenOptions { reuse_address: true, reuse_port: false, backlog: 1024, only_v6: None }
+        ListenOptions {
+            reuse_address: true,
+            reuse_port: false,
+            backlog: 1024,
+            only_v6: None,
+            nodelay: false,
+        }
     }
 
     /// Sets whether an address may be bound although connections of an earlier program on it are
@@ -67,6 +74,14 @@ impl ListenOptions {
     /// Without effect on IPv4 addresses.
     pub fn only_v6(mut self, only: bool) -> ListenOptions {
         self.only_v6 = Some(only);
+        self
+    }
+
+    /// Sets whether the streams that are accepted send small writes at once, as by
+    /// [`set_nodelay`](crate::TcpStream::set_nodelay), but without a system call for each: they
+    /// inherit it from the listener. Default: no.
+    pub fn nodelay(mut self, nodelay: bool) -> ListenOptions {
+        self.nodelay = nodelay;
         self
     }
 
@@ -161,6 +176,9 @@ impl ListenOptions {
         }
         if let (true, Some(only)) = (address.is_ipv6(), self.only_v6) {
             socket.set_only_v6(only)?;
+        }
+        if self.nodelay {
+            socket.set_tcp_nodelay(true)?;
         }
         socket.bind(&address.into())?;
         Ok(socket)

@@ -59,6 +59,20 @@ fn a_port_of_ipv6_alone_leaves_the_one_of_ipv4_free() {
 }
 
 #[test]
+fn accepted_streams_inherit_that_they_do_not_delay() {
+    let result = run_on(1, async {
+        for nodelay in [false, true] {
+            let mut listener = TcpListener::options().nodelay(nodelay).listen(any_v4())?;
+            let _client = TcpStream::connect(listener.local_addr()?).await?;
+            let (mut stream, _) = listener.accept().await?;
+            assert_eq!(stream.nodelay()?, nodelay);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
 fn r15_an_accept_that_is_given_up_loses_no_connection() {
     let result = run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
@@ -171,6 +185,7 @@ fn r1_accept_pauses_while_descriptors_are_short_and_then_goes_on() {
         return starve().unwrap();
     }
     let name = "accept::r1_accept_pauses_while_descriptors_are_short_and_then_goes_on";
+    let _shared = shared();
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(CHILD, "1")

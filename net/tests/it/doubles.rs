@@ -26,7 +26,7 @@ pub(crate) fn run_on<T: 'static>(
     domains: usize,
     main: impl Future<Output = Result<T>> + 'static,
 ) -> Result<T, RunError> {
-    let _shared = DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner);
+    let _shared = shared();
     bounded(Builder::new().domains(domains), main)
 }
 
@@ -48,6 +48,11 @@ pub(crate) fn count_on<T: 'static>(
     let before = descriptors();
     let result = bounded(Builder::new().domains(domains), main);
     (result, descriptors() as isize - before as isize)
+}
+
+/// For tests that open descriptors without [`run_on`].
+pub(crate) fn shared() -> impl Drop {
+    DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn alone() -> impl Drop {

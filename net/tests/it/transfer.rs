@@ -276,6 +276,7 @@ fn the_report_names_the_line_that_reads() {
 
 #[test]
 fn outside_a_run_a_socket_says_what_is_wrong() {
+    let _shared = shared();
     let (client, listener) = {
         let listener = std::net::TcpListener::bind(any_v4()).unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
