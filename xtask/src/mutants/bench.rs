@@ -28,6 +28,9 @@ const TEST_THREADS: &str = "8";
 /// After this time all tests of a mutant together count as hanging.
 const TESTS_MAX: Duration = Duration::from_secs(60);
 
+/// The module of the tests that all the others use.
+const DOUBLES: &str = "support";
+
 /// A copy of the workspace in which sources may be edited.
 pub(super) struct Bench {
     copy: PathBuf,
@@ -72,6 +75,7 @@ impl Bench {
 
     /// Checks that the tests pass as they are, and that each filter names some.
     pub(super) fn check_unchanged(&self, package: &str, filters: &[&str]) -> Result<()> {
+        self.narrow(package, filters)?;
         let binary = self.build(package)?.map_err(anyhow::Error::msg)?;
         for filter in filters {
             let output = binary.command(&[filter]).arg("--list").output()?;
@@ -89,6 +93,7 @@ impl Bench {
         let path = self.copy.join(&mutant.file);
         let text = fs::read_to_string(&path)?;
         fs::write(&path, mutant.apply(&text)?)?;
+        self.narrow(&mutant.package, &[&mutant.test])?;
         let built = self.build(&mutant.package);
         let verdict = built.and_then(|built| match built {
             Ok(binary) => binary.run(&[&mutant.test]),
@@ -96,6 +101,22 @@ impl Bench {
         });
         fs::write(&path, text)?;
         verdict
+    }
+
+    /// Leaves only those modules in the tests of a package that the filters name, and the doubles
+    /// that they share: most of the time would go into the others.
+    fn narrow(&self, package: &str, filters: &[&str]) -> Result<()> {
+        let folder = package.trim_start_matches("matou-");
+        let path = self.copy.join(folder).join("tests/it/main.rs");
+        let all = self.copy.join(folder).join("tests/it/all.rs");
+        if !all.exists() {
+            fs::copy(&path, &all).with_context(|| path.display().to_string())?;
+        }
+        let narrowed = only_modules_of(&fs::read_to_string(all)?, filters);
+        if fs::read_to_string(&path)? != narrowed {
+            fs::write(path, narrowed)?;
+        }
+        Ok(())
     }
 
     /// Builds the test binary of a package, or tells what the compiler says.
@@ -202,6 +223,20 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Drops the modules that no filter names.
+fn only_modules_of(main: &str, filters: &[&str]) -> String {
+    let is_kept = |line: &&str| {
+        let module = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
+        module.is_none_or(|module| {
+            let is_named = |filter: &&str| {
+                filter.split("::").next().is_some_and(|prefix| module.starts_with(prefix))
+            };
+            module == DOUBLES || filters.iter().any(is_named)
+        })
+    };
+    main.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The files that git knows and that are there.
 fn tracked(root: &Path) -> Result<BTreeSet<PathBuf>> {
     let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
@@ -237,6 +272,13 @@ mod tests {
         let crashed = Verdict::of("test r01::a ...", ExitStatus::from_raw(6));
         assert_eq!(crashed.to_string(), "killed: the tests died of signal 6");
         assert!(matches!(Verdict::of(output, ExitStatus::from_raw(0)), Verdict::Survived));
+    }
+
+    #[test]
+    fn only_the_modules_that_a_filter_names_are_kept() {
+        let main = "//! Docs.\n\nmod r01_a;\nmod r02_b;\nmod r02_c;\nmod support;\n";
+        let narrowed = only_modules_of(main, &["r02_b::it_is_so", "r01_"]);
+        assert_eq!(narrowed, "//! Docs.\n\nmod r01_a;\nmod r02_b;\nmod support;\n");
     }
 
     #[test]
