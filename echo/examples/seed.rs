@@ -1,10 +1,10 @@
 //! The last program of the seed document, statement by statement; the names in the comments are
 //! those of the original.
 //!
-//! It takes an address and a number of domains: `seed [ADDR] [N | --domains N]`. The crate's own server
-//! is the same program made fit for production; here it is as it was told, to show that each mechanism
-//! carries: children that accept, resources that are given down and transferred up, a condition that
-//! races with the system, orphans that are cleaned up, and a signal that is a task.
+//! It takes an address and a number of domains: `seed [ADDR] [N | --domains N]`. The crate's own
+//! server is the same program made fit for production; here it is as it was told, to show that each
+//! mechanism carries: children that accept, resources that are given down and transferred up, a
+//! condition that races with the system, orphans that are cleaned up, and a signal that is a task.
 
 #![forbid(unsafe_code)]
 
@@ -63,8 +63,8 @@ enum Fate {
 
 /// `accept_or_die`
 async fn accept_or_die(fd: &Arc<TcpListener>) -> Result<Fate, TaskError<io::Error>> {
-    // `accept`: it owns the listener while it waits. If it is cancelled, because the condition comes
-    // first, its end closes the listener: nothing is left to be done about that.
+    // `accept`: it owns the listener while it waits. If it is cancelled, because the condition
+    // comes first, its end closes the listener: nothing is left to be done about that.
     let lent = Arc::clone(fd);
     let accept = async move {
         let (client, sockaddr) = lent.shared().accept().await?;
@@ -102,8 +102,8 @@ async fn terminate(orphans: &Clients) -> io::Result<()> {
     Ok(())
 }
 
-/// `function Ok () -> () | Error exn -> raise exn`. A peer that breaks its connection is not a fault
-/// of the server, so it does not end it, as it would in the original.
+/// `function Ok () -> () | Error exn -> raise exn`. A peer that breaks its connection is not a
+/// fault of the server, so it does not end it, as it would in the original.
 fn raise(outcome: Outcome<(), io::Error>) -> io::Result<()> {
     match outcome {
         Ok(()) => Ok(()),
@@ -150,8 +150,8 @@ async fn stop() {
 /// `let () = Miou_unix.run @@ fun () ->`
 fn main() -> ExitCode {
     let done = arguments().and_then(|(sockaddr, domains)| {
-        // With port 0 every server has to find the same port: the system chooses it for a socket that
-        // shares it, but does not listen, and so takes no connection from the servers.
+        // With port 0 every server has to find the same port: the system chooses it for a socket
+        // that shares it, but does not listen, and so takes no connection from the servers.
         let (_port, sockaddr) = hold_port(sockaddr)?;
         let builder = Builder::new().domains(domains);
         builder.run::<_, _, MainError>(async move {

@@ -47,7 +47,8 @@ struct Options {
     write_timeout: Duration,
 
     /// How long clients may go on when the server ends.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
 
     /// What to tell on standard error: off, error, warn, info or debug.
@@ -89,8 +90,8 @@ impl Options {
         let wanted = self.max_clients.map(|max| max as usize);
         if room < wanted.unwrap_or(1) {
             bail!(
-                "too few descriptors: {} clients and {reserve} in reserve need {}, and the limit is \
-                 {allowed}; raise it (ulimit -n), or lower --max-clients or --domains",
+                "too few descriptors: {} clients and {reserve} in reserve need {}, and the limit \
+                 is {allowed}; raise it (ulimit -n), or lower --max-clients or --domains",
                 wanted.unwrap_or(1),
                 reserve.saturating_add(wanted.unwrap_or(1)),
             );

@@ -81,8 +81,8 @@ fn the_seed_lets_its_clients_finish() {
 
 #[test]
 fn a_signal_is_never_lost_between_two_clients() {
-    // The hazard is a signal while a server has just accepted somebody and waits for nothing. So the
-    // signal comes while many are accepted, in many runs.
+    // The hazard is a signal while a server has just accepted somebody and waits for nothing. So
+    // the signal comes while many are accepted, in many runs.
     for round in 0..20 {
         let server = Server::spawn(seed(&["127.0.0.1:0", "2"]));
         let address = server.address;
