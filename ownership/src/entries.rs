@@ -50,6 +50,10 @@ impl Entries {
         let slot = Slot { resource: Some(resource), older: self.newest, newer: NONE, late };
         let index = if self.vacant == NONE {
             assert!(self.slots.len() < NONE as usize, "a ledger holds at most 2^32 - 1 resources");
+            if self.slots.is_empty() {
+                // Most tasks own one thing, if any: no room for three more.
+                self.slots.reserve_exact(1);
+            }
             self.slots.push(slot);
             (self.slots.len() - 1) as u32
         } else {

@@ -130,8 +130,8 @@ impl Violation {
                  through a queue instead of its promise"
             }
             Violation::NotOwner { .. } => {
-                "hand it over with `Task::new().give(&resource)` when the child is spawned, or move \
-                 the value itself into the child"
+                "hand it over with `Task::new().give(&resource)` when the child is spawned, or \
+                 move the value itself into the child"
             }
             Violation::ResourceLeaked { .. } => {
                 "drop or release it before the task ends; if it was meant for the parent, \

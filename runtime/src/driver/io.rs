@@ -49,7 +49,18 @@ struct Side {
     waker: Option<Waker>,
     /// More of them, when one task's combinators wait with wakers of their own.
     others: Vec<Waker>,
+    /// How often `others` was full since the last event.
+    overflows: u32,
 }
+
+/// How many further wakers a direction keeps before it asks who still waits.
+///
+/// A combinator that polls with a new waker each time leaves the old ones behind, and a quiet
+/// descriptor would keep them all. So the full list is woken: who still waits comes back. The
+/// list then may be twice as long, up to 64 times, so that many who really wait are not asked
+/// again and again.
+const OTHERS_MAX: usize = 16;
+const OVERFLOWS_MAX: u32 = 6;
 
 /// Who is to be woken, in the usual case without an allocation.
 #[derive(Default)]
@@ -67,15 +78,33 @@ impl Wakers {
 }
 
 impl Side {
-    fn register(&mut self, waker: &Waker) {
+    /// Registers a waker, and returns those that are to be asked whether they still wait.
+    fn register(&mut self, waker: &Waker) -> Vec<Waker> {
         let known = |known: &Waker| known.will_wake(waker);
         if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
-            return;
+            return Vec::new();
         }
-        match self.waker {
-            None => self.waker = Some(waker.clone()),
-            Some(_) => self.others.push(waker.clone()),
+        if self.waker.is_none() {
+            self.waker = Some(waker.clone());
+            return Vec::new();
         }
+        let mut asked = Vec::new();
+        if self.others.len() == OTHERS_MAX << self.overflows {
+            self.overflows = (self.overflows + 1).min(OVERFLOWS_MAX);
+            asked = std::mem::take(&mut self.others);
+            asked.extend(self.waker.replace(waker.clone()));
+        } else {
+            self.others.push(waker.clone());
+        }
+        asked
+    }
+
+    /// Notes an event, and takes out who waits for it.
+    fn take(&mut self, others: &mut Vec<Waker>) -> Option<Waker> {
+        self.exhausted = false;
+        self.overflows = 0;
+        others.append(&mut self.others);
+        self.waker.take()
     }
 }
 
@@ -183,8 +212,8 @@ impl Io {
             let stale = state.wait_on(self, reactor, direction, cx.waker())?;
             let on = WaitOn::Descriptor(state.fd()?.as_raw_fd());
             drop(state);
-            // A waker may be the last reference to anything: not under the lock.
-            drop(stale);
+            // Not under the lock: a waker may do anything.
+            stale.wake();
             domain.note_wait(Wait { what, at: Some(at), on });
             Poll::Pending
         })
@@ -230,14 +259,10 @@ impl Io {
         state.closed |= ready.closed;
         let mut wakers = Wakers::default();
         if ready.readable {
-            state.read.exhausted = false;
-            wakers.read = state.read.waker.take();
-            wakers.others.append(&mut state.read.others);
+            wakers.read = state.read.take(&mut wakers.others);
         }
         if ready.writable {
-            state.write.exhausted = false;
-            wakers.write = state.write.waker.take();
-            wakers.others.append(&mut state.write.others);
+            wakers.write = state.write.take(&mut wakers.others);
         }
         wakers
     }
@@ -268,8 +293,8 @@ impl State {
             && self.side(direction).exhausted
     }
 
-    /// Registers the descriptor here, if it is not yet, and the waker. Returns a waker that it
-    /// replaced, for a drop outside the lock.
+    /// Registers the descriptor here, if it is not yet, and the waker. Returns wakers that are to
+    /// be asked whether they still wait, outside the lock.
     fn wait_on(
         &mut self,
         io: &Arc<Io>,
@@ -281,8 +306,6 @@ impl State {
         if !self.is_registered_with(reactor) {
             self.deregister();
             stale = self.take_wakers();
-            self.read.exhausted = false;
-            self.write.exhausted = false;
             self.closed = false;
             // What is ready already is told as the first edge, so nothing is missed between the
             // try and the registration.
@@ -291,14 +314,14 @@ impl State {
         }
         let side = self.side(direction);
         side.exhausted = true;
-        side.register(waker);
+        stale.others.append(&mut side.register(waker));
         Ok(stale)
     }
 
     fn take_wakers(&mut self) -> Wakers {
-        let mut others = std::mem::take(&mut self.read.others);
-        others.append(&mut self.write.others);
-        Wakers { read: self.read.waker.take(), write: self.write.waker.take(), others }
+        let mut others = Vec::new();
+        let (read, write) = (self.read.take(&mut others), self.write.take(&mut others));
+        Wakers { read, write, others }
     }
 
     fn deregister(&mut self) {

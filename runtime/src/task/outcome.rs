@@ -82,14 +82,9 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
     }
 }
 
-impl<E: Error + 'static> Error for TaskError<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            TaskError::Failed(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// Why is the task's own error not the source? It is in the text already; and `E` need not be an
+// error itself, so that a `TaskError<Box<dyn Error + Send + Sync>>` passes through a `?`.
+impl<E: fmt::Debug + fmt::Display> Error for TaskError<E> {}
 
 /// A cancellation: why a task was ended before it had returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

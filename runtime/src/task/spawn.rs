@@ -25,7 +25,8 @@ pub(crate) type Handle<T, E> = async_task::Task<Sealed<T, E>, Address>;
 /// Spawns a child of the current task on the same domain.
 ///
 /// The child runs at the parent's next suspension point at the earliest. Its parent has to await
-/// or cancel it before it ends.
+/// or cancel it before it ends. The future is taken by value, and passes over the stack: box one
+/// that is larger than the stack bears.
 ///
 /// # Panics
 ///

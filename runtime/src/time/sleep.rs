@@ -128,7 +128,8 @@ impl Sleep {
     }
 
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
-        let key = domain.port().timers().insert(deadline, cx.waker().clone());
+        let waker = cx.waker().clone();
+        let key = domain.port().timers().insert(deadline, waker);
         self.timer = Some(Timer { run: Arc::clone(&domain.run), domain: domain.index(), key });
     }
 

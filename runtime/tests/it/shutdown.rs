@@ -262,7 +262,8 @@ fn x7_a_thousand_runs_leave_nothing_behind() {
         thread::yield_now();
     }
     let grown = resident().saturating_sub(memory);
-    // Leaks of tasks and runs are found elsewhere; this is about stacks. (ASan keeps what is freed.)
+    // Leaks of tasks and runs are found elsewhere; this is about stacks. (ASan keeps what is
+    // freed.)
     assert!(grown < 32 << 10, "{grown} KiB more after 1,000 runs");
 }
 

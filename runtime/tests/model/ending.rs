@@ -69,8 +69,8 @@ struct Allocation {
     flaw: Flaw,
 }
 
-// SAFETY: who has set `CLOSED` (or not yet set `COMPLETED`) has the cell for itself. That it is so is
-// what the model shows: loom's cell panics when two threads are inside.
+// SAFETY: who has set `CLOSED` (or not yet set `COMPLETED`) has the cell for itself. That it is so
+// is what the model shows: loom's cell panics when two threads are inside.
 unsafe impl Sync for Allocation {}
 // SAFETY: an outcome may go to another thread.
 unsafe impl Send for Allocation {}

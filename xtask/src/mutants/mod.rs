@@ -1,10 +1,10 @@
 //! `cargo xtask mutants`: shows that the tests of each rule fail without the code that upholds it.
 //!
 //! Method: the table `xtask/mutants.json` names small edits, each of which takes away the code
-//! behind one of the rules R1 to R12. Each is applied to a copy of the workspace, on which the tests
-//! of that rule are run. A test that fails, a crash and a hang kill the mutant. An edit that does
-//! not compile proves nothing, nor does one whose text is no longer in the source exactly once, nor
-//! a filter that names no test or tests that fail anyway: all these are errors.
+//! behind one of the rules R1 to R12. Each is applied to a copy of the workspace, on which the
+//! tests of that rule are run. A test that fails, a crash and a hang kill the mutant. An edit that
+//! does not compile proves nothing, nor does one whose text is no longer in the source exactly
+//! once, nor a filter that names no test or tests that fail anyway: all these are errors.
 
 mod bench;
 mod table;
