@@ -6,6 +6,8 @@ mod runner;
 mod sections;
 mod tidy;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +31,16 @@ pub(crate) struct Options {
     keep_going: bool,
 }
 
+/// Sees to it that the programs under test get SIGINT as by default, although this one may have been
+/// started with the signal ignored, as a shell does for what it runs in the background: a signal
+/// that is ignored stays so in children, one that is handled does not.
+fn heed_interrupts() -> Result<()> {
+    let armed = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, armed)
+        .context("failed to handle SIGINT")?;
+    Ok(())
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
         for section in SECTIONS {
@@ -37,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let chosen = choose(&options.sections)?;
+    heed_interrupts()?;
     let mut runner = Runner::new(Workspace::load()?);
     let mut rows: Vec<Row> = Vec::new();
     for section in chosen {

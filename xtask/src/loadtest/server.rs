@@ -213,6 +213,9 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Command {
+        // A shell cannot trap a signal that it inherits as ignored, which is how the tests
+        // themselves are started by a shell in the background. A handled one is not inherited.
+        super::super::watch_signals().expect("signals can be handled");
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         command
