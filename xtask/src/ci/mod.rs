@@ -31,9 +31,9 @@ pub(crate) struct Options {
     keep_going: bool,
 }
 
-/// Sees to it that the programs under test get SIGINT as by default, although this one may have been
-/// started with the signal ignored, as a shell does for what it runs in the background: a signal
-/// that is ignored stays so in children, one that is handled does not.
+/// Sees to it that the programs under test get SIGINT as by default, although this one may have
+/// been started with the signal ignored, as a shell does for what it runs in the background: a
+/// signal that is ignored stays so in children, one that is handled does not.
 fn heed_interrupts() -> Result<()> {
     let armed = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, armed)
