@@ -30,8 +30,5 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
-    }
-}
+// The system's error is in the text already; as a source, too, it would be told twice.
+impl Error for Failure {}

@@ -71,7 +71,7 @@ fn a_promise_that_is_leaked_is_still_found() {
         let (child_log, line) = (log.clone(), line!() + 2);
         let result = run_on(place.domains(), move || async move {
             let promise = place.spawn(|| endless(child_log));
-            std::mem::forget(promise);
+            lose(promise);
             Ok(())
         });
         assert_eq!(lines(result), [line]);
@@ -222,7 +222,7 @@ fn a_task_that_panics_forgets_nothing() {
         let result = run_on(place.domains(), move || async move {
             let task = spawn(async move {
                 let _promise = place.spawn(pending::<()>);
-                std::mem::forget(place.spawn(pending::<()>));
+                lose(place.spawn(pending::<()>));
                 yield_now().await;
                 panic!("on purpose");
             });
@@ -240,7 +240,7 @@ fn a_task_that_fails_forgets_nothing() {
             let task = try_spawn(async move {
                 let _promise = place.spawn(pending::<()>);
                 drop(place.spawn(pending::<()>));
-                std::mem::forget(place.spawn(pending::<()>));
+                lose(place.spawn(pending::<()>));
                 yield_now().await;
                 Err::<(), _>("on purpose")
             });
@@ -309,7 +309,7 @@ fn forgotten_cancel_does_not_excuse_a_leaked_promise() {
     let line = line!() + 3;
     let builder = Builder::new().domains(1).forgotten(Forgotten::Cancel);
     let result = run_with(builder, || async {
-        std::mem::forget(spawn(pending::<()>()));
+        lose(spawn(pending::<()>()));
         Ok(())
     });
     assert_eq!(lines(result), [line]);
@@ -368,7 +368,7 @@ fn a_finished_child_that_a_leaked_collector_never_handed_out_is_left() {
         orphans.next().await.expect("a child")?;
         Task::new().orphans(&orphans).spawn(ready(()))?;
         yield_now().await;
-        std::mem::forget(orphans);
+        lose(orphans);
         Ok(())
     });
     assert_eq!(left(result), [(line, ChildState::Ended)]);

@@ -26,8 +26,8 @@ fn the_order_is_children_future_resources_parent() {
             let task_begun = begun.clone();
             let task = spawn(async move {
                 let log = task_log;
-                std::mem::forget(log.resource("older resource"));
-                std::mem::forget(log.slow_resource("newer resource", STEPS));
+                lose(log.resource("older resource"));
+                lose(log.slow_resource("newer resource", STEPS));
                 let _guard = log.witness("guard of the parent");
                 let (child_log, child_begun) = (log.clone(), task_begun.clone());
                 let _child = place.spawn(move || async move {

@@ -76,7 +76,7 @@ fn a_use_by_exclusive_reference_makes_the_user_the_owner() {
                 *resource.get_mut().expect("a move is a gift") = "changed";
                 // Shared use shows that it is the owner now, and a leak shows whose it was.
                 assert_eq!(*resource.get().expect("it is ours"), "changed");
-                std::mem::forget(resource);
+                lose(resource);
             });
             child.await?;
             Ok(())
@@ -317,7 +317,7 @@ fn what_was_transferred_belongs_to_the_parent_before_its_first_use() {
                 let child = place.spawn(move || async move {
                     let resource = main_log.resource("resource");
                     transfer(&resource).expect("it is ours");
-                    std::mem::forget(resource);
+                    lose(resource);
                 });
                 child.await.expect("it does not fail");
             });
@@ -383,7 +383,7 @@ fn inherit_hands_nothing_over_at_an_abnormal_end() {
         let log = main_log;
         let child_log = log.clone();
         let child = Task::new().inherit().try_spawn(async move {
-            std::mem::forget(child_log.resource("resource"));
+            lose(child_log.resource("resource"));
             Err::<(), _>("on purpose")
         });
         assert!(child.await.is_err());
@@ -410,7 +410,7 @@ fn disown_then_a_queue_then_the_first_use_adopts() {
                     };
                     assert_eq!(*shared.get().expect("nobody's until its first use"), "resource");
                     if leaks {
-                        std::mem::forget(shared);
+                        lose(shared);
                     }
                 });
                 let producer = place.spawn(move || async move {
@@ -466,7 +466,7 @@ fn a_forgotten_resource_is_finalized_once_and_reported_with_its_line() {
         let result = run_on(place.domains(), move || async move {
             let child = place.make(Task::new().name("forgetful"), move || async move {
                 yield_now().await;
-                std::mem::forget(main_log.resource("resource"));
+                lose(main_log.resource("resource"));
             });
             child.await?;
             Ok(())
@@ -534,7 +534,7 @@ fn main_leaks_like_any_other_task() {
     let log = Log::new();
     let main_log = log.clone();
     let result = run_on(1, move || async move {
-        std::mem::forget(main_log.resource("resource"));
+        lose(main_log.resource("resource"));
         Ok(())
     });
     assert_eq!(leak(result).0.name.as_deref(), Some("main"));
@@ -549,10 +549,10 @@ fn several_leaks_are_finalized_newest_first_and_all_reported() {
         let result = run_on(place.domains(), move || async move {
             let child = place.spawn(move || async move {
                 for name in ["1", "2", "3", "4"] {
-                    std::mem::forget(main_log.resource(name));
+                    lose(main_log.resource(name));
                 }
                 drop(main_log.resource("dropped"));
-                std::mem::forget(main_log.slow_resource("5", 10));
+                lose(main_log.slow_resource("5", 10));
             });
             child.await?;
             Ok(())
@@ -573,7 +573,7 @@ fn an_abnormal_end_finalizes_newest_first_each_once_and_is_no_violation() {
                 let child_begun = begun.clone();
                 let child = place.try_spawn(move || async move {
                     for name in ["1", "2", "3"] {
-                        std::mem::forget(main_log.resource(name));
+                        lose(main_log.resource(name));
                     }
                     let _dropped_with_the_future = main_log.resource("local");
                     child_begun.add();
@@ -612,7 +612,7 @@ fn a_resource_that_moved_to_another_domain_is_finalized_there_and_not_at_home() 
                 resource.get_mut().expect("a gift");
                 let here = std::thread::current().id();
                 main_noted.lock().expect("nobody panicked").push(here);
-                std::mem::forget(resource);
+                lose(resource);
                 Err::<(), _>("on purpose")
             });
             assert!(child.await.is_err());

@@ -31,7 +31,7 @@ fn they_run_after_the_future_is_dropped_on_its_own_domain() {
                 let _guard = log.witness("future");
                 *child_home.lock().expect("nobody panicked") = Some(thread::current().id());
                 let finalizer_log = log.clone();
-                std::mem::forget(Owned::with_async((), move |()| async move {
+                lose(Owned::with_async((), move |()| async move {
                     // `Rc`: the future of a finalizer stays on one thread.
                     let local = std::rc::Rc::new(thread::current().id());
                     yield_now().await;
@@ -204,8 +204,8 @@ fn a_finalizer_that_panics_stops_no_other_and_is_the_outcome() {
             let main_log = log.clone();
             let result = run_on(place.domains(), move || async move {
                 let child = place.try_spawn(move || async move {
-                    std::mem::forget(main_log.resource("older"));
-                    std::mem::forget(if is_async {
+                    lose(main_log.resource("older"));
+                    lose(if is_async {
                         Owned::with_async((), |()| async {
                             yield_now().await;
                             panic!("on purpose");
@@ -213,7 +213,7 @@ fn a_finalizer_that_panics_stops_no_other_and_is_the_outcome() {
                     } else {
                         Owned::new((), |()| panic!("on purpose"))
                     });
-                    std::mem::forget(main_log.resource("newer"));
+                    lose(main_log.resource("newer"));
                     Err::<(), _>("an abnormal end")
                 });
                 match child.await {
@@ -255,7 +255,7 @@ fn the_finalizers_of_main_end_before_the_run_does() {
         let log = Log::new();
         let main_log = log.clone();
         let result: Result<(), RunError> = run_on(place.domains(), move || async move {
-            std::mem::forget(main_log.slow_resource("main's", STEPS));
+            lose(main_log.slow_resource("main's", STEPS));
             Err::<(), MainError>("main fails".into())
         });
         log.push("over");

@@ -123,13 +123,13 @@ fn the_root_is_cancelled_and_every_finalizer_runs_on_every_domain() {
                         let (log, begun) = (main_log.clone(), begun.clone());
                         place.spawn(move || async move {
                             let _local = log.resource("finalized");
-                            std::mem::forget(log.slow_resource("finalized", 20));
+                            lose(log.slow_resource("finalized", 20));
                             begun.add();
                             pending::<()>().await;
                         })
                     })
                     .collect();
-                std::mem::forget(main_log.slow_resource("finalized", 20));
+                lose(main_log.slow_resource("finalized", 20));
                 begun.reaches(4).await;
                 let _offender = place.spawn(move || offend(kind, Log::new()));
                 // Only the violation can end this.
@@ -204,7 +204,7 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
             let ended = spawn(async {});
             yield_now().await;
             yield_now().await;
-            std::mem::forget((waiting, ended));
+            lose((waiting, ended));
         });
         leaver.await?;
         Ok(())
@@ -238,7 +238,7 @@ fn the_report_of_a_leak_reads_like_a_compiler_error() {
     let line = line!() + 2;
     let result = run_on(2, || async {
         let leaker = Task::new().name("leaker").call(|| async {
-            std::mem::forget(Log::new().resource("resource"));
+            lose(Log::new().resource("resource"));
         })?;
         leaker.await?;
         Ok(())

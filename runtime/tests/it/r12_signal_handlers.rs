@@ -65,7 +65,7 @@ fn a_handler_that_leaks_a_resource_breaks_r7() {
     let handler_log = log.clone();
     let (result, _) = handled_by(1, move || {
         let log = handler_log.clone();
-        async move { std::mem::forget(log.resource("resource")) }
+        async move { lose(log.resource("resource")) }
     });
     assert_eq!(violation(result).name(), "ResourceLeaked");
     log.assert_is(&["resource"]);
@@ -102,7 +102,7 @@ fn a_handler_that_panics_fails_the_run() {
     let (result, _) = handled_by(1, move || {
         let log = handler_log.clone();
         async move {
-            std::mem::forget(log.slow_resource("resource", 20));
+            lose(log.slow_resource("resource", 20));
             let _child = spawn(pending::<()>());
             panic!("on purpose");
         }
@@ -152,10 +152,10 @@ fn a_handler_is_cancelled_and_settled_when_the_root_ends() {
                 let (log, begun) = (handler_log.clone(), handler_begun.clone());
                 async move {
                     let _guard = log.witness("guard of the handler");
-                    std::mem::forget(log.slow_resource("resource of the handler", 30));
+                    lose(log.slow_resource("resource of the handler", 30));
                     let child_log = log.clone();
                     let child = Task::new().call(move || async move {
-                        std::mem::forget(child_log.slow_resource("resource of its child", 30));
+                        lose(child_log.slow_resource("resource of its child", 30));
                         begun.add();
                         pending::<()>().await;
                     });
