@@ -124,7 +124,7 @@ fn a_half_made_connection_that_is_forgotten_is_closed_and_reported() {
             // Half made here.
             let mut connect = TcpStream::connect(mute.address);
             assert!(futures::poll!(&mut connect).is_pending());
-            std::mem::forget(connect);
+            lose(connect);
         });
         child.await?;
         Ok(())

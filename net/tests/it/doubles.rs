@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use matou_net::{TcpListener, TcpStream};
@@ -19,6 +19,14 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
 pub(crate) type Result<T = (), E = MainError> = std::result::Result<T, E>;
+
+/// Forgets a value, as `std::mem::forget` does, where the leak detector takes it for kept: in a
+/// static. So leaks that a test does not mean are still found.
+pub(crate) fn lose<T>(value: T) {
+    static LOST: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    let address = Box::into_raw(Box::new(value)).expose_provenance();
+    LOST.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+}
 
 /// Runs `main` on so many domains, with a deadline.
 #[track_caller]

@@ -263,7 +263,7 @@ fn the_report_names_the_line_that_reads() {
         });
         yield_now().await;
         // Neither awaited nor cancelled, while the reader waits.
-        std::mem::forget(reader);
+        lose(reader);
         drop(client);
         Ok(())
     })
