@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::domain::{Domain, Message};
 use crate::promise::Promise;
 use crate::run::Run;
-use crate::task::{Claim, Key, Outcome, TaskId};
+use crate::task::{Claim, Key, Outcome, TaskId, panics};
 use crate::wait::{Wait, WaitOn};
 
 /// A collector for children that run in the background; it hands back the finished ones.
@@ -76,23 +76,31 @@ struct Home {
 pub(crate) struct Collector {
     /// Indices of promises whose children have ended, in that order.
     finished: VecDeque<u32>,
-    waker: Option<Waker>,
+    /// Who waits for the next one: as a rule one, more if a task's combinators have wakers of their
+    /// own.
+    wakers: Vec<Waker>,
 }
+
+/// How many wakers a collector keeps before it wakes them all, so that those which nobody waits
+/// with any more do not gather.
+const WAKERS_MAX: usize = 64;
 
 impl Collector {
     /// Notes the end of a child, and returns who waits for one.
-    pub(crate) fn ended(&mut self, index: u32) -> Option<Waker> {
+    pub(crate) fn ended(&mut self, index: u32) -> Vec<Waker> {
         self.finished.push_back(index);
-        self.waker.take()
+        std::mem::take(&mut self.wakers)
     }
 
-    /// Returns the index of a child that has ended, or registers for the next one.
-    fn pop(&mut self, wait: bool, cx: &mut Context<'_>) -> Option<u32> {
-        let finished = self.finished.pop_front();
-        if finished.is_none() && wait {
-            self.waker = Some(cx.waker().clone());
+    /// Registers who waits, and returns those who are to be asked whether they still do.
+    fn register(&mut self, waker: &Waker) -> Vec<Waker> {
+        if self.wakers.iter().any(|known| known.will_wake(waker)) {
+            return Vec::new();
         }
-        finished
+        let full = self.wakers.len() >= WAKERS_MAX;
+        let asked = if full { std::mem::take(&mut self.wakers) } else { Vec::new() };
+        self.wakers.push(waker.clone());
+        asked
     }
 }
 
@@ -230,10 +238,10 @@ impl<T, E> Orphans<T, E> {
                 ready!(domain.spend(cx));
             }
             loop {
-                let finished =
-                    domain.collectors().borrow_mut()[home.collector as usize].pop(wait, cx);
-                let Some(index) = finished else {
-                    domain.note_wait(Wait { what: "orphans", at: None, on: WaitOn::Unknown });
+                let Some(index) = domain.next_finished(home.collector) else {
+                    if wait {
+                        domain.await_collector(home.collector, cx.waker());
+                    }
                     return Poll::Pending;
                 };
                 if let Some(promise) = self.state.borrow_mut().remove_ended(index, domain) {
@@ -241,6 +249,18 @@ impl<T, E> Orphans<T, E> {
                 }
             }
         })
+    }
+}
+
+impl Domain {
+    fn next_finished(&self, collector: u32) -> Option<u32> {
+        self.collectors().borrow_mut()[collector as usize].finished.pop_front()
+    }
+
+    fn await_collector(&self, collector: u32, waker: &Waker) {
+        let asked = self.collectors().borrow_mut()[collector as usize].register(waker);
+        asked.into_iter().for_each(panics::wake);
+        self.note_wait(Wait { what: "orphans", at: None, on: WaitOn::Unknown });
     }
 }
 
@@ -287,7 +307,10 @@ impl<T, E> Drop for Orphans<T, E> {
         let here = Domain::try_with(|domain| {
             let here = domain.is(&home.run, home.domain);
             if here {
-                drop(domain.collectors().borrow_mut().try_remove(home.collector as usize));
+                let collectors = domain.collectors();
+                let collector = collectors.borrow_mut().try_remove(home.collector as usize);
+                // Its wakers may run anything when they are dropped.
+                panics::ignore(|| drop(collector));
             }
             here
         });

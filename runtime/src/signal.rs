@@ -87,7 +87,9 @@ where
     let about = About { spawned_at: Location::caller(), name: Some(Arc::from("signal handler")) };
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
-        domain.run.signals.table().row(signal).handler = Some((handler, about));
+        let old = domain.run.signals.table().row(signal).handler.replace((handler, about));
+        // What it captured may ask for signals when it is dropped: not under the lock.
+        drop(old);
         watch(signal, &domain.run)
     })
 }
@@ -105,7 +107,11 @@ where
 pub fn stream(signal: Signal) -> io::Result<Signals> {
     let occurrences = Arc::new(Mutex::new(Occurrences::default()));
     Domain::with("`signal::stream`", |domain| {
-        domain.run.signals.table().row(signal).streams.push(Arc::downgrade(&occurrences));
+        let mut table = domain.run.signals.table();
+        let streams = &mut table.row(signal).streams;
+        streams.retain(|stream| stream.strong_count() > 0);
+        streams.push(Arc::downgrade(&occurrences));
+        drop(table);
         watch(signal, &domain.run)
     })?;
     Ok(Signals { signal, occurrences })
@@ -218,7 +224,7 @@ impl Registry {
     pub(crate) fn close(&self) {
         let rows = std::mem::take(&mut self.table().rows);
         // Handlers are the program's, and so are their drops: not under the lock.
-        let _ = panics::catch(|| drop(rows));
+        panics::ignore(|| drop(rows));
     }
 
     /// Returns how to make the task that handles `signal`.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use matou_ownership::{Label, Ledger, Resource};
+use slab::Slab;
 
 use super::{Domain, Message};
+use crate::orphans::Collector;
 use crate::run::Run;
 use crate::task::{
     About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Slot, Stage, TaskId,
@@ -171,7 +173,7 @@ impl Domain {
             let ended = tree.get(entry).is_some_and(Node::ended);
             ended.then(|| tree.remove(entry.slot))
         };
-        drop(node);
+        panics::ignore(|| drop(node));
     }
 
     /// Asks for the end of a child, in the name of its parent.
@@ -347,7 +349,7 @@ impl Domain {
                     child => tree.remove(child),
                 }
             };
-            drop(node);
+            panics::ignore(|| drop(node));
         }
     }
 
@@ -371,7 +373,8 @@ impl Domain {
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
     pub(super) fn end_entry(&self, slot: Slot) {
-        let End { notice, parent_waker } = self.tree.borrow_mut().end(slot);
+        let End { notice, parent_waker, stale } = self.tree.borrow_mut().end(slot);
+        panics::ignore(|| drop(stale));
         match notice {
             Notice::None => {}
             // A waker of a foreign combinator may panic; the scheduler goes on.
@@ -394,13 +397,11 @@ impl Domain {
     }
 
     fn collect(&self, collector: u32, index: u32) {
-        let waker = {
-            let mut collectors = self.collectors.borrow_mut();
-            collectors.get_mut(collector as usize).and_then(|collector| collector.ended(index))
+        let ended = |collectors: &mut Slab<Collector>| {
+            collectors.get_mut(collector as usize).map(|collector| collector.ended(index))
         };
-        if let Some(waker) = waker {
-            panics::wake(waker);
-        }
+        let wakers = ended(&mut self.collectors.borrow_mut());
+        wakers.into_iter().flatten().for_each(panics::wake);
     }
 }
 

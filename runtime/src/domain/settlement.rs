@@ -124,7 +124,7 @@ impl Domain {
             // Nobody will take the outcome. Drop it here, where a panic can be caught: async-task
             // would abort the process.
             (Claim::Waived | Claim::Forgotten, outcome) => {
-                let _ = panics::catch(|| drop(outcome));
+                panics::ignore(|| drop(outcome));
                 Err(TaskError::Cancelled(Cancelled::new(Why::Dropped)))
             }
             (_, outcome) => outcome,

@@ -146,7 +146,8 @@ impl Domain {
             }
             Message::Dropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
             Message::CollectorDropped { collector } => {
-                drop(self.collectors.borrow_mut().try_remove(collector as usize));
+                let collector = self.collectors.borrow_mut().try_remove(collector as usize);
+                panics::ignore(|| drop(collector));
             }
             Message::CancelRoot(cancelled) => {
                 if let Some(root) = self.root() {

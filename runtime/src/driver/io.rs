@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -16,7 +16,8 @@ use crate::wait::{Wait, WaitOn};
 /// An operation is tried first. Only if it would block does the descriptor register with the
 /// reactor of the domain that it is used on, edge-triggered and for both directions, and it stays
 /// registered until it is closed or used on another domain, whereupon it moves there. So a socket
-/// that is accepted on one domain and given to another never touches the first one's queue.
+/// that is accepted on one domain and given to another never touches the first one's queue. It is
+/// used on one domain at a time: two domains that wait for it at once take it from each other.
 ///
 /// Who makes one has to [`close`](Io::close) it: while it is registered, the reactor holds it too.
 /// It is deregistered before it is closed, and nothing borrows the descriptor for longer than one
@@ -209,11 +210,12 @@ impl Io {
             let Some(reactor) = reactor else {
                 return Poll::Ready(Err(no_reactor()));
             };
-            let stale = state.wait_on(self, reactor, direction, cx.waker())?;
-            let on = WaitOn::Descriptor(state.fd()?.as_raw_fd());
+            let mut stale = Wakers::default();
+            let waiting = state.wait_on(self, reactor, direction, cx.waker(), &mut stale);
             drop(state);
             // Not under the lock: a waker may do anything.
             stale.wake();
+            let on = WaitOn::Descriptor(waiting?);
             domain.note_wait(Wait { what, at: Some(at), on });
             Poll::Pending
         })
@@ -241,9 +243,15 @@ impl Io {
         fd.is_some()
     }
 
-    /// Deregisters the descriptor and hands it out; `None` after the close.
+    /// Deregisters the descriptor and hands it out; `None` after the close. What waits for it is
+    /// woken, and fails.
     pub fn take_fd(&self) -> Option<OwnedFd> {
-        self.state().leave()
+        let mut state = self.state();
+        let fd = state.leave();
+        let wakers = state.take_wakers();
+        drop(state);
+        wakers.wake();
+        fd
     }
 
     /// Leaves a reactor that is about to go, and returns who waits for it in vain.
@@ -293,19 +301,20 @@ impl State {
             && self.side(direction).exhausted
     }
 
-    /// Registers the descriptor here, if it is not yet, and the waker. Returns wakers that are to
-    /// be asked whether they still wait, outside the lock.
+    /// Registers the descriptor here, if it is not yet, and the waker. Returns the number of the
+    /// descriptor; puts wakers that are to be asked whether they still wait, outside the lock, into
+    /// `stale`, also when it fails.
     fn wait_on(
         &mut self,
         io: &Arc<Io>,
         reactor: &Arc<Shared>,
         direction: Direction,
         waker: &Waker,
-    ) -> io::Result<Wakers> {
-        let mut stale = Wakers::default();
+        stale: &mut Wakers,
+    ) -> io::Result<RawFd> {
         if !self.is_registered_with(reactor) {
             self.deregister();
-            stale = self.take_wakers();
+            *stale = self.take_wakers();
             self.closed = false;
             // What is ready already is told as the first edge, so nothing is missed between the
             // try and the registration.
@@ -315,7 +324,7 @@ impl State {
         let side = self.side(direction);
         side.exhausted = true;
         stale.others.append(&mut side.register(waker));
-        Ok(stale)
+        Ok(self.fd()?.as_raw_fd())
     }
 
     fn take_wakers(&mut self) -> Wakers {
@@ -345,7 +354,8 @@ fn no_reactor() -> io::Error {
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        // It may be asked for in the middle of an operation, which holds the lock.
+        let Ok(state) = self.state.try_lock() else { return f.write_str("Io { busy }") };
         f.debug_struct("Io")
             .field("fd", &state.fd)
             .field("registered", &state.registration.is_some())

@@ -92,19 +92,17 @@ impl<T, E> Promise<T, E> {
     }
 
     pub(crate) fn cancel_at(mut self, at: &'static Location<'static>) -> Cancel<T, E> {
-        let handle =
-            self.handle.take().expect("a promise is cancelled before its outcome is taken");
         let cancelled = Cancelled::asked_at(at);
         let mine = Domain::with("cancelling a task", |domain| {
+            let handle = self.handle.as_ref();
+            let handle = handle.expect("a promise is cancelled before its outcome is taken");
             domain.cancel_child(&handle.metadata().run, self.child, cancelled).is_ok()
         });
-        if mine {
-            Cancel::new(handle, self.child)
-        } else {
-            // The violation is recorded. The promise is as if it had not been touched: its drop
-            // is its parent's affair.
-            drop(Promise { handle: Some(handle), child: self.child });
-            Cancel::refused()
+        // The handle is taken last. If the promise is somebody else's, which is recorded, or if
+        // there was a panic, the drop of the promise sees to the child.
+        match self.handle.take_if(|_| mine) {
+            Some(handle) => Cancel::new(handle, self.child),
+            None => Cancel::refused(),
         }
     }
 

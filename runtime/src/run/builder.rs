@@ -217,15 +217,18 @@ where
 /// Turns a domain until the run is over. A panic of the scheduler itself, which no program can
 /// cause, leaves tasks that nobody will ever end: it must not pass for an orderly shutdown.
 fn turn_to_end(domain: Domain) {
-    struct Abort;
+    struct Abort {
+        /// Whether the run itself belongs to a panic: it was begun in a drop of somebody's cleanup.
+        in_panic: bool,
+    }
     impl Drop for Abort {
         fn drop(&mut self) {
-            if thread::panicking() {
+            if thread::panicking() && !self.in_panic {
                 std::process::abort();
             }
         }
     }
-    let _abort = Abort;
+    let _abort = Abort { in_panic: thread::panicking() };
     domain.run_to_end();
 }
 

@@ -106,7 +106,7 @@ where
         }
         // The old outcome may hold a value whose drop panics as well; the first panic stays.
         let old = outcome.replace(Err(TaskError::Panicked(panic)));
-        let _ = panics::catch(|| drop(old));
+        panics::ignore(|| drop(old));
     }
 
     fn step(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {

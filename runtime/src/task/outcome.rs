@@ -28,7 +28,7 @@ impl<T, E> Sealed<T, E> {
 
 impl<T, E> Drop for Sealed<T, E> {
     fn drop(&mut self) {
-        let _ = panics::catch(|| drop(self.0.take()));
+        panics::ignore(|| drop(self.0.take()));
     }
 }
 

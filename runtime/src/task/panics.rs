@@ -18,6 +18,10 @@ thread_local! {
 /// Only a hook is told the location; the payload that `catch_unwind` returns does not carry it.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
+    if std::thread::panicking() {
+        // A run in a drop that belongs to a panic: the hook cannot be changed now.
+        return;
+    }
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -53,5 +57,16 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
 /// Wakes somebody whose waker may be a foreign combinator's and panic: the next one is woken all
 /// the same.
 pub(crate) fn wake(waker: Waker) {
-    drop(catch(|| waker.wake()));
+    ignore(|| waker.wake());
+}
+
+/// Runs what nobody takes the outcome of. A panic has been told by the hook, and ends here.
+pub(crate) fn ignore(f: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
+        let _ = take_location();
+        // A payload that is not text may panic when it is dropped, and nobody could catch that.
+        if !payload.is::<&'static str>() && !payload.is::<String>() {
+            std::mem::forget(payload);
+        }
+    }
 }

@@ -112,10 +112,10 @@ impl Tree {
             }
             Parent::Nobody | Parent::There { .. } => None,
         };
-        if matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_)) {
-            self.remove(slot);
-        }
-        End { notice, parent_waker }
+        let freed =
+            matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_));
+        let stale = if freed { self.remove(slot).awaiter } else { None };
+        End { notice, parent_waker, stale }
     }
 }
 
@@ -133,6 +133,8 @@ pub(crate) struct End {
     pub(crate) notice: Notice,
     /// The parent waited for its last child.
     pub(crate) parent_waker: Option<Waker>,
+    /// Somebody who gave up waiting; to be dropped, which may run anything.
+    pub(crate) stale: Option<Waker>,
 }
 
 #[must_use]

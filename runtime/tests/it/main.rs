@@ -1,5 +1,6 @@
 //! The runtime's promises, one module per question.
 
+mod corners;
 mod doubles;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;
