@@ -76,9 +76,10 @@ struct Home {
 pub(crate) struct Collector {
     /// Indices of promises whose children have ended, in that order.
     finished: VecDeque<u32>,
-    /// Who waits for the next one: as a rule one, more if a task's combinators have wakers of their
-    /// own.
-    wakers: Vec<Waker>,
+    /// Who waits for the next one.
+    waker: Option<Waker>,
+    /// More of them, if a task's combinators have wakers of their own.
+    others: Vec<Waker>,
 }
 
 /// How many wakers a collector keeps before it wakes them all, so that those which nobody waits
@@ -86,20 +87,25 @@ pub(crate) struct Collector {
 const WAKERS_MAX: usize = 64;
 
 impl Collector {
-    /// Notes the end of a child, and returns who waits for one.
-    pub(crate) fn ended(&mut self, index: u32) -> Vec<Waker> {
+    /// Notes the end of a child, and returns who waits for one; as a rule that allocates nothing.
+    pub(crate) fn ended(&mut self, index: u32) -> (Option<Waker>, Vec<Waker>) {
         self.finished.push_back(index);
-        std::mem::take(&mut self.wakers)
+        (self.waker.take(), std::mem::take(&mut self.others))
     }
 
     /// Registers who waits, and returns those who are to be asked whether they still do.
     fn register(&mut self, waker: &Waker) -> Vec<Waker> {
-        if self.wakers.iter().any(|known| known.will_wake(waker)) {
+        let known = |known: &Waker| known.will_wake(waker);
+        if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
             return Vec::new();
         }
-        let full = self.wakers.len() >= WAKERS_MAX;
-        let asked = if full { std::mem::take(&mut self.wakers) } else { Vec::new() };
-        self.wakers.push(waker.clone());
+        if self.waker.is_none() {
+            self.waker = Some(waker.clone());
+            return Vec::new();
+        }
+        let full = self.others.len() >= WAKERS_MAX;
+        let asked = if full { std::mem::take(&mut self.others) } else { Vec::new() };
+        self.others.push(waker.clone());
         asked
     }
 }

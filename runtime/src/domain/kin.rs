@@ -400,8 +400,10 @@ impl Domain {
         let ended = |collectors: &mut Slab<Collector>| {
             collectors.get_mut(collector as usize).map(|collector| collector.ended(index))
         };
-        let wakers = ended(&mut self.collectors.borrow_mut());
-        wakers.into_iter().flatten().for_each(panics::wake);
+        let ended = ended(&mut self.collectors.borrow_mut());
+        if let Some((waker, others)) = ended {
+            waker.into_iter().chain(others).for_each(panics::wake);
+        }
     }
 }
 
