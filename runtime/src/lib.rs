@@ -14,6 +14,7 @@ mod run;
 pub mod signal;
 mod sys;
 mod task;
+pub mod test;
 mod time;
 mod violation;
 mod wait;

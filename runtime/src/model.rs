@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::Interrupt;
-use crate::domain::{Message, Port as Inner};
+use crate::domain::{Mail, Message, Port as Inner};
+use crate::time::Timers;
 
 /// The real port of a domain. Its messages are all alike, since only their number matters.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub struct Port(Inner);
 impl Port {
     /// Makes the port of a domain whose driver is interrupted by `interrupt`.
     pub fn new(interrupt: Arc<dyn Interrupt>) -> Port {
-        let port = Inner::new();
+        let port = Inner::new(Mail::at_once(), Timers::default());
         port.connect(interrupt);
         Port(port)
     }

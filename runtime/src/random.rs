@@ -9,12 +9,30 @@ pub(crate) struct Random {
     state: Cell<u64>,
 }
 
+/// What a simulated run draws beside the choices of its domains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// Whose turn it is.
+    Turns = 1,
+    /// When a message arrives.
+    Arrivals,
+    /// The order of timers with equal deadlines.
+    Ties,
+    /// What other crates ask for.
+    Leaves,
+}
+
 impl Random {
     /// The stream of domain `index`; streams of different domains do not overlap in practice.
     pub(crate) fn for_domain(seed: u64, index: usize) -> Random {
         let random = Random { state: Cell::new(seed ^ (index as u64 + 1).rotate_left(32)) };
         random.next();
         random
+    }
+
+    /// Another stream of the same seed, told apart by what it is for.
+    pub(crate) fn for_purpose(seed: u64, purpose: Purpose, index: usize) -> Random {
+        Random::for_domain(seed ^ ((purpose as u64) << 56), index)
     }
 
     pub(crate) fn next(&self) -> u64 {

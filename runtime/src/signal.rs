@@ -90,7 +90,7 @@ where
         let old = domain.run.signals.table().row(signal).handler.replace((handler, about));
         // What it captured may ask for signals when it is dropped: not under the lock.
         drop(old);
-        watch(signal, &domain.run)
+        watch(domain, signal)
     })
 }
 
@@ -112,7 +112,7 @@ pub fn stream(signal: Signal) -> io::Result<Signals> {
         streams.retain(|stream| stream.strong_count() > 0);
         streams.push(Arc::downgrade(&occurrences));
         drop(table);
-        watch(signal, &domain.run)
+        watch(domain, signal)
     })?;
     Ok(Signals { signal, occurrences })
 }
@@ -274,8 +274,13 @@ struct Watcher {
 
 static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 
-/// Sees to it that `run` hears of `signal`.
-fn watch(signal: Signal, run: &Arc<Run>) -> io::Result<()> {
+/// Sees to it that the run of `domain` hears of `signal`.
+fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
+    if domain.world().is_some() {
+        // A simulated run hears of signals from its own program, see `test::raise`.
+        return Ok(());
+    }
+    let run = &domain.run;
     let mut watcher = lock(&WATCHER);
     if watcher.is_none() {
         let watched = Watched::new([signal.number()])?;
@@ -320,6 +325,16 @@ fn deliver(signal: Signal) {
         // The default of both signals is to end the process by them, and this does not return.
         let _ = signal_hook::low_level::emulate_default_handler(signal.number());
     }
+}
+
+/// Sends a signal to a simulated run. Returns whether the run did something about it; if not, the
+/// system would have ended the process.
+pub(crate) fn raise(run: &Run, signal: Signal) -> bool {
+    let (answer, handle) = run.signals.deliver(signal);
+    if handle {
+        run.port(0).send(Message::Signal(signal));
+    }
+    matches!(answer, Answer::Told)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

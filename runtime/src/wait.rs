@@ -33,6 +33,8 @@ pub enum WaitOn {
     Descriptor(i32),
     /// A moment.
     Until(Instant),
+    /// A lock, by the number that a [simulated](crate::test) run gave it; 0 in other runs.
+    Lock(u64),
 }
 
 impl Wait {
@@ -66,7 +68,8 @@ impl fmt::Display for Wait {
         }
         f.write_str(self.what)?;
         match self.on {
-            WaitOn::Unknown | WaitOn::Until(_) => {}
+            WaitOn::Unknown | WaitOn::Until(_) | WaitOn::Lock(0) => {}
+            WaitOn::Lock(number) => write!(f, " {number}")?,
             WaitOn::Task(id) => write!(f, " of task {id}")?,
             WaitOn::Descriptor(fd) => write!(f, " on descriptor {fd}")?,
         }

@@ -60,7 +60,7 @@ impl Domain {
         Domain::try_with(|domain| {
             let address = runnable.as_ref()?.metadata();
             if domain.is(&address.run, address.domain()) {
-                domain.ready.borrow_mut().push_back(runnable.take()?);
+                domain.make_ready(runnable.take()?);
             }
             Some(())
         });

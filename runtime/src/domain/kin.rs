@@ -14,6 +14,7 @@ use crate::task::{
     About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Slot, Stage, TaskId,
     Why, panics,
 };
+use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
 use crate::wait::{Wait, WaitOn};
 
@@ -86,15 +87,19 @@ impl Domain {
     }
 
     pub(crate) fn make_ready(&self, runnable: async_task::Runnable<crate::task::address::Address>) {
-        self.ready.borrow_mut().push_back(runnable);
+        let by_itself = runnable.metadata().slot() == self.current.get();
+        self.ready.borrow_mut().push(runnable, by_itself);
     }
 
-    /// Picks the domain of the next `call`: each of the others in turn.
+    /// Picks the domain of the next `call`: each of the others in turn, or any in a simulated run.
     pub(crate) fn pick_target(&self, pinned: Option<usize>) -> Option<usize> {
         let domains = self.run.domains();
         let eligible = |&target: &usize| target != 0 && target != self.index && target < domains;
         if let Some(pinned) = pinned {
             return Some(pinned).filter(eligible);
+        }
+        if self.world.is_some() {
+            self.next_target.set(self.random.below(domains));
         }
         let start = self.next_target.get();
         let target = (0..domains).map(|step| (start + step) % domains).find(eligible)?;
@@ -315,6 +320,7 @@ impl Domain {
     /// Takes an ended task off the tree and tells its parent.
     pub(super) fn finish(&self, slot: Slot) {
         self.free_children(slot);
+        self.witness(|domain| Happening::Ended(domain.tree.borrow()[slot].id));
         let (parent, id, bequest) = {
             let mut tree = self.tree.borrow_mut();
             let node = &mut tree[slot];

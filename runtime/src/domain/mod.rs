@@ -5,33 +5,36 @@
 mod bell;
 mod current;
 mod kin;
+mod mail;
 mod port;
+mod ready;
 mod settlement;
-#[cfg(test)]
-mod stepping;
 mod turn;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use async_task::Runnable;
 use slab::Slab;
 
 pub(crate) use kin::{ChildRef, label_of};
+pub(crate) use mail::Mail;
 pub(crate) use port::{Birth, Message, Port, schedule};
 pub(crate) use settlement::Settlement;
+
+use ready::Ready;
 
 use crate::driver::{Driver, Reactor};
 use crate::orphans::Collector;
 use crate::random::Random;
 use crate::run::Run;
-use crate::task::address::Address;
 use crate::task::{Cancelled, NONE, Slot, TaskId, Tree};
+use crate::test::{Happening, Shared};
 use crate::wait::Wait;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
@@ -43,8 +46,8 @@ pub(crate) struct Domain {
     index: usize,
     driver: Box<dyn Driver>,
 
-    /// Tasks to be polled, in the order of their waking.
-    ready: RefCell<VecDeque<Runnable<Address>>>,
+    /// Tasks to be polled.
+    ready: RefCell<Ready>,
     tree: RefCell<Tree>,
     /// Where the tasks are that other domains called here; for their cancellation.
     called: RefCell<HashMap<TaskId, Slot>>,
@@ -65,6 +68,8 @@ pub(crate) struct Domain {
     /// The next resource id; lent to the ownership ledger during a turn.
     next_resource: Cell<u64>,
     random: Random,
+    /// What the domains of a simulated run have in common; `None` on a thread of one's own.
+    world: Option<Rc<Shared>>,
     /// Where the next `call` goes, in a circle over the other domains.
     next_target: Cell<usize>,
     /// Set when the run is over for this domain.
@@ -74,12 +79,23 @@ pub(crate) struct Domain {
 impl Domain {
     /// Makes the domain `index` of `run` on the present thread.
     pub(crate) fn new(run: Arc<Run>, index: usize, driver: Box<dyn Driver>) -> Domain {
+        Domain::in_world(run, index, driver, None)
+    }
+
+    /// Makes a domain of a simulated run, if there is a `world`.
+    pub(crate) fn in_world(
+        run: Arc<Run>,
+        index: usize,
+        driver: Box<dyn Driver>,
+        world: Option<Rc<Shared>>,
+    ) -> Domain {
         run.port(index).connect(driver.interrupter());
         let random = Random::for_domain(run.config.seed, index);
+        let ready = if world.is_some() { Ready::drawn() } else { Ready::in_order() };
         Domain {
             index,
             driver,
-            ready: RefCell::default(),
+            ready: RefCell::new(ready),
             tree: RefCell::default(),
             called: RefCell::default(),
             collectors: RefCell::default(),
@@ -92,6 +108,7 @@ impl Domain {
             next_resource: Cell::new(((index as u64) << 48) + 1),
             next_target: Cell::new(random.below(run.domains())),
             random,
+            world,
             stopped: Cell::new(false),
             run,
         }
@@ -162,8 +179,44 @@ impl Domain {
         result
     }
 
+    pub(crate) fn world(&self) -> Option<&Rc<Shared>> {
+        self.world.as_ref()
+    }
+
+    /// Tells the world of a simulated run what happens here.
+    #[inline]
+    fn witness(&self, happening: impl FnOnce(&Domain) -> Happening) {
+        if let Some(world) = &self.world {
+            world.witness(self.index, happening(self));
+        }
+    }
+
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Whether a turn would do anything now.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.is_stopped()
+            && (!self.ready.borrow().is_empty()
+                || self.port().pending() > 0
+                || self.port().timers().next_deadline().is_some_and(|first| first <= self.now()))
+    }
+
+    /// When a turn will have something to do, if nobody else does anything.
+    pub(crate) fn next_moment(&self) -> Option<Instant> {
+        let deadline = self.port().timers().next_deadline();
+        deadline.into_iter().chain(self.port().next_arrival()).min()
+    }
+
+    /// The tasks that have not ended, in a fixed order, children on other domains left out.
+    pub(crate) fn each_task(&self, mut f: impl FnMut(&Tree, Slot)) {
+        let tree = self.tree.borrow();
+        tree.slots().filter(|&slot| tree[slot].away.is_none()).for_each(|slot| f(&tree, slot));
     }
 
     /// Turns until the run is over.

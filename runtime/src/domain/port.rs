@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use async_task::Runnable;
-use concurrent_queue::ConcurrentQueue;
 use matou_ownership::{Ledger, Resource};
 
 use super::Domain;
 use super::bell::Bell;
+use super::mail::Mail;
 use crate::driver::Interrupt;
 use crate::signal::Signal;
 use crate::task::address::Address;
@@ -18,7 +19,7 @@ use crate::time::Timers;
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
 /// belongs to its thread alone.
 pub(crate) struct Port {
-    inbox: ConcurrentQueue<Message>,
+    inbox: Mail,
     bell: Bell,
     interrupter: OnceLock<Arc<dyn Interrupt>>,
     /// Under a lock because a `Sleep` may be dropped on another thread.
@@ -47,6 +48,23 @@ pub(crate) enum Message {
     Stop,
 }
 
+impl Message {
+    /// What it is, in a word, for the trace of a simulated run.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Message::Wake(_) => "wake",
+            Message::Start { .. } => "start",
+            Message::Cancel { .. } => "cancel",
+            Message::Ended { .. } => "ended",
+            Message::Dropped { .. } => "dropped",
+            Message::CollectorDropped { .. } => "collector dropped",
+            Message::CancelRoot(_) => "cancel main",
+            Message::Signal(_) => "signal",
+            Message::Stop => "stop",
+        }
+    }
+}
+
 /// What the receiver of a `Start` must know of the task.
 pub(crate) struct Birth {
     pub(crate) id: TaskId,
@@ -58,13 +76,8 @@ pub(crate) struct Birth {
 }
 
 impl Port {
-    pub(crate) fn new() -> Port {
-        Port {
-            inbox: ConcurrentQueue::unbounded(),
-            bell: Bell::new(),
-            interrupter: OnceLock::new(),
-            timers: Mutex::new(Timers::default()),
-        }
+    pub(crate) fn new(inbox: Mail, timers: Timers) -> Port {
+        Port { inbox, bell: Bell::new(), interrupter: OnceLock::new(), timers: Mutex::new(timers) }
     }
 
     /// Called once by the domain, before it looks into its inbox for the first time.
@@ -90,13 +103,18 @@ impl Port {
         }
     }
 
-    /// How many messages lie in the inbox.
+    /// How many messages have arrived in the inbox.
     pub(crate) fn pending(&self) -> usize {
         self.inbox.len()
     }
 
     pub(crate) fn receive(&self) -> Option<Message> {
-        self.inbox.pop().ok()
+        self.inbox.pop()
+    }
+
+    /// When the next message arrives, in a run that draws that from its seed.
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
+        self.inbox.next_arrival()
     }
 
     pub(crate) fn lie_down(&self) -> bool {

@@ -7,6 +7,7 @@ use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::address::Address;
 use crate::task::{Cancelled, NONE, Node, Parent, Slot, Stage, panics, spawn_service};
+use crate::test::Happening;
 
 /// What a task brings along when it is polled.
 struct Step {
@@ -28,17 +29,28 @@ impl Domain {
     }
 
     fn run_quantum(&self) {
-        for _ in 0..self.run.config.quantum {
-            let Some(runnable) = self.ready.borrow_mut().pop_front() else {
+        for _ in 0..self.quantum() {
+            let Some(runnable) = self.ready.borrow_mut().pop(&self.random) else {
                 return;
             };
             self.poll_task(runnable);
         }
     }
 
+    /// How many polls this turn may make. A simulated run draws that: mostly few, so that the
+    /// domains take turns often.
+    fn quantum(&self) -> usize {
+        let quantum = self.run.config.quantum;
+        match self.world {
+            None => quantum,
+            Some(_) => quantum.min(1 + self.random.below(4)),
+        }
+    }
+
     /// Polls one task: the only place where user code of a task runs.
     fn poll_task(&self, runnable: Runnable<Address>) {
         let slot = runnable.metadata().slot();
+        self.witness(|domain| Happening::Polled(domain.tree.borrow()[slot].id));
         let Step { ledger, cancelled } = self.begin_step(slot);
         self.current.set(slot);
         self.current_cancelled.set(cancelled);
@@ -95,6 +107,7 @@ impl Domain {
         }
         let mut expired = self.expired.take();
         self.port().timers().expire(now, &mut expired);
+        self.witness(|_| Happening::TimersFired(expired.len()));
         for waker in expired.drain(..) {
             panics::wake(waker);
         }
@@ -128,6 +141,7 @@ impl Domain {
     }
 
     fn handle(&self, message: Message) {
+        self.witness(|_| Happening::Received(message.kind()));
         match message {
             Message::Wake(runnable) => self.make_ready(runnable),
             Message::Start { runnable, birth } => self.start(runnable, *birth),

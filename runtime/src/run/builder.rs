@@ -184,6 +184,12 @@ impl Builder {
     }
 
     fn new_run(&self) -> io::Result<Arc<Run>> {
+        let (domains, config) = self.config()?;
+        Ok(Run::new(domains, config))
+    }
+
+    /// Returns the number of domains and the other settings, if they make sense.
+    pub(crate) fn config(&self) -> io::Result<(usize, Config)> {
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let domains = match self.domains {
             Some(domains) => domains,
@@ -197,11 +203,12 @@ impl Builder {
         }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let Builder { quantum, grace, forgotten, .. } = *self;
-        Ok(Run::new(domains, Config { seed, quantum, grace, forgotten }))
+        Ok((domains, Config { seed, quantum, grace, forgotten }))
     }
 }
 
-fn spawn_root<F, T, E>(domain: &Domain, about: About, main: F) -> Handle<T, E>
+/// Makes the task of `main`.
+pub(crate) fn spawn_root<F, T, E>(domain: &Domain, about: About, main: F) -> Handle<T, E>
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,

@@ -3,6 +3,7 @@ use std::fmt;
 use std::io;
 
 use crate::task::{Cancelled, Outcome, Panic, TaskError};
+use crate::test::Deadlock;
 use crate::violation::Report;
 
 /// What `main` fails with unless it says otherwise: any error at all.
@@ -29,6 +30,10 @@ pub enum RunError<E = MainError> {
     Nested,
     /// `main` was ended from outside.
     Cancelled(Cancelled),
+    /// Nothing could ever run again. Only a [simulated](crate::test) run can tell.
+    Deadlock(Deadlock),
+    /// A [simulated](crate::test) run took this many turns and did not end.
+    Endless(u64),
 }
 
 impl<E> RunError<E> {
@@ -42,7 +47,7 @@ impl<E> RunError<E> {
 }
 
 /// What the outcome of `main` makes of the run, if nothing else went wrong.
-pub(super) fn verdict<T, E>(outcome: Outcome<T, E>) -> Result<T, RunError<E>> {
+pub(crate) fn verdict<T, E>(outcome: Outcome<T, E>) -> Result<T, RunError<E>> {
     outcome.map_err(|error| match error {
         TaskError::Failed(error) => RunError::Failed(error),
         TaskError::Panicked(panic) => RunError::Panicked(panic),
@@ -63,6 +68,12 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
                  spawn a child, or begin it on a thread of its own",
             ),
             RunError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
+            RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
+            RunError::Endless(turns) => write!(
+                f,
+                "the run did not end within {turns} turns of its domains: look for a task that \
+                 wakes itself for ever, or raise `Check::turns_max`"
+            ),
         }
     }
 }
@@ -78,6 +89,7 @@ impl<E: fmt::Display> Error for RunError<E> {
         match self {
             RunError::Setup(error) | RunError::Driver(error) => Some(error),
             RunError::Panicked(panic) => Some(panic),
+            RunError::Deadlock(deadlock) => Some(deadlock),
             _ => None,
         }
     }

@@ -10,9 +10,15 @@ use std::time::Duration;
 pub use builder::{Builder, run};
 pub use error::{MainError, RunError};
 
-use crate::domain::{Message, Port};
+pub(crate) use builder::spawn_root;
+pub(crate) use error::verdict;
+
+use crate::domain::{Mail, Message, Port};
+use crate::random::{Purpose, Random};
 use crate::signal::Registry;
 use crate::task::{Cancelled, Panic, Why};
+use crate::test::{Clock, Deadlock};
+use crate::time::Timers;
 use crate::violation::{Report, Violation};
 
 /// How many violations a report keeps: the first ones tell most.
@@ -63,12 +69,31 @@ pub(crate) enum Failure {
     Driver(io::Error),
     /// A signal's handler panicked; it has no parent that could look at its outcome.
     SignalHandler(Panic),
+    /// Nothing could ever run again.
+    Deadlock(Deadlock),
+    /// It took more turns than it was given.
+    Endless(u64),
 }
 
 impl Run {
     pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
-        let ports = (0..domains).map(|_| Port::new()).collect();
-        Arc::new(Run { ports, config, record: Mutex::default(), signals: Registry::default() })
+        Run::with_ports(config, (0..domains).map(|_| Port::new(Mail::at_once(), Timers::default())))
+    }
+
+    /// A run all of whose domains live on the present thread, in virtual time.
+    pub(crate) fn simulated(domains: usize, config: Config, clock: &Arc<Clock>) -> Arc<Run> {
+        let seed = config.seed;
+        let port = |index| {
+            let arrivals = Random::for_purpose(seed, Purpose::Arrivals, index);
+            let ties = Random::for_purpose(seed, Purpose::Ties, index);
+            Port::new(Mail::late(Arc::clone(clock), arrivals), Timers::drawn(ties))
+        };
+        Run::with_ports(config, (0..domains).map(port))
+    }
+
+    fn with_ports(config: Config, ports: impl Iterator<Item = Port>) -> Arc<Run> {
+        let (record, signals) = (Mutex::default(), Registry::default());
+        Arc::new(Run { ports: ports.collect(), config, record, signals })
     }
 
     pub(crate) fn domains(&self) -> usize {
@@ -105,6 +130,12 @@ impl Run {
         self.port(0).send(Message::CancelRoot(Cancelled::new(Why::RunFailed)));
     }
 
+    /// Records a failure that says more than what was recorded before, broken rules included.
+    pub(crate) fn overrule(&self, failure: Failure) {
+        let mut record = self.record();
+        *record = Record { failure: Some(failure), ..Record::default() };
+    }
+
     /// Tells the other domains that the run is over.
     pub(crate) fn stop(&self) {
         for port in &self.ports[1..] {
@@ -113,7 +144,7 @@ impl Run {
     }
 
     /// Takes what went wrong, the broken rules first.
-    fn take_error<E>(&self) -> Option<RunError<E>> {
+    pub(crate) fn take_error<E>(&self) -> Option<RunError<E>> {
         let Record { violations, more, failure } = std::mem::take(&mut *self.record());
         if !violations.is_empty() {
             return Some(RunError::Violated(Report { violations, more }));
@@ -121,6 +152,8 @@ impl Run {
         Some(match failure? {
             Failure::Driver(error) => RunError::Driver(error),
             Failure::SignalHandler(panic) => RunError::Panicked(panic),
+            Failure::Deadlock(deadlock) => RunError::Deadlock(deadlock),
+            Failure::Endless(turns) => RunError::Endless(turns),
         })
     }
 }

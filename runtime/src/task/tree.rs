@@ -69,6 +69,11 @@ impl Tree {
         self.nodes.get(key.slot as usize).filter(|node| node.id == key.id)
     }
 
+    /// Returns all the nodes, in a fixed order.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.nodes.iter().map(|(slot, _)| slot as Slot)
+    }
+
     /// Returns the children of `parent`, oldest first.
     pub(crate) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> + '_ {
         let first = Some(self[parent].first_child).filter(|&slot| slot != NONE);

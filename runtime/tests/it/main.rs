@@ -17,6 +17,7 @@ mod r11_availability;
 mod r12_signal_handlers;
 mod scheduling;
 mod shutdown;
+mod simulated;
 mod support;
 mod t14_stale_wakers;
 mod tasks;

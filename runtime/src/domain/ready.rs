@@ -1,0 +1,95 @@
+//! The tasks of a domain that are to be polled.
+
+use std::collections::VecDeque;
+
+use async_task::Runnable;
+
+use crate::random::Random;
+use crate::task::address::Address;
+
+type Task = Runnable<Address>;
+
+/// How many polls a round of drawn tasks takes in before those woken later wait for the next one.
+const ROUND_MAX: u32 = 256;
+
+/// The ready tasks, in the order in which they are polled.
+pub(crate) enum Ready {
+    /// In the order of their waking.
+    InOrder(VecDeque<Task>),
+    /// In an order drawn from the seed; for runs that are to be repeated.
+    Drawn(Rounds),
+}
+
+/// Ready tasks by rounds: the next one to be polled is any one of the first round.
+///
+/// What stays of the order of waking is what [`yield_now`](crate::yield_now) promises: a task that
+/// wakes itself is polled after all those that were ready by then. It joins the round behind the
+/// one that newcomers join. And a round is bounded, so that a task in the next one is not kept
+/// waiting by two that wake each other for ever.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    rounds: VecDeque<Vec<Task>>,
+    /// How many polls of the first round there were.
+    polls: u32,
+}
+
+impl Ready {
+    pub(crate) fn in_order() -> Ready {
+        Ready::InOrder(VecDeque::new())
+    }
+
+    pub(crate) fn drawn() -> Ready {
+        Ready::Drawn(Rounds::default())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Ready::InOrder(tasks) => tasks.is_empty(),
+            Ready::Drawn(rounds) => rounds.rounds.is_empty(),
+        }
+    }
+
+    /// Adds a task; `by_itself` says that it is running right now.
+    #[inline]
+    pub(crate) fn push(&mut self, task: Task, by_itself: bool) {
+        match self {
+            Ready::InOrder(tasks) => tasks.push_back(task),
+            Ready::Drawn(rounds) => rounds.push(task, by_itself),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self, random: &Random) -> Option<Task> {
+        match self {
+            Ready::InOrder(tasks) => tasks.pop_front(),
+            Ready::Drawn(rounds) => rounds.pop(random),
+        }
+    }
+}
+
+impl Rounds {
+    fn push(&mut self, task: Task, by_itself: bool) {
+        let round = usize::from(self.polls >= ROUND_MAX) + usize::from(by_itself);
+        while self.rounds.len() <= round {
+            self.rounds.push_back(Vec::new());
+        }
+        self.rounds[round].push(task);
+    }
+
+    fn pop(&mut self, random: &Random) -> Option<Task> {
+        while self.rounds.front().is_some_and(Vec::is_empty) {
+            self.rounds.pop_front();
+            self.polls = 0;
+        }
+        let round = self.rounds.front_mut()?;
+        self.polls += 1;
+        let task = round.swap_remove(random.below(round.len()));
+        while self.rounds.back().is_some_and(Vec::is_empty) {
+            self.rounds.pop_back();
+        }
+        if self.rounds.is_empty() {
+            self.polls = 0;
+        }
+        Some(task)
+    }
+}

@@ -1,0 +1,37 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The virtual time of a simulated run: one clock for all its domains.
+///
+/// One thread moves it. Others (a program may have some) read it when they send a message.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    nanos: AtomicU64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock { start: Instant::now(), nanos: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.start + self.elapsed()
+    }
+
+    /// How much time has passed since the beginning of the run.
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+
+    /// Moves the clock to `moment`. It never goes back.
+    pub(super) fn advance_to(&self, moment: Instant) {
+        let nanos = moment.saturating_duration_since(self.start).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.nanos.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn advance_by(&self, duration: Duration) {
+        self.advance_to(self.now() + duration);
+    }
+}

@@ -1,0 +1,165 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::world::Shared;
+use crate::domain::Domain;
+use crate::task::{Slot, Stage, TaskId, Tree};
+use crate::wait::{Wait, WaitOn};
+
+/// How many tasks the text of a deadlock names.
+const NAMED_MAX: usize = 32;
+
+/// Nothing can ever run again: no task is ready, no message is under way, no deadline is to come,
+/// and `main` is not done.
+///
+/// It holds the wait-for graph: who waits for what, held by whom, since which line.
+#[derive(Clone, Debug)]
+pub struct Deadlock {
+    tasks: Vec<Waiting>,
+    cycle: Vec<TaskId>,
+    ending: bool,
+}
+
+/// A task that waits in vain.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// The task.
+    pub id: TaskId,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// The domain that it lives on.
+    pub domain: usize,
+    /// The line that made it.
+    pub spawned_at: &'static Location<'static>,
+    /// What it waits for.
+    pub wait: Wait,
+    /// Whom that depends on: a child that it waits for, or who holds the lock; several if it waits
+    /// for the end of its children.
+    pub waits_for: Vec<TaskId>,
+    /// The line since which the lock that it waits for is held.
+    pub held_since: Option<&'static Location<'static>>,
+}
+
+impl Deadlock {
+    /// Looks at all the tasks of a run. `ending` says that they had all been told to end.
+    pub(super) fn find(domains: &[Domain], world: &Shared, ending: bool) -> Deadlock {
+        let mut tasks = Vec::new();
+        for domain in domains {
+            domain.each_task(|tree, slot| tasks.push(waiting(tree, slot, domain.index(), world)));
+        }
+        let cycle = cycle(&tasks);
+        Deadlock { tasks, cycle, ending }
+    }
+
+    /// Returns the tasks that wait, domain by domain.
+    pub fn tasks(&self) -> &[Waiting] {
+        &self.tasks
+    }
+
+    /// Returns tasks each of which waits for the next one, and the last one for the first; empty if
+    /// the deadlock has another reason, such as a wake-up that never comes.
+    pub fn cycle(&self) -> &[TaskId] {
+        &self.cycle
+    }
+}
+
+fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
+    let node = &tree[slot];
+    let mut held_since = None;
+    let waits_for = match node.wait.on {
+        _ if node.stage != Stage::Living || node.cancel.is_some() => {
+            let children = tree.children(slot).filter(|&child| !tree[child].ended());
+            children.map(|child| tree[child].id).collect()
+        }
+        WaitOn::Task(id) => vec![id],
+        WaitOn::Lock(number) => {
+            let holder = world.locks.borrow().holder(number);
+            held_since = holder.map(|holder| holder.at);
+            holder.map(|holder| holder.task).into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    Waiting {
+        id: node.id,
+        name: node.about.name.clone(),
+        domain,
+        spawned_at: node.about.spawned_at,
+        wait: node.wait,
+        waits_for,
+        held_since,
+    }
+}
+
+/// Finds tasks that wait for each other in a circle, by a search in depth that needs no stack of
+/// the machine.
+fn cycle(tasks: &[Waiting]) -> Vec<TaskId> {
+    let edges: BTreeMap<TaskId, &[TaskId]> =
+        tasks.iter().map(|task| (task.id, &*task.waits_for)).collect();
+    let next = |id: TaskId, index: usize| edges.get(&id).and_then(|ids| ids.get(index)).copied();
+    let mut done = BTreeSet::new();
+    for task in tasks {
+        // The path from `task`, with the number of the edge that each one on it follows next.
+        let mut path = vec![(task.id, 0)];
+        while let Some((id, index)) = path.last_mut() {
+            let Some(target) = next(*id, *index).filter(|_| !done.contains(id)) else {
+                done.insert(*id);
+                path.pop();
+                continue;
+            };
+            *index += 1;
+            if let Some(start) = path.iter().position(|(id, _)| *id == target) {
+                return path[start..].iter().map(|(id, _)| *id).collect();
+            }
+            path.push((target, 0));
+        }
+    }
+    Vec::new()
+}
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("error[Deadlock]: nothing can ever run again, and main is not done")?;
+        if self.ending {
+            f.write_str("; every task had been told to end")?;
+        }
+        for task in self.tasks.iter().take(NAMED_MAX) {
+            write!(f, "\n  = {task}")?;
+        }
+        if let more @ 1.. = self.tasks.len().saturating_sub(NAMED_MAX) {
+            write!(f, "\n  = .. and {more} more tasks")?;
+        }
+        if let Some(first) = self.cycle.first() {
+            f.write_str("\n  = in a circle: ")?;
+            self.cycle.iter().try_for_each(|id| write!(f, "{id} waits for "))?;
+            write!(f, "{first}")?;
+        }
+        f.write_str("\n  = help: ")?;
+        f.write_str(if self.cycle.is_empty() {
+            "look for a signal that nobody sends, or a wake-up that comes before the wait"
+        } else {
+            "take locks in the same order everywhere, and hold none while waiting for a task that \
+             needs it"
+        })
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {}", self.id)?;
+        if let Some(name) = &self.name {
+            write!(f, " `{name}`")?;
+        }
+        write!(f, " on domain {}, made at {}", self.domain, self.spawned_at)?;
+        write!(f, ": waits for {}", self.wait)?;
+        if let (Some(since), [holder]) = (self.held_since, &*self.waits_for) {
+            write!(f, ", held by task {holder} since {since}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Deadlock {}

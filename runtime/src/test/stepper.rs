@@ -1,0 +1,194 @@
+//! Steps all the domains of a run on one thread.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::deadlock::Deadlock;
+use super::event::Happening;
+use super::world::Shared;
+use super::{Clock, Trial};
+use crate::domain::Domain;
+use crate::driver::{Driver, Interrupt, Until};
+use crate::run::{Config, Failure, Run, RunError, spawn_root, verdict};
+use crate::task::{About, Handle};
+
+/// After how many turns at one moment time passes all the same: a task that waits for the clock by
+/// yielding must see it move.
+const TURNS_AT_ONE_MOMENT_MAX: u64 = 10_000;
+
+/// The driver of a simulated domain: it never waits.
+struct Virtual(Arc<Clock>);
+
+struct Nobody;
+
+impl Interrupt for Nobody {
+    fn interrupt(&self) {}
+}
+
+impl Driver for Virtual {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn wait(&self, _: Until) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::new(Nobody)
+    }
+}
+
+/// What a simulated run is made of.
+struct Stepper {
+    run: Arc<Run>,
+    world: Rc<Shared>,
+    domains: Vec<Domain>,
+    turns: u64,
+    turns_at_this_moment: u64,
+    /// Whether the root was cancelled from here, because the run got nowhere.
+    told_to_end: bool,
+}
+
+/// Runs `main` in virtual time on `domains` domains, all of them on the present thread.
+pub(super) fn simulate<F, T, E>(
+    domains: usize,
+    config: Config,
+    limits: Limits,
+    about: About,
+    main: F,
+) -> Trial<T, E>
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
+    E: 'static,
+{
+    let clock = Arc::new(Clock::new());
+    let world = Rc::new(Shared::new(config.seed, Arc::clone(&clock), limits.trace_max));
+    let run = Run::simulated(domains, config, &clock);
+    let domain = |index| {
+        let driver = Box::new(Virtual(Arc::clone(&clock)));
+        Domain::in_world(Arc::clone(&run), index, driver, Some(Rc::clone(&world)))
+    };
+    let domains = (0..domains).map(domain).collect();
+    let mut stepper = Stepper {
+        run,
+        world: Rc::clone(&world),
+        domains,
+        turns: 0,
+        turns_at_this_moment: 0,
+        told_to_end: false,
+    };
+    let handle = spawn_root(&stepper.domains[0], about, main);
+    let outcome = stepper.run_to_end(handle, limits.turns_max);
+    Trial {
+        outcome,
+        hash: world.hash(),
+        events: world.events(),
+        turns: stepper.turns,
+        elapsed: clock.elapsed(),
+        trace: world.take_trace(),
+    }
+}
+
+/// What a simulated run may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) turns_max: u64,
+    /// How many of the last events are kept.
+    pub(super) trace_max: usize,
+}
+
+impl Stepper {
+    fn run_to_end<T, E>(
+        &mut self,
+        mut handle: Handle<T, E>,
+        turns_max: u64,
+    ) -> Result<T, RunError<E>> {
+        let ended = self.step_to_end(turns_max);
+        self.run.signals.close();
+        self.world.drop_states();
+        if ended {
+            self.domains.clear();
+        } else {
+            // The tasks that are left cannot be ended, and nobody may drop their futures: this run
+            // is lost, memory included.
+            std::mem::forget(std::mem::take(&mut self.domains));
+        }
+        if let Some(error) = self.run.take_error() {
+            handle.detach();
+            return Err(error);
+        }
+        match Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(sealed) => verdict(sealed.open()),
+            Poll::Pending => unreachable!("a run ends with its root"),
+        }
+    }
+
+    /// Gives turns to the domains until all have stopped. Returns false if they never will.
+    fn step_to_end(&mut self, turns_max: u64) -> bool {
+        let mut turns_max = turns_max;
+        while !self.domains.iter().all(Domain::is_stopped) {
+            if self.turns >= turns_max {
+                if self.told_to_end {
+                    return false;
+                }
+                self.tell_to_end(Failure::Endless(turns_max));
+                // The end may take turns, too.
+                turns_max = turns_max.saturating_mul(2);
+            }
+            if let Some(domain) = self.pick() {
+                self.domains[domain].turn();
+                self.turns += 1;
+                self.creep();
+            } else if !self.jump() {
+                let deadlock = Deadlock::find(&self.domains, &self.world, self.told_to_end);
+                if self.told_to_end {
+                    self.run.overrule(Failure::Deadlock(deadlock));
+                    return false;
+                }
+                self.tell_to_end(Failure::Deadlock(deadlock));
+            }
+        }
+        true
+    }
+
+    fn tell_to_end(&mut self, failure: Failure) {
+        self.told_to_end = true;
+        self.run.fail(failure);
+    }
+
+    /// Draws one of the domains that have something to do.
+    fn pick(&self) -> Option<usize> {
+        let able = |&index: &usize| self.domains[index].has_work();
+        let count = (0..self.domains.len()).filter(able).count();
+        let drawn = self.world.turns.below(count);
+        (0..self.domains.len()).filter(able).nth(drawn)
+    }
+
+    /// Moves the clock to the next moment at which something happens by itself.
+    fn jump(&mut self) -> bool {
+        let living = self.domains.iter().filter(|domain| !domain.is_stopped());
+        let Some(moment) = living.filter_map(Domain::next_moment).min() else {
+            return false;
+        };
+        self.world.clock().advance_to(moment);
+        self.world.witness(0, Happening::ClockJumped);
+        self.turns_at_this_moment = 0;
+        true
+    }
+
+    /// Lets a little time pass when there were many turns at one moment, and the more the longer
+    /// that lasts.
+    fn creep(&mut self) {
+        self.turns_at_this_moment += 1;
+        let rounds = self.turns_at_this_moment / TURNS_AT_ONE_MOMENT_MAX;
+        if rounds > 0 {
+            self.world.clock().advance_by(Duration::from_nanos(1 << rounds.min(30)));
+        }
+    }
+}

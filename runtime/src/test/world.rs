@@ -1,0 +1,152 @@
+use std::any::{Any, TypeId};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Clock;
+use super::event::{Event, Happening};
+use super::locks::Locks;
+use crate::domain::Domain;
+use crate::random::{Purpose, Random};
+
+/// Where the hash of a run begins: the offset basis of FNV-1a.
+const HASH_START: u64 = 0xCBF2_9CE4_8422_2325;
+
+/// Returns the world of the simulated run that the present task belongs to; `None` on real threads
+/// and outside a run.
+///
+/// For the makers of leaf futures that would otherwise ask the system: `matou-net` finds its
+/// in-memory network by it.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use matou_runtime::test::{check, world};
+///
+/// #[derive(Default)]
+/// struct Total(AtomicU64);
+///
+/// check(0..3, || async {
+///     let world = world().expect("this is a simulated run");
+///     let eyes = 1 + world.below(6); // the same whenever the seed is the same
+///     world.state::<Total>().0.fetch_add(eyes, Ordering::Relaxed);
+///     assert_eq!(world.state::<Total>().0.load(Ordering::Relaxed), eyes);
+/// });
+/// assert!(world().is_none());
+/// ```
+pub fn world() -> Option<World> {
+    Domain::try_with(|domain| domain.world().cloned()).flatten().map(World)
+}
+
+/// What the domains of a simulated run have in common; found by [`world`].
+#[derive(Clone, Debug)]
+pub struct World(Rc<Shared>);
+
+impl World {
+    /// Draws a number below `bound` from the run's seed; 0 if the bound is 0.
+    ///
+    /// It is a stream of its own: drawing changes nothing about the choices of the scheduler.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.0.leaves.below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
+    }
+
+    /// Returns the run's value of a type. It is made when it is first asked for, and dropped with
+    /// the run, unless somebody keeps it.
+    pub fn state<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let key = TypeId::of::<T>();
+        let known = self.0.states.borrow().get(&key).cloned();
+        // Made outside the borrow: a user's `default` may ask for another state.
+        let state = known.unwrap_or_else(|| {
+            let made: Arc<dyn Any + Send + Sync> = Arc::new(T::default());
+            Arc::clone(self.0.states.borrow_mut().entry(key).or_insert(made))
+        });
+        state.downcast().expect("the key is the type")
+    }
+
+    /// Notes an event: it goes into the hash of the run, and into its trace.
+    pub fn event(&self, what: &'static str, number: u64) {
+        let domain = Domain::try_with(Domain::index).unwrap_or(0);
+        self.0.witness(domain, Happening::Noted(what, number));
+    }
+}
+
+/// The shared half of the domains of a simulated run.
+pub(crate) struct Shared {
+    clock: Arc<Clock>,
+    /// Whose turn it is.
+    pub(super) turns: Random,
+    /// What leaf futures of other crates draw.
+    leaves: Random,
+    hash: Cell<u64>,
+    events: Cell<u64>,
+    /// The last events, so many as are wanted.
+    trace: RefCell<VecDeque<Event>>,
+    trace_max: usize,
+    states: RefCell<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    pub(super) locks: RefCell<Locks>,
+}
+
+impl Shared {
+    pub(super) fn new(seed: u64, clock: Arc<Clock>, trace_max: usize) -> Shared {
+        Shared {
+            clock,
+            turns: Random::for_purpose(seed, Purpose::Turns, 0),
+            leaves: Random::for_purpose(seed, Purpose::Leaves, 0),
+            hash: Cell::new(HASH_START),
+            events: Cell::new(0),
+            trace: RefCell::default(),
+            trace_max,
+            states: RefCell::default(),
+            locks: RefCell::default(),
+        }
+    }
+
+    /// Adds an event to the hash of the run, and to its trace.
+    pub(crate) fn witness(&self, domain: usize, happening: Happening) {
+        let event = Event { at: self.clock.elapsed(), domain, happening };
+        self.hash.set(event.hash(self.hash.get()));
+        self.events.set(self.events.get() + 1);
+        if self.trace_max > 0 {
+            let mut trace = self.trace.borrow_mut();
+            if trace.len() == self.trace_max {
+                trace.pop_front();
+            }
+            trace.push_back(event);
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.hash.get()
+    }
+
+    pub(super) fn events(&self) -> u64 {
+        self.events.get()
+    }
+
+    pub(super) fn take_trace(&self) -> Vec<Event> {
+        self.trace.take().into()
+    }
+
+    /// Drops what other crates keep in the world: while nothing here is borrowed, and before the
+    /// run is over, since it may hold wakers.
+    pub(super) fn drop_states(&self) {
+        let states = self.states.take();
+        crate::task::panics::ignore(|| drop(states));
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("clock", &self.clock)
+            .field("events", &self.events)
+            .finish_non_exhaustive()
+    }
+}
