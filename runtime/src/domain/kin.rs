@@ -86,9 +86,9 @@ impl Domain {
         ChildRef { entry, domain: self.index as u16, spawned_at }
     }
 
+    #[inline]
     pub(crate) fn make_ready(&self, runnable: async_task::Runnable<crate::task::address::Address>) {
-        let by_itself = runnable.metadata().slot() == self.current.get();
-        self.ready.borrow_mut().push(runnable, by_itself);
+        self.ready.borrow_mut().push(runnable, self.current.get());
     }
 
     /// Picks the domain of the next `call`: each of the others in turn, or any in a simulated run.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use async_task::Runnable;
 
 use crate::random::Random;
+use crate::task::Slot;
 use crate::task::address::Address;
 
 type Task = Runnable<Address>;
@@ -49,12 +50,12 @@ impl Ready {
         }
     }
 
-    /// Adds a task; `by_itself` says that it is running right now.
+    /// Adds a task; `running` is the one that wakes it, if one does.
     #[inline]
-    pub(crate) fn push(&mut self, task: Task, by_itself: bool) {
+    pub(crate) fn push(&mut self, task: Task, running: Slot) {
         match self {
             Ready::InOrder(tasks) => tasks.push_back(task),
-            Ready::Drawn(rounds) => rounds.push(task, by_itself),
+            Ready::Drawn(rounds) => rounds.push(task, running),
         }
     }
 
@@ -68,7 +69,8 @@ impl Ready {
 }
 
 impl Rounds {
-    fn push(&mut self, task: Task, by_itself: bool) {
+    fn push(&mut self, task: Task, running: Slot) {
+        let by_itself = task.metadata().slot() == running;
         let round = usize::from(self.polls >= ROUND_MAX) + usize::from(by_itself);
         while self.rounds.len() <= round {
             self.rounds.push_back(Vec::new());
