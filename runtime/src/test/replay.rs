@@ -44,15 +44,20 @@ fn parse(value: &str) -> Option<Replay> {
 /// If the run failed, or was another one than the one that is to be replayed.
 #[track_caller]
 pub(super) fn conclude(trial: &Trial<()>, simulated: bool, seed: u64, hash: Option<u64>) {
-    if let Err(error) = &trial.outcome {
-        panic!("{}", failure(trial, simulated, seed, &error.to_string()));
-    }
-    if let Some(expected) = hash.filter(|&hash| simulated && hash != trial.hash) {
-        panic!(
+    let other = hash.filter(|&hash| simulated && hash != trial.hash).map(|expected| {
+        format!(
             "seed {seed} made another run, with the hash {:016x} and not {expected:016x}: the \
              program has changed since, or is not repeatable",
             trial.hash
-        );
+        )
+    });
+    match (&trial.outcome, other) {
+        (Ok(()), None) => {}
+        (Ok(()), Some(other)) => panic!("{other}"),
+        (Err(error), None) => panic!("{}", failure(trial, simulated, seed, &error.to_string())),
+        (Err(error), Some(other)) => {
+            panic!("{}\n\n{other}", failure(trial, simulated, seed, &error.to_string()))
+        }
     }
 }
 

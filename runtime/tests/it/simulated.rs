@@ -18,6 +18,8 @@ use matou_runtime::{
     sleep_until, spawn, timeout, yield_now,
 };
 
+use crate::support::{in_child_process, this_test};
+
 /// A program with a little of everything, which tells in which order its tasks came to their words.
 async fn everything() -> Result<Vec<u32>, MainError> {
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -486,4 +488,18 @@ fn a_hundred_runs_leave_no_memory_behind() {
         trial.outcome.unwrap();
     }
     assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_in_another_process() {
+    let hashes = || {
+        let hash = |seed| Check::simulated().trial(seed, everything()).hash;
+        (0..20).map(|seed| format!("{:016x}", hash(seed))).collect::<Vec<_>>().join(" ")
+    };
+    let Some(output) = in_child_process(this_test!()) else {
+        eprintln!("hashes: {}", hashes());
+        return;
+    };
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains(&format!("hashes: {}", hashes())), "{told}");
 }
