@@ -27,9 +27,9 @@ pub use race::race;
 pub use run::{Builder, Forgotten, MainError, RunError, run};
 pub use task::{
     Cancelled, Full, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId, TaskInto, call,
-    parallel, spawn, try_call, try_spawn,
+    cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
 };
-pub use time::{Elapsed, now, sleep, sleep_until, timeout};
+pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
 pub use wait::{Wait, WaitOn};
 pub use yield_now::{spend_budget, yield_now};
@@ -39,8 +39,8 @@ pub mod futures {
     pub use crate::orphans::Next;
     pub use crate::promise::{AwaitAll, AwaitFirst, AwaitOne, Cancel};
     pub use crate::race::Race;
-    pub use crate::task::Parallel;
-    pub use crate::time::{Sleep, Timeout};
+    pub use crate::task::{CancelledWait, Parallel, Shield};
+    pub use crate::time::{Deadline, Sleep, Timeout};
     pub use crate::yield_now::YieldNow;
 }
 

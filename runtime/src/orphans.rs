@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -159,7 +160,7 @@ impl<T, E> Orphans<T, E> {
             return Care::Nobody;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        match self.pop(false, &mut cx) {
+        match self.pop(None, &mut cx) {
             Poll::Ready(Some(outcome)) => Care::Ended(outcome),
             Poll::Ready(None) => Care::Nobody,
             Poll::Pending => Care::Busy,
@@ -171,8 +172,9 @@ impl<T, E> Orphans<T, E> {
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: an outcome leaves the collector only when it is ready.
+    #[track_caller]
     pub fn next(&self) -> Next<'_, T, E> {
-        Next { orphans: self }
+        Next { orphans: self, at: Location::caller() }
     }
 
     /// Takes a child out of the collector, finished or not, oldest place first: its promise is
@@ -231,7 +233,12 @@ impl<T, E> Orphans<T, E> {
         })
     }
 
-    fn pop(&self, wait: bool, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
+    /// Hands out an outcome. If there is none, it waits, unless there is no line that does.
+    fn pop(
+        &self,
+        wait: Option<&'static Location<'static>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Outcome<T, E>>> {
         if self.is_empty() {
             return Poll::Ready(None);
         }
@@ -240,13 +247,13 @@ impl<T, E> Orphans<T, E> {
             return Poll::Pending;
         }
         Domain::with("`Orphans`", |domain| {
-            if wait {
+            if wait.is_some() {
                 ready!(domain.spend(cx));
             }
             loop {
                 let Some(index) = domain.next_finished(home.collector) else {
-                    if wait {
-                        domain.await_collector(home.collector, cx.waker());
+                    if let Some(at) = wait {
+                        domain.await_collector(home.collector, at, cx.waker());
                     }
                     return Poll::Pending;
                 };
@@ -263,10 +270,10 @@ impl Domain {
         self.collectors().borrow_mut()[collector as usize].finished.pop_front()
     }
 
-    fn await_collector(&self, collector: u32, waker: &Waker) {
+    fn await_collector(&self, collector: u32, at: &'static Location<'static>, waker: &Waker) {
         let asked = self.collectors().borrow_mut()[collector as usize].register(waker);
         asked.into_iter().for_each(panics::wake);
-        self.note_wait(Wait { what: "orphans", at: None, on: WaitOn::Unknown });
+        self.note_wait(Wait::new("orphans", at, WaitOn::Unknown));
     }
 }
 
@@ -338,12 +345,13 @@ impl<T, E> fmt::Debug for Orphans<T, E> {
 #[derive(Debug)]
 pub struct Next<'a, T, E = Infallible> {
     orphans: &'a Orphans<T, E>,
+    at: &'static Location<'static>,
 }
 
 impl<T, E> Future for Next<'_, T, E> {
     type Output = Option<Outcome<T, E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.orphans.pop(true, cx)
+        self.orphans.pop(Some(self.at), cx)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use matou_ownership::{NotOwner, ResourceInfo};
 
-use crate::task::{NONE, Node, Parent, Slot, Stage, TaskId, Tree};
+use crate::task::{Actor, Cancelled, NONE, Node, Parent, Reason, Slot, Stage, TaskId, Tree, Why};
 use crate::wait::Wait;
 
 /// How many generations, and how many children, a report names.
@@ -74,6 +74,14 @@ impl Violation {
             | Violation::ResourceLeaked { task, .. }
             | Violation::FinalizerUnfinished { task, .. } => task,
         }
+    }
+
+    /// Why tasks are ended because of it.
+    pub(crate) fn reason(&self) -> Reason {
+        let task = self.task();
+        let by =
+            (task.id != TaskId::NOBODY).then(|| Actor { id: task.id, name: task.name.clone() });
+        Reason { by, text: Some(self.name().into()), ..Reason::new(Why::Violation) }
     }
 
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -301,6 +309,8 @@ pub struct ChildInfo {
     pub state: ChildState,
     /// What it waited for when it was last suspended; known for a child on the same domain.
     pub wait: Wait,
+    /// Why it was being ended, if it was.
+    pub cancelled: Option<Cancelled>,
 }
 
 /// How far a child had come when a report was made.
@@ -333,12 +343,14 @@ impl ChildInfo {
             spawned_at: node.about.spawned_at,
             state,
             wait: node.wait,
+            cancelled: node.cancel.clone(),
         }
     }
 
     /// A child that the reporting task does not know.
     pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
-        ChildInfo { id, name: None, spawned_at, state: ChildState::Unknown, wait: Wait::NOTHING }
+        let (state, wait) = (ChildState::Unknown, Wait::NOTHING);
+        ChildInfo { id, name: None, spawned_at, state, wait, cancelled: None }
     }
 
     fn title(&self) -> String {
@@ -356,7 +368,10 @@ impl fmt::Display for ChildInfo {
             ChildState::Running if self.wait == Wait::NOTHING => f.write_str(": running"),
             ChildState::Running => write!(f, ": waiting for {}", self.wait),
             ChildState::Elsewhere(domain) => write!(f, ": alive on domain {domain}"),
-            ChildState::Ending => f.write_str(": being ended"),
+            ChildState::Ending => match &self.cancelled {
+                Some(cancelled) => write!(f, ": being ended ({cancelled})"),
+                None => f.write_str(": being ended"),
+            },
             ChildState::Ended => f.write_str(": ended, its outcome not taken"),
             ChildState::Unknown => Ok(()),
         }

@@ -63,7 +63,7 @@ impl Domain {
         TaskId::new(self.index, count)
     }
 
-    /// Enters a child of `parent` that lives on this domain.
+    /// Enters a child of `parent`.
     pub(crate) fn insert_child(&self, parent: Slot, id: TaskId, about: About) -> Key {
         let slot = self.tree.borrow_mut().insert(Node::new(id, about, Parent::Here(parent)));
         Key { slot, id }
@@ -139,7 +139,7 @@ impl Domain {
         &self,
         run: &Arc<Run>,
         child: ChildRef,
-        what: &'static str,
+        (what, at): (&'static str, Option<&'static Location<'static>>),
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         if self.check_mine(run, child).is_err() {
@@ -151,7 +151,7 @@ impl Domain {
             return Poll::Ready(());
         }
         self.await_child(child.entry, cx.waker());
-        self.note_wait(Wait { what, at: None, on: WaitOn::Task(child.entry.id) });
+        self.note_wait(Wait { what, at, on: WaitOn::Task(child.entry.id) });
         Poll::Pending
     }
 
@@ -186,7 +186,7 @@ impl Domain {
         &self,
         run: &Arc<Run>,
         child: ChildRef,
-        cancelled: Cancelled,
+        cancelled: &Cancelled,
     ) -> Result<(), NotMine> {
         self.check_mine(run, child)?;
         self.tree.borrow_mut()[child.entry.slot].claim = Claim::Cancelling;
@@ -225,16 +225,18 @@ impl Domain {
         match (ended, abandoned) {
             (true, true) => self.reap(entry),
             (true, false) => {}
-            (false, _) => self.request_cancel(entry.slot, Cancelled::new(Why::Dropped)),
+            (false, _) => self.request_cancel(entry.slot, &self.by_drop()),
         }
     }
 
-    pub(super) fn request_cancel(&self, slot: Slot, cancelled: Cancelled) {
+    pub(super) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) {
         let request = self.tree.borrow_mut().request_cancel(slot, cancelled);
         match request {
             Request::Nothing => {}
             Request::Wake(waker) => waker.wake(),
+            Request::Ask => self.ask_shield(slot, cancelled),
             Request::Tell { domain, id } => {
+                let cancelled = cancelled.clone();
                 self.run.port(usize::from(domain)).send(Message::Cancel { id, cancelled });
             }
         }
@@ -278,8 +280,12 @@ impl Domain {
 
     fn cancel_children(&self, parent: Slot) {
         let mut child = self.tree.borrow()[parent].first_child;
+        if child == NONE {
+            return;
+        }
+        let cancelled = self.with_parent(parent);
         while child != NONE {
-            self.request_cancel(child, Cancelled::new(Why::ParentEnded));
+            self.request_cancel(child, &cancelled);
             child = self.tree.borrow()[child].next;
         }
     }
@@ -287,7 +293,7 @@ impl Domain {
     /// Whether the current task broke a rule.
     fn current_violated(&self) -> bool {
         self.with_current(|node| {
-            node.cancel.is_some_and(|cancelled| cancelled.why == Why::Violation)
+            node.cancel.as_ref().is_some_and(|cancelled| cancelled.why() == Why::Violation)
         })
     }
 
@@ -295,8 +301,9 @@ impl Domain {
     pub(crate) fn raise(&self, violation: Violation) {
         let current = self.current.get();
         if current != NONE {
-            let cancelled = Cancelled::new(Why::Violation);
-            self.tree.borrow_mut()[current].cancel = Some(cancelled);
+            let cancelled = Cancelled::new(violation.reason());
+            let old = self.tree.borrow_mut()[current].cancel.replace(cancelled);
+            drop(old);
         }
         self.run.raise(violation);
     }
@@ -319,6 +326,7 @@ impl Domain {
 
     /// Takes an ended task off the tree and tells its parent.
     pub(super) fn finish(&self, slot: Slot) {
+        self.drop_rare(slot);
         self.free_children(slot);
         self.witness(|domain| Happening::Ended(domain.tree.borrow()[slot].id));
         let (parent, id, bequest) = {

@@ -7,7 +7,9 @@ mod current;
 mod kin;
 mod mail;
 mod port;
+mod protection;
 mod ready;
+mod reasons;
 mod settlement;
 mod turn;
 
@@ -33,7 +35,7 @@ use crate::driver::{Driver, Reactor};
 use crate::orphans::Collector;
 use crate::random::Random;
 use crate::run::Run;
-use crate::task::{Cancelled, NONE, Slot, TaskId, Tree};
+use crate::task::{Limit, LocalFuture, NONE, Reason, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
 use crate::wait::Wait;
 
@@ -52,13 +54,19 @@ pub(crate) struct Domain {
     /// Where the tasks are that other domains called here; for their cancellation.
     called: RefCell<HashMap<TaskId, Slot>>,
     collectors: RefCell<Slab<Collector>>,
+    /// Futures that tasks have deferred to their ends, by the numbers of their resources.
+    deferred: RefCell<HashMap<u64, LocalFuture>>,
     /// Wakers of the timers that fired; kept to use its memory again.
     expired: RefCell<Vec<Waker>>,
 
     /// The task that is being polled.
     current: Cell<Slot>,
-    /// Whether the current task is to be ended rather than polled.
-    current_cancelled: Cell<Option<Cancelled>>,
+    /// Whether the current task is to be ended rather than polled, as of the beginning of its poll.
+    current_cancelled: Cell<bool>,
+    /// The deadline that the present code has to keep.
+    deadline: Cell<Option<Limit>>,
+    /// The newest reason for a cancellation: one that asks for the end of many children shares it.
+    reason: RefCell<Option<Arc<Reason>>>,
     /// What is left of the current task's budget.
     budget: Cell<u32>,
     /// Depth of combinators that are giving up a branch right now.
@@ -99,9 +107,12 @@ impl Domain {
             tree: RefCell::default(),
             called: RefCell::default(),
             collectors: RefCell::default(),
+            deferred: RefCell::default(),
             expired: RefCell::default(),
             current: Cell::new(NONE),
-            current_cancelled: Cell::new(None),
+            current_cancelled: Cell::new(false),
+            deadline: Cell::new(None),
+            reason: RefCell::default(),
             budget: Cell::new(BUDGET),
             abandoning: Cell::new(0),
             tasks_made: Cell::new(0),

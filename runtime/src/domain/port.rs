@@ -13,7 +13,7 @@ use super::mail::Mail;
 use crate::driver::Interrupt;
 use crate::signal::Signal;
 use crate::task::address::Address;
-use crate::task::{About, Cancelled, Key, TaskId};
+use crate::task::{About, Cancelled, Key, Rare, TaskId};
 use crate::time::Timers;
 
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
@@ -34,10 +34,14 @@ pub(crate) enum Message {
     Start { runnable: Runnable<Address>, birth: Box<Birth> },
     /// A child that lives on the receiver is to end.
     Cancel { id: TaskId, cancelled: Cancelled },
+    /// The end of a child that lives on the receiver was asked for, but an ancestor is shielded.
+    Ask { id: TaskId, cancelled: Cancelled },
     /// A child that lived elsewhere has ended; its outcome lies with its promise.
     Ended { proxy: Key, bequest: Vec<Arc<dyn Resource>> },
     /// A promise was dropped on a thread that is not its parent's.
     Dropped { entry: Key, abandoned: bool },
+    /// The handle of a shield was dropped on a thread that is not its parent's.
+    LetGo { entry: Key },
     /// A collector was dropped on a thread that is not its domain's.
     CollectorDropped { collector: u32 },
     /// The root is to end.
@@ -55,8 +59,10 @@ impl Message {
             Message::Wake(_) => "wake",
             Message::Start { .. } => "start",
             Message::Cancel { .. } => "cancel",
+            Message::Ask { .. } => "ask",
             Message::Ended { .. } => "ended",
             Message::Dropped { .. } => "dropped",
+            Message::LetGo { .. } => "let go",
             Message::CollectorDropped { .. } => "collector dropped",
             Message::CancelRoot(_) => "cancel main",
             Message::Signal(_) => "signal",
@@ -73,6 +79,7 @@ pub(crate) struct Birth {
     pub(crate) proxy: Key,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) inherit: bool,
+    pub(crate) rare: Option<Box<Rare>>,
 }
 
 impl Port {

@@ -7,8 +7,9 @@ use std::task::{Context, Poll, Waker};
 use matou_ownership::{Settle, Settled};
 
 use super::Domain;
-use crate::task::{Cancelled, panics};
-use crate::task::{Claim, Node, Outcome, Panic, Stage, TaskError, Why};
+use crate::task::{
+    Claim, LocalFuture, NONE, Node, Outcome, Panic, Sealed, Stage, TaskError, panics,
+};
 use crate::time::Sleep;
 use crate::violation::Violation;
 use crate::wait::{Wait, WaitOn};
@@ -82,9 +83,15 @@ impl Domain {
 }
 
 impl Domain {
-    /// Why the current task is to be ended, if it is.
-    pub(crate) fn current_cancelled(&self) -> Option<Cancelled> {
+    /// Whether the current task is to be ended rather than polled.
+    pub(crate) fn current_cancelled(&self) -> bool {
         self.current_cancelled.get()
+    }
+
+    /// The outcome of the current task, which is cancelled.
+    pub(crate) fn cancelled_outcome<T, E>(&self) -> Outcome<T, E> {
+        let cancelled = self.with_current(|node| node.cancel.clone());
+        Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
     pub(crate) fn with_current<R>(&self, f: impl FnOnce(&mut Node) -> R) -> R {
@@ -93,16 +100,33 @@ impl Domain {
 
     /// Notes that the current task is suspended.
     pub(crate) fn suspend(&self, waker: &Waker) {
-        let wake_again = self.with_current(|node| {
+        let (wake_again, rare) = self.with_current(|node| {
             if node.waker.is_none() {
                 node.waker = Some(waker.clone());
             }
             // A request that came during this very poll found the task running; it is not lost.
-            node.cancel.is_some() && self.current_cancelled.get().is_none()
+            (node.cancel.is_some() && !self.current_cancelled.get(), node.rare.is_some())
         });
+        if rare {
+            self.set_end_timer(self.current.get(), Some(waker));
+        }
         if wake_again {
             waker.wake_by_ref();
         }
+    }
+
+    /// Keeps a future that the current task has deferred to its end.
+    pub(crate) fn keep_deferred(&self, resource: u64, future: LocalFuture) {
+        self.deferred.borrow_mut().insert(resource, future);
+    }
+
+    pub(crate) fn take_deferred(&self, resource: u64) -> Option<LocalFuture> {
+        self.deferred.borrow_mut().remove(&resource)
+    }
+
+    /// Whether a task runs.
+    pub(crate) fn has_current(&self) -> bool {
+        self.current.get() != NONE
     }
 
     /// From here on the current task can neither own nor spawn.
@@ -111,7 +135,7 @@ impl Domain {
     }
 
     /// Closes the books of the current task: the last thing before async-task takes the outcome.
-    pub(crate) fn conclude<T, E>(&self, outcome: Outcome<T, E>) -> Outcome<T, E> {
+    pub(crate) fn conclude<T, E>(&self, outcome: Outcome<T, E>) -> Sealed<T, E> {
         let claim = self.with_current(|node| {
             node.stage = Stage::Ended;
             node.claim
@@ -119,15 +143,15 @@ impl Domain {
         match (claim, outcome) {
             (Claim::Service, Err(TaskError::Panicked(panic))) => {
                 self.run.fail(crate::run::Failure::SignalHandler(panic));
-                Err(TaskError::Cancelled(Cancelled::new(Why::RunFailed)))
+                Sealed::nothing()
             }
             // Nobody will take the outcome. Drop it here, where a panic can be caught: async-task
             // would abort the process.
             (Claim::Waived | Claim::Forgotten, outcome) => {
                 panics::ignore(|| drop(outcome));
-                Err(TaskError::Cancelled(Cancelled::new(Why::Dropped)))
+                Sealed::nothing()
             }
-            (_, outcome) => outcome,
+            (_, outcome) => Sealed::new(outcome),
         }
     }
 }

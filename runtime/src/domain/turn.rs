@@ -1,19 +1,16 @@
 //! One turn of a domain: messages, timers, a quantum of polls, one waiting system call.
 
+use std::sync::Arc;
+
 use async_task::Runnable;
+use matou_ownership::Ledger;
 
 use super::kin::label_of;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::address::Address;
-use crate::task::{Cancelled, NONE, Node, Parent, Slot, Stage, panics, spawn_service};
+use crate::task::{NONE, Node, Parent, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
-
-/// What a task brings along when it is polled.
-struct Step {
-    ledger: Option<std::sync::Arc<matou_ownership::Ledger>>,
-    cancelled: Option<Cancelled>,
-}
 
 impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
@@ -51,10 +48,7 @@ impl Domain {
     fn poll_task(&self, runnable: Runnable<Address>) {
         let slot = runnable.metadata().slot();
         self.witness(|domain| Happening::Polled(domain.tree.borrow()[slot].id));
-        let Step { ledger, cancelled } = self.begin_step(slot);
-        self.current.set(slot);
-        self.current_cancelled.set(cancelled);
-        self.budget.set(BUDGET);
+        let ledger = self.begin_step(slot);
         let owned_before = ledger.is_some();
         let entered = matou_ownership::enter(ledger);
         // A panic cannot come out: every call of user code inside is caught.
@@ -69,6 +63,9 @@ impl Domain {
             }
         }
         self.current.set(NONE);
+        if self.deadline().is_some() {
+            self.replace_deadline(None);
+        }
         let ended = {
             let mut tree = self.tree.borrow_mut();
             let node = &mut tree[slot];
@@ -80,11 +77,20 @@ impl Domain {
         }
     }
 
-    fn begin_step(&self, slot: Slot) -> Step {
+    /// Makes a task the current one, and takes out what it owns.
+    fn begin_step(&self, slot: Slot) -> Option<Arc<Ledger>> {
+        let rare = self.tree.borrow()[slot].rare.is_some();
+        if rare {
+            self.check_end_by(slot);
+            self.replace_deadline(self.born_with(slot));
+        }
+        self.current.set(slot);
+        self.budget.set(BUDGET);
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[slot];
         node.wait = crate::wait::Wait::NOTHING;
-        Step { ledger: node.ledger.take(), cancelled: node.cancel }
+        self.current_cancelled.set(node.cancel.is_some());
+        node.ledger.take()
     }
 
     /// Lets a task that was found guilty after its poll notice that it is to end.
@@ -148,7 +154,13 @@ impl Domain {
             Message::Cancel { id, cancelled } => {
                 let slot = self.called.borrow().get(&id).copied();
                 if let Some(slot) = slot {
-                    self.request_cancel(slot, cancelled);
+                    self.request_cancel(slot, &cancelled);
+                }
+            }
+            Message::Ask { id, cancelled } => {
+                let slot = self.called.borrow().get(&id).copied();
+                if let Some(slot) = slot {
+                    self.tell_asked(slot, &cancelled);
                 }
             }
             Message::Ended { proxy, bequest } => {
@@ -159,13 +171,14 @@ impl Domain {
                 }
             }
             Message::Dropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
+            Message::LetGo { entry } => self.let_go(entry),
             Message::CollectorDropped { collector } => {
                 let collector = self.collectors.borrow_mut().try_remove(collector as usize);
                 panics::ignore(|| drop(collector));
             }
             Message::CancelRoot(cancelled) => {
                 if let Some(root) = self.root() {
-                    self.request_cancel(root, cancelled);
+                    self.request_cancel(root, &cancelled);
                 }
             }
             Message::Signal(signal) => self.handle_signal(signal),
@@ -179,6 +192,7 @@ impl Domain {
         let mut node = Node::new(birth.id, birth.about, parent);
         node.ledger = birth.ledger;
         node.inherit = birth.inherit;
+        node.rare = birth.rare;
         let slot = self.tree.borrow_mut().insert(node);
         self.called.borrow_mut().insert(birth.id, slot);
         runnable.metadata().settle_at(slot);

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,16 +14,21 @@ pub struct Cancel<T, E> {
     /// None once the outcome is taken, or if the promise was somebody else's.
     waiting: Option<(Handle<T, E>, ChildRef)>,
     refused: bool,
+    at: &'static Location<'static>,
 }
 
 impl<T, E> Cancel<T, E> {
-    pub(super) fn new(handle: Handle<T, E>, child: ChildRef) -> Self {
-        Cancel { waiting: Some((handle, child)), refused: false }
+    pub(super) fn new(
+        handle: Handle<T, E>,
+        child: ChildRef,
+        at: &'static Location<'static>,
+    ) -> Self {
+        Cancel { waiting: Some((handle, child)), refused: false, at }
     }
 
     /// The current task is not the parent. It is not resumed, so this never becomes ready.
-    pub(super) fn refused() -> Self {
-        Cancel { waiting: None, refused: true }
+    pub(super) fn refused(at: &'static Location<'static>) -> Self {
+        Cancel { waiting: None, refused: true, at }
     }
 }
 
@@ -40,7 +46,7 @@ impl<T, E> Future for Cancel<T, E> {
             ready!(domain.poll_child(
                 &handle.metadata().run,
                 *child,
-                "the end of a cancelled task",
+                ("the end of a cancelled task", Some(this.at)),
                 cx
             ));
             let outcome = take_outcome(handle);

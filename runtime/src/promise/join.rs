@@ -33,10 +33,12 @@ use crate::task::Outcome;
 /// })
 /// # }
 /// ```
+#[track_caller]
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
     let outcomes = Vec::with_capacity(promises.len());
-    AwaitAll { promises: promises.into_iter(), first: None, outcomes, done: false }
+    let at = Location::caller();
+    AwaitAll { promises: promises.into_iter(), first: None, outcomes, done: false, at }
 }
 
 /// The future of [`await_all`].
@@ -47,6 +49,7 @@ pub struct AwaitAll<T, E = Infallible> {
     first: Option<Promise<T, E>>,
     outcomes: Vec<Outcome<T, E>>,
     done: bool,
+    at: &'static Location<'static>,
 }
 
 impl<T, E> Future for AwaitAll<T, E> {
@@ -63,7 +66,7 @@ impl<T, E> Future for AwaitAll<T, E> {
                 this.done = true;
                 return Poll::Ready(std::mem::take(&mut this.outcomes));
             };
-            let outcome = ready!(first.poll_as("promise (of several)", cx));
+            let outcome = ready!(first.poll_as("promise (of several)", Some(this.at), cx));
             this.first = None;
             this.outcomes.push(outcome);
         }
@@ -130,9 +133,11 @@ impl<T, E> Future for AwaitFirst<T, E> {
         let this = self.get_mut();
         if this.outcome.is_none() {
             assert!(!this.promises.is_empty(), "`AwaitFirst` is polled after it was ready");
-            let outcome = ready!(poll_one(&mut this.promises, "the first of several promises", cx));
-            this.outcome = Some(outcome);
-            this.losers.extend(this.promises.drain(..).map(|loser| loser.cancel_at(this.at)));
+            let what = "the first of several promises";
+            this.outcome = Some(ready!(poll_one(&mut this.promises, what, this.at, cx)));
+            let reason = || Some("another promise was first".into());
+            let losers = this.promises.drain(..).map(|loser| loser.cancel_at(this.at, reason()));
+            this.losers.extend(losers);
         }
         while let Some(loser) = this.losers.last_mut() {
             // What a loser had returned already is dropped; whoever needs it uses `await_one`.
@@ -184,23 +189,25 @@ impl<T, E> fmt::Debug for AwaitFirst<T, E> {
 /// })
 /// # }
 /// ```
+#[track_caller]
 pub fn await_one<T, E>(promises: &mut Vec<Promise<T, E>>) -> AwaitOne<'_, T, E> {
-    AwaitOne { promises }
+    AwaitOne { promises, at: Location::caller() }
 }
 
 /// The future of [`await_one`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AwaitOne<'a, T, E = Infallible> {
     promises: &'a mut Vec<Promise<T, E>>,
+    at: &'static Location<'static>,
 }
 
 impl<T, E> Future for AwaitOne<'_, T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let promises = &mut *self.get_mut().promises;
+        let AwaitOne { promises, at } = self.get_mut();
         assert!(!promises.is_empty(), "`await_one` needs a promise to wait for");
-        poll_one(promises, "one of several promises", cx)
+        poll_one(promises, "one of several promises", at, cx)
     }
 }
 
@@ -214,6 +221,7 @@ impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
 fn poll_one<T, E>(
     promises: &mut Vec<Promise<T, E>>,
     what: &'static str,
+    at: &'static Location<'static>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
     let ended = |promises: &[Promise<T, E>], from: usize| {
@@ -221,12 +229,12 @@ fn poll_one<T, E>(
     };
     let start = Domain::try_with(|domain| domain.random().below(promises.len())).unwrap_or(0);
     if let Some(index) = ended(promises, start).or_else(|| ended(promises, 0)) {
-        let outcome = ready!(promises[index].poll_as(what, cx));
+        let outcome = ready!(promises[index].poll_as(what, Some(at), cx));
         drop(promises.remove(index));
         return Poll::Ready(outcome);
     }
     for promise in promises.iter_mut() {
-        let pending = promise.poll_as(what, cx).is_pending();
+        let pending = promise.poll_as(what, Some(at), cx).is_pending();
         debug_assert!(pending, "none of them had ended");
     }
     Poll::Pending

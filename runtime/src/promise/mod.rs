@@ -3,6 +3,7 @@
 mod cancel;
 mod join;
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -14,7 +15,7 @@ pub use cancel::Cancel;
 pub use join::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};
 
 use crate::domain::{ChildRef, Domain, Message};
-use crate::task::{Cancelled, Handle, Outcome, TaskId};
+use crate::task::{Handle, Outcome, TaskId};
 
 /// A parent's handle on a child: awaited or cancelled, by the parent alone.
 ///
@@ -88,12 +89,55 @@ impl<T, E> Promise<T, E> {
     /// ```
     #[track_caller]
     pub fn cancel(self) -> Cancel<T, E> {
-        self.cancel_at(Location::caller())
+        self.cancel_at(Location::caller(), None)
     }
 
-    pub(crate) fn cancel_at(mut self, at: &'static Location<'static>) -> Cancel<T, E> {
-        let cancelled = Cancelled::asked_at(at);
+    /// Cancels the child and says why; see [`cancel`](Promise::cancel).
+    ///
+    /// The reason travels with the cancellation: whoever looks at the outcome of the child, or of
+    /// what descends from it, finds in [`Cancelled`](crate::Cancelled) who asked, at which line,
+    /// and what was said. So do reports, and [`cancelled`](crate::cancelled).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`cancel`](Promise::cancel).
+    ///
+    /// # Panics
+    ///
+    /// As [`cancel`](Promise::cancel).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{RunError, cancelled, run, shield, spawn, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let child = spawn(async {
+    ///         // A shielded task hears of a cancellation, and ends in its own way.
+    ///         let _ = shield(async {
+    ///             assert_eq!(cancelled().await.reason(), Some("the shop closes"));
+    ///         })
+    ///         .await;
+    ///     });
+    ///     yield_now().await;
+    ///     child.cancel_because("the shop closes").await;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn cancel_because(self, reason: impl Into<Cow<'static, str>>) -> Cancel<T, E> {
+        self.cancel_at(Location::caller(), Some(reason.into()))
+    }
+
+    pub(crate) fn cancel_at(
+        mut self,
+        at: &'static Location<'static>,
+        reason: Option<Cow<'static, str>>,
+    ) -> Cancel<T, E> {
         let mine = Domain::with("cancelling a task", |domain| {
+            let cancelled = &domain.asked_at(at, reason);
             let handle = self.handle.as_ref();
             let handle = handle.expect("a promise is cancelled before its outcome is taken");
             domain.cancel_child(&handle.metadata().run, self.child, cancelled).is_ok()
@@ -101,14 +145,34 @@ impl<T, E> Promise<T, E> {
         // The handle is taken last. If the promise is somebody else's, which is recorded, or if
         // there was a panic, the drop of the promise sees to the child.
         match self.handle.take_if(|_| mine) {
-            Some(handle) => Cancel::new(handle, self.child),
-            None => Cancel::refused(),
+            Some(handle) => Cancel::new(handle, self.child, at),
+            None => Cancel::refused(at),
         }
     }
 
     /// Whether the child has ended; for combinators that look at many.
     fn has_ended(&self) -> bool {
         Domain::try_with(|domain| domain.child_ended(self.child.entry)).unwrap_or(false)
+    }
+
+    /// Gives the handle up without a word to the child.
+    pub(crate) fn let_go(mut self) {
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
+        let (entry, parent_domain) = (self.child.entry, usize::from(self.child.domain));
+        let run = &handle.metadata().run;
+        let here = Domain::try_with(|domain| {
+            let here = domain.is(run, parent_domain);
+            if here {
+                domain.let_go(entry);
+            }
+            here
+        });
+        if here != Some(true) {
+            run.port(parent_domain).send(Message::LetGo { entry });
+        }
+        handle.detach();
     }
 
     pub(crate) fn child(&self) -> ChildRef {
@@ -123,11 +187,17 @@ impl<T, E> Promise<T, E> {
         take_outcome(&mut handle)
     }
 
-    fn poll_as(&mut self, what: &'static str, cx: &mut Context<'_>) -> Poll<Outcome<T, E>> {
+    /// Waits for the child; `what` and `at` are for reports.
+    pub(crate) fn poll_as(
+        &mut self,
+        what: &'static str,
+        at: Option<&'static Location<'static>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome<T, E>> {
         Domain::with("awaiting a task", |domain| {
             let handle = self.handle.as_mut();
             let handle = handle.expect("a promise is polled after it yielded its outcome");
-            ready!(domain.poll_child(&handle.metadata().run, self.child, what, cx));
+            ready!(domain.poll_child(&handle.metadata().run, self.child, (what, at), cx));
             let outcome = take_outcome(handle);
             domain.reap(self.child.entry);
             self.handle = None;
@@ -148,7 +218,7 @@ impl<T, E> Future for Promise<T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().poll_as("promise", cx)
+        self.get_mut().poll_as("promise", None, cx)
     }
 }
 

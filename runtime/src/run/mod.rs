@@ -16,7 +16,7 @@ pub(crate) use error::verdict;
 use crate::domain::{Mail, Message, Port};
 use crate::random::{Purpose, Random};
 use crate::signal::Registry;
-use crate::task::{Cancelled, Panic, Why};
+use crate::task::{Cancelled, Panic, Reason, Why};
 use crate::test::{Clock, Deadlock};
 use crate::time::Timers;
 use crate::violation::{Report, Violation};
@@ -110,6 +110,7 @@ impl Run {
 
     /// Records a violation, at once, so that nothing can hide it, and ends the root (R10).
     pub(crate) fn raise(&self, violation: Violation) {
+        let cancelled = Cancelled::new(violation.reason());
         let mut record = self.record();
         if record.violations.len() < VIOLATIONS_MAX {
             record.violations.push(violation);
@@ -117,7 +118,7 @@ impl Run {
             record.more += 1;
         }
         drop(record);
-        self.port(0).send(Message::CancelRoot(Cancelled::new(Why::Violation)));
+        self.port(0).send(Message::CancelRoot(cancelled));
     }
 
     /// Records why the run cannot go on, and ends the root. The first failure counts.
@@ -127,7 +128,7 @@ impl Run {
             record.failure = Some(failure);
         }
         drop(record);
-        self.port(0).send(Message::CancelRoot(Cancelled::new(Why::RunFailed)));
+        self.port(0).send(Message::CancelRoot(Cancelled::new(Reason::new(Why::RunFailed))));
     }
 
     /// Records a failure that says more than what was recorded before, broken rules included.

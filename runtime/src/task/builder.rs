@@ -183,14 +183,16 @@ impl Task {
             let parent = domain.parent_to_be();
             let spawned_at = self.about.spawned_at;
             let ledger = Task::ledger(self.given);
+            let rare = domain.legacy(parent);
             let entry = domain.insert_child(parent, domain.next_id(), self.about);
-            if ledger.is_some() || self.inherit {
+            if ledger.is_some() || self.inherit || rare.is_some() {
                 domain.with_entry(entry, |node| {
                     if let Some(ledger) = &ledger {
                         ledger.set_label(crate::domain::label_of(node));
                     }
                     node.ledger = ledger;
                     node.inherit = self.inherit;
+                    node.rare = rare;
                 });
             }
             let (runnable, handle) = allocate::<_, _, V>(&domain.run, domain.index(), make);
@@ -232,6 +234,7 @@ impl Task {
                 proxy,
                 ledger,
                 inherit: self.inherit,
+                rare: domain.legacy(parent),
             });
             domain.label_current();
             domain.run.port(target).send(Message::Start { runnable, birth });

@@ -114,8 +114,8 @@ where
             let cancelled = domain.current_cancelled();
             match self.as_mut().project() {
                 LifeProj::Unborn { make, .. } => {
-                    if let Some(cancelled) = cancelled {
-                        self.as_mut().end_with(Err(TaskError::Cancelled(cancelled)));
+                    if cancelled {
+                        self.as_mut().end_with(domain.cancelled_outcome());
                         continue;
                     }
                     let make = make.take().expect("a body is made once");
@@ -125,11 +125,11 @@ where
                     }
                 }
                 LifeProj::Body { future } => {
-                    if let Some(cancelled) = cancelled {
+                    if cancelled {
                         // Children first: the body, with its guards and buffers, outlives them.
                         ready!(domain.end_children(cx, false));
                         domain.begin_settling();
-                        self.as_mut().end_with(Err(TaskError::Cancelled(cancelled)));
+                        self.as_mut().end_with(domain.cancelled_outcome());
                         continue;
                     }
                     let outcome = match panics::catch(|| future.poll(cx)) {
@@ -182,7 +182,7 @@ where
                 unreachable!("a task that has settled is ending")
             };
             let outcome = outcome.take().expect("a task ends once");
-            Poll::Ready(Sealed::new(domain.conclude(outcome)))
+            Poll::Ready(domain.conclude(outcome))
         })
     }
 }

@@ -2,21 +2,31 @@
 
 pub(crate) mod address;
 mod builder;
+mod cancelled;
+mod deferred;
 mod id;
 mod life;
 mod node;
 mod outcome;
 pub(crate) mod panics;
+mod rare;
+mod shield;
 mod spawn;
 mod tree;
 
 pub use builder::{Full, Task, TaskInto};
+pub use cancelled::Cancelled;
+pub use deferred::defer;
 pub use id::TaskId;
-pub use outcome::{Cancelled, Outcome, Panic, TaskError};
+pub use outcome::{Outcome, Panic, TaskError};
+pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};
 pub use spawn::{NoDomainAvailable, Parallel, call, parallel, spawn, try_call, try_spawn};
 
+pub(crate) use cancelled::{Actor, Reason, Why};
+pub(crate) use deferred::LocalFuture;
 pub(crate) use life::Fallible;
 pub(crate) use node::{About, Claim, Key, NONE, Node, Parent, Slot, Stage};
-pub(crate) use outcome::Why;
+pub(crate) use outcome::Sealed;
+pub(crate) use rare::{Limit, Rare, Shielding};
 pub(crate) use spawn::{Handle, allocate, spawn_service};
 pub(crate) use tree::{End, Notice, Request, Tree};

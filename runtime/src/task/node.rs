@@ -7,8 +7,9 @@ use std::task::Waker;
 
 use matou_ownership::Ledger;
 
+use super::cancelled::Cancelled;
 use super::id::TaskId;
-use super::outcome::Cancelled;
+use super::rare::Rare;
 use crate::wait::Wait;
 
 /// A node's place in its domain's [`Tree`](super::tree::Tree).
@@ -59,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// Whether a normal end hands what is still owned to the parent.
     pub(crate) inherit: bool,
+    /// What few tasks have.
+    pub(crate) rare: Option<Box<Rare>>,
     /// What the task waits for, written when it was last suspended.
     pub(crate) wait: Wait,
 }
@@ -137,6 +140,7 @@ impl Node {
             waker: None,
             ledger: None,
             inherit: false,
+            rare: None,
             wait: Wait::NOTHING,
         }
     }

@@ -2,9 +2,9 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
-use std::panic::Location;
 use std::sync::Mutex;
 
+use super::cancelled::Cancelled;
 use super::panics;
 
 /// What a parent sees of a child that has ended.
@@ -19,6 +19,11 @@ pub(crate) struct Sealed<T, E>(Option<Outcome<T, E>>);
 impl<T, E> Sealed<T, E> {
     pub(crate) fn new(outcome: Outcome<T, E>) -> Self {
         Sealed(Some(outcome))
+    }
+
+    /// For a task whose outcome nobody takes.
+    pub(crate) fn nothing() -> Self {
+        Sealed(None)
     }
 
     pub(crate) fn open(mut self) -> Outcome<T, E> {
@@ -85,61 +90,6 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
 // Why is the task's own error not the source? It is in the text already; and `E` need not be an
 // error itself, so that a `TaskError<Box<dyn Error + Send + Sync>>` passes through a `?`.
 impl<E: fmt::Debug + fmt::Display> Error for TaskError<E> {}
-
-/// A cancellation: why a task was ended before it had returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cancelled {
-    pub(crate) at: Option<&'static Location<'static>>,
-    pub(crate) why: Why,
-}
-
-/// What brought a cancellation about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// The parent asked for it.
-    Asked,
-    /// The parent dropped the promise.
-    Dropped,
-    /// The parent ended, or is itself being cancelled.
-    ParentEnded,
-    /// A rule was broken somewhere in the run.
-    Violation,
-    /// The run cannot go on (for example its driver failed).
-    RunFailed,
-}
-
-impl Cancelled {
-    pub(crate) fn new(why: Why) -> Cancelled {
-        Cancelled { at: None, why }
-    }
-
-    pub(crate) fn asked_at(at: &'static Location<'static>) -> Cancelled {
-        Cancelled { at: Some(at), why: Why::Asked }
-    }
-
-    /// Returns the line that asked for the cancellation, if a line of the program did.
-    pub fn at(&self) -> Option<&'static Location<'static>> {
-        self.at
-    }
-}
-
-impl fmt::Display for Cancelled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.why {
-            Why::Asked => "the task was cancelled by its parent",
-            Why::Dropped => "the task was cancelled because its promise was dropped",
-            Why::ParentEnded => "the task was cancelled because its parent ended",
-            Why::Violation => "the task was cancelled because a rule was broken in its run",
-            Why::RunFailed => "the task was cancelled because its run failed",
-        };
-        match self.at {
-            Some(at) => write!(f, "{why} at {at}"),
-            None => f.write_str(why),
-        }
-    }
-}
-
-impl Error for Cancelled {}
 
 /// A panic that was caught at the border of a task.
 pub struct Panic {

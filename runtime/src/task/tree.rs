@@ -4,8 +4,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::cancelled::Cancelled;
 use super::node::{Claim, Key, NONE, Node, Parent, Slot, Stage};
-use super::outcome::Cancelled;
 
 /// The nodes of one domain. Slots are used again, so a task costs no allocation of its own here.
 ///
@@ -81,12 +81,15 @@ impl Tree {
     }
 
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
-    pub(crate) fn request_cancel(&mut self, slot: Slot, cancelled: Cancelled) -> Request {
+    pub(crate) fn request_cancel(&mut self, slot: Slot, cancelled: &Cancelled) -> Request {
         let node = &mut self[slot];
         if node.cancel.is_some() || node.ended() {
             return Request::Nothing;
         }
-        node.cancel = Some(cancelled);
+        if node.rare.as_ref().is_some_and(|rare| rare.shielding.is_some()) {
+            return Request::Ask;
+        }
+        node.cancel = Some(cancelled.clone());
         match node.away {
             Some(domain) => Request::Tell { domain, id: node.id },
             // A task without a waker was never suspended: it is in the ready queue, or it runs.
@@ -129,7 +132,12 @@ impl Tree {
 pub(crate) enum Request {
     Nothing,
     Wake(Waker),
-    Tell { domain: u16, id: super::id::TaskId },
+    /// The task is shielded: it is asked, and its time limited.
+    Ask,
+    Tell {
+        domain: u16,
+        id: super::id::TaskId,
+    },
 }
 
 /// Who is to be told, outside the tree, that a task has ended.

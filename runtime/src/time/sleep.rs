@@ -99,7 +99,7 @@ impl Sleep {
     }
 
     #[track_caller]
-    fn until(deadline: Option<Instant>) -> Sleep {
+    pub(super) fn until(deadline: Option<Instant>) -> Sleep {
         Sleep { deadline, timer: None, done: false, at: Location::caller() }
     }
 

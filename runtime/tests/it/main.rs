@@ -2,6 +2,7 @@
 
 mod corners;
 mod doubles;
+mod protection;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;
 mod r03_ended_after_its_descendants;

@@ -1,0 +1,57 @@
+//! Why the current task cancels another one.
+
+use std::borrow::Cow;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::Domain;
+use crate::task::{Actor, Cancelled, NONE, Node, Reason, Slot, Why};
+
+impl Domain {
+    /// The current task asks, at a line of the program.
+    pub(crate) fn asked_at(
+        &self,
+        at: &'static Location<'static>,
+        text: Option<Cow<'static, str>>,
+    ) -> Cancelled {
+        self.because(Why::Asked, Some(at), text)
+    }
+
+    /// The current task does something that ends a child.
+    pub(crate) fn because(
+        &self,
+        why: Why,
+        at: Option<&'static Location<'static>>,
+        text: Option<Cow<'static, str>>,
+    ) -> Cancelled {
+        let current = self.current.get();
+        let by = (current != NONE).then(|| Actor::of(&self.tree.borrow()[current]));
+        let reason = Reason { why, by, at, text };
+        let mut newest = self.reason.borrow_mut();
+        if let Some(newest) = newest.as_ref().filter(|newest| ***newest == reason) {
+            return Cancelled::shared(Arc::clone(newest));
+        }
+        let reason = Arc::new(reason);
+        *newest = Some(Arc::clone(&reason));
+        Cancelled::shared(reason)
+    }
+
+    /// Why the children of a task are ended with it: for the reason for which it is ended itself,
+    /// or because it has ended.
+    pub(super) fn with_parent(&self, parent: Slot) -> Cancelled {
+        let cancelled = self.tree.borrow()[parent].cancel.as_ref().map(Cancelled::inherited);
+        cancelled.unwrap_or_else(|| self.because(Why::ParentEnded, None, None))
+    }
+
+    /// Why a child is ended whose promise is dropped by the present code.
+    pub(super) fn by_drop(&self) -> Cancelled {
+        let given_up = self.abandoning.get() > 0;
+        self.because(if given_up { Why::GivenUp } else { Why::Dropped }, None, None)
+    }
+}
+
+impl Actor {
+    pub(crate) fn of(node: &Node) -> Actor {
+        Actor { id: node.id, name: node.about.name.clone() }
+    }
+}

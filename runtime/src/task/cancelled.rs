@@ -1,0 +1,195 @@
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::id::TaskId;
+
+/// A cancellation: who ended a task before it had returned, at which line, and why.
+///
+/// One cancellation reaches a whole subtree: the descendants of a cancelled task are told of the
+/// same one, as [inherited](Cancelled::is_inherited).
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+/// use matou_runtime::{RunError, Task, TaskError, deadline, now, run};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let child = deadline(now(), async { Task::new().name("late").spawn(pending::<()>()) });
+///     match child.await?.await {
+///         Err(TaskError::Cancelled(cancelled)) => {
+///             assert!(cancelled.to_string().contains("its deadline passed"));
+///         }
+///         other => panic!("{other:?}"),
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    reason: Arc<Reason>,
+    route: Route,
+}
+
+/// What all the tasks that a cancellation reaches have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    pub(crate) why: Why,
+    /// The task that asked for it, or brought it about.
+    pub(crate) by: Option<Actor>,
+    /// The line that did.
+    pub(crate) at: Option<&'static Location<'static>>,
+    /// What it said.
+    pub(crate) text: Option<Cow<'static, str>>,
+}
+
+/// A task in a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Actor {
+    pub(crate) id: TaskId,
+    pub(crate) name: Option<Arc<str>>,
+}
+
+/// What brought a cancellation about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The parent asked for it.
+    Asked,
+    /// The parent dropped the promise.
+    Dropped,
+    /// A combinator gave up the branch that held the promise.
+    GivenUp,
+    /// The parent ended.
+    ParentEnded,
+    /// A deadline passed.
+    Deadline,
+    /// A rule was broken somewhere in the run.
+    Violation,
+    /// The run cannot go on (for example its driver failed).
+    RunFailed,
+}
+
+/// How a cancellation came to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Direct,
+    /// From an ancestor.
+    Inherited,
+    /// It was shielded from it, but for too long.
+    ShieldOver,
+}
+
+impl Cancelled {
+    pub(crate) fn new(reason: Reason) -> Cancelled {
+        Cancelled::shared(Arc::new(reason))
+    }
+
+    pub(crate) fn shared(reason: Arc<Reason>) -> Cancelled {
+        Cancelled { reason, route: Route::Direct }
+    }
+
+    /// The same cancellation, as it comes to a descendant.
+    pub(crate) fn inherited(&self) -> Cancelled {
+        Cancelled { reason: Arc::clone(&self.reason), route: Route::Inherited }
+    }
+
+    /// The same cancellation, as it comes to a task that was shielded from it for too long.
+    pub(crate) fn after_shield(&self) -> Cancelled {
+        Cancelled { reason: Arc::clone(&self.reason), route: Route::ShieldOver }
+    }
+
+    pub(crate) fn why(&self) -> Why {
+        self.reason.why
+    }
+
+    /// Returns the line that brought it about, if it is known: the one that called
+    /// [`cancel`](crate::Promise::cancel) or set a [`deadline`](crate::deadline).
+    pub fn at(&self) -> Option<&'static Location<'static>> {
+        self.reason.at
+    }
+
+    /// Returns the task that brought it about, if one did.
+    pub fn by(&self) -> Option<TaskId> {
+        self.reason.by.as_ref().map(|actor| actor.id)
+    }
+
+    /// Returns the name of the task that brought it about, if it has one.
+    pub fn by_name(&self) -> Option<&str> {
+        self.reason.by.as_ref()?.name.as_deref()
+    }
+
+    /// Returns what was said, by [`cancel_because`](crate::Promise::cancel_because) for example.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.text.as_deref()
+    }
+
+    /// Returns whether it came from an ancestor that was cancelled.
+    pub fn is_inherited(&self) -> bool {
+        self.route == Route::Inherited
+    }
+}
+
+impl Reason {
+    pub(crate) fn new(why: Why) -> Reason {
+        Reason { why, by: None, at: None, text: None }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let somebody = || "somebody".to_owned();
+        let by = self.by.as_ref().map_or_else(somebody, ToString::to_string);
+        match self.why {
+            Why::Asked => write!(f, "cancelled by {by}")?,
+            Why::Dropped => write!(f, "cancelled because {by} dropped its promise")?,
+            Why::GivenUp => write!(f, "cancelled because {by} gave up the branch that held it")?,
+            Why::ParentEnded => write!(f, "cancelled because its parent, {by}, ended")?,
+            Why::Deadline => f.write_str("cancelled because its deadline passed, which was set")?,
+            Why::Violation => write!(f, "cancelled because {by} broke a rule")?,
+            Why::RunFailed => f.write_str("cancelled because its run failed")?,
+        }
+        if let Some(at) = self.at {
+            write!(f, " at {at}")?;
+        }
+        match &self.text {
+            Some(text) => write!(f, ": {text}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.route {
+            Route::Direct => "the task was ",
+            Route::Inherited => "the task was cancelled with an ancestor that was ",
+            Route::ShieldOver => "the time limit of the task's shield was over; it had been ",
+        })?;
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl fmt::Debug for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled")
+            .field("reason", &self.reason)
+            .field("route", &self.route)
+            .finish()
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "task {} `{name}`", self.id),
+            None => write!(f, "task {}", self.id),
+        }
+    }
+}
+
+impl Error for Cancelled {}

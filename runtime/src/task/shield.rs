@@ -1,0 +1,236 @@
+//! Tasks that are not ended with their parents.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::builder::Task;
+use super::cancelled::Cancelled;
+use super::id::TaskId;
+use super::outcome::Outcome;
+use crate::domain::Domain;
+use crate::promise::Promise;
+use crate::wait::{Wait, WaitOn};
+
+/// Runs `future` as a child that is not ended with its parent: what must not be cut off half-way.
+///
+/// A wrapper around a future dies with whoever drops it, so a shield is a child task. When the
+/// parent is cancelled, or a `timeout` gives up the branch that waits for it, the child goes on,
+/// and the parent's end waits for it. It cannot be cancelled, but its end can be asked for: when
+/// its parent ends or is cancelled, whatever the reason. It learns of that by [`cancelled`], and
+/// from then on its time is limited, to the grace period of the run unless [`limit`](Shield::limit)
+/// says otherwise. When that is over it is cancelled like any other task. What descends from it is
+/// protected with it. A [`deadline`](crate::deadline) from outside does not hold in it either.
+///
+/// # Cancel safety
+///
+/// Dropping the future only loses the outcome. That is no fault, whenever it happens.
+///
+/// # Panics
+///
+/// As [`spawn`](crate::spawn).
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use std::time::Duration;
+/// use matou_runtime::{RunError, run, shield, sleep, spawn, yield_now};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let committed = Rc::new(Cell::new(false));
+///     let commit = Rc::clone(&committed);
+///     let child = spawn(async move {
+///         let _ = shield(async move {
+///             sleep(Duration::from_millis(5)).await;
+///             commit.set(true);
+///         })
+///         .await;
+///     });
+///     yield_now().await;
+///     child.cancel().await; // waits for the commit
+///     assert!(committed.get());
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn shield<F>(future: F) -> Shield<F::Output>
+where
+    F: Future + 'static,
+{
+    let at = Location::caller();
+    Shield::new(Task::spawned_at(at).name("shield").spawn(future), at)
+}
+
+/// Runs a future that may fail as a child that is not ended with its parent; see [`shield`].
+///
+/// # Cancel safety
+///
+/// As [`shield`].
+///
+/// # Panics
+///
+/// As [`spawn`](crate::spawn).
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, TaskError, run, try_shield};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let outcome = try_shield(async { "seven".parse::<i32>() }).await;
+///     assert!(matches!(outcome, Err(TaskError::Failed(_))));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn try_shield<F, T, E>(future: F) -> Shield<T, E>
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
+    E: 'static,
+{
+    let at = Location::caller();
+    Shield::new(Task::spawned_at(at).name("shield").try_spawn(future), at)
+}
+
+/// The future of [`shield`] and [`try_shield`]: the outcome of the child.
+#[must_use = "the shielded task runs, but what becomes of it is told here alone"]
+pub struct Shield<T, E = Infallible> {
+    /// None once the outcome is taken.
+    promise: Option<Promise<T, E>>,
+    at: &'static Location<'static>,
+}
+
+impl<T, E> Shield<T, E> {
+    fn new(promise: Promise<T, E>, at: &'static Location<'static>) -> Shield<T, E> {
+        Domain::with("`shield`", |domain| {
+            domain.raise_shield(promise.child().entry, domain.run.config.grace);
+        });
+        Shield { promise: Some(promise), at }
+    }
+
+    /// Sets how long the child may go on when its end was asked for. Default: the run's grace
+    /// period. To be set right after the making: a limit that runs already is not changed.
+    pub fn limit(self, limit: Duration) -> Shield<T, E> {
+        if let Some(promise) = &self.promise {
+            let entry = promise.child().entry;
+            Domain::try_with(|domain| domain.limit_shield(entry, limit));
+        }
+        self
+    }
+
+    /// Returns the child's id.
+    ///
+    /// # Panics
+    ///
+    /// When the outcome was taken already.
+    pub fn id(&self) -> TaskId {
+        self.promise.as_ref().expect("a shield has its child until its outcome is taken").id()
+    }
+}
+
+impl<T, E> Future for Shield<T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let promise = this.promise.as_mut().expect("`Shield` is polled after it was ready");
+        let poll = promise.poll_as("shielded task", Some(this.at), cx);
+        if poll.is_ready() {
+            this.promise = None;
+        }
+        poll
+    }
+}
+
+impl<T, E> Unpin for Shield<T, E> {}
+
+impl<T, E> Drop for Shield<T, E> {
+    fn drop(&mut self) {
+        if let Some(promise) = self.promise.take() {
+            promise.let_go();
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Shield<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shield").field("promise", &self.promise).finish_non_exhaustive()
+    }
+}
+
+/// Waits until the end of the current task is asked for, and tells why: for code that ends in its
+/// own way.
+///
+/// A cancelled task is polled no more, so only one that is protected hears of it: a
+/// [`shield`]ed task, and all that descends from it, on whatever domain. In any other task this
+/// never becomes ready.
+///
+/// # Cancel safety
+///
+/// Nothing is lost: once it was asked for, it stays so.
+///
+/// # Panics
+///
+/// When it is polled outside a task.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{RunError, cancelled, race, run, shield, spawn, yield_now};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let server = spawn(async {
+///         let served = shield(async {
+///             let mut served = 0;
+///             let stop = async { cancelled().await; false };
+///             let mut stop = std::pin::pin!(stop);
+///             while race(stop.as_mut(), async { yield_now().await; true }).await {
+///                 served += 1;
+///             }
+///             served // everybody got his answer
+///         });
+///         assert!(served.await.is_ok());
+///     });
+///     yield_now().await;
+///     server.cancel().await;
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn cancelled() -> CancelledWait {
+    CancelledWait { at: Location::caller() }
+}
+
+/// The future of [`cancelled`].
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct CancelledWait {
+    at: &'static Location<'static>,
+}
+
+impl Future for CancelledWait {
+    type Output = Cancelled;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cancelled> {
+        Domain::with("`cancelled`", |domain| match domain.poll_asked(cx.waker()) {
+            Some(cancelled) => Poll::Ready(cancelled),
+            None => {
+                domain.note_wait(Wait::new("a cancellation", self.at, WaitOn::Unknown));
+                Poll::Pending
+            }
+        })
+    }
+}
