@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use crate::mutex::{Lock, Mutex, MutexGuard};
+use crate::observe;
 use crate::sys::{self, Sabotage};
 use crate::waiters::{Call, Waiters};
 
@@ -332,10 +333,12 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             && let Stage::Holding(guard) = std::mem::replace(&mut this.stage, Stage::Over)
         {
             this.start(guard, cx);
+            observe::waiting(None, "condition", this.called_at);
             return Poll::Pending;
         }
         if let Stage::Waiting { mutex, key } = this.stage {
             let Poll::Ready(call) = this.condition.poll_call(key, cx) else {
+                observe::waiting(None, "condition", this.called_at);
                 return Poll::Pending;
             };
             this.stage = Stage::Locking { lock: mutex.lock_at(this.called_at), call };

@@ -37,7 +37,7 @@
 //! - **Order.** Waiters stand in a line. [`Condition::signal`] ends the wait of the one that came
 //!   first. [`Mutex`] and [`Queue`] call the one that came first, but a newcomer may take the lock,
 //!   the value or the room before the called one is polled. For the mutex this is bounded: a waiter
-//!   that is overtaken after more than 500 microseconds bars newcomers until it got its turn.
+//!   that was overtaken five times bars newcomers until it got its turn. No clock decides.
 //! - **Cancellation.** Any future may be dropped at any point. Nothing is lost by it: a wake-up
 //!   that it had received goes to the next waiter, a value stays in the queue. Each future says so
 //!   under *Cancel safety*. A future that is kept but no longer polled keeps what it was given.
@@ -49,8 +49,9 @@
 //! - **Time and space.** All operations take constant time, except those that wake everybody.
 //!   An uncontended lock is one exchange, as is the unlocking, without allocation. Nothing here has
 //!   a timeout: combine the futures with that of your runtime.
-//! - **Diagnosis.** [`Mutex::holder`] names the line that holds a lock, and a task that seems to
-//!   wait for itself is reported, see [`Relock`].
+//! - **Diagnosis.** [`Mutex::holder`] names the line that holds a lock, a task that seems to wait
+//!   for itself is reported, see [`Relock`], and a runtime can be told who waits for what:
+//!   [`observe`].
 //!
 //! # How it is tested
 //!
@@ -67,6 +68,7 @@ mod condition;
 mod error;
 mod gate;
 mod mutex;
+mod observe;
 mod queue;
 mod raw;
 mod relock;
@@ -83,6 +85,7 @@ pub mod futures {
 pub use crate::condition::Condition;
 pub use crate::error::{PopError, PushError, TryPopError, TryPushError};
 pub use crate::mutex::{Mutex, MutexGuard};
+pub use crate::observe::{Observer, observe};
 pub use crate::queue::Queue;
 pub use crate::relock::{Relock, set_relock_hook};
 

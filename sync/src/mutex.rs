@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::raw::{Queued, RawLock};
-use crate::{relock, sys};
+use crate::{observe, relock, sys};
 
 /// A lock whose guard may be held across an `.await`.
 ///
@@ -18,9 +18,10 @@ use crate::{relock, sys};
 ///
 /// Those who wait stand in a line and are called in the order in which they came. A newcomer that
 /// finds the lock free takes it ahead of them, which keeps a busy lock fast, and sends the one that
-/// was called back to the end. This is bounded: a lock that is overtaken when it has waited for
-/// more than 500 microseconds bars newcomers until it got its turn, so that from then on it waits
-/// for those in the line before it only. The rule and its number are those of async-lock.
+/// was called back to the end. This is bounded: a lock that was overtaken five times bars newcomers
+/// until it got its turn, so that from then on it waits for those in the line before it only. The
+/// rule is that of async-lock, which has a time instead of a number; here no clock decides
+/// anything.
 ///
 /// A future that was called must be polled or dropped. One that is kept and never polled again
 /// ("futurelock") keeps the others of the line waiting; newcomers still get through, unless it is
@@ -122,6 +123,11 @@ impl<T: ?Sized> Mutex<T> {
         self.lock_at(Location::caller())
     }
 
+    /// What an observer knows the mutex by.
+    fn name(&self) -> usize {
+        (&raw const *self).cast::<()>().addr()
+    }
+
     /// Locks on behalf of a call at `wanted_at`.
     pub(crate) fn lock_at(&self, wanted_at: &'static Location<'static>) -> Lock<'_, T> {
         Lock { mutex: Some(self), wanted_at, queued: None, reported: false }
@@ -145,6 +151,7 @@ impl<T: ?Sized> Mutex<T> {
         let line = Location::caller();
         self.raw.try_lock().then(|| {
             self.raw.note().write(None, line);
+            observe::acquired(self.name(), line);
             MutexGuard::new(self)
         })
     }
@@ -292,12 +299,14 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
             let queued = this.queued.get_or_insert_with(|| mutex.raw.enqueue());
             if mutex.raw.poll_queued(queued, cx).is_pending() {
                 this.suspect(&mutex.raw, cx);
+                observe::waiting(Some(mutex.name()), "lock", this.wanted_at);
                 return Poll::Pending;
             }
             this.queued = None;
         }
         this.mutex = None;
         mutex.raw.note().write(Some(cx.waker()), this.wanted_at);
+        observe::acquired(mutex.name(), this.wanted_at);
         Poll::Ready(MutexGuard::new(mutex))
     }
 }
@@ -393,6 +402,8 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        // Before another one can lock it.
+        observe::released(self.mutex.name());
         self.mutex.raw.unlock();
     }
 }

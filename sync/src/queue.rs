@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,6 +8,7 @@ use concurrent_queue::ConcurrentQueue;
 
 use crate::error::{PopError, PushError, TryPopError, TryPushError};
 use crate::gate::{Gate, Turn};
+use crate::observe;
 use crate::sys::{self, Sabotage};
 
 /// A queue of values between tasks, for any number of pushers and poppers.
@@ -128,8 +130,9 @@ impl<T> Queue<T> {
     /// assert_eq!(queue.len(), 1);
     /// # });
     /// ```
+    #[track_caller]
     pub fn push(&self, value: T) -> Push<'_, T> {
-        Push { queue: self, value: Some(value), turn: None }
+        Push { queue: self, value: Some(value), turn: None, at: Location::caller() }
     }
 
     /// Pushes a value if there is room now.
@@ -181,8 +184,9 @@ impl<T> Queue<T> {
     /// assert_eq!(queue.pop().await, Ok(1));
     /// # });
     /// ```
+    #[track_caller]
     pub fn pop(&self) -> Pop<'_, T> {
-        Pop { queue: Some(self), turn: None }
+        Pop { queue: Some(self), turn: None, at: Location::caller() }
     }
 
     /// Pops the oldest value if there is one now.
@@ -378,6 +382,7 @@ pub struct Push<'a, T> {
     /// `None` once this has resolved.
     value: Option<T>,
     turn: Option<Turn<'a>>,
+    at: &'static Location<'static>,
 }
 
 // The value is never pinned, only moved.
@@ -406,8 +411,8 @@ impl<T> Future for Push<'_, T> {
     type Output = Result<(), PushError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { queue, value, turn } = &mut *self;
-        poll_at(&queue.popped, turn, cx, || {
+        let Self { queue, value, turn, at } = &mut *self;
+        let poll = poll_at(&queue.popped, turn, cx, || {
             let pushed = value.take().expect("a `Push` was polled after it had resolved");
             match queue.try_push(pushed) {
                 Ok(()) => Some(Ok(())),
@@ -417,7 +422,11 @@ impl<T> Future for Push<'_, T> {
                     None
                 }
             }
-        })
+        });
+        if poll.is_pending() {
+            observe::waiting(None, "push", at);
+        }
+        poll
     }
 }
 
@@ -448,6 +457,7 @@ pub struct Pop<'a, T> {
     /// `None` once this has resolved.
     queue: Option<&'a Queue<T>>,
     turn: Option<Turn<'a>>,
+    at: &'static Location<'static>,
 }
 
 impl<T> Future for Pop<'_, T> {
@@ -456,15 +466,17 @@ impl<T> Future for Pop<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let queue = this.queue.expect("a `Pop` was polled after it had resolved");
-        let result = ready!(poll_at(&queue.pushed, &mut this.turn, cx, || {
-            match queue.try_pop() {
-                Ok(value) => Some(Ok(value)),
-                Err(TryPopError::Closed) => Some(Err(PopError)),
-                Err(TryPopError::Empty) => None,
-            }
-        }));
-        this.queue = None;
-        Poll::Ready(result)
+        let poll = poll_at(&queue.pushed, &mut this.turn, cx, || match queue.try_pop() {
+            Ok(value) => Some(Ok(value)),
+            Err(TryPopError::Closed) => Some(Err(PopError)),
+            Err(TryPopError::Empty) => None,
+        });
+        if poll.is_pending() {
+            observe::waiting(None, "pop", this.at);
+        } else {
+            this.queue = None;
+        }
+        poll
     }
 }
 

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | `+ LOCKED` | [`RawLock::try_lock`] | unlocked, and nobody is starved |
 //! | `+ WAITER` | [`RawLock::enqueue`] | a lock was refused and goes into the line |
-//! | `+ STARVED` | [`RawLock::poll_queued`] | a queued lock was overtaken after its patience |
+//! | `+ STARVED` | [`RawLock::poll_queued`] | a queued lock was overtaken too often |
 //! | `+ LOCKED - WAITER (- STARVED)` | [`RawLock::claim`] | a queued lock gets its turn |
 //! | `- WAITER (- STARVED)` | [`RawLock::leave`] | a queued lock is given up |
 //! | `- LOCKED` | [`RawLock::unlock`] | always by the one who holds it |
@@ -25,8 +25,8 @@
 //! before the second look. So the unlocking side never asks the list when nobody waits, which
 //! keeps an uncontended lock free of allocation and of a second atomic operation.
 //!
-//! The idea of a count of starved waiters that bars newcomers, and its 500 microseconds, are those
-//! of async-lock 3.5 (`src/mutex.rs`); the count of all waiters is ours.
+//! The idea of a count of starved waiters that bars newcomers is that of async-lock 3.5
+//! (`src/mutex.rs`), which measures time where we count; the count of all waiters is ours.
 
 use std::fmt;
 use std::pin::Pin;

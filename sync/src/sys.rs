@@ -6,7 +6,7 @@
 //! - [`foreign_call`] stands before each call into a crate that shuttle cannot see into. Shuttle
 //!   switches threads at its own operations only, and would otherwise never stop between a check
 //!   and the listening that follows it.
-//! - [`Patience`] is a choice of the model instead of a clock, so that a schedule repeats itself.
+//! - [`Patience`] is a choice of the model instead of a count, so that short schedules will do.
 //! - [`sabotaged`] leaves out one step that the proof rests on. A model that still passes then
 //!   proves nothing, which is why each one runs a second time and has to fail.
 
@@ -80,24 +80,29 @@ pub enum Sabotage {
 
 #[cfg(not(any(loom, shuttle)))]
 mod shipped {
-    use std::time::{Duration, Instant};
-
     use super::Sabotage;
 
-    /// How long a queued lock puts up with newcomers that overtake it.
-    const PATIENCE: Duration = Duration::from_micros(500);
+    /// How often a queued lock puts up with newcomers that overtake it. A few times, since the
+    /// thread that holds a busy lock often takes it again before a sleeper can be up; not often,
+    /// since each time costs the sleeper a wake-up in vain.
+    const OVERTAKINGS_MAX: u8 = 4;
 
-    /// The patience of one queued lock.
+    /// The patience of one queued lock. Why a count and no clock? The same program with the same
+    /// schedule must make the same decisions.
     #[derive(Debug)]
-    pub(crate) struct Patience(Instant);
+    pub(crate) struct Patience {
+        overtakings: u8,
+    }
 
     impl Patience {
         pub(crate) fn start() -> Self {
-            Self(Instant::now())
+            Self { overtakings: 0 }
         }
 
-        pub(crate) fn is_exhausted(&self) -> bool {
-            self.0.elapsed() > PATIENCE
+        /// Notes that the lock was overtaken, and returns whether that was once too often.
+        pub(crate) fn is_exhausted(&mut self) -> bool {
+            self.overtakings = self.overtakings.saturating_add(1);
+            self.overtakings > OVERTAKINGS_MAX
         }
     }
 
@@ -143,7 +148,7 @@ pub(crate) mod modelled {
             Self
         }
 
-        pub(crate) fn is_exhausted(&self) -> bool {
+        pub(crate) fn is_exhausted(&mut self) -> bool {
             IMPATIENT.get()
         }
     }
