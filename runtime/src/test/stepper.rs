@@ -138,6 +138,7 @@ impl Stepper {
                     return false;
                 }
                 self.tell_to_end(Failure::Endless(turns_max));
+                self.turns_at_this_moment = 0;
                 // The end may take turns, too.
                 turns_max = turns_max.saturating_mul(2);
             }
@@ -183,10 +184,12 @@ impl Stepper {
     }
 
     /// Lets a little time pass when there were many turns at one moment, and the more the longer
-    /// that lasts.
+    /// that lasts. Once the run was told to end, every turn counts as many: the messages and grace
+    /// periods of the end must come, however busy the tasks are.
     fn creep(&mut self) {
         self.turns_at_this_moment += 1;
-        let rounds = self.turns_at_this_moment / TURNS_AT_ONE_MOMENT_MAX;
+        let patience = if self.told_to_end { 1 } else { TURNS_AT_ONE_MOMENT_MAX };
+        let rounds = self.turns_at_this_moment / patience;
         if rounds > 0 {
             self.world.clock().advance_by(Duration::from_nanos(1 << rounds.min(30)));
         }

@@ -18,7 +18,7 @@ use matou_runtime::{
     sleep_until, spawn, timeout, yield_now,
 };
 
-use crate::support::{in_child_process, this_test};
+use crate::support::{Log, in_child_process, this_test};
 
 /// A program with a little of everything, which tells in which order its tasks came to their words.
 async fn everything() -> Result<Vec<u32>, MainError> {
@@ -392,7 +392,10 @@ fn a_deadlocked_program_is_ended_in_good_order() {
 
 #[test]
 fn a_program_that_never_ends_is_ended() {
-    let trial = Check::simulated().turns_max(1000).trial(1, async {
+    let log = Log::new();
+    let witness = log.witness("told to end, and did");
+    let trial = Check::simulated().turns_max(1000).trial(1, async move {
+        let _witness = witness;
         loop {
             yield_now().await;
         }
@@ -400,6 +403,7 @@ fn a_program_that_never_ends_is_ended() {
         Ok::<_, MainError>(())
     });
     assert!(matches!(trial.outcome, Err(RunError::Endless(1000))), "{:?}", trial.outcome);
+    log.assert_is(&["told to end, and did"]);
 }
 
 #[test]
