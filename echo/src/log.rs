@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use matou_net::Pause;
+use matou_runtime::now;
 use matou_sync::Mutex;
 
 /// How often a shortage is told of, at most.
@@ -103,7 +104,7 @@ impl Log {
         let Some(mut told) = self.line.try_lock() else {
             return;
         };
-        let now = Instant::now();
+        let now = now();
         if told.is_some_and(|told| now.duration_since(told) < SHORTAGE_INTERVAL) {
             return;
         }

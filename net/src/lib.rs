@@ -5,6 +5,7 @@
 mod access;
 mod error;
 mod listener;
+mod simulated;
 mod socket;
 mod stream;
 mod sys;
@@ -17,6 +18,15 @@ pub use stream::{SharedStream, TcpStream};
 pub use matou_runtime as runtime;
 #[doc(no_inline)]
 pub use std::net::Shutdown;
+
+/// The network in memory that the sockets of a [simulated](matou_runtime::test) run live in.
+///
+/// A test body uses [`TcpListener`] and [`TcpStream`] as any program does; this says how rough
+/// their network is. Every address exists, from `127.0.0.1` to `[2001:db8::1]`, and nothing of the
+/// system is touched.
+pub mod test {
+    pub use crate::simulated::{Counters, Faults, counters, faults};
+}
 
 /// The named futures that the methods of this crate return.
 pub mod futures {

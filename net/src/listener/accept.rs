@@ -13,6 +13,8 @@ use super::TcpListener;
 use super::patience::Verdict;
 use crate::access::Access;
 use crate::error::failed_to;
+use crate::simulated::End;
+use crate::socket::Link;
 use crate::stream::{self, TcpStream};
 use crate::sys;
 
@@ -57,6 +59,18 @@ impl<'a> Accept<'a> {
         Poll::Ready(())
     }
 
+    /// Tries to accept, and waits while nobody has come.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Link<End>, SocketAddr)>> {
+        match self.listener.socket.link() {
+            Link::System(io) => io
+                .poll(Direction::Read, "accept", self.at, cx, sys::accept)
+                .map_ok(|(fd, peer)| (fd.into(), peer)),
+            Link::Simulated(listening) => listening
+                .poll_accept(Wait::new("accept", self.at, WaitOn::Unknown), cx)
+                .map_ok(|(end, peer)| (Link::Simulated(end), peer)),
+        }
+    }
+
     fn give_up(&self, error: io::Error) -> io::Error {
         match self.listener.socket.local_addr() {
             Ok(address) => failed_to("accept on", address)(error),
@@ -72,16 +86,14 @@ impl Future for Accept<'_> {
         let this = self.get_mut();
         ready!(this.access.poll(this.listener))?;
         let patience = &this.listener.patience;
-        let io = this.listener.socket.io();
         loop {
             ready!(this.poll_pause(cx));
-            let accepted = io.poll(Direction::Read, "accept", this.at, cx, sys::accept);
-            let error = match ready!(accepted) {
-                Ok((fd, peer)) => {
+            let error = match ready!(this.poll_accept(cx)) {
+                Ok((link, peer)) => {
                     patience.succeeded();
                     let ticket = this.ticket.take();
                     let ticket = ticket.expect("`Accept` is polled after it was ready");
-                    return Poll::Ready(Ok((TcpStream::new(ticket, fd), peer)));
+                    return Poll::Ready(Ok((TcpStream::new(ticket, link), peer)));
                 }
                 Err(error) => error,
             };

@@ -5,10 +5,10 @@ mod patience;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use matou_ownership::{Handle, Resource, Ticket, release};
+use matou_runtime::Io;
 
 pub use accept::Accept;
 pub use options::ListenOptions;
@@ -16,7 +16,8 @@ use patience::Patience;
 pub use patience::Pause;
 
 use crate::access::Access;
-use crate::socket::Socket;
+use crate::simulated::Listening;
+use crate::socket::{Link, Socket, check_descriptors};
 
 /// What reports call a listener.
 const KIND: &str = "tcp listener";
@@ -47,7 +48,7 @@ const KIND: &str = "tcp listener";
 /// # }
 /// ```
 pub struct TcpListener {
-    socket: Arc<Socket>,
+    socket: Arc<Socket<Arc<Listening>>>,
     patience: Patience,
 }
 
@@ -73,15 +74,16 @@ impl TcpListener {
     }
 
     #[track_caller]
-    fn new(ticket: Ticket, fd: OwnedFd) -> TcpListener {
-        TcpListener { socket: Socket::new(ticket, fd), patience: Patience::default() }
+    fn new(ticket: Ticket, link: Link<Arc<Listening>>) -> TcpListener {
+        TcpListener { socket: Socket::new(ticket, link), patience: Patience::default() }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.
     ///
     /// # Errors
     ///
-    /// If the system refuses that mode.
+    /// If the system refuses that mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
+    /// [simulated](matou_runtime::test) run.
     ///
     /// # Panics
     ///
@@ -89,8 +91,9 @@ impl TcpListener {
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         let ticket = Ticket::new(KIND);
+        check_descriptors()?;
         listener.set_nonblocking(true)?;
-        Ok(TcpListener::new(ticket, listener.into()))
+        Ok(TcpListener::new(ticket, Link::System(Io::new(listener.into()))))
     }
 
     /// Hands the socket to the standard library; no task owns it any more. It stays in
@@ -98,7 +101,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
         Access::Exclusive.verify(&self)?;

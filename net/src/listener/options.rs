@@ -1,11 +1,15 @@
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use matou_ownership::Ticket;
+use matou_runtime::Io;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpListener;
 use crate::error::failed_to;
+use crate::simulated::{Listening, network};
+use crate::socket::Link;
 
 /// How to listen; made by [`TcpListener::options`].
 ///
@@ -98,8 +102,8 @@ impl ListenOptions {
     #[track_caller]
     pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
         let ticket = Ticket::new(super::KIND);
-        let socket = self.bind(address).map_err(failed_to("bind", address))?;
-        self.start(ticket, socket, address)
+        let bound = self.bind(address).map_err(failed_to("bind", address))?;
+        self.start(ticket, bound, address)
     }
 
     /// Makes several listeners that share `address` among them and with nobody else, for one server
@@ -143,7 +147,7 @@ impl ListenOptions {
         let alone = (*self).reuse_port(false);
         let first = alone.bind(address).map_err(failed_to("bind", address))?;
         if count > 1 {
-            first.set_reuse_port(true).map_err(failed_to("share", address))?;
+            first.share().map_err(failed_to("share", address))?;
         }
         listeners.push(self.start(Ticket::new(super::KIND), first, address)?);
         let address = listeners[0].local_addr()?;
@@ -155,18 +159,17 @@ impl ListenOptions {
     }
 
     #[track_caller]
-    fn start(
-        &self,
-        ticket: Ticket,
-        socket: Socket,
-        address: SocketAddr,
-    ) -> io::Result<TcpListener> {
-        let backlog = self.backlog.min(i32::MAX as u32) as i32;
-        socket.listen(backlog).map_err(failed_to("listen on", address))?;
-        Ok(TcpListener::new(ticket, socket.into()))
+    fn start(&self, ticket: Ticket, bound: Bound, address: SocketAddr) -> io::Result<TcpListener> {
+        let link = bound.listen(self.backlog).map_err(failed_to("listen on", address))?;
+        Ok(TcpListener::new(ticket, link))
     }
 
-    fn bind(&self, address: SocketAddr) -> io::Result<Socket> {
+    fn bind(&self, address: SocketAddr) -> io::Result<Bound> {
+        if let Some(network) = network() {
+            let (shared, nodelay) = (self.reuse_port, self.nodelay);
+            let listening = network.listen(address, shared, nodelay, self.backlog)?;
+            return Ok(Bound::Simulated(listening));
+        }
         // `socket2` adds the flag that keeps programs started by this one from inheriting it.
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -181,7 +184,36 @@ impl ListenOptions {
             socket.set_tcp_nodelay(true)?;
         }
         socket.bind(&address.into())?;
-        Ok(socket)
+        Ok(Bound::System(socket))
+    }
+}
+
+/// A socket that has its address.
+enum Bound {
+    System(Socket),
+    Simulated(Arc<Listening>),
+}
+
+impl Bound {
+    /// Lets others have the address, too.
+    fn share(&self) -> io::Result<()> {
+        match self {
+            Bound::System(socket) => socket.set_reuse_port(true),
+            Bound::Simulated(listening) => {
+                listening.share();
+                Ok(())
+            }
+        }
+    }
+
+    fn listen(self, backlog: u32) -> io::Result<Link<Arc<Listening>>> {
+        match self {
+            Bound::System(socket) => {
+                socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+                Ok(Link::System(Io::new(socket.into())))
+            }
+            Bound::Simulated(listening) => Ok(Link::Simulated(listening)),
+        }
     }
 }
 

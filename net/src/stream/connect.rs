@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Timeout;
-use matou_runtime::{Direction, timeout};
+use matou_runtime::{Direction, Io, timeout};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpStream;
+use super::poll::wait;
 use crate::access::Access;
 use crate::error::failed_to;
+use crate::simulated::{End, network};
+use crate::socket::Link;
 use crate::sys;
 
 /// The future of [`TcpStream::connect`].
@@ -47,7 +50,10 @@ impl Connect {
         ready!(Access::Exclusive.poll(stream))?;
         // Right after the beginning the system has no answer yet, so do not ask for it.
         let mut begun = begun;
-        let io = stream.socket.io();
+        let io = match stream.socket.link() {
+            Link::System(io) => io,
+            Link::Simulated(end) => return end.poll_connect(wait("connect", self.at), cx),
+        };
         io.poll(Direction::Write, "connect", self.at, cx, |fd| {
             if std::mem::take(&mut begun) {
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -59,11 +65,11 @@ impl Connect {
     fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut begun = false;
         if let Stage::Begin(_) = self.stage {
-            let (socket, connected) = begin(self.address)?;
+            let (link, connected) = begin(self.address)?;
             let Stage::Begin(ticket) = std::mem::replace(&mut self.stage, Stage::Done) else {
                 unreachable!("it was looked at just now")
             };
-            self.stage = Stage::Wait(TcpStream::new(ticket, socket.into()));
+            self.stage = Stage::Wait(TcpStream::new(ticket, link));
             if connected {
                 return Poll::Ready(Ok(()));
             }
@@ -74,15 +80,19 @@ impl Connect {
 }
 
 /// Makes a socket and begins to connect it. Returns whether that is done already.
-fn begin(address: SocketAddr) -> io::Result<(Socket, bool)> {
+fn begin(address: SocketAddr) -> io::Result<(Link<End>, bool)> {
+    if let Some(network) = network() {
+        return Ok((Link::Simulated(network.connect(address)?), false));
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) => Ok((socket, true)),
+    let connected = match rustix::net::connect(&socket, &address) {
+        Ok(()) => true,
         // A call that was interrupted goes on in the background all the same.
-        Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => Ok((socket, false)),
-        Err(error) => Err(error.into()),
-    }
+        Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Link::System(Io::new(socket.into())), connected))
 }
 
 impl Future for Connect {

@@ -1,4 +1,5 @@
 mod connect;
+mod options;
 mod poll;
 mod shared;
 mod transfer;
@@ -6,18 +7,19 @@ mod transfer;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use matou_ownership::{Handle, Resource, Ticket, release};
+use matou_runtime::Io;
 
 pub use connect::{Connect, ConnectTimeout};
 pub use shared::SharedStream;
 pub use transfer::{Read, Write, WriteAll};
 
 use crate::access::Access;
-use crate::socket::Socket;
+use crate::simulated::End;
+use crate::socket::{Link, Socket, check_descriptors};
 
 /// What reports call a stream.
 pub(crate) const KIND: &str = "tcp stream";
@@ -53,7 +55,7 @@ pub(crate) const KIND: &str = "tcp stream";
 /// # }
 /// ```
 pub struct TcpStream {
-    socket: Arc<Socket>,
+    socket: Arc<Socket<End>>,
 }
 
 impl TcpStream {
@@ -96,15 +98,16 @@ impl TcpStream {
     }
 
     #[track_caller]
-    pub(crate) fn new(ticket: Ticket, fd: OwnedFd) -> TcpStream {
-        TcpStream { socket: Socket::new(ticket, fd) }
+    pub(crate) fn new(ticket: Ticket, link: Link<End>) -> TcpStream {
+        TcpStream { socket: Socket::new(ticket, link) }
     }
 
     /// Takes a stream of the standard library, and puts it into non-blocking mode.
     ///
     /// # Errors
     ///
-    /// If the system refuses that mode.
+    /// If the system refuses that mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
+    /// [simulated](matou_runtime::test) run.
     ///
     /// # Panics
     ///
@@ -112,8 +115,9 @@ impl TcpStream {
     #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<TcpStream> {
         let ticket = Ticket::new(KIND);
+        check_descriptors()?;
         stream.set_nonblocking(true)?;
-        Ok(TcpStream::new(ticket, stream.into()))
+        Ok(TcpStream::new(ticket, Link::System(Io::new(stream.into()))))
     }
 
     /// Hands the socket to the standard library; no task owns it any more. It stays in
@@ -121,7 +125,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already;
+    /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
         Access::Exclusive.verify(&self)?;
@@ -203,7 +208,8 @@ impl TcpStream {
     /// What the system says; [`NotConnected`](io::ErrorKind::NotConnected) if it is closed.
     #[track_caller]
     pub fn set_nodelay(&mut self, nodelay: bool) -> io::Result<()> {
-        self.with(|socket| socket.set_tcp_nodelay(nodelay))
+        Access::Exclusive.verify(self)?;
+        self.socket.set_nodelay(nodelay)
     }
 
     /// Returns whether small writes are sent at once.
@@ -213,7 +219,8 @@ impl TcpStream {
     /// As [`set_nodelay`](TcpStream::set_nodelay).
     #[track_caller]
     pub fn nodelay(&mut self) -> io::Result<bool> {
-        self.with(|socket| socket.tcp_nodelay())
+        Access::Exclusive.verify(self)?;
+        self.socket.nodelay()
     }
 
     /// Sets how long the system keeps trying to send what is left after the close. Zero throws it
@@ -224,7 +231,8 @@ impl TcpStream {
     /// As [`set_nodelay`](TcpStream::set_nodelay).
     #[track_caller]
     pub fn set_linger(&mut self, linger: Option<Duration>) -> io::Result<()> {
-        self.with(|socket| socket.set_linger(linger))
+        Access::Exclusive.verify(self)?;
+        self.socket.set_linger(linger)
     }
 
     /// Returns how long the system keeps trying to send what is left after the close.
@@ -234,7 +242,8 @@ impl TcpStream {
     /// As [`set_nodelay`](TcpStream::set_nodelay).
     #[track_caller]
     pub fn linger(&mut self) -> io::Result<Option<Duration>> {
-        self.with(|socket| socket.linger())
+        Access::Exclusive.verify(self)?;
+        self.socket.linger()
     }
 
     /// Sets after how long a silence the system asks whether the peer is still there; `None` never.
@@ -244,12 +253,8 @@ impl TcpStream {
     /// As [`set_nodelay`](TcpStream::set_nodelay).
     #[track_caller]
     pub fn set_keepalive(&mut self, silence: Option<Duration>) -> io::Result<()> {
-        self.with(|socket| match silence {
-            Some(silence) => {
-                socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(silence))
-            }
-            None => socket.set_keepalive(false),
-        })
+        Access::Exclusive.verify(self)?;
+        self.socket.set_keepalive(silence)
     }
 
     /// Returns the peer's address.
@@ -343,15 +348,9 @@ impl TcpStream {
     }
 
     #[track_caller]
-    fn with<R>(&mut self, f: impl FnOnce(&socket2::Socket) -> io::Result<R>) -> io::Result<R> {
-        Access::Exclusive.verify(self)?;
-        self.socket.with(f)
-    }
-
-    #[track_caller]
     fn shutdown_by(&self, access: Access, how: Shutdown) -> io::Result<()> {
         access.verify(self)?;
-        self.socket.with(|socket| socket.shutdown(how))
+        self.socket.shutdown(how)
     }
 }
 

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use matou_runtime::{Direction, spend_budget};
+use matou_runtime::{Direction, Wait, WaitOn, spend_budget};
 
 use super::TcpStream;
 use crate::access::Access;
+use crate::socket::Link;
 use crate::sys;
 
 impl TcpStream {
@@ -24,7 +25,10 @@ impl TcpStream {
             ready!(spend_budget(cx));
             return Poll::Ready(Ok(0));
         }
-        let io = self.socket.io();
+        let io = match self.socket.link() {
+            Link::System(io) => io,
+            Link::Simulated(end) => return end.poll_read(buf, wait("read", at), cx),
+        };
         let count = ready!(io.poll(Direction::Read, "read", at, cx, |fd| sys::recv(fd, buf)))?;
         // Zero is the end, after which every read returns at once.
         if 0 < count && count < buf.len() {
@@ -45,7 +49,10 @@ impl TcpStream {
             ready!(spend_budget(cx));
             return Poll::Ready(Ok(0));
         }
-        let io = self.socket.io();
+        let io = match self.socket.link() {
+            Link::System(io) => io,
+            Link::Simulated(end) => return end.poll_write(buf, wait("write", at), cx),
+        };
         let count = ready!(io.poll(Direction::Write, "write", at, cx, |fd| sys::send(fd, buf)))?;
         if count < buf.len() {
             io.exhausted(Direction::Write);
@@ -60,8 +67,13 @@ impl TcpStream {
 
     fn poll_close_by(&self, access: Access) -> Poll<io::Result<()>> {
         ready!(access.poll(self))?;
-        Poll::Ready(self.socket.with(|socket| socket.shutdown(Shutdown::Write)))
+        Poll::Ready(self.socket.shutdown(Shutdown::Write))
     }
+}
+
+/// What a task waits for at a socket without a descriptor.
+pub(super) fn wait(what: &'static str, at: &'static Location<'static>) -> Wait {
+    Wait::new(what, at, WaitOn::Unknown)
 }
 
 /// By `&mut`, hence the task that polls becomes the owner.

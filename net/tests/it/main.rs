@@ -7,5 +7,6 @@ mod doubles;
 mod echo;
 mod ends;
 mod owner;
+mod simulated;
 mod transfer;
 mod types;
