@@ -5,56 +5,98 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
+mod echo;
 mod model;
 mod program;
 mod record;
 mod resource;
+mod rules;
+mod selftest;
+mod tally;
 mod trial;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use trial::Finding;
+use tally::Tally;
+use trial::{Finding, PARTS, Part};
 
-/// Runs random programs and judges them.
+/// Runs random programs, the rules' own bodies, and the echo server with a hundred clients, each
+/// under many seeds.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How many seeds.
-    #[arg(long, default_value_t = 1000)]
+    /// How many programs. Of the rules and of the echo server there are a tenth as many runs.
+    #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Run this seed alone, and tell all of it.
+    /// Only this part: programs, rules or echo.
+    #[arg(long)]
+    part: Option<String>,
+    /// Run this seed alone, and tell all of it. Names a part, too, if it is not one of programs.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many threads. Each run stays on one.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// Plant faults one after the other, and show that each is found, and found again.
+    #[arg(long)]
+    self_test: bool,
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
     silence_planned_panics();
-    let begun = Instant::now();
-    let seeds = match options.seed {
-        Some(seed) => seed..seed + 1,
-        None => options.first..options.first + options.seeds,
-    };
-    for seed in seeds.clone() {
-        if let Err(finding) = trial::explore(seed) {
-            let Finding { why, hash, events, .. } = finding;
-            println!("seed {seed}, hash {hash:016x}: {why}");
-            if options.seed.is_some() {
-                println!("{:#?}", program::generate(seed));
-                for (index, event) in events.iter().enumerate() {
-                    println!("{index:4} {event:?}");
-                }
-            }
-            return ExitCode::FAILURE;
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
         }
     }
-    println!("{} seeds in {:?}", seeds.end - seeds.start, begun.elapsed());
-    ExitCode::SUCCESS
+}
+
+fn run(options: &Options) -> Result<()> {
+    if options.self_test {
+        return selftest::run(options.seeds);
+    }
+    if let Some(seed) = options.seed {
+        let name = options.part.as_deref().unwrap_or(PARTS[0].name);
+        let part = PARTS.iter().find(|part| part.name == name);
+        return tell(part.context("there is no such part")?, seed);
+    }
+    let wanted = |part: &&Part| options.part.as_deref().is_none_or(|name| name == part.name);
+    let parts: Vec<_> = PARTS.iter().filter(wanted).collect();
+    if parts.is_empty() {
+        bail!("there is no such part");
+    }
+    for part in parts {
+        let seeds = options.first..options.first + options.seeds.div_ceil(part.share);
+        let tally = Tally::of(part, seeds, options.threads.max(1))?;
+        println!("{:9} {tally}", part.name);
+    }
+    Ok(())
+}
+
+/// Runs one seed, and tells all of it.
+fn tell(part: &Part, seed: u64) -> Result<()> {
+    if part.name == PARTS[0].name {
+        println!("{:#?}", program::generate(seed));
+    }
+    match (part.run)(seed) {
+        Ok(passed) => {
+            println!("seed {seed}, hash {:016x}: all is well", passed.hash);
+            Ok(())
+        }
+        Err(Finding { why, hash, events }) => {
+            for (index, event) in events.iter().enumerate() {
+                println!("{index:5} {event:?}");
+            }
+            bail!("seed {seed}, hash {hash:016x}: {why}")
+        }
+    }
 }
 
 /// The jobs of programs panic by the thousand.

@@ -63,8 +63,15 @@ pub(crate) fn judge<T, E: Display>(
         let fault = |why| format!("event {index}, {event:?}: {why}");
         model.see(event).map_err(fault)?;
     }
-    model.end()?;
-    model.judge_outcome(outcome)
+    // A run that hangs has not ended anything else either: that comes first.
+    match outcome {
+        Err(RunError::Deadlock(deadlock)) => Err(format!("nothing can go on: {deadlock}")),
+        Err(RunError::Endless(turns)) => Err(format!("no end after {turns} turns")),
+        _ => {
+            model.end()?;
+            model.judge_outcome(outcome)
+        }
+    }
 }
 
 /// Jobs that a deadline of an ancestor may end at any moment.
@@ -306,8 +313,6 @@ impl Model {
             Ok(_) if expected == Some(Seen::Value) => Ok(()),
             Err(RunError::Failed(_)) if expected == Some(Seen::Error) => Ok(()),
             Err(RunError::Panicked(_)) if expected == Some(Seen::Panic) => Ok(()),
-            Err(RunError::Deadlock(deadlock)) => Err(format!("nothing can go on: {deadlock}")),
-            Err(RunError::Endless(turns)) => Err(format!("no end after {turns} turns")),
             Ok(_) => Err(format!("main ended with {expected:?}, the run well")),
             Err(error) => Err(format!("main ended with {expected:?}, the run: {error}")),
         }

@@ -1,36 +1,75 @@
-//! One program, run and judged.
+//! What is run under a seed, and what comes of it.
 
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use matou_runtime::test::Check;
+use matou_runtime::test::{Check, Trial};
 
-use crate::model;
 use crate::program::{World, generate, main};
 use crate::record::Event;
+use crate::{echo, model, rules};
 
-/// A broken rule that nobody has planned.
-#[derive(Debug)]
+/// Runs under a seed, and what they show.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    /// Of how many of the wanted seeds one is for this part.
+    pub(crate) share: u64,
+    pub(crate) run: fn(u64) -> Result<Passed, Finding>,
+}
+
+/// All of it.
+pub(crate) const PARTS: [Part; 3] = [
+    Part { name: "programs", share: 1, run: explore },
+    Part { name: "rules", share: 10, run: rules::explore },
+    Part { name: "echo", share: 10, run: echo::explore },
+];
+
+/// A run that broke a rule.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) why: String,
+    /// That of the run; 0 if it did not come to an end.
     pub(crate) hash: u64,
+    /// What the jobs of a program did.
     pub(crate) events: Vec<Event>,
 }
 
-/// Runs the program of a seed, and returns the hash of the run.
+/// A run that kept the rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) hash: u64,
+    /// How many events of the runtime went into the hash.
+    pub(crate) events: u64,
+}
+
+/// Runs the random program of a seed, and has it judged.
 ///
 /// # Errors
 ///
-/// If the model finds that a rule is broken.
-pub(crate) fn explore(seed: u64) -> Result<u64, Finding> {
+/// If the model finds that a rule was broken.
+pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
     let program = Arc::new(generate(seed));
     let world = World::new();
     // Three at least: a task of domain 1 finds no other one among two (R9).
     let domains = 3 + (seed % 2) as usize;
-    let main = main(&world, &program);
-    let trial = Check::simulated().domains(domains).trial(seed, main);
+    let run = || Check::simulated().domains(domains).trial(seed, main(&world, &program));
+    let trial = catch_unwind(AssertUnwindSafe(run));
     let events = world.record.take();
-    match model::judge(&program, &events, &trial.outcome) {
-        Ok(()) => Ok(trial.hash),
-        Err(why) => Err(Finding { why, hash: trial.hash, events }),
+    let judge = |trial: &Trial<_, _>| model::judge(&program, &events, &trial.outcome);
+    conclude(trial, judge).map_err(|finding| Finding { events, ..finding })
+}
+
+/// Judges a trial that may have panicked.
+pub(crate) fn conclude<T, E: Display>(
+    trial: std::thread::Result<Trial<T, E>>,
+    judge: impl FnOnce(&Trial<T, E>) -> Result<(), String>,
+) -> Result<Passed, Finding> {
+    let Ok(trial) = trial else {
+        return Err(Finding { why: "the runtime panicked".into(), hash: 0, events: Vec::new() });
+    };
+    match judge(&trial) {
+        Ok(()) => Ok(Passed { hash: trial.hash, events: trial.events }),
+        Err(why) => Err(Finding { why, hash: trial.hash, events: Vec::new() }),
     }
 }

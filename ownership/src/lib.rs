@@ -80,6 +80,9 @@ mod ids;
 mod ledger;
 mod misuse;
 mod owned;
+#[cfg(planted)]
+#[doc(hidden)]
+pub mod planted;
 mod resource;
 mod scope;
 mod settle;

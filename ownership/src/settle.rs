@@ -187,6 +187,10 @@ impl Settler {
 
     fn finalize(&mut self, resource: Arc<dyn Resource>) -> Option<LocalFuture> {
         let info = resource.ticket().info();
+        #[cfg(planted)]
+        if crate::planted::is_planted(crate::planted::Bug::FinalizedTwice) && !resource.is_async() {
+            let _ = resource.finalize();
+        }
         // Ours may be the last reference, so its drop is the finalizer's affair, too.
         let finalized = self.run(&info, move || resource.finalize());
         match finalized {

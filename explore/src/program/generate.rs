@@ -5,7 +5,7 @@ use super::{Child, Ending, Job, Place, Step};
 /// How deep a program's tree is at most.
 const DEPTH_MAX: u32 = 4;
 /// How many jobs it has at most.
-const JOBS_MAX: usize = 40;
+const JOBS_MAX: usize = 60;
 /// How many locks and conditions there are.
 pub(super) const LOCKS: u64 = 3;
 
@@ -81,7 +81,7 @@ impl Generator {
         };
         let mut body = Body { steps: Vec::new(), open: Vec::new(), held: Vec::new() };
         body.held.extend(given);
-        for _ in 0..self.below(7) {
+        for _ in 0..self.below(10) {
             self.step(depth, &mut body);
         }
         let left = ending != Ending::Well && self.chance(50);

@@ -259,6 +259,9 @@ impl State {
         if other.closed {
             // There and back.
             side.reset(now + dice.delay() + dice.delay());
+        }
+        if other.closed || other.reset_arrival().is_some() {
+            // Nobody reads it: after a gap no byte may follow.
             return Step::Done(Ok(bytes.len()));
         }
         let room = other.incoming.room().min(bytes.len());

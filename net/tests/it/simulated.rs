@@ -258,6 +258,30 @@ fn faults_happen_and_are_counted() {
     assert!(seen.iter().all(|&count| count > 10), "every fault occurs: {seen:?}");
 }
 
+/// What was on its way is lost with the connection, and nothing sent later may take its place.
+#[test]
+fn a_broken_connection_leaves_no_gap() {
+    check(0..300, || async {
+        faults(Faults::default().resets(1000));
+        let (mut client, mut server) = pair().await?;
+        let writer = try_spawn(async move {
+            for chunk in tape(60_000).chunks(500) {
+                client.write_all(chunk).await?;
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok::<_, io::Error>(())
+        });
+        let (mut read, mut buffer) = (Vec::new(), [0; 1000]);
+        while let Ok(count @ 1..) = server.read(&mut buffer).await {
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(counters().resets, 1);
+        assert!(read == tape(60_000)[..read.len()], "what arrives is a beginning");
+        assert!(writer.await.is_err());
+        Ok::<_, MainError>(())
+    });
+}
+
 /// A full backlog makes the client knock again, and in the end give up.
 #[test]
 fn a_full_backlog_makes_clients_wait() {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_task::Runnable;
 use matou_ownership::Ledger;
+#[cfg(planted)]
+use matou_ownership::planted::{Bug, is_planted};
 
 use super::kin::label_of;
 use super::{BUDGET, Birth, Domain, Message};
@@ -149,6 +151,10 @@ impl Domain {
     fn handle(&self, message: Message) {
         self.witness(|_| Happening::Received(message.kind()));
         match message {
+            #[cfg(planted)]
+            Message::Wake(runnable) if is_planted(Bug::LostWakeUp) && self.is_busy() => {
+                std::mem::forget(runnable);
+            }
             Message::Wake(runnable) => self.make_ready(runnable),
             Message::Start { runnable, birth } => self.start(runnable, *birth),
             Message::Cancel { id, cancelled } => {
@@ -184,6 +190,11 @@ impl Domain {
             Message::Signal(signal) => self.handle_signal(signal),
             Message::Stop => self.stop(),
         }
+    }
+
+    #[cfg(planted)]
+    fn is_busy(&self) -> bool {
+        !self.ready.borrow().is_empty()
     }
 
     /// A task that another domain called begins its life here.

@@ -18,6 +18,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+#[cfg(planted)]
+use matou_ownership::planted::{Bug, is_planted};
 use pin_project_lite::pin_project;
 
 use super::outcome::{Outcome, Panic, Sealed, TaskError};
@@ -116,6 +118,11 @@ where
                 LifeProj::Unborn { make, .. } => {
                     if cancelled {
                         self.as_mut().end_with(domain.cancelled_outcome());
+                        #[cfg(planted)]
+                        if is_planted(Bug::GivenToNobody) {
+                            std::mem::forget(matou_ownership::current_ledger());
+                            return Poll::Ready(());
+                        }
                         continue;
                     }
                     let make = make.take().expect("a body is made once");
@@ -125,6 +132,11 @@ where
                     }
                 }
                 LifeProj::Body { future } => {
+                    #[cfg(planted)]
+                    if cancelled && is_planted(Bug::GuardsFirst) {
+                        self.as_mut().end_with(domain.cancelled_outcome());
+                        continue;
+                    }
                     if cancelled {
                         // Children first: the body, with its guards and buffers, outlives them.
                         ready!(domain.end_children(cx, false));
