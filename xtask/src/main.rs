@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
 mod ci;
+mod explore;
 mod loadtest;
 mod mutants;
 mod workspace;
@@ -23,6 +24,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Chore {
     Ci(ci::Options),
+    Explore(explore::Options),
     Loadtest(loadtest::Options),
     Mutants(mutants::Options),
 }
@@ -30,6 +32,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci(options) => ci::run(&options),
+        Chore::Explore(options) => explore::run(&options),
         Chore::Loadtest(options) => loadtest::run(&options),
         Chore::Mutants(options) => mutants::run(&options),
     };

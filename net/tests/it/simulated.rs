@@ -1,4 +1,4 @@
-//! Goal: the network in memory behaves as TCP does where programs can see it, and every run repeats.
+//! Goal: the network in memory behaves as TCP does where programs see it, and every run repeats.
 //! Method: bodies under `matou_runtime::test`, many seeds each; where a behaviour is the system's,
 //! the same body runs over real sockets, too.
 

@@ -9,8 +9,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-runtime", &["matou-ownership"]),
     ("matou-net", &["matou-runtime", "matou-ownership"]),
     ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
+    ("matou-explore", &ALL),
     ("xtask", &[]),
 ];
+
+/// The explorer tries them all together, and nobody builds on it.
+const ALL: [&str; 5] =
+    ["matou-echo", "matou-net", "matou-runtime", "matou-ownership", "matou-sync"];
 
 /// Dependencies of tests, examples and benches that no layer forbids: `sync` knows nobody, so a
 /// test of the runtime may use it without making a circle.

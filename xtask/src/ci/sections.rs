@@ -34,6 +34,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { name: "doctest", about: "the examples in the documentation", run: doctest },
     Section { name: "test-release", about: "tests, release, overflow checks", run: test_release },
     Section { name: "models", about: "loom and shuttle models", run: models },
+    Section { name: "explore", about: "random programs, planted faults", run: explore },
     Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
     Section { name: "alone", about: "each library crate outside the workspace", run: alone },
     Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
@@ -170,6 +171,13 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
             runner.run(&mut command).with_context(|| format!("{domains} domains"))?;
         }
     }
+    Ok(Outcome::Passed)
+}
+
+fn explore(runner: &mut Runner) -> Result<Outcome> {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["explore", "--self-test"]).current_dir(runner.workspace.root());
+    runner.run(&mut command)?;
     Ok(Outcome::Passed)
 }
 
