@@ -16,9 +16,14 @@ use crate::driver::{Driver, Interrupt, Until};
 use crate::run::{Config, Failure, Run, RunError, spawn_root, verdict};
 use crate::task::{About, Handle};
 
-/// After how many turns at one moment time passes all the same: a task that waits for the clock by
-/// yielding must see it move.
-const TURNS_AT_ONE_MOMENT_MAX: u64 = 10_000;
+/// After how many turns at one moment time passes all the same, as much as a turn takes in truth: a
+/// task that waits for the clock by yielding must see it move.
+const TURNS_AT_ONE_MOMENT_MAX: u64 = 1000;
+const TURN: Duration = Duration::from_micros(1);
+
+/// After how many further ones turns take twice as long, so that a wait of hours comes to an end.
+const TURNS_TO_DOUBLE: u64 = 10_000;
+const DOUBLINGS_MAX: u64 = 20;
 
 /// The driver of a simulated domain: it never waits.
 struct Virtual(Arc<Clock>);
@@ -188,10 +193,12 @@ impl Stepper {
     /// periods of the end must come, however busy the tasks are.
     fn creep(&mut self) {
         self.turns_at_this_moment += 1;
-        let patience = if self.told_to_end { 1 } else { TURNS_AT_ONE_MOMENT_MAX };
-        let rounds = self.turns_at_this_moment / patience;
-        if rounds > 0 {
-            self.world.clock().advance_by(Duration::from_nanos(1 << rounds.min(30)));
-        }
+        let turns = self.turns_at_this_moment;
+        let doublings = match self.told_to_end {
+            true => turns,
+            false if turns < TURNS_AT_ONE_MOMENT_MAX => return,
+            false => turns / TURNS_TO_DOUBLE,
+        };
+        self.world.clock().advance_by(TURN * (1 << doublings.min(DOUBLINGS_MAX)));
     }
 }

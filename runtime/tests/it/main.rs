@@ -2,6 +2,7 @@
 
 mod corners;
 mod doubles;
+mod original;
 mod protection;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;

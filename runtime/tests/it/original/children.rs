@@ -1,0 +1,200 @@
+//! Children: their order, and who awaits them.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use matou_runtime::{
+    MainError, Promise, Violation, await_first, await_one, call, spawn, try_spawn, yield_now,
+};
+
+use super::{check, trials};
+use crate::support::{Log, run_on, violation};
+
+/// A child runs when its parent lets it, not when it is spawned.
+///
+/// The order among ready tasks is that of their waking on real domains, and drawn in a simulated
+/// run; that the parent goes on first holds in both.
+#[test]
+fn a_parent_goes_on_before_its_child_begins() {
+    let log = Log::new();
+    let seen = log.clone();
+    let result = run_on(1, move || async move {
+        let hello = seen.clone();
+        let child = spawn(async move { hello.push("hello") });
+        seen.push("world");
+        child.await?;
+        Ok(())
+    });
+    result.unwrap();
+    log.assert_is(&["world", "hello"]);
+}
+
+#[test]
+fn a_yield_lets_the_child_run_first() {
+    let log = Log::new();
+    let seen = log.clone();
+    let result = run_on(1, move || async move {
+        let hello = seen.clone();
+        let child = spawn(async move { hello.push("hello") });
+        yield_now().await;
+        seen.push("world");
+        child.await?;
+        Ok(())
+    });
+    result.unwrap();
+    log.assert_is(&["hello", "world"]);
+}
+
+#[test]
+fn a_forgotten_child_is_a_violation() {
+    for trial in trials(1, 20, || async {
+        drop(spawn(async {}));
+        Ok(())
+    }) {
+        let violation = violation(trial.outcome);
+        assert!(matches!(violation, Violation::StillHasChildren { .. }), "{violation}");
+    }
+}
+
+/// The original hands the same result out again and again. Here an outcome is moved out, so that it
+/// need not be cloneable: the type of `await` takes the promise, and what gets around that panics.
+#[test]
+fn a_promise_is_awaited_once() {
+    check(1, || async {
+        let twice = spawn(async {
+            let mut promise = spawn(async { 7 });
+            let first = Pin::new(&mut promise).await;
+            assert_eq!(first.unwrap(), 7);
+            let _ = Pin::new(&mut promise).await;
+        });
+        let error = twice.await.unwrap_err();
+        assert!(error.is_panicked(), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn await_one_keeps_the_others() {
+    let winners: BTreeSet<u32> = trials(3, 50, || async {
+        let mut promises = vec![call(|| async { 0 })?, call(|| async { 1 })?];
+        let winner = await_one(&mut promises).await?;
+        let [other] = promises.try_into().map_err(|_| "one is left")?;
+        assert_eq!(other.await?, 1 - winner);
+        Ok(winner)
+    })
+    .map(|trial| trial.outcome.unwrap())
+    .collect();
+    assert_eq!(winners, BTreeSet::from([0, 1]), "either may come first");
+}
+
+#[test]
+fn await_first_ends_the_others() {
+    let winners: BTreeSet<u32> = trials(3, 50, || async {
+        let held = Arc::new(());
+        let race = |number: u32| {
+            let held = Arc::clone(&held);
+            move || async move {
+                let _held = held;
+                number
+            }
+        };
+        let promises = vec![call(race(0))?, call(race(1))?];
+        let winner = await_first(promises).await?;
+        assert_eq!(Arc::strong_count(&held), 1, "the loser is gone, with all it held");
+        Ok(winner)
+    })
+    .map(|trial| trial.outcome.unwrap())
+    .collect();
+    assert_eq!(winners, BTreeSet::from([0, 1]), "either may win");
+}
+
+#[test]
+fn only_the_parent_awaits_a_task() {
+    for trial in trials(1, 20, || async {
+        let first = spawn(async {});
+        let second = spawn(async move {
+            let _ = first.await;
+        });
+        second.await?;
+        Ok(())
+    }) {
+        let violation = violation(trial.outcome);
+        assert!(matches!(violation, Violation::NotAChild { .. }), "{violation}");
+    }
+}
+
+#[test]
+fn only_the_parent_awaits_a_task_of_another_domain() {
+    for trial in trials(3, 50, || async {
+        let passed: Arc<Mutex<Option<Promise<()>>>> = Arc::default();
+        let (put, get) = (Arc::clone(&passed), passed);
+        let first = call(move || async move {
+            *put.lock().unwrap() = Some(spawn(super::endless()));
+            super::endless().await;
+        })?;
+        let second = call(move || async move {
+            let promise = loop {
+                let taken = get.lock().unwrap().take();
+                match taken {
+                    Some(promise) => break promise,
+                    None => yield_now().await,
+                }
+            };
+            let _ = promise.await;
+        })?;
+        second.await?;
+        first.await?;
+        Ok(())
+    }) {
+        let report = crate::support::report(trial.outcome);
+        let names: Vec<_> = report.violations().iter().map(Violation::name).collect();
+        assert!(names.contains(&"NotAChild"), "{report}");
+    }
+}
+
+/// A promise that leaves its parent as a result leaves a child behind.
+#[test]
+fn a_promise_that_escapes_its_parent_is_a_child_left_behind() {
+    for trial in trials(1, 20, || async {
+        #[expect(clippy::async_yields_async, reason = "that is what is shown")]
+        let child = spawn(async { spawn(async {}) });
+        let _grandchild = child.await?;
+        Ok(())
+    }) {
+        let violation = violation(trial.outcome);
+        assert!(matches!(violation, Violation::StillHasChildren { .. }), "{violation}");
+        assert_eq!(violation.task().id.to_string(), "#2", "the child, which let it escape");
+    }
+}
+
+/// In an abnormal end nobody has to await anything: the children are cancelled.
+#[test]
+fn children_may_be_forgotten_in_an_abnormal_end() {
+    check(1, || async {
+        let ended = Rc::new(Cell::new(false));
+        let flag = Rc::clone(&ended);
+        let child = try_spawn(async move {
+            let _grandchild = spawn(async move {
+                let _flag = SetOnDrop(flag);
+                super::endless().await;
+            });
+            yield_now().await;
+            Err::<(), _>("t08")
+        });
+        let error = child.await.unwrap_err();
+        assert_eq!(error.into_failure(), Some("t08"));
+        assert!(ended.get() || Rc::strong_count(&ended) == 1, "it is gone");
+        Ok::<_, MainError>(())
+    });
+}
+
+struct SetOnDrop(Rc<Cell<bool>>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
