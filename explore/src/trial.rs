@@ -73,3 +73,60 @@ pub(crate) fn conclude<T, E: Display>(
         Err(why) => Err(Finding { why, hash: trial.hash, events: Vec::new() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! A few seeds of each part; `cargo xtask explore` runs many.
+
+    use super::*;
+
+    fn keeps_the_rules(part: &Part, seeds: u64) {
+        for seed in 0..seeds {
+            if let Err(finding) = (part.run)(seed) {
+                panic!("{} with seed {seed}: {}", part.name, finding.why);
+            }
+        }
+    }
+
+    #[test]
+    fn random_programs_keep_the_rules() {
+        keeps_the_rules(&PARTS[0], 500);
+    }
+
+    #[test]
+    fn the_rules_own_bodies_end_as_they_should() {
+        keeps_the_rules(&PARTS[1], 60);
+    }
+
+    #[test]
+    fn the_echo_server_survives_a_rough_network() {
+        keeps_the_rules(&PARTS[2], 10);
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for part in &PARTS {
+            for seed in 0..12 {
+                let hash = || (part.run)(seed).expect("it keeps the rules").hash;
+                assert_eq!(hash(), hash(), "{} with seed {seed}", part.name);
+            }
+        }
+    }
+
+    /// A model that accepts everything would be of no use.
+    #[test]
+    fn the_model_refuses_what_did_not_happen_so() {
+        let program = Arc::new(generate(6));
+        let world = World::new();
+        let trial = Check::simulated().domains(3).trial(6, main(&world, &program));
+        let events = world.record.take();
+        assert_eq!(model::judge(&program, &events, &trial.outcome), Ok(()));
+        let mut refused = 0;
+        for left_out in 0..events.len() {
+            let mut fewer = events.clone();
+            fewer.remove(left_out);
+            refused += usize::from(model::judge(&program, &fewer, &trial.outcome).is_err());
+        }
+        assert!(refused * 3 > events.len(), "{refused} of {} would be missed", events.len());
+    }
+}
