@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
+mod bench;
 mod ci;
 mod explore;
 mod loadtest;
@@ -23,6 +24,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    Bench(bench::Options),
     Ci(ci::Options),
     Explore(explore::Options),
     Loadtest(loadtest::Options),
@@ -31,6 +33,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
+        Chore::Bench(options) => bench::run(&options),
         Chore::Ci(options) => ci::run(&options),
         Chore::Explore(options) => explore::run(&options),
         Chore::Loadtest(options) => loadtest::run(&options),

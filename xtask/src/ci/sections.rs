@@ -37,6 +37,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { name: "explore", about: "random programs, planted faults", run: explore },
     Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
     Section { name: "alone", about: "each library crate outside the workspace", run: alone },
+    Section { name: "counts", about: "instructions of small operations", run: counts },
     Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
     Section { name: "mutants", about: "each rule's tests fail without its code", run: mutants },
 ];
@@ -171,6 +172,23 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
             runner.run(&mut command).with_context(|| format!("{domains} domains"))?;
         }
     }
+    Ok(Outcome::Passed)
+}
+
+/// The benchmark is a workspace of its own, so its lints are looked at here.
+fn counts(runner: &mut Runner) -> Result<Outcome> {
+    let manifest = "--manifest-path bench/Cargo.toml";
+    let mut format = runner.cargo(&format!("fmt {manifest} --check"));
+    runner.run(&mut format)?;
+    let mut lints = runner.cargo(&format!("clippy {manifest} --release -- -D warnings"));
+    let target = runner.target_below("bench");
+    runner.run(lints.env("CARGO_TARGET_DIR", target))?;
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        return Ok(Outcome::Skipped("it needs valgrind".into()));
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["bench", "--check"]).current_dir(runner.workspace.root());
+    runner.run(&mut command)?;
     Ok(Outcome::Passed)
 }
 

@@ -1,0 +1,58 @@
+//! Instructions of the small operations, which repeat to the digit where times do not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::primitives::WORKS;
+
+/// How many operations are counted: enough that what happens once does not matter.
+const OPERATIONS: u64 = 20_000;
+/// How far a count may be above the committed one.
+const REGRESSION_MAX: f64 = 1.05;
+
+/// Compares the counts with the committed ones, or writes them.
+///
+/// # Errors
+///
+/// If there is no valgrind, or an operation takes over 5 % more instructions than it did.
+pub(crate) fn run(update: bool, file: &Path) -> Result<()> {
+    let mut counts = BTreeMap::new();
+    for work in WORKS.iter().filter(|work| work.counted) {
+        // The difference leaves out what a program does once.
+        let (one, two) = (count(work.name, OPERATIONS)?, count(work.name, 2 * OPERATIONS)?);
+        counts.insert(work.name, (two - one) / OPERATIONS);
+    }
+    if update {
+        let text = serde_json::to_string_pretty(&counts)?;
+        std::fs::write(file, text + "\n")?;
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let committed: BTreeMap<String, u64> = serde_json::from_str(&text)?;
+    let mut slower = 0;
+    println!("{:12} {:>10} {:>10}", "instructions", "committed", "now");
+    for (name, now) in counts {
+        let before = *committed.get(name).with_context(|| format!("{name} has no count yet"))?;
+        let ratio = now as f64 / before as f64;
+        let verdict = if ratio > REGRESSION_MAX { "  TOO MANY" } else { "" };
+        slower += usize::from(ratio > REGRESSION_MAX);
+        println!("{name:12} {before:>10} {now:>10}  {ratio:.3}{verdict}");
+    }
+    ensure!(slower == 0, "{slower} operations take over 5 % more instructions than committed");
+    Ok(())
+}
+
+fn count(work: &str, operations: u64) -> Result<u64> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
+    valgrind.arg(std::env::current_exe()?);
+    valgrind.args(["child", work, "matou", &operations.to_string()]);
+    let output = valgrind.output().context("valgrind is needed to count instructions")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{work} under valgrind ended with {}: {text}", output.status);
+    let collected = text.lines().find_map(|line| line.split_once("Collected :"));
+    let (_, collected) = collected.context("valgrind did not say what it collected")?;
+    Ok(collected.trim().parse()?)
+}

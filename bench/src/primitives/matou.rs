@@ -1,0 +1,252 @@
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use matou_ownership::{Owned, check};
+use matou_runtime::{
+    Builder, MainError, Outcome, await_all, call, sleep, sleep_until, spawn, yield_now,
+};
+use matou_sync::{Condition, Mutex};
+
+use super::{NAP, Row, idle, lateness, since};
+use crate::meter::{Cost, Meter};
+
+const NAME: &str = "matou";
+
+pub(super) const PROGRAMS: &[Row] = &[
+    (NAME, "spawn", |n| on(1, spawn_one(n))),
+    (NAME, "spawn-1000", |n| on(1, spawn_many(n, 1000))),
+    (NAME, "spawn-100000", |n| on(1, spawn_many(n, 100_000))),
+    (NAME, "yield-2", |n| on(1, yields(n, 2))),
+    (NAME, "yield-1000", |n| on(1, yields(n, 1000))),
+    (NAME, "call", |n| on(2, call_one(n))),
+    (NAME, "call-1000", |n| on(2, call_many(n))),
+    (NAME, "wake", |n| on(1, wake(n))),
+    (NAME, "lock", |n| on(1, lock(n))),
+    (NAME, "lock-2", |n| on(1, contend(n, 2))),
+    (NAME, "lock-64", |n| on(1, contend(n, 64))),
+    (NAME, "notify", |n| on(1, notify(n, false))),
+    (NAME, "notify-2", |n| on(2, notify(n, true))),
+    (NAME, "timer", |n| on(1, timer(n))),
+    (NAME, "sleepers", |n| on(1, sleepers(n))),
+    (NAME, "cancel-fan", |n| on(1, cancel_fan(n))),
+    (NAME, "cancel-chain", |n| on(1, cancel_chain(n))),
+    (NAME, "own", |n| on(1, own(n))),
+    (NAME, "check", |n| on(1, check_many(n))),
+    (NAME, "memory", |n| on(1, memory(n))),
+];
+
+fn on(domains: usize, main: impl Future<Output = Cost> + 'static) -> Cost {
+    let run = Builder::new().domains(domains).run(async { Ok::<_, MainError>(main.await) });
+    run.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn done<T>(outcome: Outcome<T>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn spawn_one(n: u64) -> Cost {
+    let meter = Meter::start();
+    for number in 0..n {
+        black_box(done(spawn(async move { number }).await));
+    }
+    meter.stop(n)
+}
+
+async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
+    let meter = Meter::start();
+    for _ in 0..n / at_a_time {
+        let promises: Vec<_> = (0..at_a_time).map(|number| spawn(async move { number })).collect();
+        for promise in promises {
+            black_box(done(promise.await));
+        }
+    }
+    meter.stop(n / at_a_time * at_a_time)
+}
+
+async fn yields(n: u64, tasks: u64) -> Cost {
+    let meter = Meter::start();
+    let task = move || async move {
+        for _ in 0..n / tasks {
+            yield_now().await;
+        }
+    };
+    let promises: Vec<_> = (0..tasks).map(|_| spawn(task())).collect();
+    await_all(promises).await.into_iter().for_each(done);
+    meter.stop(n / tasks * tasks)
+}
+
+async fn call_one(n: u64) -> Cost {
+    let meter = Meter::start();
+    for number in 0..n {
+        let promise = call(move || async move { number }).expect("there is another domain");
+        black_box(done(promise.await));
+    }
+    meter.stop(n)
+}
+
+async fn call_many(n: u64) -> Cost {
+    let meter = Meter::start();
+    for _ in 0..n / 1000 {
+        let make = |number| call(move || async move { number }).expect("there is another domain");
+        let promises: Vec<_> = (0..1000_u64).map(make).collect();
+        for promise in promises {
+            black_box(done(promise.await));
+        }
+    }
+    meter.stop(n / 1000 * 1000)
+}
+
+async fn wake(n: u64) -> Cost {
+    super::tokio::wake_from_a_thread(n).await
+}
+
+async fn lock(n: u64) -> Cost {
+    let mutex = Mutex::new(0_u64);
+    let meter = Meter::start();
+    for _ in 0..n {
+        *mutex.lock().await += 1;
+    }
+    meter.stop(n)
+}
+
+async fn contend(n: u64, tasks: u64) -> Cost {
+    let mutex = Rc::new(Mutex::new(0_u64));
+    let meter = Meter::start();
+    let task = move |mutex: Rc<Mutex<u64>>| async move {
+        for _ in 0..n / tasks {
+            let mut guard = mutex.lock().await;
+            *guard += 1;
+            yield_now().await;
+        }
+    };
+    let promises: Vec<_> = (0..tasks).map(|_| spawn(task(Rc::clone(&mutex)))).collect();
+    await_all(promises).await.into_iter().for_each(done);
+    meter.stop(n / tasks * tasks)
+}
+
+/// A ball between two players.
+#[derive(Default)]
+struct Table {
+    turn: Mutex<bool>,
+    mine: Condition,
+    yours: Condition,
+}
+
+async fn play(table: Arc<Table>, n: u64, me: bool) {
+    let (mine, yours) = if me { (&table.mine, &table.yours) } else { (&table.yours, &table.mine) };
+    for _ in 0..n {
+        let turn = table.turn.lock().await;
+        let mut turn = mine.wait_while(turn, |turn| *turn != me).await;
+        *turn = !me;
+        drop(turn);
+        yours.signal();
+    }
+}
+
+async fn notify(n: u64, across: bool) -> Cost {
+    let table = Arc::<Table>::default();
+    let meter = Meter::start();
+    let other = Arc::clone(&table);
+    let other = match across {
+        true => call(move || play(other, n / 2, true)).expect("there is another domain"),
+        false => spawn(play(other, n / 2, true)),
+    };
+    play(table, n / 2, false).await;
+    done(other.await);
+    meter.stop(n)
+}
+
+async fn timer(n: u64) -> Cost {
+    let meter = Meter::start();
+    for _ in 0..n {
+        let mut sleep = std::pin::pin!(sleep(Duration::from_secs(1000)));
+        let polled = futures::poll!(&mut sleep);
+        assert!(polled.is_pending());
+        // Its turn's budget is given back, as that of any task that waits would be.
+    }
+    meter.stop(n)
+}
+
+async fn sleepers(n: u64) -> Cost {
+    let late = Rc::new(RefCell::new(Vec::with_capacity(n as usize)));
+    let meter = Meter::start();
+    let sleeper = move |late: Rc<RefCell<Vec<Duration>>>| async move {
+        let due = Instant::now() + NAP;
+        sleep_until(due).await;
+        late.borrow_mut().push(since(due));
+    };
+    let promises: Vec<_> = (0..n).map(|_| spawn(sleeper(Rc::clone(&late)))).collect();
+    await_all(promises).await.into_iter().for_each(done);
+    let cost = meter.stop(n);
+    Cost { late_us: lateness(late.take()), ..cost }
+}
+
+async fn cancel_fan(n: u64) -> Cost {
+    let promises: Vec<_> = (0..n).map(|_| spawn(idle())).collect();
+    yield_now().await;
+    let meter = Meter::start();
+    let cancelled: Vec<_> = promises.into_iter().map(|promise| promise.cancel()).collect();
+    for cancelled in cancelled {
+        cancelled.await;
+    }
+    meter.stop(n)
+}
+
+async fn chain(depth: u64) {
+    if depth == 0 {
+        return std::future::pending().await;
+    }
+    done(spawn(Box::pin(chain(depth - 1))).await);
+}
+
+async fn cancel_chain(n: u64) -> Cost {
+    let promise = spawn(chain(n - 1));
+    // Each yield lets the next one of the chain begin.
+    for _ in 0..n + 10 {
+        yield_now().await;
+    }
+    let meter = Meter::start();
+    promise.cancel().await;
+    meter.stop(n)
+}
+
+async fn own(n: u64) -> Cost {
+    let meter = Meter::start();
+    for number in 0..n {
+        let owned = Owned::new(number, |number| {
+            black_box(number);
+        });
+        check(&owned).expect("it is ours");
+        drop(owned);
+    }
+    meter.stop(n)
+}
+
+async fn check_many(n: u64) -> Cost {
+    let others: Vec<_> = (0..1000).map(|number| Owned::new(number, drop)).collect();
+    let owned = Owned::new(0, drop);
+    let meter = Meter::start();
+    for _ in 0..n {
+        check(black_box(&owned)).expect("it is ours");
+    }
+    let cost = meter.stop(n);
+    drop(others);
+    cost
+}
+
+async fn memory(n: u64) -> Cost {
+    let mut promises = Vec::with_capacity(n as usize);
+    let meter = Meter::start();
+    promises.extend((0..n).map(|_| spawn(idle())));
+    for _ in 0..2 {
+        yield_now().await;
+    }
+    let cost = meter.stop(n);
+    for promise in promises {
+        promise.cancel().await;
+    }
+    cost
+}

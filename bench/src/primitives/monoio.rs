@@ -1,0 +1,67 @@
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::pin;
+use std::time::Duration;
+
+use super::Row;
+use crate::meter::{Cost, Meter};
+
+const NAME: &str = "monoio";
+
+pub(super) const PROGRAMS: &[Row] = &[
+    (NAME, "spawn", |n| on(spawn_one(n))),
+    (NAME, "spawn-1000", |n| on(spawn_many(n, 1000))),
+    (NAME, "spawn-100000", |n| on(spawn_many(n, 100_000))),
+    (NAME, "yield-2", |n| on(yields(n, 2))),
+    (NAME, "yield-1000", |n| on(yields(n, 1000))),
+    (NAME, "timer", |n| on(timer(n))),
+];
+
+fn on(main: impl Future<Output = Cost>) -> Cost {
+    let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
+    runtime.expect("a runtime").block_on(main)
+}
+
+async fn spawn_one(n: u64) -> Cost {
+    let meter = Meter::start();
+    for number in 0..n {
+        black_box(monoio::spawn(async move { number }).await);
+    }
+    meter.stop(n)
+}
+
+async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
+    let meter = Meter::start();
+    for _ in 0..n / at_a_time {
+        let spawn = |number| monoio::spawn(async move { number });
+        let tasks: Vec<_> = (0..at_a_time).map(spawn).collect();
+        for task in tasks {
+            black_box(task.await);
+        }
+    }
+    meter.stop(n / at_a_time * at_a_time)
+}
+
+/// It has no yield of its own.
+async fn yields(n: u64, tasks: u64) -> Cost {
+    let meter = Meter::start();
+    let task = move || async move {
+        for _ in 0..n / tasks {
+            futures_lite::future::yield_now().await;
+        }
+    };
+    let tasks_made: Vec<_> = (0..tasks).map(|_| monoio::spawn(task())).collect();
+    for task in tasks_made {
+        task.await;
+    }
+    meter.stop(n / tasks * tasks)
+}
+
+async fn timer(n: u64) -> Cost {
+    let meter = Meter::start();
+    for _ in 0..n {
+        let mut sleep = pin!(monoio::time::sleep(Duration::from_secs(1000)));
+        assert!(futures::poll!(&mut sleep).is_pending());
+    }
+    meter.stop(n)
+}
