@@ -11,6 +11,7 @@ mod report;
 mod rounds;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -61,8 +62,18 @@ struct RunOptions {
     chart: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().what {
+fn main() -> ExitCode {
+    match choose(Cli::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn choose(what: What) -> Result<()> {
+    match what {
         What::Run(options) => run(&options),
         What::Counts { update, file } => counts::run(update, &file),
         What::Child { work, runtime, operations } => {

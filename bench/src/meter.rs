@@ -1,8 +1,9 @@
 //! What an operation costs: wall time, CPU time of the process, allocations.
 
 use std::alloc::System;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use cpu_time::ProcessTime;
 use rustix::process::{self, Resource};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -27,18 +28,18 @@ pub(crate) struct Cost {
 /// Measures from its making to its stop.
 pub(crate) struct Meter {
     region: Region<'static, System>,
-    cpu: Duration,
+    cpu: ProcessTime,
     begun: Instant,
 }
 
 impl Meter {
     pub(crate) fn start() -> Meter {
-        Meter { region: Region::new(ALLOCATOR), cpu: cpu_time(), begun: Instant::now() }
+        Meter { region: Region::new(ALLOCATOR), cpu: ProcessTime::now(), begun: Instant::now() }
     }
 
     pub(crate) fn stop(self, operations: u64) -> Cost {
         let wall = self.begun.elapsed();
-        let cpu = cpu_time() - self.cpu;
+        let cpu = self.cpu.elapsed();
         let change = self.region.change();
         let each = |total: f64| total / operations as f64;
         Cost {
@@ -50,12 +51,6 @@ impl Meter {
             late_us: 0.0,
         }
     }
-}
-
-/// The CPU time of this process so far.
-fn cpu_time() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Puts this process on one processor, if there is one with that number.
