@@ -35,10 +35,10 @@ pub(super) const PROGRAMS: &[Row] = &[
 
 type Shared = Rc<LocalExecutor<'static>>;
 
-/// The executor of one thread, with the reactor of `async-io`.
-fn on<F: Future<Output = Cost>>(main: impl FnOnce(Shared) -> F) -> Cost {
+/// The executor of one thread, with the reactor of `async-io`. Main is a task like the others.
+fn on<F: Future<Output = Cost> + 'static>(main: impl FnOnce(Shared) -> F) -> Cost {
     let executor = Rc::new(LocalExecutor::new());
-    let main = main(Rc::clone(&executor));
+    let main = executor.spawn(main(Rc::clone(&executor)));
     async_io::block_on(executor.run(main))
 }
 

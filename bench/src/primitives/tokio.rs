@@ -41,12 +41,15 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn one(main: impl Future<Output = Cost>) -> Cost {
-    one_thread().block_on(main)
+/// Main is a task like the others, not the future of `block_on`, which would look for events each
+/// time it waits.
+fn one(main: impl Future<Output = Cost> + Send + 'static) -> Cost {
+    one_thread().block_on(async { spawn(main).await.expect("it ends well") })
 }
 
-fn one_local(main: impl Future<Output = Cost>) -> Cost {
-    LocalSet::new().block_on(&one_thread(), main)
+fn one_local(main: impl Future<Output = Cost> + 'static) -> Cost {
+    LocalSet::new()
+        .block_on(&one_thread(), async { spawn_local(main).await.expect("it ends well") })
 }
 
 /// Two worker threads; main is a task on one of them.

@@ -11,6 +11,7 @@ mod protection;
 mod ready;
 mod reasons;
 mod settlement;
+mod spin;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +31,7 @@ pub(crate) use port::{Birth, Message, Port, schedule};
 pub(crate) use settlement::Settlement;
 
 use ready::Ready;
+use spin::Spin;
 
 use crate::driver::{Driver, Reactor};
 use crate::orphans::Collector;
@@ -80,6 +82,8 @@ pub(crate) struct Domain {
     world: Option<Rc<Shared>>,
     /// Where the next `call` goes, in a circle over the other domains.
     next_target: Cell<usize>,
+    /// Whether it pays to wait shortly before sleeping.
+    spin: Spin,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
 }
@@ -119,6 +123,7 @@ impl Domain {
             next_resource: Cell::new(((index as u64) << 48) + 1),
             next_target: Cell::new(random.below(run.domains())),
             random,
+            spin: Spin::among(run.domains()),
             world,
             stopped: Cell::new(false),
             run,

@@ -123,7 +123,7 @@ impl Domain {
     }
 
     fn wait(&self) {
-        let busy = !self.ready.borrow().is_empty() || !self.port().lie_down();
+        let busy = !self.ready.borrow().is_empty() || self.soon_busy() || !self.port().lie_down();
         let waited = if busy {
             self.driver.wait(Until::Now)
         } else {
@@ -135,6 +135,11 @@ impl Domain {
         if let Err(error) = waited {
             self.wait_failed(error);
         }
+    }
+
+    /// Whether a message comes so soon that it does not pay to sleep.
+    fn soon_busy(&self) -> bool {
+        self.world.is_none() && self.spin.sees(|| self.port().pending() > 0)
     }
 
     /// Reads the messages that are there, but none that comes meanwhile: a flood from another
