@@ -3,6 +3,7 @@
 mod matou;
 mod monoio;
 mod smol;
+mod threads;
 mod tokio;
 
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ pub(crate) const WORKS: &[Work] = &[
 
 /// All programs.
 pub(crate) fn programs() -> Vec<Program> {
-    [matou::PROGRAMS, tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS]
+    [matou::PROGRAMS, tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS, threads::PROGRAMS]
         .into_iter()
         .flatten()
         .map(|&(runtime, work, run)| Program { work, runtime, run })

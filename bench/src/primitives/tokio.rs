@@ -30,7 +30,6 @@ pub(super) const PROGRAMS: &[Row] = &[
     (ONE, "lock-2", |n| one_local(contend(n, 2))),
     (ONE, "lock-64", |n| one_local(contend(n, 64))),
     (ONE, "notify", |n| one(notify(n))),
-    (MANY, "notify-2", |n| many(notify(n))),
     (ONE, "timer", |n| one(timer(n))),
     (ONE, "sleepers", |n| one(sleepers(n))),
     (ONE, "cancel-fan", |n| one(cancel_fan(n))),
