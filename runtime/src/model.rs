@@ -1,9 +1,10 @@
 //! What `tests/loom.rs` drives of this crate: only there under `--cfg loom`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::Interrupt;
 use crate::domain::{Mail, Message, Port as Inner};
+use crate::task::cell::State as CellState;
 use crate::time::Timers;
 
 /// The real port of a domain. Its messages are all alike, since only their number matters.
@@ -13,7 +14,7 @@ pub struct Port(Inner);
 impl Port {
     /// Makes the port of a domain whose driver is interrupted by `interrupt`.
     pub fn new(interrupt: Arc<dyn Interrupt>) -> Port {
-        let port = Inner::new(Mail::at_once(), Timers::default());
+        let port = Inner::new(Weak::new(), Mail::at_once(), Timers::default());
         port.connect(interrupt);
         Port(port)
     }
@@ -36,5 +37,57 @@ impl Port {
     /// Says that the domain has waited.
     pub fn get_up(&self) {
         self.0.get_up();
+    }
+}
+
+/// The real word that everybody who refers to a task shares.
+#[derive(Debug)]
+pub struct State(CellState);
+
+impl State {
+    /// A task with two references: its domain's and its promise's.
+    #[expect(clippy::new_without_default, reason = "as the one that ships")]
+    pub fn new() -> State {
+        State(CellState::new())
+    }
+
+    /// Adds a reference.
+    pub fn acquire(&self) {
+        self.0.acquire();
+    }
+
+    /// Gives a reference up; returns whether it was the last one.
+    pub fn release(&self) -> bool {
+        self.0.release()
+    }
+
+    /// Wakes the task on a foreign thread; returns whether a message has to be sent.
+    pub fn call(&self) -> bool {
+        self.0.call()
+    }
+
+    /// The message has come.
+    pub fn hear(&self) {
+        self.0.hear();
+    }
+
+    /// Hands the outcome over and gives the domain's reference up, unless the promise is gone.
+    pub fn hand_over(&self) -> bool {
+        self.0.hand_over()
+    }
+
+    /// Says that the task is over, and nobody has its outcome.
+    pub fn end_unseen(&self) {
+        self.0.end_unseen();
+    }
+
+    /// Lets the promise go; returns whether the outcome is its to drop.
+    pub fn detach(&self) -> bool {
+        self.0.detach()
+    }
+
+    /// Whether the outcome was written.
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
     }
 }

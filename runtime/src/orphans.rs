@@ -12,9 +12,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use slab::Slab;
 
-use crate::domain::{Domain, Message};
+use crate::domain::{Domain, Message, Port};
 use crate::promise::Promise;
-use crate::run::Run;
 use crate::task::{Claim, Key, Outcome, TaskId, panics};
 use crate::wait::{Wait, WaitOn};
 
@@ -65,8 +64,7 @@ struct State<T, E> {
 /// Where a collector's other half is.
 #[derive(Clone)]
 struct Home {
-    run: Arc<Run>,
-    domain: usize,
+    port: Arc<Port>,
     /// The number of the [`Collector`] on that domain.
     collector: u32,
     owner: Key,
@@ -213,8 +211,7 @@ impl<T, E> Orphans<T, E> {
     fn home(&self, domain: &Domain) -> Home {
         let mut state = self.state.borrow_mut();
         let home = state.home.get_or_insert_with(|| Home {
-            run: Arc::clone(&domain.run),
-            domain: domain.index(),
+            port: Arc::clone(domain.port()),
             collector: domain.collectors().borrow_mut().insert(Collector::default()) as u32,
             owner: domain.current_key(),
         });
@@ -224,7 +221,7 @@ impl<T, E> Orphans<T, E> {
     /// R2: whether the current task owns the collector. If it does not, the violation is recorded.
     fn check_owner(&self, home: &Home) -> bool {
         Domain::with("`Orphans`", |domain| {
-            if domain.is(&home.run, home.domain) && domain.current_key() == home.owner {
+            if domain.is_behind(&home.port) && domain.current_key() == home.owner {
                 return true;
             }
             let child = self.state.borrow().promises.iter().next().map(|(_, p)| p.child());
@@ -318,7 +315,7 @@ impl<T, E> Drop for Orphans<T, E> {
             return;
         };
         let here = Domain::try_with(|domain| {
-            let here = domain.is(&home.run, home.domain);
+            let here = domain.is_behind(&home.port);
             if here {
                 let collectors = domain.collectors();
                 let collector = collectors.borrow_mut().try_remove(home.collector as usize);
@@ -329,7 +326,7 @@ impl<T, E> Drop for Orphans<T, E> {
         });
         if here != Some(true) {
             let message = Message::CollectorDropped { collector: home.collector };
-            home.run.port(home.domain).send(message);
+            home.port.send(message);
         }
     }
 }

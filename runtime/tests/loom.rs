@@ -12,4 +12,5 @@ mod model {
     mod ending;
     mod sleep;
     mod support;
+    mod waking;
 }

@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 use std::ptr;
+use std::sync::Arc;
 
-use async_task::Runnable;
-
-use super::Domain;
-use crate::task::address::Address;
+use super::{Domain, Port};
+use crate::task::Key;
 
 thread_local! {
     static CURRENT: Cell<*const Domain> = const { Cell::new(ptr::null()) };
@@ -26,6 +25,7 @@ impl Domain {
     }
 
     /// Calls `f` with the current domain, if this thread is stepping one.
+    #[inline]
     pub(crate) fn try_with<R>(f: impl FnOnce(&Domain) -> R) -> Option<R> {
         // The cell has no destructor, so this cannot fail; but a waker may be called from
         // anywhere, and from there nothing may panic.
@@ -45,32 +45,33 @@ impl Domain {
     /// # Panics
     ///
     /// If the thread is not inside a run; `what` says which function was called there.
+    #[inline]
     #[track_caller]
     pub(crate) fn with<R>(what: &str, f: impl FnOnce(&Domain) -> R) -> R {
         match Domain::try_with(f) {
             Some(result) => result,
-            None => panic!("{what} works only inside a matou run, on one of its tasks"),
+            None => outside(what),
         }
     }
 
-    /// Puts a woken task into the current domain's queue if it lives there; otherwise hands it
-    /// back.
-    pub(super) fn push_if_current(runnable: Runnable<Address>) -> Option<Runnable<Address>> {
-        let mut runnable = Some(runnable);
-        Domain::try_with(|domain| {
-            let address = runnable.as_ref()?.metadata();
-            if domain.is(&address.run, address.domain()) {
-                domain.make_ready(runnable.take()?);
-            }
-            Some(())
-        });
-        runnable
+    /// Wakes a task if the present thread is stepping the domain that it lives on.
+    #[inline]
+    pub(crate) fn wake_if_here(port: &Arc<Port>, key: Key) -> bool {
+        Domain::try_with(|domain| domain.is_behind(port).then(|| domain.wake(key)))
+            .flatten()
+            .is_some()
     }
 
     /// Whether the present thread is inside a run.
     pub(crate) fn is_inside() -> bool {
         Domain::try_with(|_| ()).is_some()
     }
+}
+
+#[cold]
+#[track_caller]
+fn outside(what: &str) -> ! {
+    panic!("{what} works only inside a matou run, on one of its tasks")
 }
 
 impl Drop for Entered<'_> {

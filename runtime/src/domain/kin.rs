@@ -9,11 +9,11 @@ use matou_ownership::planted::{Bug, is_planted};
 use matou_ownership::{Label, Ledger, Resource};
 use slab::Slab;
 
-use super::{Domain, Message};
+use super::{Domain, Message, Port};
 use crate::orphans::Collector;
-use crate::run::Run;
+use crate::task::cell::Own;
 use crate::task::{
-    About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Slot, Stage, TaskId,
+    Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot, Stage, TaskId,
     Why, panics,
 };
 use crate::test::Happening;
@@ -65,17 +65,29 @@ impl Domain {
         TaskId::new(self.index, count)
     }
 
-    /// Enters a child of `parent`.
-    pub(crate) fn insert_child(&self, parent: Slot, id: TaskId, about: About) -> Key {
-        let slot = self.tree.borrow_mut().insert(Node::new(id, about, Parent::Here(parent)));
-        Key { slot, id }
+    /// Enters the proxy of a child that lives elsewhere.
+    pub(crate) fn insert_proxy(&self, proxy: Node) -> Key {
+        let id = proxy.id;
+        Key { slot: self.tree.borrow_mut().insert(proxy), id }
     }
 
-    pub(crate) fn insert_root(&self, about: About) -> Key {
-        let id = self.next_id();
-        assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
-        let slot = self.tree.borrow_mut().insert(Node::new(id, about, Parent::Nobody));
-        Key { slot, id }
+    /// Enters a task that lives here, and makes it ready.
+    pub(crate) fn begin_life(&self, mut node: Node, own: Own) -> Slot {
+        node.sched = Sched::Queued;
+        let slot = {
+            let mut tree = self.tree.borrow_mut();
+            let slot = tree.insert(node);
+            own.settle_at(slot);
+            tree[slot].own = Some(own);
+            slot
+        };
+        self.make_ready(slot);
+        slot
+    }
+
+    /// Whether `waker` wakes the very task that is being polled.
+    fn is_current_waker(&self, waker: &Waker) -> bool {
+        self.current_waker.get().is_some_and(|current| current.is_of(waker))
     }
 
     /// Changes the entry of a child that was just made.
@@ -88,9 +100,29 @@ impl Domain {
         ChildRef { entry, domain: self.index as u16, spawned_at }
     }
 
+    /// Puts a task into the ready queue, in which it is not yet.
     #[inline]
-    pub(crate) fn make_ready(&self, runnable: async_task::Runnable<crate::task::address::Address>) {
-        self.ready.borrow_mut().push(runnable, self.current.get());
+    pub(super) fn make_ready(&self, slot: Slot) {
+        self.ready.borrow_mut().push(slot, self.current.get());
+    }
+
+    /// Wakes a task of this domain, if it is still there.
+    #[inline]
+    pub(super) fn wake(&self, key: Key) {
+        let mut tree = self.tree.borrow_mut();
+        if tree.get(key).is_some() && tree.wake(key.slot) {
+            drop(tree);
+            self.make_ready(key.slot);
+        }
+    }
+
+    /// Wakes a task of this domain that is known to be there.
+    #[inline]
+    pub(super) fn wake_slot(&self, slot: Slot) {
+        let ready = self.tree.borrow_mut().wake(slot);
+        if ready {
+            self.make_ready(slot);
+        }
     }
 
     /// Picks the domain of the next `call`: each of the others in turn, or any in a simulated run.
@@ -110,8 +142,8 @@ impl Domain {
     }
 
     /// R2: whether `child` is a child of the current task. If it is not, the violation is recorded.
-    fn check_mine(&self, run: &Arc<Run>, child: ChildRef) -> Result<(), NotMine> {
-        let here = self.is(run, usize::from(child.domain));
+    fn check_mine(&self, port: &Port, child: ChildRef) -> Result<(), NotMine> {
+        let here = self.is(port, child.domain);
         let current = self.current.get();
         let parent = self.tree.borrow().get(child.entry).map(|node| node.parent);
         if here
@@ -139,12 +171,12 @@ impl Domain {
     /// Waits for the end of a child of the current task.
     pub(crate) fn poll_child(
         &self,
-        run: &Arc<Run>,
+        port: &Port,
         child: ChildRef,
         (what, at): (&'static str, Option<&'static Location<'static>>),
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if self.check_mine(run, child).is_err() {
+        if self.check_mine(port, child).is_err() {
             // Never resumed: see `raise`.
             return Poll::Pending;
         }
@@ -160,6 +192,14 @@ impl Domain {
     fn await_child(&self, entry: Key, waker: &Waker) {
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[entry.slot];
+        if self.is_current_waker(waker) {
+            // The parent itself, which is there as long as its children are: no waker is needed.
+            node.awaited = true;
+            let old = node.awaiter.take();
+            drop(tree);
+            return drop(old);
+        }
+        node.awaited = false;
         if !node.awaiter.as_ref().is_some_and(|awaiter| awaiter.will_wake(waker)) {
             let old = node.awaiter.replace(waker.clone());
             // Somebody else's waker may run anything when it is dropped.
@@ -186,11 +226,11 @@ impl Domain {
     /// Asks for the end of a child, in the name of its parent.
     pub(crate) fn cancel_child(
         &self,
-        run: &Arc<Run>,
+        port: &Port,
         child: ChildRef,
         cancelled: &Cancelled,
     ) -> Result<(), NotMine> {
-        self.check_mine(run, child)?;
+        self.check_mine(port, child)?;
         self.tree.borrow_mut()[child.entry.slot].claim = Claim::Cancelling;
         self.request_cancel(child.entry.slot, cancelled);
         Ok(())
@@ -235,7 +275,7 @@ impl Domain {
         let request = self.tree.borrow_mut().request_cancel(slot, cancelled);
         match request {
             Request::Nothing => {}
-            Request::Wake(waker) => waker.wake(),
+            Request::Wake => self.wake_slot(slot),
             Request::Ask => self.ask_shield(slot, cancelled),
             Request::Tell { domain, id } => {
                 let cancelled = cancelled.clone();
@@ -362,6 +402,7 @@ impl Domain {
             Parent::There { domain, proxy } => {
                 self.called.borrow_mut().remove(&id);
                 drop(self.tree.borrow_mut().remove(slot));
+                let proxy = Key { slot: proxy, id };
                 self.run.port(usize::from(domain)).send(Message::Ended { proxy, bequest });
             }
         }
@@ -400,7 +441,7 @@ impl Domain {
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
     pub(super) fn end_entry(&self, slot: Slot) {
-        let End { notice, parent_waker, stale } = self.tree.borrow_mut().end(slot);
+        let End { notice, wake_parent, stale } = self.tree.borrow_mut().end(slot);
         panics::ignore(|| drop(stale));
         match notice {
             Notice::None => {}
@@ -408,8 +449,8 @@ impl Domain {
             Notice::Wake(waker) => panics::wake(waker),
             Notice::Collector { collector, index } => self.collect(collector, index),
         }
-        if let Some(waker) = parent_waker {
-            waker.wake();
+        if let Some(parent) = wake_parent {
+            self.wake_slot(parent);
         }
     }
 

@@ -27,7 +27,7 @@ use slab::Slab;
 
 pub(crate) use kin::{ChildRef, label_of};
 pub(crate) use mail::Mail;
-pub(crate) use port::{Birth, Message, Port, schedule};
+pub(crate) use port::{Birth, Message, Port};
 pub(crate) use settlement::Settlement;
 
 use ready::Ready;
@@ -37,6 +37,7 @@ use crate::driver::{Driver, Reactor};
 use crate::orphans::Collector;
 use crate::random::Random;
 use crate::run::Run;
+use crate::task::cell::Identity;
 use crate::task::{Limit, LocalFuture, NONE, Reason, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
 use crate::wait::Wait;
@@ -47,6 +48,7 @@ const BUDGET: u32 = 128;
 /// A domain, owned by the thread that steps it.
 pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
+    port: Arc<Port>,
     index: usize,
     driver: Box<dyn Driver>,
 
@@ -63,6 +65,8 @@ pub(crate) struct Domain {
 
     /// The task that is being polled.
     current: Cell<Slot>,
+    /// What its own waker is told by.
+    current_waker: Cell<Option<Identity>>,
     /// Whether the current task is to be ended rather than polled, as of the beginning of its poll.
     current_cancelled: Cell<bool>,
     /// The deadline that the present code has to keep.
@@ -101,10 +105,12 @@ impl Domain {
         driver: Box<dyn Driver>,
         world: Option<Rc<Shared>>,
     ) -> Domain {
-        run.port(index).connect(driver.interrupter());
+        let port = Arc::clone(run.port(index));
+        port.connect(driver.interrupter());
         let random = Random::for_domain(run.config.seed, index);
         let ready = if world.is_some() { Ready::drawn() } else { Ready::in_order() };
         Domain {
+            port,
             index,
             driver,
             ready: RefCell::new(ready),
@@ -114,6 +120,7 @@ impl Domain {
             deferred: RefCell::default(),
             expired: RefCell::default(),
             current: Cell::new(NONE),
+            current_waker: Cell::new(None),
             current_cancelled: Cell::new(false),
             deadline: Cell::new(None),
             reason: RefCell::default(),
@@ -134,8 +141,8 @@ impl Domain {
         self.index
     }
 
-    pub(crate) fn port(&self) -> &Port {
-        self.run.port(self.index)
+    pub(crate) fn port(&self) -> &Arc<Port> {
+        &self.port
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -154,9 +161,15 @@ impl Domain {
         &self.collectors
     }
 
-    /// Whether `other` is this very domain.
-    pub(crate) fn is(&self, run: &Arc<Run>, index: usize) -> bool {
-        self.index == index && Arc::ptr_eq(&self.run, run)
+    /// Whether `port` is the outside of this very domain.
+    #[inline]
+    pub(crate) fn is_behind(&self, port: &Arc<Port>) -> bool {
+        Arc::ptr_eq(&self.port, port)
+    }
+
+    /// Whether this is domain `index` of the run that `port` belongs to.
+    pub(crate) fn is(&self, port: &Port, index: u16) -> bool {
+        self.index == usize::from(index) && port.is_of(&self.run)
     }
 
     pub(crate) fn note_wait(&self, wait: Wait) {

@@ -1,24 +1,27 @@
 //! What other threads may touch of a domain.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use async_task::Runnable;
 use matou_ownership::{Ledger, Resource};
 
-use super::Domain;
 use super::bell::Bell;
 use super::mail::Mail;
 use crate::driver::Interrupt;
+use crate::run::Run;
 use crate::signal::Signal;
-use crate::task::address::Address;
-use crate::task::{About, Cancelled, Key, Rare, TaskId};
+use crate::task::cell::{Newborn, Woken};
+use crate::task::{About, Cancelled, Key, Rare, Slot, TaskId};
 use crate::time::Timers;
 
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
 /// belongs to its thread alone.
+///
+/// Each task of the domain holds it, so that a waker finds it after the run as well. Why not the
+/// run? All domains would count their tasks in one and the same word.
 pub(crate) struct Port {
+    run: Weak<Run>,
     inbox: Mail,
     bell: Bell,
     interrupter: OnceLock<Arc<dyn Interrupt>>,
@@ -29,9 +32,9 @@ pub(crate) struct Port {
 /// What one domain says to another.
 pub(crate) enum Message {
     /// A task of the receiver was woken.
-    Wake(Runnable<Address>),
+    Wake(Woken),
     /// A task begins its life on the receiver.
-    Start { runnable: Runnable<Address>, birth: Box<Birth> },
+    Start(Box<Birth>),
     /// A child that lives on the receiver is to end.
     Cancel { id: TaskId, cancelled: Cancelled },
     /// The end of a child that lives on the receiver was asked for, but an ancestor is shielded.
@@ -57,7 +60,7 @@ impl Message {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Message::Wake(_) => "wake",
-            Message::Start { .. } => "start",
+            Message::Start(_) => "start",
             Message::Cancel { .. } => "cancel",
             Message::Ask { .. } => "ask",
             Message::Ended { .. } => "ended",
@@ -71,20 +74,34 @@ impl Message {
     }
 }
 
-/// What the receiver of a `Start` must know of the task.
+/// A task that begins its life on the receiver of a `Start`, and what must be known of it.
 pub(crate) struct Birth {
+    pub(crate) newborn: Newborn,
     pub(crate) id: TaskId,
     pub(crate) about: About,
     pub(crate) parent_domain: u16,
-    pub(crate) proxy: Key,
+    pub(crate) proxy: Slot,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) inherit: bool,
     pub(crate) rare: Option<Box<Rare>>,
 }
 
 impl Port {
-    pub(crate) fn new(inbox: Mail, timers: Timers) -> Port {
-        Port { inbox, bell: Bell::new(), interrupter: OnceLock::new(), timers: Mutex::new(timers) }
+    pub(crate) fn new(run: Weak<Run>, inbox: Mail, timers: Timers) -> Port {
+        let (bell, interrupter) = (Bell::new(), OnceLock::new());
+        Port { run, inbox, bell, interrupter, timers: Mutex::new(timers) }
+    }
+
+    /// Whether the domain is one of `run`'s.
+    pub(crate) fn is_of(&self, run: &Arc<Run>) -> bool {
+        std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
+    }
+
+    /// Sends a message to a domain of the same run, unless the run is gone.
+    pub(crate) fn send_to(&self, domain: usize, message: Message) {
+        if let Some(run) = self.run.upgrade() {
+            run.port(domain).send(message);
+        }
     }
 
     /// Called once by the domain, before it looks into its inbox for the first time.
@@ -98,9 +115,11 @@ impl Port {
     /// future that only the domain's own thread could drop. (There is none by then: a run ends
     /// after its last task.)
     pub(crate) fn send(&self, message: Message) {
-        if let Err(error) = self.inbox.push(message) {
-            std::mem::forget(error);
-            return;
+        match self.inbox.push(message) {
+            Ok(()) => {}
+            // It holds a task's memory, and nothing of its life.
+            Err(Message::Wake(woken)) => return drop(woken),
+            Err(message) => return std::mem::forget(message),
         }
         if self.bell.ring() {
             // A domain that has not connected yet has not slept yet either.
@@ -150,16 +169,4 @@ impl fmt::Debug for Port {
             .field("bell", &self.bell)
             .finish_non_exhaustive()
     }
-}
-
-/// Puts a woken task where its domain will find it: async-task's schedule function.
-///
-/// It captures nothing; what it touches after the push is kept alive by a clone of the run,
-/// because the task may be run, end and be freed on its domain while we still ring the bell.
-pub(crate) fn schedule(runnable: Runnable<Address>) {
-    let Some(runnable) = Domain::push_if_current(runnable) else {
-        return;
-    };
-    let (run, domain) = (Arc::clone(&runnable.metadata().run), runnable.metadata().domain());
-    run.port(domain).send(Message::Wake(runnable));
 }

@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message};
+use crate::task::cell::Own;
 use crate::task::{Cancelled, Claim, Key, Limit, NONE, Node, Rare, Shielding, Slot, Stage, panics};
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
@@ -120,12 +121,12 @@ impl Domain {
         None
     }
 
-    /// Sets the timer that ends a task in time, if the task has a waker to be woken with: `waker`,
-    /// or the one that it was suspended with before.
+    /// Sets the timer that ends a task in time. A task that runs is woken by `waker`; if there is
+    /// none, the timer is set when the task is suspended.
     pub(super) fn set_end_timer(&self, slot: Slot, waker: Option<&Waker>) {
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[slot];
-        let waker = waker.or(node.waker.as_ref()).cloned();
+        let waker = waker.cloned().or_else(|| node.own.as_ref().map(Own::waker));
         let (Some(rare), Some(waker)) = (&mut node.rare, waker) else { return };
         if let (None, Some((end, _))) = (rare.timer, &rare.end_by) {
             rare.timer = Some(self.port().timers().insert(*end, waker));

@@ -2,13 +2,8 @@
 
 use std::collections::VecDeque;
 
-use async_task::Runnable;
-
 use crate::random::Random;
 use crate::task::Slot;
-use crate::task::address::Address;
-
-type Task = Runnable<Address>;
 
 /// How many polls a round of drawn tasks takes in before those woken later wait for the next one.
 const ROUND_MAX: u32 = 256;
@@ -16,7 +11,7 @@ const ROUND_MAX: u32 = 256;
 /// The ready tasks, in the order in which they are polled.
 pub(crate) enum Ready {
     /// In the order of their waking.
-    InOrder(VecDeque<Task>),
+    InOrder(VecDeque<Slot>),
     /// In an order drawn from the seed; for runs that are to be repeated.
     Drawn(Rounds),
 }
@@ -29,7 +24,7 @@ pub(crate) enum Ready {
 /// waiting by two that wake each other for ever.
 #[derive(Default)]
 pub(crate) struct Rounds {
-    rounds: VecDeque<Vec<Task>>,
+    rounds: VecDeque<Vec<Slot>>,
     /// How many polls of the first round there were.
     polls: u32,
 }
@@ -52,7 +47,7 @@ impl Ready {
 
     /// Adds a task; `running` is the one that wakes it, if one does.
     #[inline]
-    pub(crate) fn push(&mut self, task: Task, running: Slot) {
+    pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {
             Ready::InOrder(tasks) => tasks.push_back(task),
             Ready::Drawn(rounds) => rounds.push(task, running),
@@ -60,7 +55,7 @@ impl Ready {
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self, random: &Random) -> Option<Task> {
+    pub(crate) fn pop(&mut self, random: &Random) -> Option<Slot> {
         match self {
             Ready::InOrder(tasks) => tasks.pop_front(),
             Ready::Drawn(rounds) => rounds.pop(random),
@@ -69,8 +64,8 @@ impl Ready {
 }
 
 impl Rounds {
-    fn push(&mut self, task: Task, running: Slot) {
-        let by_itself = task.metadata().slot() == running;
+    fn push(&mut self, task: Slot, running: Slot) {
+        let by_itself = task == running;
         let round = usize::from(self.polls >= ROUND_MAX) + usize::from(by_itself);
         while self.rounds.len() <= round {
             self.rounds.push_back(Vec::new());
@@ -78,7 +73,7 @@ impl Rounds {
         self.rounds[round].push(task);
     }
 
-    fn pop(&mut self, random: &Random) -> Option<Task> {
+    fn pop(&mut self, random: &Random) -> Option<Slot> {
         while self.rounds.front().is_some_and(Vec::is_empty) {
             self.rounds.pop_front();
             self.polls = 0;

@@ -7,9 +7,8 @@ use std::task::{Context, Poll, Waker};
 use matou_ownership::{Settle, Settled};
 
 use super::Domain;
-use crate::task::{
-    Claim, LocalFuture, NONE, Node, Outcome, Panic, Sealed, Stage, TaskError, panics,
-};
+use crate::task::cell::Ended;
+use crate::task::{Claim, LocalFuture, NONE, Node, Outcome, Panic, Sched, Stage, TaskError};
 use crate::time::Sleep;
 use crate::violation::Violation;
 use crate::wait::{Wait, WaitOn};
@@ -100,18 +99,15 @@ impl Domain {
 
     /// Notes that the current task is suspended.
     pub(crate) fn suspend(&self, waker: &Waker) {
-        let (wake_again, rare) = self.with_current(|node| {
-            if node.waker.is_none() {
-                node.waker = Some(waker.clone());
+        let rare = self.with_current(|node| {
+            // The task may have been told to end during this very poll.
+            if node.cancel.is_some() && !self.current_cancelled.get() {
+                node.sched = Sched::Woken;
             }
-            // A request that came during this very poll found the task running; it is not lost.
-            (node.cancel.is_some() && !self.current_cancelled.get(), node.rare.is_some())
+            node.rare.is_some()
         });
         if rare {
             self.set_end_timer(self.current.get(), Some(waker));
-        }
-        if wake_again {
-            waker.wake_by_ref();
         }
     }
 
@@ -134,24 +130,21 @@ impl Domain {
         self.with_current(|node| node.stage = Stage::Settling);
     }
 
-    /// Closes the books of the current task: the last thing before async-task takes the outcome.
-    pub(crate) fn conclude<T, E>(&self, outcome: Outcome<T, E>) -> Sealed<T, E> {
+    /// Closes the books of the current task: the last thing before the outcome is handed over.
+    pub(crate) fn conclude<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> Ended {
         let claim = self.with_current(|node| {
             node.stage = Stage::Ended;
             node.claim
         });
-        match (claim, outcome) {
-            (Claim::Service, Err(TaskError::Panicked(panic))) => {
-                self.run.fail(crate::run::Failure::SignalHandler(panic));
-                Sealed::nothing()
+        match claim {
+            Claim::Service => {
+                if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
+                    self.run.fail(crate::run::Failure::SignalHandler(panic));
+                }
+                Ended::Unseen
             }
-            // Nobody will take the outcome. Drop it here, where a panic can be caught: async-task
-            // would abort the process.
-            (Claim::Waived | Claim::Forgotten, outcome) => {
-                panics::ignore(|| drop(outcome));
-                Sealed::nothing()
-            }
-            (_, outcome) => Sealed::new(outcome),
+            Claim::Waived | Claim::Forgotten => Ended::Unseen,
+            Claim::Held | Claim::Collected { .. } | Claim::Cancelling => Ended::ForPromise,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_task::Runnable;
 use matou_ownership::Ledger;
 #[cfg(planted)]
 use matou_ownership::planted::{Bug, is_planted};
@@ -10,9 +9,10 @@ use matou_ownership::planted::{Bug, is_planted};
 use super::kin::label_of;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
-use crate::task::address::Address;
-use crate::task::{NONE, Node, Parent, Slot, Stage, panics, spawn_service};
+use crate::task::cell::{Own, Polled};
+use crate::task::{NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
+use crate::wait::Wait;
 
 impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
@@ -29,10 +29,10 @@ impl Domain {
 
     fn run_quantum(&self) {
         for _ in 0..self.quantum() {
-            let Some(runnable) = self.ready.borrow_mut().pop(&self.random) else {
+            let Some(slot) = self.ready.borrow_mut().pop(&self.random) else {
                 return;
             };
-            self.poll_task(runnable);
+            self.poll_task(slot);
         }
     }
 
@@ -47,40 +47,75 @@ impl Domain {
     }
 
     /// Polls one task: the only place where user code of a task runs.
-    fn poll_task(&self, runnable: Runnable<Address>) {
-        let slot = runnable.metadata().slot();
+    fn poll_task(&self, slot: Slot) {
         self.witness(|domain| Happening::Polled(domain.tree.borrow()[slot].id));
-        let ledger = self.begin_step(slot);
+        let (own, ledger) = self.begin_step(slot);
+        self.current_waker.set(Some(own.identity()));
         let owned_before = ledger.is_some();
         let entered = matou_ownership::enter(ledger);
         // A panic cannot come out: every call of user code inside is caught.
-        runnable.run();
+        let polled = own.poll(self);
         let ledger = entered.leave();
         if let Some(ledger) = &ledger {
             if !owned_before {
                 ledger.set_label(self.with_current(|node| label_of(node)));
             }
             if self.raise_fault(Some(ledger)) {
-                self.wake_again(slot);
+                // It is to notice that it is ended.
+                self.wake_slot(slot);
             }
         }
+        let (own, ledger) = match polled {
+            Polled::Pending(own) => (Some(own), ledger),
+            Polled::Over => (None, ledger),
+            Polled::Unseen(own) => self.drop_outcome(slot, own, ledger),
+        };
+        let over = own.is_none();
+        if self.end_step(slot, own, ledger) {
+            self.make_ready(slot);
+        }
         self.current.set(NONE);
+        self.current_waker.set(None);
         if self.deadline().is_some() {
             self.replace_deadline(None);
         }
-        let ended = {
-            let mut tree = self.tree.borrow_mut();
-            let node = &mut tree[slot];
-            node.ledger = ledger;
-            node.ended()
-        };
-        if ended {
+        if over {
             self.finish(slot);
         }
     }
 
-    /// Makes a task the current one, and takes out what it owns.
-    fn begin_step(&self, slot: Slot) -> Option<Arc<Ledger>> {
+    /// Drops the outcome of a task that is over and that nobody asks about. If something was in it
+    /// that has to be finalized, the task has a further step to do, for which it comes back.
+    #[cold]
+    fn drop_outcome(
+        &self,
+        slot: Slot,
+        mut own: Own,
+        ledger: Option<Arc<Ledger>>,
+    ) -> (Option<Own>, Option<Arc<Ledger>>) {
+        // The ledger that was settled is closed. Another one takes over what it has for the parent.
+        let ledger = ledger.map(|settled| {
+            let ledger = Ledger::new();
+            ledger.receive(settled.take_bequest());
+            ledger.inherit_all();
+            ledger
+        });
+        let entered = matou_ownership::enter(ledger);
+        own.drop_outcome();
+        let ledger = entered.leave();
+        let Some(left) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
+            own.end_unseen();
+            return (None, ledger);
+        };
+        left.set_label(self.with_current(|node| label_of(node)));
+        self.with_current(|node| node.stage = Stage::Settling);
+        self.wake_slot(slot);
+        (Some(own), ledger)
+    }
+
+    /// Makes a task the current one, and takes out what it is polled by and what it owns.
+    #[inline]
+    fn begin_step(&self, slot: Slot) -> (Own, Option<Arc<Ledger>>) {
         let rare = self.tree.borrow()[slot].rare.is_some();
         if rare {
             self.check_end_by(slot);
@@ -90,17 +125,23 @@ impl Domain {
         self.budget.set(BUDGET);
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[slot];
-        node.wait = crate::wait::Wait::NOTHING;
+        node.sched = Sched::Running;
+        node.wait = Wait::NOTHING;
         self.current_cancelled.set(node.cancel.is_some());
-        node.ledger.take()
+        let own = node.own.take().expect("a task in the queue is neither running nor over");
+        (own, node.ledger.take())
     }
 
-    /// Lets a task that was found guilty after its poll notice that it is to end.
-    fn wake_again(&self, slot: Slot) {
-        let waker = self.tree.borrow()[slot].waker.clone();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// Puts back what was taken out. Returns whether the task was woken while it ran.
+    #[inline]
+    fn end_step(&self, slot: Slot, own: Option<Own>, ledger: Option<Arc<Ledger>>) -> bool {
+        let mut tree = self.tree.borrow_mut();
+        let node = &mut tree[slot];
+        node.ledger = ledger;
+        let woken = own.is_some() && node.sched == Sched::Woken;
+        node.sched = if woken { Sched::Queued } else { Sched::Idle };
+        node.own = own;
+        woken
     }
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
@@ -157,11 +198,11 @@ impl Domain {
         self.witness(|_| Happening::Received(message.kind()));
         match message {
             #[cfg(planted)]
-            Message::Wake(runnable) if is_planted(Bug::LostWakeUp) && self.is_busy() => {
-                std::mem::forget(runnable);
+            Message::Wake(woken) if is_planted(Bug::LostWakeUp) && self.is_busy() => {
+                woken.hear();
             }
-            Message::Wake(runnable) => self.make_ready(runnable),
-            Message::Start { runnable, birth } => self.start(runnable, *birth),
+            Message::Wake(woken) => self.wake(woken.hear()),
+            Message::Start(birth) => self.start(*birth),
             Message::Cancel { id, cancelled } => {
                 let slot = self.called.borrow().get(&id).copied();
                 if let Some(slot) = slot {
@@ -203,16 +244,14 @@ impl Domain {
     }
 
     /// A task that another domain called begins its life here.
-    fn start(&self, runnable: Runnable<Address>, birth: Birth) {
-        let parent = Parent::There { domain: birth.parent_domain, proxy: birth.proxy };
-        let mut node = Node::new(birth.id, birth.about, parent);
+    fn start(&self, birth: Birth) {
+        let Birth { newborn, id, about, parent_domain: domain, proxy, .. } = birth;
+        let mut node = Node::new(id, about, Parent::There { domain, proxy });
         node.ledger = birth.ledger;
         node.inherit = birth.inherit;
         node.rare = birth.rare;
-        let slot = self.tree.borrow_mut().insert(node);
-        self.called.borrow_mut().insert(birth.id, slot);
-        runnable.metadata().settle_at(slot);
-        self.make_ready(runnable);
+        let slot = self.begin_life(node, newborn.arrive(self.port()));
+        self.called.borrow_mut().insert(id, slot);
     }
 
     /// The root's slot, as long as the root is there: it was the first to enter.

@@ -2,17 +2,18 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use super::take_outcome;
-use crate::domain::{ChildRef, Domain};
-use crate::task::Handle;
+use super::{poll_handle, tell_parent};
+use crate::domain::{ChildRef, Domain, Message};
+use crate::task::{Handle, Outcome};
 
 /// Waits until a cancelled child is gone; made by [`Promise::cancel`](super::Promise::cancel).
 #[must_use = "the child is being cancelled, but it is gone only when this future is ready"]
 pub struct Cancel<T, E> {
     /// None once the outcome is taken, or if the promise was somebody else's.
-    waiting: Option<(Handle<T, E>, ChildRef)>,
+    handle: Option<Handle<T, E>>,
+    child: ChildRef,
     refused: bool,
     at: &'static Location<'static>,
 }
@@ -23,12 +24,12 @@ impl<T, E> Cancel<T, E> {
         child: ChildRef,
         at: &'static Location<'static>,
     ) -> Self {
-        Cancel { waiting: Some((handle, child)), refused: false, at }
+        Cancel { handle: Some(handle), child, refused: false, at }
     }
 
     /// The current task is not the parent. It is not resumed, so this never becomes ready.
-    pub(super) fn refused(at: &'static Location<'static>) -> Self {
-        Cancel { waiting: None, refused: true, at }
+    pub(super) fn refused(child: ChildRef, at: &'static Location<'static>) -> Self {
+        Cancel { handle: None, child, refused: true, at }
     }
 }
 
@@ -40,19 +41,10 @@ impl<T, E> Future for Cancel<T, E> {
         if this.refused {
             return Poll::Pending;
         }
+        assert!(this.handle.is_some(), "`Cancel` is polled after it was ready");
+        let wait = ("the end of a cancelled task", Some(this.at));
         Domain::with("cancelling a task", |domain| {
-            let waiting = this.waiting.as_mut();
-            let (handle, child) = waiting.expect("`Cancel` is polled after it was ready");
-            ready!(domain.poll_child(
-                &handle.metadata().run,
-                *child,
-                ("the end of a cancelled task", Some(this.at)),
-                cx
-            ));
-            let outcome = take_outcome(handle);
-            domain.reap(child.entry);
-            this.waiting = None;
-            Poll::Ready(outcome.ok())
+            poll_handle(domain, &mut this.handle, this.child, wait, cx).map(Outcome::ok)
         })
     }
 }
@@ -61,29 +53,20 @@ impl<T, E> Unpin for Cancel<T, E> {}
 
 impl<T, E> Drop for Cancel<T, E> {
     fn drop(&mut self) {
-        let Some((handle, child)) = self.waiting.take() else {
-            return;
-        };
-        let run = &handle.metadata().run;
-        let parent_domain = usize::from(child.domain);
-        let here = Domain::try_with(|domain| {
-            let here = domain.is(run, parent_domain);
-            if here {
-                domain.waive(child.entry);
-            }
-            here
-        });
-        if here != Some(true) {
-            let message = crate::domain::Message::Dropped { entry: child.entry, abandoned: true };
-            run.port(parent_domain).send(message);
+        if let Some(handle) = self.handle.take() {
+            let entry = self.child.entry;
+            tell_parent(
+                &handle,
+                self.child,
+                |domain| domain.waive(entry),
+                |_| Message::Dropped { entry, abandoned: true },
+            );
         }
-        handle.detach();
     }
 }
 
 impl<T, E> fmt::Debug for Cancel<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.waiting.as_ref().map(|(_, child)| child.entry.id);
-        f.debug_struct("Cancel").field("id", &id).finish_non_exhaustive()
+        f.debug_struct("Cancel").field("id", &self.child.entry.id).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 pub use cancel::Cancel;
 pub use join::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};
@@ -140,13 +140,13 @@ impl<T, E> Promise<T, E> {
             let cancelled = &domain.asked_at(at, reason);
             let handle = self.handle.as_ref();
             let handle = handle.expect("a promise is cancelled before its outcome is taken");
-            domain.cancel_child(&handle.metadata().run, self.child, cancelled).is_ok()
+            domain.cancel_child(handle.port(), self.child, cancelled).is_ok()
         });
         // The handle is taken last. If the promise is somebody else's, which is recorded, or if
         // there was a panic, the drop of the promise sees to the child.
         match self.handle.take_if(|_| mine) {
             Some(handle) => Cancel::new(handle, self.child, at),
-            None => Cancel::refused(at),
+            None => Cancel::refused(self.child, at),
         }
     }
 
@@ -157,22 +157,15 @@ impl<T, E> Promise<T, E> {
 
     /// Gives the handle up without a word to the child.
     pub(crate) fn let_go(mut self) {
-        let Some(handle) = self.handle.take() else {
-            return;
-        };
-        let (entry, parent_domain) = (self.child.entry, usize::from(self.child.domain));
-        let run = &handle.metadata().run;
-        let here = Domain::try_with(|domain| {
-            let here = domain.is(run, parent_domain);
-            if here {
-                domain.let_go(entry);
-            }
-            here
-        });
-        if here != Some(true) {
-            run.port(parent_domain).send(Message::LetGo { entry });
+        if let Some(handle) = self.handle.take() {
+            let entry = self.child.entry;
+            tell_parent(
+                &handle,
+                self.child,
+                |domain| domain.let_go(entry),
+                |_| Message::LetGo { entry },
+            );
         }
-        handle.detach();
     }
 
     pub(crate) fn child(&self) -> ChildRef {
@@ -181,10 +174,8 @@ impl<T, E> Promise<T, E> {
 
     /// Takes the outcome of a child that has ended.
     pub(crate) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
-        let mut handle =
-            self.handle.take().expect("a promise has its handle until its outcome is taken");
         domain.reap(self.child.entry);
-        take_outcome(&mut handle)
+        self.handle.take().expect("a promise has its handle until its outcome is taken").take()
     }
 
     /// Waits for the child; `what` and `at` are for reports.
@@ -195,22 +186,42 @@ impl<T, E> Promise<T, E> {
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
         Domain::with("awaiting a task", |domain| {
-            let handle = self.handle.as_mut();
-            let handle = handle.expect("a promise is polled after it yielded its outcome");
-            ready!(domain.poll_child(&handle.metadata().run, self.child, (what, at), cx));
-            let outcome = take_outcome(handle);
-            domain.reap(self.child.entry);
-            self.handle = None;
-            Poll::Ready(outcome)
+            poll_handle(domain, &mut self.handle, self.child, (what, at), cx)
         })
     }
 }
 
-/// Takes the outcome of a task that has ended out of its allocation.
-fn take_outcome<T, E>(handle: &mut Handle<T, E>) -> Outcome<T, E> {
-    match Pin::new(handle).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(sealed) => sealed.open(),
-        Poll::Pending => unreachable!("a task is marked as ended after its outcome was written"),
+/// Waits for the child of a handle, and takes the outcome.
+fn poll_handle<T, E>(
+    domain: &Domain,
+    slot: &mut Option<Handle<T, E>>,
+    child: ChildRef,
+    wait: (&'static str, Option<&'static Location<'static>>),
+    cx: &mut Context<'_>,
+) -> Poll<Outcome<T, E>> {
+    let handle = slot.as_ref().expect("a promise is polled after it yielded its outcome");
+    ready!(domain.poll_child(handle.port(), child, wait, cx));
+    domain.reap(child.entry);
+    Poll::Ready(slot.take().expect("it was there a moment ago").take())
+}
+
+/// Tells a child's parent of what became of its handle: directly if its domain is the present one,
+/// by a message otherwise, which may depend on whether the present code abandons what it drops.
+fn tell_parent<T, E>(
+    handle: &Handle<T, E>,
+    child: ChildRef,
+    here: impl FnOnce(&Domain),
+    message: impl FnOnce(bool) -> Message,
+) {
+    let elsewhere = Domain::try_with(|domain| {
+        if domain.is(handle.port(), child.domain) {
+            here(domain);
+            return None;
+        }
+        Some(domain.is_abandonment())
+    });
+    if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
+        handle.port().send_to(usize::from(child.domain), message(abandoned));
     }
 }
 
@@ -226,25 +237,15 @@ impl<T, E> Unpin for Promise<T, E> {}
 
 impl<T, E> Drop for Promise<T, E> {
     fn drop(&mut self) {
-        let Some(handle) = self.handle.take() else {
-            return;
-        };
-        let entry = self.child.entry;
-        let run = &handle.metadata().run;
-        let parent_domain = usize::from(self.child.domain);
-        let elsewhere = Domain::try_with(|domain| {
-            let abandoned = domain.is_abandonment();
-            if domain.is(run, parent_domain) {
-                domain.promise_dropped(entry, abandoned);
-                return None;
-            }
-            Some(abandoned)
-        });
-        if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
-            run.port(parent_domain).send(Message::Dropped { entry, abandoned });
+        if let Some(handle) = self.handle.take() {
+            let entry = self.child.entry;
+            tell_parent(
+                &handle,
+                self.child,
+                |domain| domain.promise_dropped(entry, domain.is_abandonment()),
+                |abandoned| Message::Dropped { entry, abandoned },
+            );
         }
-        // Why not drop the handle? That would make async-task drop the future; ours ends by itself.
-        handle.detach();
     }
 }
 

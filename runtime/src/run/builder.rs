@@ -4,9 +4,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +12,8 @@ use super::error::verdict;
 use super::{Config, Forgotten, Run, RunError};
 use crate::domain::Domain;
 use crate::driver::{Driver, Reactor};
-use crate::task::{About, Fallible, Handle, allocate, panics};
+use crate::task::cell::allocate;
+use crate::task::{About, Fallible, Handle, Life, Node, Parent, TaskId, panics};
 
 /// How many domains a run may have: their numbers fit into the ids of tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -169,14 +168,12 @@ impl Builder {
         let driver = (self.make_driver)(0).map_err(RunError::Setup)?;
         let workers = Workers::start(&run, &self.make_driver).map_err(RunError::Setup)?;
         let domain = Domain::new(Arc::clone(&run), 0, driver);
-        let mut handle = spawn_root(&domain, about, main);
+        let handle = spawn_root(&domain, about, main);
         turn_to_end(domain);
         run.signals.close();
         drop(workers);
-        let outcome = match Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(sealed) => sealed.open(),
-            Poll::Pending => unreachable!("a run ends with its root"),
-        };
+        // A run ends with its root.
+        let outcome = handle.take();
         match run.take_error() {
             Some(error) => Err(error),
             None => verdict(outcome),
@@ -214,10 +211,11 @@ where
     T: 'static,
     E: 'static,
 {
-    let entry = domain.insert_root(about);
-    let (runnable, handle) = allocate::<_, _, Fallible>(&domain.run, 0, move || main);
-    runnable.metadata().settle_at(entry.slot);
-    domain.make_ready(runnable);
+    let id = domain.next_id();
+    assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
+    let life = Life::<fn() -> F, F, Fallible>::born(main);
+    let (own, handle) = allocate(domain.port(), id, life);
+    domain.begin_life(Node::new(id, about, Parent::Nobody), own);
     handle
 }
 

@@ -4,7 +4,7 @@ mod builder;
 mod error;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 pub use builder::{Builder, run};
@@ -48,7 +48,7 @@ pub(crate) struct Config {
 /// What the domains of a run share.
 #[derive(Debug)]
 pub(crate) struct Run {
-    ports: Box<[Port]>,
+    ports: Box<[Arc<Port>]>,
     pub(crate) config: Config,
     record: Mutex<Record>,
     pub(crate) signals: Registry,
@@ -77,30 +77,38 @@ pub(crate) enum Failure {
 
 impl Run {
     pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
-        Run::with_ports(config, (0..domains).map(|_| Port::new(Mail::at_once(), Timers::default())))
+        Run::with_ports(domains, config, |run, _| {
+            Port::new(run, Mail::at_once(), Timers::default())
+        })
     }
 
     /// A run all of whose domains live on the present thread, in virtual time.
     pub(crate) fn simulated(domains: usize, config: Config, clock: &Arc<Clock>) -> Arc<Run> {
         let seed = config.seed;
-        let port = |index| {
+        Run::with_ports(domains, config, |run, index| {
             let arrivals = Random::for_purpose(seed, Purpose::Arrivals, index);
             let ties = Random::for_purpose(seed, Purpose::Ties, index);
-            Port::new(Mail::late(Arc::clone(clock), arrivals), Timers::drawn(ties))
-        };
-        Run::with_ports(config, (0..domains).map(port))
+            Port::new(run, Mail::late(Arc::clone(clock), arrivals), Timers::drawn(ties))
+        })
     }
 
-    fn with_ports(config: Config, ports: impl Iterator<Item = Port>) -> Arc<Run> {
-        let (record, signals) = (Mutex::default(), Registry::default());
-        Arc::new(Run { ports: ports.collect(), config, record, signals })
+    fn with_ports(
+        domains: usize,
+        config: Config,
+        make: impl Fn(Weak<Run>, usize) -> Port,
+    ) -> Arc<Run> {
+        Arc::new_cyclic(|run| {
+            let port = |index| Arc::new(make(Weak::clone(run), index));
+            let (record, signals) = (Mutex::default(), Registry::default());
+            Run { ports: (0..domains).map(port).collect(), config, record, signals }
+        })
     }
 
     pub(crate) fn domains(&self) -> usize {
         self.ports.len()
     }
 
-    pub(crate) fn port(&self, domain: usize) -> &Port {
+    pub(crate) fn port(&self, domain: usize) -> &Arc<Port> {
         &self.ports[domain]
     }
 

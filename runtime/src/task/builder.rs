@@ -6,10 +6,10 @@ use std::sync::Arc;
 use matou_ownership::{Handle as OwnedHandle, Ledger, Resource};
 
 use super::NoDomainAvailable;
+use super::cell::{allocate, allocate_newborn};
 use super::id::TaskId;
-use super::life::{Always, Fallible, Verdict};
-use super::node::About;
-use super::spawn::allocate;
+use super::life::{Always, Fallible, Life, Verdict};
+use super::node::{About, Key, Node, Parent};
 use crate::domain::{Birth, Domain, Message};
 use crate::orphans::Orphans;
 use crate::promise::Promise;
@@ -96,7 +96,7 @@ impl Task {
     where
         F: Future + 'static,
     {
-        self.make_here::<_, _, Always>(move || future)
+        self.make_here::<_, Always>(future)
     }
 
     /// Makes a child that may fail on this domain. See [`try_spawn`](crate::try_spawn).
@@ -112,7 +112,7 @@ impl Task {
         T: 'static,
         E: 'static,
     {
-        self.make_here::<_, _, Fallible>(move || future)
+        self.make_here::<_, Fallible>(future)
     }
 
     /// Makes the child on another domain. See [`call`](crate::call).
@@ -171,34 +171,25 @@ impl Task {
     }
 
     #[track_caller]
-    fn make_here<M, F, V>(self, make: M) -> Promise<V::Value, V::Error>
+    fn make_here<F, V>(self, future: F) -> Promise<V::Value, V::Error>
     where
-        M: FnOnce() -> F + 'static,
         F: Future + 'static,
         V: Verdict<F::Output> + 'static,
-        V::Value: 'static,
-        V::Error: 'static,
     {
         Domain::with("spawn", |domain| {
             let parent = domain.parent_to_be();
-            let spawned_at = self.about.spawned_at;
-            let ledger = Task::ledger(self.given);
-            let rare = domain.legacy(parent);
-            let entry = domain.insert_child(parent, domain.next_id(), self.about);
-            if ledger.is_some() || self.inherit || rare.is_some() {
-                domain.with_entry(entry, |node| {
-                    if let Some(ledger) = &ledger {
-                        ledger.set_label(crate::domain::label_of(node));
-                    }
-                    node.ledger = ledger;
-                    node.inherit = self.inherit;
-                    node.rare = rare;
-                });
+            let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
+            let mut node = Node::new(id, self.about, Parent::Here(parent));
+            node.ledger = Task::ledger(self.given);
+            if let Some(ledger) = &node.ledger {
+                ledger.set_label(crate::domain::label_of(&node));
             }
-            let (runnable, handle) = allocate::<_, _, V>(&domain.run, domain.index(), make);
-            runnable.metadata().settle_at(entry.slot);
-            domain.make_ready(runnable);
-            Promise::new(handle, domain.child_ref(entry, spawned_at))
+            node.inherit = self.inherit;
+            node.rare = domain.legacy(parent);
+            let life = Life::<fn() -> F, F, V>::born(future);
+            let (own, handle) = allocate(domain.port(), id, life);
+            let slot = domain.begin_life(node, own);
+            Promise::new(handle, domain.child_ref(Key { slot, id }, spawned_at))
         })
     }
 
@@ -217,27 +208,27 @@ impl Task {
                 let domains = domain.run.domains();
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
-            let spawned_at = self.about.spawned_at;
+            let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
             let ledger = Task::ledger(self.given);
-            let proxy = domain.insert_child(parent, domain.next_id(), self.about.clone());
-            domain.with_entry(proxy, |node| {
-                node.away = Some(target as u16);
-                if let Some(ledger) = &ledger {
-                    ledger.set_label(crate::domain::label_of(node));
-                }
-            });
-            let (runnable, handle) = allocate::<_, _, V>(&domain.run, target, make);
+            let mut proxy = Node::new(id, self.about.clone(), Parent::Here(parent));
+            proxy.away = Some(target as u16);
+            if let Some(ledger) = &ledger {
+                ledger.set_label(crate::domain::label_of(&proxy));
+            }
+            let proxy = domain.insert_proxy(proxy);
+            let (newborn, handle) = allocate_newborn::<M, F, V>(domain.run.port(target), id, make);
             let birth = Box::new(Birth {
-                id: proxy.id,
+                newborn,
+                id,
                 about: self.about,
                 parent_domain: domain.index() as u16,
-                proxy,
+                proxy: proxy.slot,
                 ledger,
                 inherit: self.inherit,
                 rare: domain.legacy(parent),
             });
             domain.label_current();
-            domain.run.port(target).send(Message::Start { runnable, birth });
+            domain.run.port(target).send(Message::Start(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }

@@ -1,8 +1,7 @@
-//! The future that async-task polls: the user's future inside the states of a task.
+//! The user's future inside the states of a task.
 //!
 //! A body is polled until it returns, panics, or is told to end. What follows is the same for
-//! every task, and is done in polls of this wrapper, so that async-task sees one future that is
-//! pending until the task is over:
+//! every task, and is done in polls of this wrapper, which is pending until the task is over:
 //!
 //! ```text
 //! Unborn --1--> Body --2 returned--------------> Ending: children, then what it owns --> outcome
@@ -22,7 +21,8 @@ use std::task::{Context, Poll, ready};
 use matou_ownership::planted::{Bug, is_planted};
 use pin_project_lite::pin_project;
 
-use super::outcome::{Outcome, Panic, Sealed, TaskError};
+use super::cell::{Ended, Living};
+use super::outcome::{Outcome, Panic, TaskError};
 use super::panics;
 use crate::domain::{Domain, Settlement};
 
@@ -61,7 +61,7 @@ impl<T, E> Verdict<Result<T, E>> for Fallible {
 }
 
 pin_project! {
-    /// A task's life. `M` makes the body on the body's own domain.
+    /// A task's life. `M` makes the body on the body's own domain, where it is not made at once.
     #[project = LifeProj]
     pub(crate) enum Life<M, Fut, V>
     where
@@ -88,10 +88,18 @@ where
         Life::Unborn { make: Some(make), verdict: PhantomData }
     }
 
+    /// A task whose body is there already.
+    pub(crate) fn born(future: Fut) -> Self {
+        Life::Body { future }
+    }
+
     /// Replaces the body by its outcome. The body is dropped in place; if that panics, the
     /// outcome says so.
     fn end_with(mut self: Pin<&mut Self>, outcome: Outcome<V::Value, V::Error>) {
         let ending = Life::Ending { outcome: Some(outcome), settlement: None };
+        if !std::mem::needs_drop::<Fut>() && !std::mem::needs_drop::<M>() {
+            return self.as_mut().set(ending);
+        }
         if let Err(panic) = panics::catch(|| self.as_mut().set(ending)) {
             // `Pin::set` writes the new value even when the drop of the old one unwinds.
             self.as_mut().overrule(panic);
@@ -179,22 +187,26 @@ where
     }
 }
 
-impl<M, Fut, V> Future for Life<M, Fut, V>
+impl<M, Fut, V> Living for Life<M, Fut, V>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
     V: Verdict<Fut::Output>,
 {
-    type Output = Sealed<V::Value, V::Error>;
+    type Outcome = Outcome<V::Value, V::Error>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Domain::with("a task", |domain| {
-            ready!(self.as_mut().step(domain, cx));
-            let LifeProj::Ending { outcome, .. } = self.as_mut().project() else {
-                unreachable!("a task that has settled is ending")
-            };
-            let outcome = outcome.take().expect("a task ends once");
-            Poll::Ready(domain.conclude(outcome))
-        })
+    fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended> {
+        ready!(self.as_mut().step(domain, cx));
+        let LifeProj::Ending { outcome, .. } = self.project() else {
+            unreachable!("a task that has settled is ending")
+        };
+        Poll::Ready(domain.conclude(outcome))
+    }
+
+    fn take(self: Pin<&mut Self>) -> Option<Self::Outcome> {
+        match self.project() {
+            LifeProj::Ending { outcome, .. } => outcome.take(),
+            LifeProj::Unborn { .. } | LifeProj::Body { .. } => None,
+        }
     }
 }

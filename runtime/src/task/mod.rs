@@ -1,8 +1,8 @@
 //! Tasks: what they are made of, how they live and how they end.
 
-pub(crate) mod address;
 mod builder;
 mod cancelled;
+pub(crate) mod cell;
 mod deferred;
 mod id;
 mod life;
@@ -24,9 +24,8 @@ pub use spawn::{NoDomainAvailable, Parallel, call, parallel, spawn, try_call, tr
 
 pub(crate) use cancelled::{Actor, Reason, Why};
 pub(crate) use deferred::LocalFuture;
-pub(crate) use life::Fallible;
-pub(crate) use node::{About, Claim, Key, NONE, Node, Parent, Slot, Stage};
-pub(crate) use outcome::Sealed;
+pub(crate) use life::{Fallible, Life};
+pub(crate) use node::{About, Claim, Key, NONE, Node, Parent, Sched, Slot, Stage};
 pub(crate) use rare::{Limit, Rare, Shielding};
-pub(crate) use spawn::{Handle, allocate, spawn_service};
+pub(crate) use spawn::{Handle, spawn_service};
 pub(crate) use tree::{End, Notice, Request, Tree};

@@ -8,6 +8,7 @@ use std::task::Waker;
 use matou_ownership::Ledger;
 
 use super::cancelled::Cancelled;
+use super::cell::Own;
 use super::id::TaskId;
 use super::rare::Rare;
 use crate::wait::Wait;
@@ -41,7 +42,9 @@ pub(crate) struct Node {
     pub(crate) prev: Slot,
     pub(crate) next: Slot,
     pub(crate) claim: Claim,
-    /// Woken at the task's end; registered by the promise.
+    /// Whether the parent is woken at the task's end, as it is itself what waits.
+    pub(crate) awaited: bool,
+    /// Woken at the task's end, if something else waits inside the parent: a combinator.
     pub(crate) awaiter: Option<Waker>,
 
     // As a parent: its children in the order of their making.
@@ -54,8 +57,10 @@ pub(crate) struct Node {
     pub(crate) stage: Stage,
     /// Set once; from then on the body is polled no more.
     pub(crate) cancel: Option<Cancelled>,
-    /// Puts the task into its ready queue; noted when it is first suspended.
-    pub(crate) waker: Option<Waker>,
+    /// Whether the task is in the ready queue, or runs.
+    pub(crate) sched: Sched,
+    /// By it the task is polled. None while it runs, after its end, and in a proxy.
+    pub(crate) own: Option<Own>,
     /// What the task owns; made when it first owns something. Empty while the task runs.
     pub(crate) ledger: Option<Arc<Ledger>>,
     /// Whether a normal end hands what is still owned to the parent.
@@ -81,7 +86,7 @@ pub(crate) enum Parent {
     /// The parent's own node, on this domain.
     Here(Slot),
     /// The proxy on the parent's domain.
-    There { domain: u16, proxy: Key },
+    There { domain: u16, proxy: Slot },
 }
 
 /// What the parent did with its handle on a child.
@@ -99,6 +104,16 @@ pub(crate) enum Claim {
     Service,
     /// The promise was dropped, which is a fault at the parent's normal end.
     Forgotten,
+}
+
+impl Parent {
+    /// The parent's node, if it is on this domain.
+    pub(crate) fn here(self) -> Option<Slot> {
+        match self {
+            Parent::Here(slot) => Some(slot),
+            Parent::Nobody | Parent::There { .. } => None,
+        }
+    }
 }
 
 impl Claim {
@@ -121,6 +136,20 @@ pub(crate) enum Stage {
     Ended,
 }
 
+/// Where a task is on its way from a wake-up to a poll. A wake-up costs no locked instruction: only
+/// the domain asks and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sched {
+    /// Suspended, or over, or a proxy.
+    Idle,
+    /// In the ready queue, once.
+    Queued,
+    /// Being polled.
+    Running,
+    /// Woken while it was polled: to be queued after the poll.
+    Woken,
+}
+
 impl Node {
     pub(crate) fn new(id: TaskId, about: About, parent: Parent) -> Node {
         Node {
@@ -131,13 +160,15 @@ impl Node {
             prev: NONE,
             next: NONE,
             claim: Claim::Held,
+            awaited: false,
             awaiter: None,
             first_child: NONE,
             last_child: NONE,
             live_children: 0,
             stage: Stage::Living,
             cancel: None,
-            waker: None,
+            sched: Sched::Idle,
+            own: None,
             ledger: None,
             inherit: false,
             rare: None,

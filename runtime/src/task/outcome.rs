@@ -10,39 +10,6 @@ use super::panics;
 /// What a parent sees of a child that has ended.
 pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 
-/// An outcome in its task's allocation, until the parent takes it.
-///
-/// Nobody takes the outcome of a child whose promise was dropped while it returned. async-task then
-/// drops it, and would end the process if that panicked.
-pub(crate) struct Sealed<T, E>(Option<Outcome<T, E>>);
-
-impl<T, E> Sealed<T, E> {
-    pub(crate) fn new(outcome: Outcome<T, E>) -> Self {
-        Sealed(Some(outcome))
-    }
-
-    /// For a task whose outcome nobody takes.
-    pub(crate) fn nothing() -> Self {
-        Sealed(None)
-    }
-
-    pub(crate) fn open(mut self) -> Outcome<T, E> {
-        self.0.take().expect("an outcome is sealed until it is taken")
-    }
-}
-
-impl<T, E> Drop for Sealed<T, E> {
-    fn drop(&mut self) {
-        panics::ignore(|| drop(self.0.take()));
-    }
-}
-
-impl<T, E> fmt::Debug for Sealed<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealed").finish_non_exhaustive()
-    }
-}
-
 /// Why a task ended abnormally.
 ///
 /// `E` is the error of a task made by [`try_spawn`](crate::try_spawn) or

@@ -6,21 +6,17 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use async_task::Runnable;
-
-use super::address::Address;
 use super::builder::Task;
-use super::life::{Always, Life, Verdict};
-use super::node::{About, Claim, Slot};
-use super::outcome::Sealed;
-use crate::domain::{Domain, schedule};
+use super::cell::{self, allocate};
+use super::life::{Always, Life};
+use super::node::{About, Claim, Node, Parent, Slot};
+use super::outcome::Outcome;
+use crate::domain::Domain;
 use crate::promise::{AwaitAll, Promise, await_all};
-use crate::run::Run;
 
-/// A task's handle inside the runtime, as async-task gives it.
-pub(crate) type Handle<T, E> = async_task::Task<Sealed<T, E>, Address>;
+/// A promise's reference to its task.
+pub(crate) type Handle<T, E> = cell::Handle<Outcome<T, E>>;
 
 /// Spawns a child of the current task on the same domain.
 ///
@@ -228,33 +224,6 @@ impl fmt::Display for NoDomainAvailable {
 
 impl Error for NoDomainAvailable {}
 
-/// Allocates a task of `run` that is to live on domain `domain`.
-pub(crate) fn allocate<M, F, V>(
-    run: &Arc<Run>,
-    domain: usize,
-    make: M,
-) -> (Runnable<Address>, Handle<V::Value, V::Error>)
-where
-    M: FnOnce() -> F + 'static,
-    F: Future + 'static,
-    V: Verdict<F::Output> + 'static,
-    V::Value: 'static,
-    V::Error: 'static,
-{
-    let builder = async_task::Builder::new().metadata(Address::new(Arc::clone(run), domain));
-    let life = move |_: &Address| Life::<M, F, V>::unborn(make);
-    // SAFETY: `spawn_unchecked` leaves three duties to us.
-    // - The future is not `Send`, so its `Runnable` must be run and dropped on one thread. A
-    //   runnable is born on the thread of `domain`, or, for `call`, sent there in a `Start` while
-    //   the future is still `Life::Unborn`, whose `make` is `Send` by `call`'s bounds. From then
-    //   on runnables come only from `schedule`, which puts them into that domain's own queue (if
-    //   its thread is the present one) or its inbox, and both are emptied by that thread alone. A
-    //   closed inbox forgets its messages. Handles never drop the future: they are detached.
-    // - The future borrows nothing: `M`, `F` and the outcome are `'static`.
-    // - The schedule function is `Send`, `Sync` and `'static`: it is a function item.
-    unsafe { builder.spawn_unchecked(life, schedule) }
-}
-
 /// Starts a signal's handler as a child of the root.
 pub(crate) fn spawn_service(
     domain: &Domain,
@@ -262,10 +231,10 @@ pub(crate) fn spawn_service(
     about: About,
     make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
 ) {
-    let entry = domain.insert_child(root, domain.next_id(), about);
-    domain.with_entry(entry, |node| node.claim = Claim::Service);
-    let (runnable, handle) = allocate::<_, _, Always>(&domain.run, domain.index(), make);
-    runnable.metadata().settle_at(entry.slot);
-    handle.detach();
-    domain.make_ready(runnable);
+    let id = domain.next_id();
+    let mut node = Node::new(id, about, Parent::Here(root));
+    node.claim = Claim::Service;
+    let (own, handle) = allocate(domain.port(), id, Life::<_, _, Always>::unborn(make));
+    drop(handle);
+    domain.begin_life(node, own);
 }

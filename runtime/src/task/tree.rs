@@ -5,7 +5,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::cancelled::Cancelled;
-use super::node::{Claim, Key, NONE, Node, Parent, Slot, Stage};
+use super::node::{Claim, Key, NONE, Node, Parent, Sched, Slot, Stage};
 
 /// The nodes of one domain. Slots are used again, so a task costs no allocation of its own here.
 ///
@@ -80,6 +80,21 @@ impl Tree {
         std::iter::successors(first, |&slot| Some(self[slot].next).filter(|&slot| slot != NONE))
     }
 
+    /// Wakes the task at `slot`. Returns whether it has to be put into the ready queue.
+    #[inline]
+    pub(crate) fn wake(&mut self, slot: Slot) -> bool {
+        let node = &mut self[slot];
+        match node.sched {
+            Sched::Idle if node.own.is_some() => {
+                node.sched = Sched::Queued;
+                return true;
+            }
+            Sched::Running => node.sched = Sched::Woken,
+            Sched::Idle | Sched::Queued | Sched::Woken => {}
+        }
+        false
+    }
+
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
     pub(crate) fn request_cancel(&mut self, slot: Slot, cancelled: &Cancelled) -> Request {
         let node = &mut self[slot];
@@ -92,8 +107,7 @@ impl Tree {
         node.cancel = Some(cancelled.clone());
         match node.away {
             Some(domain) => Request::Tell { domain, id: node.id },
-            // A task without a waker was never suspended: it is in the ready queue, or it runs.
-            None => node.waker.clone().map_or(Request::Nothing, Request::Wake),
+            None => Request::Wake,
         }
     }
 
@@ -101,29 +115,29 @@ impl Tree {
     pub(crate) fn end(&mut self, slot: Slot) -> End {
         let node = &mut self[slot];
         node.stage = Stage::Ended;
-        // The handles keep the task's memory alive; nobody is woken through them any more.
-        node.waker = None;
         let (claim, parent) = (node.claim, node.parent);
+        let mut wake_parent = None;
         let notice = match claim {
             Claim::Held | Claim::Cancelling => {
+                if std::mem::take(&mut node.awaited) {
+                    wake_parent = parent.here();
+                }
                 node.awaiter.take().map_or(Notice::None, Notice::Wake)
             }
             Claim::Collected { collector, index } => Notice::Collector { collector, index },
             Claim::Waived | Claim::Service | Claim::Forgotten => Notice::None,
         };
-        let parent_waker = match parent {
-            Parent::Here(parent) => {
-                let parent = &mut self[parent];
-                parent.live_children -= 1;
-                let last = parent.live_children == 0 && parent.stage == Stage::Winding;
-                if last { parent.waker.clone() } else { None }
+        if let Some(slot) = parent.here() {
+            let parent = &mut self[slot];
+            parent.live_children -= 1;
+            if parent.live_children == 0 && parent.stage == Stage::Winding {
+                wake_parent = Some(slot);
             }
-            Parent::Nobody | Parent::There { .. } => None,
-        };
+        }
         let freed =
             matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_));
         let stale = if freed { self.remove(slot).awaiter } else { None };
-        End { notice, parent_waker, stale }
+        End { notice, wake_parent, stale }
     }
 }
 
@@ -131,7 +145,7 @@ impl Tree {
 #[must_use]
 pub(crate) enum Request {
     Nothing,
-    Wake(Waker),
+    Wake,
     /// The task is shielded: it is asked, and its time limited.
     Ask,
     Tell {
@@ -144,8 +158,8 @@ pub(crate) enum Request {
 #[must_use]
 pub(crate) struct End {
     pub(crate) notice: Notice,
-    /// The parent waited for its last child.
-    pub(crate) parent_waker: Option<Waker>,
+    /// The parent, if it waited for this child, or for the last one.
+    pub(crate) wake_parent: Option<Slot>,
     /// Somebody who gave up waiting; to be dropped, which may run anything.
     pub(crate) stale: Option<Waker>,
 }

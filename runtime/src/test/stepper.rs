@@ -1,10 +1,8 @@
 //! Steps all the domains of a run on one thread.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::deadlock::Deadlock;
@@ -109,11 +107,7 @@ pub(super) struct Limits {
 }
 
 impl Stepper {
-    fn run_to_end<T, E>(
-        &mut self,
-        mut handle: Handle<T, E>,
-        turns_max: u64,
-    ) -> Result<T, RunError<E>> {
+    fn run_to_end<T, E>(&mut self, handle: Handle<T, E>, turns_max: u64) -> Result<T, RunError<E>> {
         let ended = self.step_to_end(turns_max);
         self.run.signals.close();
         self.world.drop_states();
@@ -125,13 +119,10 @@ impl Stepper {
             std::mem::forget(std::mem::take(&mut self.domains));
         }
         if let Some(error) = self.run.take_error() {
-            handle.detach();
             return Err(error);
         }
-        match Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(sealed) => verdict(sealed.open()),
-            Poll::Pending => unreachable!("a run ends with its root"),
-        }
+        // A run ends with its root.
+        verdict(handle.take())
     }
 
     /// Gives turns to the domains until all have stopped. Returns false if they never will.

@@ -7,8 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::timers::TimerKey;
-use crate::domain::Domain;
-use crate::run::Run;
+use crate::domain::{Domain, Port};
 use crate::wait::{Wait, WaitOn};
 
 /// Waits until `duration` has passed on the clock of the domain's driver.
@@ -87,8 +86,7 @@ pub struct Sleep {
 
 /// A timer that was set.
 struct Timer {
-    run: Arc<Run>,
-    domain: usize,
+    port: Arc<Port>,
     key: TimerKey,
 }
 
@@ -111,7 +109,7 @@ impl Sleep {
     /// Whether the timer that was set on this domain is still to fire; its waker is kept current.
     fn is_set(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Option<bool> {
         let timer = self.timer.as_ref()?;
-        if !domain.is(&timer.run, timer.domain) {
+        if !domain.is_behind(&timer.port) {
             self.withdraw();
             return None;
         }
@@ -130,14 +128,14 @@ impl Sleep {
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
         let waker = cx.waker().clone();
         let key = domain.port().timers().insert(deadline, waker);
-        self.timer = Some(Timer { run: Arc::clone(&domain.run), domain: domain.index(), key });
+        self.timer = Some(Timer { port: Arc::clone(domain.port()), key });
     }
 
     fn withdraw(&mut self) {
         let Some(timer) = self.timer.take() else {
             return;
         };
-        let waker = timer.run.port(timer.domain).timers().remove(timer.key);
+        let waker = timer.port.timers().remove(timer.key);
         drop(waker);
     }
 }

@@ -468,7 +468,7 @@ fn t15_a_waker_cloned_too_often_aborts_the_process() {
 
 fn overflow_the_references_of(waker: &Waker) {
     const WORDS: usize = 4;
-    const ONE: usize = 0x100;
+    const ONE: usize = 8;
     let header: *const AtomicUsize = waker.data().cast();
     let read = || -> Vec<usize> {
         // SAFETY: a task's allocation begins with its header, which is longer than four words and

@@ -1,0 +1,379 @@
+//! A task in one allocation: what everybody shares of it, and its life.
+//!
+//! It is what `async-task` is elsewhere, made for tasks that never leave their domain. There, each
+//! poll, wake-up and end is a locked instruction or two, as any of them may come from any thread;
+//! here, what a domain does with its own tasks is written down in its tree, and the shared word is
+//! touched only by wakers that are cloned or come from elsewhere, and once at the end.
+//!
+//! | reference | who has it | what it may do |
+//! | --- | --- | --- |
+//! | [`Own`] | the domain, one, until the task is over | poll the life; write the outcome |
+//! | [`Newborn`] | who calls a task on another domain | nothing: it becomes the `Own` there |
+//! | [`Handle`] | the promise, one | take the outcome when the task is over, or detach |
+//! | a waker, [`Woken`] | anybody, many | wake the task |
+//!
+//! **Invariant:** the life is touched by the holder of the `Own`, on the domain's thread; from the
+//! end on by whoever the state word gives the outcome to. When the last reference goes there is
+//! neither a body nor an outcome in it any more, so that any thread may free the memory.
+
+mod state;
+mod waker;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+
+pub(crate) use state::State;
+
+use super::id::TaskId;
+use super::life::{Life, Verdict};
+use super::node::{Key, NONE, Slot};
+use super::outcome::Outcome;
+use super::panics;
+use crate::domain::{Domain, Port};
+
+/// What all references to a task may see of it.
+pub(crate) struct Header {
+    /// First, where a test that counts references looks for it.
+    state: State,
+    vtable: &'static Vtable,
+    /// The outside of the domain that the task lives on.
+    port: Arc<Port>,
+    id: TaskId,
+    /// The node's place in its domain's tree. Written once by the domain, before the first poll;
+    /// read by the domain alone, hence relaxed.
+    slot: AtomicU32,
+}
+
+/// The allocation. `repr(C)`: a pointer to the header is one to the whole.
+#[repr(C)]
+struct Cell<L> {
+    header: Header,
+    life: L,
+}
+
+/// What is done with a life whose type is not known.
+///
+/// # Safety
+///
+/// All of them ask for a pointer to the `Cell` that the table was made for, all of which is there.
+/// `poll`, `take` and `drop_outcome` ask for the life to be nobody else's meanwhile; `free` asks
+/// for the cell to be nobody else's, for ever.
+struct Vtable {
+    poll: unsafe fn(NonNull<Header>, &Domain, &mut Context<'_>) -> Poll<Ended>,
+    /// Moves the outcome to where an `Option` of it is.
+    take: unsafe fn(NonNull<Header>, *mut ()),
+    drop_outcome: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+}
+
+/// Whom the outcome of a task that is over is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The promise, if it is still there.
+    ForPromise,
+    /// Nobody: the parent has given it up.
+    Unseen,
+}
+
+/// What a cell needs of a life.
+pub(crate) trait Living {
+    type Outcome;
+
+    /// Goes on with it. When that is ready there is nothing left but the outcome, if anything.
+    fn poll(self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended>;
+
+    /// Takes the outcome out of a life that is over.
+    fn take(self: Pin<&mut Self>) -> Option<Self::Outcome>;
+}
+
+impl<L: Living> Cell<L> {
+    const VTABLE: Vtable = Vtable {
+        poll: Self::poll,
+        take: Self::take,
+        drop_outcome: Self::drop_outcome,
+        free: Self::free,
+    };
+
+    /// # Safety
+    ///
+    /// As [`Vtable`] says.
+    unsafe fn life<'a>(header: NonNull<Header>) -> Pin<&'a mut L> {
+        // SAFETY: the pointer is one to the whole cell, and the life is the caller's for now. It
+        // never moves: it is dropped where it was made.
+        unsafe { Pin::new_unchecked(&mut (*header.cast::<Self>().as_ptr()).life) }
+    }
+
+    unsafe fn poll(header: NonNull<Header>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended> {
+        // SAFETY: the caller promises what `life` asks for.
+        unsafe { Self::life(header) }.poll(domain, cx)
+    }
+
+    unsafe fn take(header: NonNull<Header>, outcome: *mut ()) {
+        // SAFETY: the caller promises what `life` asks for.
+        let taken = unsafe { Self::life(header) }.take();
+        // SAFETY: the caller promises that an `Option` of this very type is there.
+        unsafe { *outcome.cast::<Option<L::Outcome>>() = taken };
+    }
+
+    unsafe fn drop_outcome(header: NonNull<Header>) {
+        // SAFETY: the caller promises what `life` asks for.
+        let outcome = unsafe { Self::life(header) }.take();
+        panics::ignore(|| drop(outcome));
+    }
+
+    unsafe fn free(header: NonNull<Header>) {
+        // SAFETY: the cell was made by `Box::new`, and nobody else refers to it any more.
+        drop(unsafe { Box::from_raw(header.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// Makes a task that lives where `port` is the outside of.
+///
+/// The life is not `Send` as a rule: `Own` keeps it on the present thread.
+pub(crate) fn allocate<L: Living + 'static>(
+    port: &Arc<Port>,
+    id: TaskId,
+    life: L,
+) -> (Own, Handle<L::Outcome>) {
+    let vtable = &Cell::<L>::VTABLE;
+    let (state, slot) = (State::new(), AtomicU32::new(NONE));
+    let header = Header { state, vtable, port: Arc::clone(port), id, slot };
+    let cell = Box::into_raw(Box::new(Cell { header, life }));
+    // SAFETY: a box is never null.
+    let header = unsafe { NonNull::new_unchecked(cell).cast::<Header>() };
+    (Own { header }, Handle { header, outcome: PhantomData })
+}
+
+/// Makes a task that is to be sent to where `port` is the outside of, there to make its body.
+pub(crate) fn allocate_newborn<M, F, V>(
+    port: &Arc<Port>,
+    id: TaskId,
+    make: M,
+) -> (Newborn, Handle<Outcome<V::Value, V::Error>>)
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    V: Verdict<F::Output> + 'static,
+{
+    let (own, handle) = allocate(port, id, Life::<M, F, V>::unborn(make));
+    (Newborn(own), handle)
+}
+
+/// A domain's own reference to one of its tasks: by it the task is polled.
+///
+/// It stays on its thread, since it holds a bare pointer. Dropping it leaks the task, as befits one
+/// that nobody may end any more.
+pub(crate) struct Own {
+    header: NonNull<Header>,
+}
+
+impl Own {
+    fn header(&self) -> &Header {
+        // SAFETY: the reference keeps the cell.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// Notes where the node is.
+    pub(crate) fn settle_at(&self, slot: Slot) {
+        self.header().slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Makes a waker.
+    pub(crate) fn waker(&self) -> Waker {
+        self.header().state.acquire();
+        // SAFETY: the reference that was just added is the waker's.
+        unsafe { waker::of(self.header) }
+    }
+
+    /// Returns by what a waker of this task can be told.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity(self.header.as_ptr().cast())
+    }
+
+    /// Polls the task.
+    #[inline]
+    pub(crate) fn poll(self, domain: &Domain) -> Polled {
+        // The waker lives on our reference, so it is not dropped.
+        // SAFETY: the reference is there until after the poll.
+        let waker = ManuallyDrop::new(unsafe { waker::of(self.header) });
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: we have the cell by our reference. The life is ours: there is one `Own`, which
+        // this poll has taken, and nobody else touches the life before `hand_over`.
+        match unsafe { (self.header().vtable.poll)(self.header, domain, &mut cx) } {
+            Poll::Pending => Polled::Pending(self),
+            // Our reference goes with it.
+            Poll::Ready(Ended::ForPromise) if self.header().state.hand_over() => Polled::Over,
+            Poll::Ready(_) => Polled::Unseen(self),
+        }
+    }
+
+    /// Drops the outcome of a task that is over, which nobody will take. If that panics, the hook
+    /// has told it.
+    pub(crate) fn drop_outcome(&mut self) {
+        // SAFETY: the outcome is ours, as it was not handed over.
+        unsafe { (self.header().vtable.drop_outcome)(self.header) }
+    }
+
+    /// Gives up a task that is over, and whose outcome was dropped.
+    pub(crate) fn end_unseen(self) {
+        self.header().state.end_unseen();
+        // SAFETY: the reference is ours, and is not used any more.
+        unsafe { release(self.header) };
+    }
+}
+
+/// By what a waker of a task can be told, without a look at the task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity(*const ());
+
+impl Identity {
+    pub(crate) fn is_of(self, waker: &Waker) -> bool {
+        waker::is_of(waker, self.0)
+    }
+}
+
+/// What came of a poll.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// The task goes on.
+    Pending(Own),
+    /// It is over, and its outcome is the promise's.
+    Over,
+    /// It is over, and nobody will take its outcome.
+    Unseen(Own),
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own").field("id", &self.header().id).finish_non_exhaustive()
+    }
+}
+
+/// A task on its way to its domain.
+#[derive(Debug)]
+pub(crate) struct Newborn(Own);
+
+// SAFETY: all that is in the life is what makes the body, which is `Send` by the bound of
+// `allocate_newborn`; so is all of a `Header`. It is polled only when it has arrived.
+unsafe impl Send for Newborn {}
+
+impl Newborn {
+    /// Becomes the reference of the domain that it was sent to.
+    pub(crate) fn arrive(self, port: &Arc<Port>) -> Own {
+        assert!(Arc::ptr_eq(port, &self.0.header().port), "a task lives where it was sent to");
+        self.0
+    }
+}
+
+/// A promise's reference to a task: by it the outcome is taken.
+pub(crate) struct Handle<O> {
+    header: NonNull<Header>,
+    outcome: PhantomData<O>,
+}
+
+// SAFETY: a handle moves the outcome to its thread, or drops it there, hence the bound. What else
+// it touches is the header, all of which is `Sync`.
+unsafe impl<O: Send> Send for Handle<O> {}
+
+// SAFETY: through a shared handle only the header is seen.
+unsafe impl<O> Sync for Handle<O> {}
+
+impl<O> Handle<O> {
+    fn header(&self) -> &Header {
+        // SAFETY: the reference keeps the cell.
+        unsafe { self.header.as_ref() }
+    }
+
+    /// The outside of the domain that the task lives on.
+    pub(crate) fn port(&self) -> &Arc<Port> {
+        &self.header().port
+    }
+
+    /// Takes the outcome of a task that is over.
+    pub(crate) fn take(self) -> O {
+        let this = ManuallyDrop::new(self);
+        assert!(this.header().state.is_over(), "a parent is told after the outcome was written");
+        let mut outcome: Option<O> = None;
+        // SAFETY: the task is over, and was handed over to us: nobody else touches the life. The
+        // outcome's type is `O`, since the handle was made with the cell. Our reference is given up
+        // once, as the handle is not dropped.
+        unsafe {
+            (this.header().vtable.take)(this.header, ptr::from_mut(&mut outcome).cast());
+            release(this.header);
+        }
+        outcome.expect("an outcome is there until it is taken")
+    }
+}
+
+impl<O> Drop for Handle<O> {
+    /// Lets the task go on without somebody who takes its outcome.
+    fn drop(&mut self) {
+        // SAFETY: the reference is there, and given up once. If the task is over the outcome is
+        // ours, by `detach`.
+        unsafe {
+            if self.header().state.detach() {
+                (self.header().vtable.drop_outcome)(self.header);
+            }
+            release(self.header);
+        }
+    }
+}
+
+impl<O> fmt::Debug for Handle<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("id", &self.header().id).finish_non_exhaustive()
+    }
+}
+
+/// A task that was woken elsewhere, on its way to its domain.
+pub(crate) struct Woken(NonNull<Header>);
+
+// SAFETY: only the header is touched, all of which is `Send` and `Sync`; and the memory may be
+// freed anywhere.
+unsafe impl Send for Woken {}
+
+impl Woken {
+    /// Called by the domain: says that the message has come, and whom it concerns.
+    pub(crate) fn hear(&self) -> Key {
+        // SAFETY: the reference keeps the cell.
+        let header = unsafe { self.0.as_ref() };
+        header.state.hear();
+        header.key()
+    }
+}
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        // SAFETY: the reference is there, and given up once.
+        unsafe { release(self.0) };
+    }
+}
+
+impl Header {
+    fn key(&self) -> Key {
+        Key { slot: self.slot.load(Ordering::Relaxed), id: self.id }
+    }
+}
+
+/// Gives up a reference, and frees the cell if it was the last one.
+///
+/// # Safety
+///
+/// The caller has a reference, and does not use it any more.
+unsafe fn release(header: NonNull<Header>) {
+    // SAFETY: the reference is there until the next line; if it was the last one, the cell is
+    // nobody else's. Neither body nor outcome is left in it: the domain gives its reference up
+    // after the end, and the promise goes only with the outcome.
+    unsafe {
+        if header.as_ref().state.release() {
+            let free = header.as_ref().vtable.free;
+            free(header);
+        }
+    }
+}

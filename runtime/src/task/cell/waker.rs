@@ -1,0 +1,73 @@
+//! A task as the [`Waker`] sees it.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use super::{Header, Woken, release};
+use crate::domain::{Domain, Message};
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// Makes a waker of a reference.
+///
+/// # Safety
+///
+/// The waker takes over a reference to the task.
+pub(super) unsafe fn of(header: NonNull<Header>) -> Waker {
+    // SAFETY: the functions of the table keep the contract of `RawWakerVTable`: they may be called
+    // on any thread, as all of `Header` is `Sync`, and each does with the reference what it says.
+    unsafe { Waker::new(header.as_ptr().cast::<()>(), &VTABLE) }
+}
+
+/// Whether `waker` was made of a reference to this very task.
+#[inline]
+pub(super) fn is_of(waker: &Waker, header: *const ()) -> bool {
+    std::ptr::eq(waker.data(), header) && std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// # Safety
+///
+/// `data` comes from [`of`].
+unsafe fn pointer(data: *const ()) -> NonNull<Header> {
+    // SAFETY: it was made of a `NonNull`.
+    unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Header>()) }
+}
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: the waker that is cloned has a reference.
+    unsafe { pointer(data).as_ref() }.state.acquire();
+    RawWaker::new(data, &VTABLE)
+}
+
+unsafe fn wake(data: *const ()) {
+    // SAFETY: the waker has a reference, which it gives up.
+    unsafe {
+        wake_by_ref(data);
+        release(pointer(data));
+    }
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: the waker has a reference for the whole call.
+    let header = unsafe { pointer(data).as_ref() };
+    if !Domain::wake_if_here(&header.port, header.key()) {
+        send(header);
+    }
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: the waker has a reference, which it gives up.
+    unsafe { release(pointer(data)) };
+}
+
+/// Tells the domain of the task, unless it has been told and has not heard yet.
+#[cold]
+fn send(header: &Header) {
+    if header.state.call() {
+        header.state.acquire();
+        // The port is kept: the task may run, end and be freed on its domain while we still ring.
+        let port = Arc::clone(&header.port);
+        port.send(Message::Wake(Woken(NonNull::from(header))));
+    }
+}
