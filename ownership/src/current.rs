@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::settle::let_go;
 use crate::{Ledger, ticket};
 
-// What `Current::here` may hold besides the address of a ledger.
+// What `HERE` may hold besides the address of a ledger.
 
 /// No ledger is entered. The same word as in the ticket of an unowned resource.
 const OUTSIDE: usize = ticket::UNOWNED;
@@ -15,23 +15,13 @@ const OUTSIDE: usize = ticket::UNOWNED;
 const NO_LEDGER: usize = 1;
 
 thread_local! {
-    static CURRENT: Current = const {
-        Current {
-            here: Cell::new(OUTSIDE),
-            phase: Cell::new(Phase::Outside),
-            ledger: Cell::new(ManuallyDrop::new(None)),
-        }
-    };
-}
-
-/// What runs on this thread.
-struct Current {
     /// Who runs here, as the word that is compared with those of the tickets.
-    here: Cell<usize>,
-    phase: Cell<Phase>,
-    /// The ledger of which `here` is the address. Why `ManuallyDrop`? A thread-local that needs no
+    static HERE: Cell<usize> = const { Cell::new(OUTSIDE) };
+    static PHASE: Cell<Phase> = const { Cell::new(Phase::Outside) };
+    /// The ledger of which `HERE` is the address. Why `ManuallyDrop`? A thread-local that needs no
     /// drop has no destructor to register or to have run, so it works to the thread's very end.
-    ledger: Cell<ManuallyDrop<Option<Arc<Ledger>>>>,
+    static LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> =
+        const { Cell::new(ManuallyDrop::new(None)) };
 }
 
 /// What kind of code runs on this thread, as far as ownership is concerned.
@@ -66,6 +56,7 @@ pub enum Phase {
 /// # drop(owned);
 /// ```
 #[must_use = "the ledger is current only while the guard lives"]
+#[inline]
 pub fn enter(ledger: Option<Arc<Ledger>>) -> Entered {
     enter_phase(ledger, Phase::Inside)
 }
@@ -79,14 +70,14 @@ pub(crate) fn enter_finalizing(ledger: Option<Arc<Ledger>>) -> Entered {
 fn enter_phase(ledger: Option<Arc<Ledger>>, phase: Phase) -> Entered {
     let lazy = ledger.is_none();
     let here = ledger.as_ref().map_or(NO_LEDGER, Ledger::address);
-    CURRENT.with(|current| Entered {
-        outer_here: current.here.replace(here),
-        outer_phase: current.phase.replace(phase),
-        outer: ManuallyDrop::into_inner(current.ledger.replace(ManuallyDrop::new(ledger))),
-        lazy,
-        left: false,
-        _not_send: PhantomData,
-    })
+    let (outer_here, outer_phase) = (HERE.replace(here), PHASE.replace(phase));
+    // Most tasks have no ledger, nor has what is around them; then there is none to exchange.
+    let outer = if lazy && outer_here <= NO_LEDGER { None } else { exchange(ledger) };
+    Entered { outer, outer_here, outer_phase, lazy, _not_send: PhantomData }
+}
+
+fn exchange(ledger: Option<Arc<Ledger>>) -> Option<Arc<Ledger>> {
+    ManuallyDrop::into_inner(LEDGER.replace(ManuallyDrop::new(ledger)))
 }
 
 /// Keeps a ledger current; see [`enter`].
@@ -99,7 +90,6 @@ pub struct Entered {
     outer_phase: Phase,
     /// Whether `enter` was given no ledger.
     lazy: bool,
-    left: bool,
     /// It must be dropped on its own thread.
     _not_send: PhantomData<*mut ()>,
 }
@@ -108,28 +98,25 @@ impl Entered {
     /// Makes the previous ledger current again, and returns this one: the one that was entered, or
     /// the one that was made since, if any.
     #[inline]
-    pub fn leave(mut self) -> Option<Arc<Ledger>> {
-        self.restore()
+    pub fn leave(self) -> Option<Arc<Ledger>> {
+        // What is dropped was not left.
+        ManuallyDrop::new(self).restore()
     }
 
     #[inline]
     fn restore(&mut self) -> Option<Arc<Ledger>> {
-        self.left = true;
-        CURRENT.with(|current| {
-            current.here.set(self.outer_here);
-            current.phase.set(self.outer_phase);
-            let outer = ManuallyDrop::new(self.outer.take());
-            ManuallyDrop::into_inner(current.ledger.replace(outer))
-        })
+        let here = HERE.replace(self.outer_here);
+        PHASE.set(self.outer_phase);
+        if here <= NO_LEDGER && self.outer_here <= NO_LEDGER {
+            return None;
+        }
+        exchange(self.outer.take())
     }
 }
 
 impl Drop for Entered {
     #[inline]
     fn drop(&mut self) {
-        if self.left {
-            return;
-        }
         let ledger = self.restore();
         if let (true, Some(ledger)) = (self.lazy, ledger) {
             let_go(ledger);
@@ -144,6 +131,7 @@ impl fmt::Debug for Entered {
 }
 
 /// Returns whether a task runs on this thread, be it its future or one of its finalizers.
+#[inline]
 pub fn is_inside() -> bool {
     here() != OUTSIDE
 }
@@ -158,14 +146,15 @@ pub fn is_inside() -> bool {
 /// assert_eq!(phase(), Phase::Outside);
 /// Owned::new((), |()| assert_eq!(phase(), Phase::Finalizing));
 /// ```
+#[inline]
 pub fn phase() -> Phase {
-    CURRENT.with(|current| current.phase.get())
+    PHASE.get()
 }
 
 /// Returns the word of who runs here.
 #[inline]
 pub(crate) fn here() -> usize {
-    CURRENT.with(|current| current.here.get())
+    HERE.get()
 }
 
 /// Returns the ledger of what runs on this thread, if it has one already.
@@ -185,33 +174,49 @@ pub(crate) fn here() -> usize {
 /// # drop(entered.leave());
 /// ```
 pub fn current_ledger() -> Option<Arc<Ledger>> {
-    CURRENT.with(|current| {
-        let ledger = ManuallyDrop::into_inner(current.ledger.replace(ManuallyDrop::new(None)));
-        current.ledger.set(ManuallyDrop::new(ledger.clone()));
-        ledger
-    })
+    let ledger = exchange(None);
+    LEDGER.set(ManuallyDrop::new(ledger.clone()));
+    ledger
+}
+
+/// Returns whether what runs on this thread has a ledger already.
+///
+/// For runtimes, as [`current_ledger`]: without one there is nothing to settle.
+///
+/// # Examples
+///
+/// ```
+/// use matou_ownership::{Owned, enter, has_ledger};
+///
+/// let entered = enter(None);
+/// assert!(!has_ledger());
+/// let owned = Owned::new(1, drop);
+/// assert!(has_ledger());
+/// # drop(owned);
+/// # drop(entered.leave());
+/// ```
+#[inline]
+pub fn has_ledger() -> bool {
+    here() > NO_LEDGER
 }
 
 /// Returns the current ledger, and makes it if the task has none yet. `None` outside.
 pub(crate) fn ledger_or_new() -> Option<Arc<Ledger>> {
-    CURRENT.with(|current| {
-        if current.here.get() == OUTSIDE {
-            return None;
-        }
-        let slot = current.ledger.replace(ManuallyDrop::new(None));
-        let ledger = ManuallyDrop::into_inner(slot).unwrap_or_else(|| {
-            let ledger = Ledger::new();
-            current.here.set(Ledger::address(&ledger));
-            ledger
-        });
-        current.ledger.set(ManuallyDrop::new(Some(Arc::clone(&ledger))));
-        Some(ledger)
-    })
+    if HERE.get() == OUTSIDE {
+        return None;
+    }
+    let ledger = exchange(None).unwrap_or_else(|| {
+        let ledger = Ledger::new();
+        HERE.set(Ledger::address(&ledger));
+        ledger
+    });
+    LEDGER.set(ManuallyDrop::new(Some(Arc::clone(&ledger))));
+    Some(ledger)
 }
 
 /// Makes the current phase `Finalizing`, on behalf of whoever is current, while the guard lives.
 pub(crate) fn finalizing() -> InFinalizer {
-    InFinalizer { outer: CURRENT.with(|current| current.phase.replace(Phase::Finalizing)) }
+    InFinalizer { outer: PHASE.replace(Phase::Finalizing) }
 }
 
 pub(crate) struct InFinalizer {
@@ -220,6 +225,6 @@ pub(crate) struct InFinalizer {
 
 impl Drop for InFinalizer {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.phase.set(self.outer));
+        PHASE.set(self.outer);
     }
 }

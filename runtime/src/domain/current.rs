@@ -19,6 +19,7 @@ pub(super) struct Entered<'a> {
 }
 
 impl Domain {
+    #[inline]
     pub(super) fn enter(&self) -> Entered<'_> {
         let previous_resource = matou_ownership::replace_id_source(self.next_resource.get());
         Entered { domain: self, previous: CURRENT.replace(self), previous_resource }

@@ -2,7 +2,7 @@
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 #[cfg(planted)]
 use matou_ownership::planted::{Bug, is_planted};
@@ -13,8 +13,8 @@ use super::{Domain, Message, Port};
 use crate::orphans::Collector;
 use crate::task::cell::Own;
 use crate::task::{
-    Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot, Stage, TaskId,
-    Why, panics,
+    About, Cancelled, Claim, Dowry, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot,
+    Stage, TaskId, Tree, Why, panics,
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
@@ -39,6 +39,7 @@ impl Domain {
     /// # Panics
     ///
     /// If no task runs, or the one that runs is ending: nobody could wait for its child.
+    #[inline]
     #[track_caller]
     pub(crate) fn parent_to_be(&self) -> Slot {
         let current = self.current.get();
@@ -59,30 +60,43 @@ impl Domain {
         Key { slot, id }
     }
 
+    #[inline]
     pub(crate) fn next_id(&self) -> TaskId {
         let count = self.tasks_made.get() + 1;
         self.tasks_made.set(count);
         TaskId::new(self.index, count)
     }
 
-    /// Enters the proxy of a child that lives elsewhere.
-    pub(crate) fn insert_proxy(&self, proxy: Node) -> Key {
-        let id = proxy.id;
-        Key { slot: self.tree.borrow_mut().insert(proxy), id }
+    /// Enters the proxy of a child that lives on domain `away`.
+    pub(crate) fn insert_proxy(&self, id: TaskId, about: About, parent: Slot, away: u16) -> Key {
+        let mut tree = self.tree.borrow_mut();
+        let slot = tree.insert(id, about, Parent::Here(parent));
+        tree[slot].away = Some(away);
+        Key { slot, id }
     }
 
     /// Enters a task that lives here, and makes it ready.
-    pub(crate) fn begin_life(&self, mut node: Node, own: Own) -> Slot {
+    #[inline]
+    pub(crate) fn begin_life(
+        &self,
+        (id, about, parent): (TaskId, About, Parent),
+        claim: Claim,
+        dowry: Dowry,
+        own: Own,
+    ) -> Key {
+        let mut tree = self.tree.borrow_mut();
+        let slot = tree.insert(id, about, parent);
+        own.settle_at(slot);
+        let node = &mut tree[slot];
+        node.claim = claim;
         node.sched = Sched::Queued;
-        let slot = {
-            let mut tree = self.tree.borrow_mut();
-            let slot = tree.insert(node);
-            own.settle_at(slot);
-            tree[slot].own = Some(own);
-            slot
-        };
+        node.own = Some(own);
+        node.ledger = dowry.ledger;
+        node.inherit = dowry.inherit;
+        node.rare = dowry.rare;
+        drop(tree);
         self.make_ready(slot);
-        slot
+        Key { slot, id }
     }
 
     /// Whether `waker` wakes the very task that is being polled.
@@ -96,6 +110,7 @@ impl Domain {
         f(tree.get_mut(entry).expect("the entry was just made"));
     }
 
+    #[inline]
     pub(crate) fn child_ref(&self, entry: Key, spawned_at: &'static Location<'static>) -> ChildRef {
         ChildRef { entry, domain: self.index as u16, spawned_at }
     }
@@ -109,9 +124,8 @@ impl Domain {
     /// Wakes a task of this domain, if it is still there.
     #[inline]
     pub(super) fn wake(&self, key: Key) {
-        let mut tree = self.tree.borrow_mut();
-        if tree.get(key).is_some() && tree.wake(key.slot) {
-            drop(tree);
+        let ready = self.tree.borrow_mut().get_mut(key).is_some_and(Node::wake);
+        if ready {
             self.make_ready(key.slot);
         }
     }
@@ -119,7 +133,7 @@ impl Domain {
     /// Wakes a task of this domain that is known to be there.
     #[inline]
     pub(super) fn wake_slot(&self, slot: Slot) {
-        let ready = self.tree.borrow_mut().wake(slot);
+        let ready = self.tree.borrow_mut()[slot].wake();
         if ready {
             self.make_ready(slot);
         }
@@ -141,21 +155,19 @@ impl Domain {
         Some(target)
     }
 
-    /// R2: whether `child` is a child of the current task. If it is not, the violation is recorded.
-    fn check_mine(&self, port: &Port, child: ChildRef) -> Result<(), NotMine> {
-        let here = self.is(port, child.domain);
-        let current = self.current.get();
-        let parent = self.tree.borrow().get(child.entry).map(|node| node.parent);
-        if here
-            && current != NONE
-            && matches!(parent, Some(Parent::Here(parent)) if parent == current)
-        {
-            return Ok(());
-        }
+    /// R2: whether `child` is a child of the current task.
+    #[inline]
+    fn is_mine(&self, tree: &Tree, port: &Port, child: ChildRef) -> bool {
+        let parent = tree.get(child.entry).and_then(|node| node.parent.here());
+        parent.is_some_and(|parent| parent == self.current.get()) && self.is(port, child.domain)
+    }
+
+    /// Records that the current task used a promise of somebody else's child.
+    #[cold]
+    fn raise_not_mine(&self, child: ChildRef) {
         let task = self.current_info();
         let child = ChildInfo::escaped(child.entry.id, child.spawned_at);
         self.raise(Violation::NotAChild { task, child });
-        Err(NotMine)
     }
 
     /// Records that the current task used a collector that belongs to task `owner`.
@@ -168,7 +180,9 @@ impl Domain {
         self.raise(Violation::NotAChild { task, child });
     }
 
-    /// Waits for the end of a child of the current task.
+    /// Waits for the end of a child of the current task, and frees its entry. The caller takes the
+    /// outcome.
+    #[inline]
     pub(crate) fn poll_child(
         &self,
         port: &Port,
@@ -176,29 +190,46 @@ impl Domain {
         (what, at): (&'static str, Option<&'static Location<'static>>),
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        if self.check_mine(port, child).is_err() {
+        let mut tree = self.tree.borrow_mut();
+        if !self.is_mine(&tree, port, child) {
+            drop(tree);
+            self.raise_not_mine(child);
             // Never resumed: see `raise`.
             return Poll::Pending;
         }
-        if self.tree.borrow()[child.entry.slot].ended() {
-            ready!(self.spend(cx));
+        let slot = child.entry.slot;
+        if tree[slot].ended() {
+            let Some(left) = self.budget.get().checked_sub(1) else {
+                drop(tree);
+                return self.spend(cx);
+            };
+            self.budget.set(left);
+            let remains = tree.remove(slot);
+            drop(tree);
+            remains.drop();
             return Poll::Ready(());
         }
-        self.await_child(child.entry, cx.waker());
-        self.note_wait(Wait { what, at, on: WaitOn::Task(child.entry.id) });
+        tree[self.current.get()].wait = Wait { what, at, on: WaitOn::Task(child.entry.id) };
+        if self.is_current_waker(cx.waker()) {
+            // The parent itself, which is there as long as its children are: no waker is needed.
+            let node = &mut tree[slot];
+            node.awaited = true;
+            if let Some(old) = node.awaiter.take() {
+                drop(tree);
+                drop(old);
+            }
+        } else {
+            drop(tree);
+            self.register_awaiter(slot, cx.waker());
+        }
         Poll::Pending
     }
 
-    fn await_child(&self, entry: Key, waker: &Waker) {
+    /// Notes who waits for a child inside its parent.
+    fn register_awaiter(&self, slot: Slot, waker: &Waker) {
         let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[entry.slot];
-        if self.is_current_waker(waker) {
-            // The parent itself, which is there as long as its children are: no waker is needed.
-            node.awaited = true;
-            let old = node.awaiter.take();
-            drop(tree);
-            return drop(old);
-        }
+        let node = &mut tree[slot];
+        // The last one who asks is the one that waits.
         node.awaited = false;
         if !node.awaiter.as_ref().is_some_and(|awaiter| awaiter.will_wake(waker)) {
             let old = node.awaiter.replace(waker.clone());
@@ -214,13 +245,14 @@ impl Domain {
     }
 
     /// Frees the entry of a child whose outcome was taken.
+    #[inline]
     pub(crate) fn reap(&self, entry: Key) {
-        let node = {
-            let mut tree = self.tree.borrow_mut();
-            let ended = tree.get(entry).is_some_and(Node::ended);
-            ended.then(|| tree.remove(entry.slot))
-        };
-        panics::ignore(|| drop(node));
+        let mut tree = self.tree.borrow_mut();
+        if tree.get(entry).is_some_and(Node::ended) {
+            let remains = tree.remove(entry.slot);
+            drop(tree);
+            remains.drop();
+        }
     }
 
     /// Asks for the end of a child, in the name of its parent.
@@ -230,8 +262,14 @@ impl Domain {
         child: ChildRef,
         cancelled: &Cancelled,
     ) -> Result<(), NotMine> {
-        self.check_mine(port, child)?;
-        self.tree.borrow_mut()[child.entry.slot].claim = Claim::Cancelling;
+        let mut tree = self.tree.borrow_mut();
+        if !self.is_mine(&tree, port, child) {
+            drop(tree);
+            self.raise_not_mine(child);
+            return Err(NotMine);
+        }
+        tree[child.entry.slot].claim = Claim::Cancelling;
+        drop(tree);
         self.request_cancel(child.entry.slot, cancelled);
         Ok(())
     }
@@ -287,7 +325,7 @@ impl Domain {
     /// Ends the children of the current task and waits until the last one is over.
     ///
     /// After a normal end of the body none may be left that the parent did not deal with (R1).
-    pub(crate) fn end_children(&self, cx: &mut Context<'_>, normal: bool) -> Poll<()> {
+    pub(crate) fn end_children(&self, normal: bool) -> Poll<()> {
         let current = self.current.get();
         let begun = self.tree.borrow()[current].stage != Stage::Living;
         if !begun {
@@ -308,7 +346,6 @@ impl Domain {
             return Poll::Ready(());
         }
         self.note_wait(Wait { what: "the end of its children", at: None, on: WaitOn::Unknown });
-        self.suspend(cx.waker());
         Poll::Pending
     }
 
@@ -377,21 +414,38 @@ impl Domain {
         TaskInfo::of(&self.tree.borrow(), current, self.index)
     }
 
-    /// Takes an ended task off the tree and tells its parent.
-    pub(super) fn finish(&self, slot: Slot) {
+    /// Closes the books of a task that is over, and tells its parent. It is no longer the current
+    /// one.
+    #[inline]
+    pub(super) fn finish(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
+        self.end_step();
+        self.witness(|domain| Happening::Ended(domain.tree.borrow()[slot].id));
+        let mut tree = self.tree.borrow_mut();
+        let node = &mut tree[slot];
+        node.sched = Sched::Idle;
+        let bare = node.rare.is_none() && node.first_child == NONE && ledger.is_none();
+        if bare && node.parent.here().is_some() {
+            let end = tree.end(slot);
+            drop(tree);
+            self.tell(end);
+        } else {
+            drop(tree);
+            self.finish_in_full(slot, ledger);
+        }
+    }
+
+    fn finish_in_full(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
         self.drop_rare(slot);
         self.free_children(slot);
-        self.witness(|domain| Happening::Ended(domain.tree.borrow()[slot].id));
-        let (parent, id, bequest) = {
-            let mut tree = self.tree.borrow_mut();
-            let node = &mut tree[slot];
-            let ledger = node.ledger.take();
-            let bequest = ledger.map(|ledger| ledger.take_bequest()).unwrap_or_default();
-            (node.parent, node.id, bequest)
+        let bequest = ledger.map(|ledger| ledger.take_bequest()).unwrap_or_default();
+        let (parent, id) = {
+            let tree = self.tree.borrow();
+            (tree[slot].parent, tree[slot].id)
         };
         match parent {
             Parent::Nobody => {
-                drop(self.tree.borrow_mut().remove(slot));
+                let remains = self.tree.borrow_mut().remove(slot);
+                remains.drop();
                 self.run.stop();
                 self.stop();
             }
@@ -401,7 +455,8 @@ impl Domain {
             }
             Parent::There { domain, proxy } => {
                 self.called.borrow_mut().remove(&id);
-                drop(self.tree.borrow_mut().remove(slot));
+                let remains = self.tree.borrow_mut().remove(slot);
+                remains.drop();
                 let proxy = Key { slot: proxy, id };
                 self.run.port(usize::from(domain)).send(Message::Ended { proxy, bequest });
             }
@@ -410,14 +465,13 @@ impl Domain {
 
     fn free_children(&self, parent: Slot) {
         loop {
-            let node = {
-                let mut tree = self.tree.borrow_mut();
-                match tree[parent].first_child {
-                    NONE => return,
-                    child => tree.remove(child),
-                }
+            let mut tree = self.tree.borrow_mut();
+            let remains = match tree[parent].first_child {
+                NONE => return,
+                child => tree.remove(child),
             };
-            panics::ignore(|| drop(node));
+            drop(tree);
+            remains.drop();
         }
     }
 
@@ -441,16 +495,24 @@ impl Domain {
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
     pub(super) fn end_entry(&self, slot: Slot) {
-        let End { notice, wake_parent, stale } = self.tree.borrow_mut().end(slot);
-        panics::ignore(|| drop(stale));
+        let end = self.tree.borrow_mut().end(slot);
+        self.tell(end);
+    }
+
+    #[inline]
+    fn tell(&self, end: End) {
+        let End { notice, ready, remains } = end;
+        if let Some(remains) = remains {
+            remains.drop();
+        }
         match notice {
             Notice::None => {}
             // A waker of a foreign combinator may panic; the scheduler goes on.
             Notice::Wake(waker) => panics::wake(waker),
             Notice::Collector { collector, index } => self.collect(collector, index),
         }
-        if let Some(parent) = wake_parent {
-            self.wake_slot(parent);
+        if let Some(parent) = ready {
+            self.make_ready(parent);
         }
     }
 
@@ -476,5 +538,10 @@ impl Domain {
 }
 
 pub(crate) fn label_of(node: &Node) -> Label {
-    Label { id: node.id.as_u64(), name: node.about.name.clone(), made_at: node.about.spawned_at }
+    label(node.id, &node.about)
+}
+
+/// What a ledger says of its owner.
+pub(crate) fn label(id: TaskId, about: &About) -> Label {
+    Label { id: id.as_u64(), name: about.name.clone(), made_at: about.spawned_at }
 }

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-pub(crate) use kin::{ChildRef, label_of};
+pub(crate) use kin::{ChildRef, label};
 pub(crate) use mail::Mail;
 pub(crate) use port::{Birth, Message, Port};
 pub(crate) use settlement::Settlement;
@@ -168,6 +168,7 @@ impl Domain {
     }
 
     /// Whether this is domain `index` of the run that `port` belongs to.
+    #[inline]
     pub(crate) fn is(&self, port: &Port, index: u16) -> bool {
         self.index == usize::from(index) && port.is_of(&self.run)
     }
@@ -180,6 +181,7 @@ impl Domain {
     }
 
     /// Takes one success off the current task's budget, or makes it yield when none is left.
+    #[inline]
     pub(crate) fn spend(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.budget.get().checked_sub(1) {
             Some(left) => {

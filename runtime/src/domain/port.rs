@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use matou_ownership::{Ledger, Resource};
+use matou_ownership::Resource;
 
 use super::bell::Bell;
 use super::mail::Mail;
@@ -12,7 +12,7 @@ use crate::driver::Interrupt;
 use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::cell::{Newborn, Woken};
-use crate::task::{About, Cancelled, Key, Rare, Slot, TaskId};
+use crate::task::{About, Cancelled, Dowry, Key, Slot, TaskId};
 use crate::time::Timers;
 
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
@@ -81,9 +81,7 @@ pub(crate) struct Birth {
     pub(crate) about: About,
     pub(crate) parent_domain: u16,
     pub(crate) proxy: Slot,
-    pub(crate) ledger: Option<Arc<Ledger>>,
-    pub(crate) inherit: bool,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) dowry: Dowry,
 }
 
 impl Port {
@@ -93,6 +91,7 @@ impl Port {
     }
 
     /// Whether the domain is one of `run`'s.
+    #[inline]
     pub(crate) fn is_of(&self, run: &Arc<Run>) -> bool {
         std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
     }

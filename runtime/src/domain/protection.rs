@@ -4,7 +4,6 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message};
-use crate::task::cell::Own;
 use crate::task::{Cancelled, Claim, Key, Limit, NONE, Node, Rare, Shielding, Slot, Stage, panics};
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
@@ -13,10 +12,15 @@ const LISTENERS_MAX: usize = 64;
 
 impl Domain {
     /// What a child that the current task makes now is born with.
+    #[inline]
     pub(crate) fn legacy(&self, parent: Slot) -> Option<Box<Rare>> {
+        let deadline = self.deadline.get();
         let tree = self.tree.borrow();
-        let asked = tree[parent].rare.as_ref().and_then(|rare| rare.asked.clone());
-        Rare::inherited(self.deadline.get(), asked)
+        let rare = tree[parent].rare.as_ref();
+        if deadline.is_none() && rare.is_none() {
+            return None;
+        }
+        Rare::inherited(deadline, rare.and_then(|rare| rare.asked.clone()))
     }
 
     /// The deadline that the present code has to keep.
@@ -73,7 +77,7 @@ impl Domain {
         if let Some(rare) = &mut self.tree.borrow_mut()[slot].rare {
             rare.end_by = end_by;
         }
-        self.set_end_timer(slot, None);
+        self.set_end_timer(slot);
         self.tell_asked(slot, cancelled);
     }
 
@@ -121,15 +125,13 @@ impl Domain {
         None
     }
 
-    /// Sets the timer that ends a task in time. A task that runs is woken by `waker`; if there is
-    /// none, the timer is set when the task is suspended.
-    pub(super) fn set_end_timer(&self, slot: Slot, waker: Option<&Waker>) {
+    /// Sets the timer that ends a task in time. For a task that runs that is done when it pauses.
+    pub(super) fn set_end_timer(&self, slot: Slot) {
         let mut tree = self.tree.borrow_mut();
         let node = &mut tree[slot];
-        let waker = waker.cloned().or_else(|| node.own.as_ref().map(Own::waker));
-        let (Some(rare), Some(waker)) = (&mut node.rare, waker) else { return };
+        let (Some(rare), Some(own)) = (&mut node.rare, &node.own) else { return };
         if let (None, Some((end, _))) = (rare.timer, &rare.end_by) {
-            rare.timer = Some(self.port().timers().insert(*end, waker));
+            rare.timer = Some(self.port().timers().insert(*end, own.waker()));
         }
     }
 

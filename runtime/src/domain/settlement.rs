@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use matou_ownership::{Settle, Settled};
 
 use super::Domain;
 use crate::task::cell::Ended;
-use crate::task::{Claim, LocalFuture, NONE, Node, Outcome, Panic, Sched, Stage, TaskError};
+use crate::task::{Claim, LocalFuture, NONE, Node, Outcome, Panic, Stage, TaskError};
 use crate::time::Sleep;
 use crate::violation::Violation;
 use crate::wait::{Wait, WaitOn};
@@ -34,7 +34,6 @@ impl Settlement {
         }
         if Pin::new(&mut self.grace).poll(cx).is_pending() {
             domain.note_wait(Wait { what: "finalizer", at: None, on: WaitOn::Unknown });
-            domain.suspend(cx.waker());
             return Err(self);
         }
         let settled = self.settle.abandon();
@@ -83,8 +82,21 @@ impl Domain {
 
 impl Domain {
     /// Whether the current task is to be ended rather than polled.
+    #[inline]
     pub(crate) fn current_cancelled(&self) -> bool {
         self.current_cancelled.get()
+    }
+
+    /// Whether the current task has nothing to do at its end: it has no children, owns nothing, and
+    /// broke no rule. Most tasks are like that.
+    #[inline]
+    pub(crate) fn ends_at_once(&self) -> bool {
+        let tree = self.tree.borrow();
+        let node = &tree[self.current.get()];
+        node.first_child == NONE
+            && node.stage == Stage::Living
+            && node.cancel.is_none()
+            && !matou_ownership::has_ledger()
     }
 
     /// The outcome of the current task, which is cancelled.
@@ -93,22 +105,9 @@ impl Domain {
         Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
+    #[inline]
     pub(crate) fn with_current<R>(&self, f: impl FnOnce(&mut Node) -> R) -> R {
         f(&mut self.tree.borrow_mut()[self.current.get()])
-    }
-
-    /// Notes that the current task is suspended.
-    pub(crate) fn suspend(&self, waker: &Waker) {
-        let rare = self.with_current(|node| {
-            // The task may have been told to end during this very poll.
-            if node.cancel.is_some() && !self.current_cancelled.get() {
-                node.sched = Sched::Woken;
-            }
-            node.rare.is_some()
-        });
-        if rare {
-            self.set_end_timer(self.current.get(), Some(waker));
-        }
     }
 
     /// Keeps a future that the current task has deferred to its end.
@@ -131,6 +130,7 @@ impl Domain {
     }
 
     /// Closes the books of the current task: the last thing before the outcome is handed over.
+    #[inline]
     pub(crate) fn conclude<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> Ended {
         let claim = self.with_current(|node| {
             node.stage = Stage::Ended;

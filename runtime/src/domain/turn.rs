@@ -10,7 +10,7 @@ use super::kin::label_of;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::cell::{Own, Polled};
-use crate::task::{NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
+use crate::task::{Claim, NONE, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
 use crate::wait::Wait;
 
@@ -50,49 +50,88 @@ impl Domain {
     fn poll_task(&self, slot: Slot) {
         self.witness(|domain| Happening::Polled(domain.tree.borrow()[slot].id));
         let (own, ledger) = self.begin_step(slot);
-        self.current_waker.set(Some(own.identity()));
-        let owned_before = ledger.is_some();
         let entered = matou_ownership::enter(ledger);
         // A panic cannot come out: every call of user code inside is caught.
         let polled = own.poll(self);
         let ledger = entered.leave();
         if let Some(ledger) = &ledger {
-            if !owned_before {
-                ledger.set_label(self.with_current(|node| label_of(node)));
-            }
-            if self.raise_fault(Some(ledger)) {
-                // It is to notice that it is ended.
-                self.wake_slot(slot);
-            }
+            self.look_into(slot, ledger);
         }
-        let (own, ledger) = match polled {
-            Polled::Pending(own) => (Some(own), ledger),
-            Polled::Over => (None, ledger),
-            Polled::Unseen(own) => self.drop_outcome(slot, own, ledger),
-        };
-        let over = own.is_none();
-        if self.end_step(slot, own, ledger) {
-            self.make_ready(slot);
+        match polled {
+            Polled::Pending(own) => self.pause(slot, own, ledger),
+            Polled::Over => self.finish(slot, ledger),
+            Polled::Unseen(own) => self.finish_unseen(slot, own, ledger),
         }
+    }
+
+    /// Makes a task the current one, and takes out what it is polled by and what it owns.
+    #[inline]
+    fn begin_step(&self, slot: Slot) -> (Own, Option<Arc<Ledger>>) {
+        self.current.set(slot);
+        self.budget.set(BUDGET);
+        let mut tree = self.tree.borrow_mut();
+        if tree[slot].rare.is_some() {
+            drop(tree);
+            self.check_end_by(slot);
+            self.replace_deadline(self.born_with(slot));
+            tree = self.tree.borrow_mut();
+        }
+        let node = &mut tree[slot];
+        node.sched = Sched::Running;
+        node.wait = Wait::NOTHING;
+        self.current_cancelled.set(node.cancel.is_some());
+        let own = node.own.take().expect("a task in the queue is neither running nor over");
+        self.current_waker.set(Some(own.identity()));
+        (own, node.ledger.take())
+    }
+
+    /// No task is the current one any more.
+    #[inline]
+    pub(super) fn end_step(&self) {
         self.current.set(NONE);
         self.current_waker.set(None);
         if self.deadline().is_some() {
             self.replace_deadline(None);
         }
-        if over {
-            self.finish(slot);
+    }
+
+    /// Looks whether a task that has just run did wrong with what it owns.
+    fn look_into(&self, slot: Slot, ledger: &Ledger) {
+        if ledger.label().is_none() {
+            ledger.set_label(self.with_current(|node| label_of(node)));
         }
+        if self.raise_fault(Some(ledger)) {
+            // It is to notice that it is ended.
+            self.wake_slot(slot);
+        }
+    }
+
+    /// Puts a task that goes on back to its node, and into the queue if it was woken meanwhile.
+    #[inline]
+    fn pause(&self, slot: Slot, own: Own, ledger: Option<Arc<Ledger>>) {
+        let mut tree = self.tree.borrow_mut();
+        let node = &mut tree[slot];
+        node.own = Some(own);
+        node.ledger = ledger;
+        // It may also have been told to end during this very poll, in its own name.
+        let told = node.cancel.is_some() && !self.current_cancelled.get();
+        let woken = told || node.sched == Sched::Woken;
+        node.sched = if woken { Sched::Queued } else { Sched::Idle };
+        let rare = node.rare.is_some();
+        drop(tree);
+        if rare {
+            self.set_end_timer(slot);
+        }
+        if woken {
+            self.make_ready(slot);
+        }
+        self.end_step();
     }
 
     /// Drops the outcome of a task that is over and that nobody asks about. If something was in it
     /// that has to be finalized, the task has a further step to do, for which it comes back.
     #[cold]
-    fn drop_outcome(
-        &self,
-        slot: Slot,
-        mut own: Own,
-        ledger: Option<Arc<Ledger>>,
-    ) -> (Option<Own>, Option<Arc<Ledger>>) {
+    fn finish_unseen(&self, slot: Slot, mut own: Own, ledger: Option<Arc<Ledger>>) {
         // The ledger that was settled is closed. Another one takes over what it has for the parent.
         let ledger = ledger.map(|settled| {
             let ledger = Ledger::new();
@@ -105,43 +144,12 @@ impl Domain {
         let ledger = entered.leave();
         let Some(left) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
             own.end_unseen();
-            return (None, ledger);
+            return self.finish(slot, ledger);
         };
         left.set_label(self.with_current(|node| label_of(node)));
         self.with_current(|node| node.stage = Stage::Settling);
         self.wake_slot(slot);
-        (Some(own), ledger)
-    }
-
-    /// Makes a task the current one, and takes out what it is polled by and what it owns.
-    #[inline]
-    fn begin_step(&self, slot: Slot) -> (Own, Option<Arc<Ledger>>) {
-        let rare = self.tree.borrow()[slot].rare.is_some();
-        if rare {
-            self.check_end_by(slot);
-            self.replace_deadline(self.born_with(slot));
-        }
-        self.current.set(slot);
-        self.budget.set(BUDGET);
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        node.sched = Sched::Running;
-        node.wait = Wait::NOTHING;
-        self.current_cancelled.set(node.cancel.is_some());
-        let own = node.own.take().expect("a task in the queue is neither running nor over");
-        (own, node.ledger.take())
-    }
-
-    /// Puts back what was taken out. Returns whether the task was woken while it ran.
-    #[inline]
-    fn end_step(&self, slot: Slot, own: Option<Own>, ledger: Option<Arc<Ledger>>) -> bool {
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        node.ledger = ledger;
-        let woken = own.is_some() && node.sched == Sched::Woken;
-        node.sched = if woken { Sched::Queued } else { Sched::Idle };
-        node.own = own;
-        woken
+        self.pause(slot, own, ledger);
     }
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
@@ -245,13 +253,11 @@ impl Domain {
 
     /// A task that another domain called begins its life here.
     fn start(&self, birth: Birth) {
-        let Birth { newborn, id, about, parent_domain: domain, proxy, .. } = birth;
-        let mut node = Node::new(id, about, Parent::There { domain, proxy });
-        node.ledger = birth.ledger;
-        node.inherit = birth.inherit;
-        node.rare = birth.rare;
-        let slot = self.begin_life(node, newborn.arrive(self.port()));
-        self.called.borrow_mut().insert(id, slot);
+        let Birth { newborn, id, about, parent_domain: domain, proxy, dowry } = birth;
+        let parent = Parent::There { domain, proxy };
+        let own = newborn.arrive(self.port());
+        let entry = self.begin_life((id, about, parent), Claim::Held, dowry, own);
+        self.called.borrow_mut().insert(id, entry.slot);
     }
 
     /// The root's slot, as long as the root is there: it was the first to enter.

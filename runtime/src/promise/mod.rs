@@ -179,6 +179,7 @@ impl<T, E> Promise<T, E> {
     }
 
     /// Waits for the child; `what` and `at` are for reports.
+    #[inline]
     pub(crate) fn poll_as(
         &mut self,
         what: &'static str,
@@ -192,6 +193,7 @@ impl<T, E> Promise<T, E> {
 }
 
 /// Waits for the child of a handle, and takes the outcome.
+#[inline]
 fn poll_handle<T, E>(
     domain: &Domain,
     slot: &mut Option<Handle<T, E>>,
@@ -201,7 +203,6 @@ fn poll_handle<T, E>(
 ) -> Poll<Outcome<T, E>> {
     let handle = slot.as_ref().expect("a promise is polled after it yielded its outcome");
     ready!(domain.poll_child(handle.port(), child, wait, cx));
-    domain.reap(child.entry);
     Poll::Ready(slot.take().expect("it was there a moment ago").take())
 }
 

@@ -13,7 +13,7 @@ use super::{Config, Forgotten, Run, RunError};
 use crate::domain::Domain;
 use crate::driver::{Driver, Reactor};
 use crate::task::cell::allocate;
-use crate::task::{About, Fallible, Handle, Life, Node, Parent, TaskId, panics};
+use crate::task::{About, Claim, Dowry, Fallible, Handle, Life, Parent, TaskId, panics};
 
 /// How many domains a run may have: their numbers fit into the ids of tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -215,7 +215,7 @@ where
     assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
     let life = Life::<fn() -> F, F, Fallible>::born(main);
     let (own, handle) = allocate(domain.port(), id, life);
-    domain.begin_life(Node::new(id, about, Parent::Nobody), own);
+    domain.begin_life((id, about, Parent::Nobody), Claim::Held, Dowry::default(), own);
     handle
 }
 

@@ -9,7 +9,7 @@ use super::NoDomainAvailable;
 use super::cell::{allocate, allocate_newborn};
 use super::id::TaskId;
 use super::life::{Always, Fallible, Life, Verdict};
-use super::node::{About, Key, Node, Parent};
+use super::node::{About, Claim, Dowry, Parent, Slot};
 use crate::domain::{Birth, Domain, Message};
 use crate::orphans::Orphans;
 use crate::promise::Promise;
@@ -39,12 +39,14 @@ pub struct Task {
 
 impl Task {
     /// Begins a description; reports will name this line.
+    #[inline]
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "`default` could not name the caller's line")]
     pub fn new() -> Task {
         Task::spawned_at(Location::caller())
     }
 
+    #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
         let about = About { spawned_at, name: None };
         Task { about, given: Vec::new(), inherit: false, pinned: None }
@@ -90,6 +92,7 @@ impl Task {
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
+    #[inline]
     #[track_caller]
     #[must_use = "a child has to be awaited or cancelled by its parent"]
     pub fn spawn<F>(self, future: F) -> Promise<F::Output>
@@ -156,20 +159,30 @@ impl Task {
     }
 
     /// Makes a ledger of what is given, before the child can run.
+    #[cold]
     #[track_caller]
-    fn ledger(given: Vec<Arc<dyn Resource>>) -> Option<Arc<Ledger>> {
-        if given.is_empty() {
-            return None;
-        }
+    fn ledger(id: TaskId, about: &About, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
         let ledger = Ledger::new();
+        ledger.set_label(crate::domain::label(id, about));
         for resource in given {
             // A resource that is not ours to give is recorded as the current task's fault; one
             // that is finalized already cannot be given any more, nor need it.
             let _ = matou_ownership::give(&resource, &ledger);
         }
-        Some(ledger)
+        ledger
     }
 
+    /// Puts together what the child is born with.
+    #[inline]
+    #[track_caller]
+    fn dowry(domain: &Domain, parent: Slot, id: TaskId, task: Task) -> (About, Dowry) {
+        let Task { about, given, inherit, .. } = task;
+        let rare = domain.legacy(parent);
+        let ledger = (!given.is_empty()).then(|| Task::ledger(id, &about, given));
+        (about, Dowry { ledger, inherit, rare })
+    }
+
+    #[inline]
     #[track_caller]
     fn make_here<F, V>(self, future: F) -> Promise<V::Value, V::Error>
     where
@@ -179,17 +192,12 @@ impl Task {
         Domain::with("spawn", |domain| {
             let parent = domain.parent_to_be();
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
-            let mut node = Node::new(id, self.about, Parent::Here(parent));
-            node.ledger = Task::ledger(self.given);
-            if let Some(ledger) = &node.ledger {
-                ledger.set_label(crate::domain::label_of(&node));
-            }
-            node.inherit = self.inherit;
-            node.rare = domain.legacy(parent);
+            let (about, dowry) = Task::dowry(domain, parent, id, self);
             let life = Life::<fn() -> F, F, V>::born(future);
             let (own, handle) = allocate(domain.port(), id, life);
-            let slot = domain.begin_life(node, own);
-            Promise::new(handle, domain.child_ref(Key { slot, id }, spawned_at))
+            let whose = (id, about, Parent::Here(parent));
+            let entry = domain.begin_life(whose, Claim::Held, dowry, own);
+            Promise::new(handle, domain.child_ref(entry, spawned_at))
         })
     }
 
@@ -209,26 +217,14 @@ impl Task {
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
-            let ledger = Task::ledger(self.given);
-            let mut proxy = Node::new(id, self.about.clone(), Parent::Here(parent));
-            proxy.away = Some(target as u16);
-            if let Some(ledger) = &ledger {
-                ledger.set_label(crate::domain::label_of(&proxy));
-            }
-            let proxy = domain.insert_proxy(proxy);
-            let (newborn, handle) = allocate_newborn::<M, F, V>(domain.run.port(target), id, make);
-            let birth = Box::new(Birth {
-                newborn,
-                id,
-                about: self.about,
-                parent_domain: domain.index() as u16,
-                proxy: proxy.slot,
-                ledger,
-                inherit: self.inherit,
-                rare: domain.legacy(parent),
-            });
+            let (about, dowry) = Task::dowry(domain, parent, id, self);
+            let port = domain.run.port(target);
+            let proxy = domain.insert_proxy(id, about.clone(), parent, target as u16);
+            let (newborn, handle) = allocate_newborn::<M, F, V>(port, id, make);
+            let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
+            let birth = Birth { newborn, id, about, parent_domain, proxy: proxy_slot, dowry };
             domain.label_current();
-            domain.run.port(target).send(Message::Start(birth));
+            port.send(Message::Start(Box::new(birth)));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }

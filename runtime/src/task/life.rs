@@ -119,6 +119,22 @@ where
         panics::ignore(|| drop(old));
     }
 
+    /// Polls a body that is to go on. When that is ready there is an outcome.
+    #[inline]
+    fn poll_body(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let LifeProj::Body { future } = self.as_mut().project() else {
+            unreachable!("there is a body")
+        };
+        let outcome = match panics::catch_payload(|| future.poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => V::judge(output).map_err(TaskError::Failed),
+            Err(payload) => Err(TaskError::Panicked(Panic::caught(payload))),
+        };
+        self.end_with(outcome);
+        Poll::Ready(())
+    }
+
+    /// Goes on with anything else.
     fn step(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let cancelled = domain.current_cancelled();
@@ -135,39 +151,34 @@ where
                     }
                     let make = make.take().expect("a body is made once");
                     match panics::catch(make) {
-                        Ok(future) => self.set(Life::Body { future }),
+                        Ok(future) => {
+                            self.set(Life::Body { future });
+                            ready!(self.as_mut().poll_body(cx));
+                        }
                         Err(panic) => self.as_mut().end_with(Err(TaskError::Panicked(panic))),
                     }
                 }
-                LifeProj::Body { future } => {
+                LifeProj::Body { .. } => {
+                    debug_assert!(cancelled, "any other body was polled");
                     #[cfg(planted)]
-                    if cancelled && is_planted(Bug::GuardsFirst) {
+                    if is_planted(Bug::GuardsFirst) {
                         self.as_mut().end_with(domain.cancelled_outcome());
                         continue;
                     }
-                    if cancelled {
-                        // Children first: the body, with its guards and buffers, outlives them.
-                        ready!(domain.end_children(cx, false));
-                        domain.begin_settling();
-                        self.as_mut().end_with(domain.cancelled_outcome());
-                        continue;
-                    }
-                    let outcome = match panics::catch(|| future.poll(cx)) {
-                        Ok(Poll::Pending) => {
-                            domain.suspend(cx.waker());
-                            return Poll::Pending;
-                        }
-                        Ok(Poll::Ready(output)) => V::judge(output).map_err(TaskError::Failed),
-                        Err(panic) => Err(TaskError::Panicked(panic)),
-                    };
-                    self.as_mut().end_with(outcome);
+                    // Children first: the body, with its guards and buffers, outlives them.
+                    ready!(domain.end_children(false));
+                    domain.begin_settling();
+                    self.as_mut().end_with(domain.cancelled_outcome());
+                }
+                LifeProj::Ending { settlement: None, .. } if domain.ends_at_once() => {
+                    return Poll::Ready(());
                 }
                 LifeProj::Ending { outcome, settlement } => {
                     let normal = matches!(outcome, Some(Ok(_)));
                     let settled = match settlement.take() {
                         Some(waiting) => waiting.poll(domain, cx),
                         None => {
-                            ready!(domain.end_children(cx, normal));
+                            ready!(domain.end_children(normal));
                             domain.begin_settling();
                             domain.settle(normal, cx)
                         }
@@ -195,7 +206,12 @@ where
 {
     type Outcome = Outcome<V::Value, V::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended> {
+        // Nearly every poll is one of a body that goes on.
+        if matches!(*self, Life::Body { .. }) && !domain.current_cancelled() {
+            ready!(self.as_mut().poll_body(cx));
+        }
         ready!(self.as_mut().step(domain, cx));
         let LifeProj::Ending { outcome, .. } = self.project() else {
             unreachable!("a task that has settled is ending")

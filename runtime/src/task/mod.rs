@@ -7,6 +7,7 @@ mod deferred;
 mod id;
 mod life;
 mod node;
+mod nodes;
 mod outcome;
 pub(crate) mod panics;
 mod rare;
@@ -25,7 +26,7 @@ pub use spawn::{NoDomainAvailable, Parallel, call, parallel, spawn, try_call, tr
 pub(crate) use cancelled::{Actor, Reason, Why};
 pub(crate) use deferred::LocalFuture;
 pub(crate) use life::{Fallible, Life};
-pub(crate) use node::{About, Claim, Key, NONE, Node, Parent, Sched, Slot, Stage};
+pub(crate) use node::{About, Claim, Dowry, Key, NONE, Node, Parent, Sched, Slot, Stage};
 pub(crate) use rare::{Limit, Rare, Shielding};
 pub(crate) use spawn::{Handle, spawn_service};
 pub(crate) use tree::{End, Notice, Request, Tree};

@@ -10,6 +10,7 @@ use matou_ownership::Ledger;
 use super::cancelled::Cancelled;
 use super::cell::Own;
 use super::id::TaskId;
+use super::panics;
 use super::rare::Rare;
 use crate::wait::Wait;
 
@@ -150,12 +151,39 @@ pub(crate) enum Sched {
     Woken,
 }
 
+/// What a task is born with, beside its body; as a rule nothing.
+#[derive(Default)]
+pub(crate) struct Dowry {
+    pub(crate) ledger: Option<Arc<Ledger>>,
+    pub(crate) inherit: bool,
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What a task leaves in its node, to be dropped where that may run anything.
+#[must_use]
+pub(crate) struct Remains {
+    awaiter: Option<Waker>,
+    ledger: Option<Arc<Ledger>>,
+    rare: Option<Box<Rare>>,
+}
+
+impl Remains {
+    /// Drops it. A panic of what is in it ends here.
+    #[inline]
+    pub(crate) fn drop(self) {
+        if self.awaiter.is_some() || self.ledger.is_some() || self.rare.is_some() {
+            panics::ignore(|| drop(self));
+        }
+    }
+}
+
 impl Node {
-    pub(crate) fn new(id: TaskId, about: About, parent: Parent) -> Node {
+    /// A place that no task has taken.
+    pub(super) fn vacant() -> Node {
         Node {
-            id,
-            about,
-            parent,
+            id: TaskId::NOBODY,
+            about: About { spawned_at: Location::caller(), name: None },
+            parent: Parent::Nobody,
             away: None,
             prev: NONE,
             next: NONE,
@@ -176,6 +204,50 @@ impl Node {
         }
     }
 
+    /// Begins to stand for a task. What is not written here was left by the one before as it has to
+    /// be; see `reset`.
+    #[inline]
+    pub(super) fn begin(&mut self, id: TaskId, about: About, parent: Parent) {
+        self.id = id;
+        self.about = about;
+        self.parent = parent;
+        self.away = None;
+        self.prev = NONE;
+        self.next = NONE;
+        self.claim = Claim::Held;
+        self.awaited = false;
+        self.stage = Stage::Living;
+        self.inherit = false;
+        self.wait = Wait::NOTHING;
+    }
+
+    /// Stands for nobody any more.
+    #[inline]
+    pub(super) fn reset(&mut self) -> Remains {
+        debug_assert!(self.ended(), "{self:?} leaves the tree before its end");
+        debug_assert_eq!(self.first_child, NONE, "{self:?} leaves children behind");
+        debug_assert!(self.own.is_none() && self.sched == Sched::Idle, "{self:?} is over");
+        self.id = TaskId::NOBODY;
+        self.about.name = None;
+        self.cancel = None;
+        Remains { awaiter: self.awaiter.take(), ledger: self.ledger.take(), rare: self.rare.take() }
+    }
+
+    /// Wakes the task. Returns whether it has to be put into the ready queue.
+    #[inline]
+    pub(crate) fn wake(&mut self) -> bool {
+        match self.sched {
+            Sched::Idle if self.own.is_some() => {
+                self.sched = Sched::Queued;
+                return true;
+            }
+            Sched::Running => self.sched = Sched::Woken,
+            Sched::Idle | Sched::Queued | Sched::Woken => {}
+        }
+        false
+    }
+
+    #[inline]
     pub(crate) fn ended(&self) -> bool {
         self.stage == Stage::Ended
     }

@@ -51,7 +51,13 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 /// What a caught closure leaves behind is never looked at again by the scheduler: a future that
 /// panicked is only dropped.
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(Panic::caught)
+    catch_payload(f).map_err(Panic::caught)
+}
+
+/// As [`catch`], for where a panic takes up too much room.
+#[inline]
+pub(crate) fn catch_payload<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    panic::catch_unwind(AssertUnwindSafe(f))
 }
 
 /// Wakes somebody whose waker may be a foreign combinator's and panic: the next one is woken all

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use super::builder::Task;
 use super::cell::{self, allocate};
 use super::life::{Always, Life};
-use super::node::{About, Claim, Node, Parent, Slot};
+use super::node::{About, Claim, Dowry, Parent, Slot};
 use super::outcome::Outcome;
 use crate::domain::Domain;
 use crate::promise::{AwaitAll, Promise, await_all};
@@ -232,9 +232,8 @@ pub(crate) fn spawn_service(
     make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
 ) {
     let id = domain.next_id();
-    let mut node = Node::new(id, about, Parent::Here(root));
-    node.claim = Claim::Service;
     let (own, handle) = allocate(domain.port(), id, Life::<_, _, Always>::unborn(make));
     drop(handle);
-    domain.begin_life(node, own);
+    let whose = (id, about, Parent::Here(root));
+    domain.begin_life(whose, Claim::Service, Dowry::default(), own);
 }

@@ -2,97 +2,86 @@
 
 use std::task::Waker;
 
-use slab::Slab;
-
 use super::cancelled::Cancelled;
-use super::node::{Claim, Key, NONE, Node, Parent, Sched, Slot, Stage};
+use super::id::TaskId;
+use super::node::{About, Claim, Key, NONE, Node, Parent, Remains, Slot, Stage};
+use super::nodes::Nodes;
 
-/// The nodes of one domain. Slots are used again, so a task costs no allocation of its own here.
+/// The nodes of one domain, each in the list of its parent.
 ///
 /// **Invariant:** a node is in the list of its parent from its making until its entry is freed,
 /// and `live_children` counts those in the list that have not ended. Every operation is O(1) but
 /// for the walks over a list of children, of which each task makes at most two in its life.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    nodes: Slab<Node>,
+    nodes: Nodes,
 }
 
 impl Tree {
     /// Puts a node into the tree, at the end of its parent's list if the parent is here.
-    pub(crate) fn insert(&mut self, node: Node) -> Slot {
-        let parent = node.parent;
-        let slot =
-            Slot::try_from(self.nodes.insert(node)).expect("a domain holds 2^32 tasks at most");
-        assert_ne!(slot, NONE, "a domain holds 2^32 tasks at most");
+    #[inline]
+    pub(crate) fn insert(&mut self, id: TaskId, about: About, parent: Parent) -> Slot {
+        let slot = self.nodes.take(id, about, parent);
         if let Parent::Here(parent) = parent {
             self.link(parent, slot);
         }
         slot
     }
 
+    #[inline]
     fn link(&mut self, parent: Slot, child: Slot) {
-        let last = self[parent].last_child;
-        self[child].prev = last;
-        match last {
-            NONE => self[parent].first_child = child,
-            last => self[last].next = child,
-        }
         let node = &mut self[parent];
-        node.last_child = child;
+        let last = std::mem::replace(&mut node.last_child, child);
         node.live_children += 1;
+        if last == NONE {
+            node.first_child = child;
+        } else {
+            self[last].next = child;
+            self[child].prev = last;
+        }
     }
 
     /// Takes a node out of the tree. A child that is taken out has ended.
-    pub(crate) fn remove(&mut self, slot: Slot) -> Node {
-        let node = self.nodes.remove(slot as usize);
-        debug_assert!(node.ended(), "{node:?} leaves the tree before its end");
-        debug_assert_eq!(node.first_child, NONE, "{node:?} leaves children behind");
-        if let Parent::Here(parent) = node.parent {
-            match node.prev {
-                NONE => self[parent].first_child = node.next,
-                prev => self[prev].next = node.next,
+    #[inline]
+    pub(crate) fn remove(&mut self, slot: Slot) -> Remains {
+        let node = &mut self[slot];
+        let (parent, prev, next) = (node.parent, node.prev, node.next);
+        let remains = node.reset();
+        if let Parent::Here(parent) = parent {
+            match prev {
+                NONE => self[parent].first_child = next,
+                prev => self[prev].next = next,
             }
-            match node.next {
-                NONE => self[parent].last_child = node.prev,
-                next => self[next].prev = node.prev,
+            match next {
+                NONE => self[parent].last_child = prev,
+                next => self[next].prev = prev,
             }
         }
-        node
+        self.nodes.leave(slot);
+        remains
     }
 
-    /// Returns the node under `key`, unless its task is gone and the slot is free or used again.
+    /// Returns the node under `key`, unless its task is gone and the place is free or used again.
+    #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Node> {
-        self.nodes.get_mut(key.slot as usize).filter(|node| node.id == key.id)
+        self.get(key)?;
+        Some(&mut self[key.slot])
     }
 
+    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&Node> {
-        self.nodes.get(key.slot as usize).filter(|node| node.id == key.id)
+        self.nodes.get(key.slot).filter(|node| node.id == key.id)
     }
 
     /// Returns all the nodes, in a fixed order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.nodes.iter().map(|(slot, _)| slot as Slot)
+        self.nodes.taken()
     }
 
     /// Returns the children of `parent`, oldest first.
     pub(crate) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> + '_ {
         let first = Some(self[parent].first_child).filter(|&slot| slot != NONE);
         std::iter::successors(first, |&slot| Some(self[slot].next).filter(|&slot| slot != NONE))
-    }
-
-    /// Wakes the task at `slot`. Returns whether it has to be put into the ready queue.
-    #[inline]
-    pub(crate) fn wake(&mut self, slot: Slot) -> bool {
-        let node = &mut self[slot];
-        match node.sched {
-            Sched::Idle if node.own.is_some() => {
-                node.sched = Sched::Queued;
-                return true;
-            }
-            Sched::Running => node.sched = Sched::Woken,
-            Sched::Idle | Sched::Queued | Sched::Woken => {}
-        }
-        false
     }
 
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
@@ -112,32 +101,31 @@ impl Tree {
     }
 
     /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
+    #[inline]
     pub(crate) fn end(&mut self, slot: Slot) -> End {
         let node = &mut self[slot];
         node.stage = Stage::Ended;
         let (claim, parent) = (node.claim, node.parent);
-        let mut wake_parent = None;
+        let mut wake = false;
         let notice = match claim {
             Claim::Held | Claim::Cancelling => {
-                if std::mem::take(&mut node.awaited) {
-                    wake_parent = parent.here();
-                }
+                wake = std::mem::take(&mut node.awaited);
                 node.awaiter.take().map_or(Notice::None, Notice::Wake)
             }
             Claim::Collected { collector, index } => Notice::Collector { collector, index },
             Claim::Waived | Claim::Service | Claim::Forgotten => Notice::None,
         };
-        if let Some(slot) = parent.here() {
+        let mut ready = None;
+        if let Parent::Here(slot) = parent {
             let parent = &mut self[slot];
             parent.live_children -= 1;
-            if parent.live_children == 0 && parent.stage == Stage::Winding {
-                wake_parent = Some(slot);
-            }
+            wake |= parent.live_children == 0 && parent.stage == Stage::Winding;
+            ready = (wake && parent.wake()).then_some(slot);
         }
         let freed =
             matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_));
-        let stale = if freed { self.remove(slot).awaiter } else { None };
-        End { notice, wake_parent, stale }
+        let remains = freed.then(|| self.remove(slot));
+        End { notice, ready, remains }
     }
 }
 
@@ -150,7 +138,7 @@ pub(crate) enum Request {
     Ask,
     Tell {
         domain: u16,
-        id: super::id::TaskId,
+        id: TaskId,
     },
 }
 
@@ -158,10 +146,10 @@ pub(crate) enum Request {
 #[must_use]
 pub(crate) struct End {
     pub(crate) notice: Notice,
-    /// The parent, if it waited for this child, or for the last one.
-    pub(crate) wake_parent: Option<Slot>,
-    /// Somebody who gave up waiting; to be dropped, which may run anything.
-    pub(crate) stale: Option<Waker>,
+    /// The parent, if it waited for this child, or for the last one, and is to be queued.
+    pub(crate) ready: Option<Slot>,
+    /// What is left of a task that nobody asks about.
+    pub(crate) remains: Option<Remains>,
 }
 
 #[must_use]
@@ -174,13 +162,15 @@ pub(crate) enum Notice {
 impl std::ops::Index<Slot> for Tree {
     type Output = Node;
 
+    #[inline]
     fn index(&self, slot: Slot) -> &Node {
-        &self.nodes[slot as usize]
+        &self.nodes[slot]
     }
 }
 
 impl std::ops::IndexMut<Slot> for Tree {
+    #[inline]
     fn index_mut(&mut self, slot: Slot) -> &mut Node {
-        &mut self.nodes[slot as usize]
+        &mut self.nodes[slot]
     }
 }

@@ -128,14 +128,18 @@ impl<L: Living> Cell<L> {
     }
 
     unsafe fn free(header: NonNull<Header>) {
-        // SAFETY: the cell was made by `Box::new`, and nobody else refers to it any more.
-        drop(unsafe { Box::from_raw(header.cast::<Self>().as_ptr()) });
+        // Nothing is left in the life, so it need not be looked at.
+        let cell = header.cast::<Cell<ManuallyDrop<L>>>();
+        // SAFETY: the cell was made by `Box::new`, and nobody else refers to it any more. Its type
+        // had `L` instead of `ManuallyDrop<L>`, which is laid out alike.
+        drop(unsafe { Box::from_raw(cell.as_ptr()) });
     }
 }
 
 /// Makes a task that lives where `port` is the outside of.
 ///
 /// The life is not `Send` as a rule: `Own` keeps it on the present thread.
+#[inline]
 pub(crate) fn allocate<L: Living + 'static>(
     port: &Arc<Port>,
     id: TaskId,
@@ -296,6 +300,7 @@ impl<O> Handle<O> {
     }
 
     /// Takes the outcome of a task that is over.
+    #[inline]
     pub(crate) fn take(self) -> O {
         let this = ManuallyDrop::new(self);
         assert!(this.header().state.is_over(), "a parent is told after the outcome was written");
@@ -366,6 +371,7 @@ impl Header {
 /// # Safety
 ///
 /// The caller has a reference, and does not use it any more.
+#[inline]
 unsafe fn release(header: NonNull<Header>) {
     // SAFETY: the reference is there until the next line; if it was the last one, the cell is
     // nobody else's. Neither body nor outcome is left in it: the domain gives its reference up
