@@ -1,14 +1,16 @@
 //! R8: finalizers may be asynchronous. They run on the owner's domain after the future is
 //! dropped, cannot be cancelled, and are bounded by the grace period.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use matou_ownership::Owned;
+use matou_ownership::{Owned, disown};
 use matou_runtime::{
-    Builder, MainError, RunError, Task, TaskError, Violation, sleep, spawn, yield_now,
+    Builder, Forgotten, MainError, RunError, Task, TaskError, Violation, sleep, spawn, yield_now,
 };
 
 use crate::support::*;
@@ -286,4 +288,60 @@ fn finalizers_of_many_tasks_wait_side_by_side() {
         Ok(())
     });
     assert!(result.is_ok(), "{result:?}");
+}
+
+/// What a child returns although its promise is gone is dropped when the child's own resources are
+/// settled. The child is not over before the finalizers in there are.
+#[test]
+fn they_run_for_what_lies_in_an_outcome_that_nobody_takes() {
+    for step in 0..20 {
+        for place in Place::BOTH {
+            let log = Log::new();
+            let main_log = log.clone();
+            let builder = Builder::new().domains(place.domains()).forgotten(Forgotten::Cancel);
+            let result = run_with(builder, move || async move {
+                let log = main_log;
+                let owned = log.slow_resource("finalizer", STEPS);
+                disown(&owned)?;
+                let child_log = log.clone();
+                let child = place.spawn(move || async move {
+                    let _witness = child_log.witness("body");
+                    owned
+                });
+                // Before it begins, while it returns, or afterwards.
+                for _ in 0..step {
+                    yield_now().await;
+                }
+                drop(child);
+                Ok(())
+            });
+            result.expect("no rule is broken");
+            assert!(log.at("finalizer") < log.entries().len());
+        }
+    }
+}
+
+/// As above, where the promise is certain to go in the very poll that returns the outcome.
+#[test]
+fn they_run_for_the_outcome_of_a_task_that_drops_its_own_promise() {
+    let log = Log::new();
+    let main_log = log.clone();
+    let builder = Builder::new().domains(1).forgotten(Forgotten::Cancel);
+    let result = run_with(builder, move || async move {
+        let log = main_log;
+        let owned = log.slow_resource("finalizer", STEPS);
+        disown(&owned)?;
+        let own = Rc::new(Cell::new(None));
+        let own_promise = Rc::clone(&own);
+        own.set(Some(spawn(async move {
+            yield_now().await;
+            drop(own_promise.take());
+            owned
+        })));
+        sleep(Duration::from_millis(1)).await;
+        log.push("main");
+        Ok(())
+    });
+    result.expect("no rule is broken");
+    log.assert_is(&["finalizer", "main"]);
 }
