@@ -90,6 +90,7 @@ impl Ledger {
     }
 
     /// Returns whose ledger this is, if it was said.
+    #[inline]
     pub fn label(&self) -> Option<&Label> {
         self.label.get()
     }
@@ -183,9 +184,15 @@ impl Ledger {
         }
     }
 
+    /// Returns whether there was a misuse by this ledger's task that nobody has taken yet.
+    #[inline]
+    pub fn has_fault(&self) -> bool {
+        self.faulted.load(Ordering::Relaxed)
+    }
+
     /// Takes the first misuse by this ledger's task, if there was one.
     pub fn take_fault(&self) -> Option<NotOwner> {
-        if !self.faulted.load(Ordering::Relaxed) {
+        if !self.has_fault() {
             return None;
         }
         self.faulted.store(false, Ordering::Relaxed);

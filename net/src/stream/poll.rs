@@ -29,12 +29,8 @@ impl TcpStream {
             Link::System(io) => io,
             Link::Simulated(end) => return end.poll_read(buf, wait("read", at), cx),
         };
-        let count = ready!(io.poll(Direction::Read, "read", at, cx, |fd| sys::recv(fd, buf)))?;
-        // Zero is the end, after which every read returns at once.
-        if 0 < count && count < buf.len() {
-            io.exhausted(Direction::Read);
-        }
-        Poll::Ready(Ok(count))
+        let wanted = buf.len();
+        io.poll_transfer(Direction::Read, ("read", at), cx, wanted, |fd| sys::recv(fd, buf))
     }
 
     pub(super) fn poll_send(
@@ -53,11 +49,8 @@ impl TcpStream {
             Link::System(io) => io,
             Link::Simulated(end) => return end.poll_write(buf, wait("write", at), cx),
         };
-        let count = ready!(io.poll(Direction::Write, "write", at, cx, |fd| sys::send(fd, buf)))?;
-        if count < buf.len() {
-            io.exhausted(Direction::Write);
-        }
-        Poll::Ready(Ok(count))
+        let wanted = buf.len();
+        io.poll_transfer(Direction::Write, ("write", at), cx, wanted, |fd| sys::send(fd, buf))
     }
 
     /// Waits for nothing: what was written lies with the system.

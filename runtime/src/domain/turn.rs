@@ -54,7 +54,9 @@ impl Domain {
         // A panic cannot come out: every call of user code inside is caught.
         let polled = own.poll(self);
         let ledger = entered.leave();
-        if let Some(ledger) = &ledger {
+        if let Some(ledger) = &ledger
+            && (ledger.has_fault() || ledger.label().is_none())
+        {
             self.look_into(slot, ledger);
         }
         match polled {

@@ -73,8 +73,16 @@ pub(super) struct Wakers {
 
 impl Wakers {
     /// Wakes them all, be it that one of them panics. Not under a lock.
+    #[inline]
     pub(super) fn wake(self) {
-        self.read.into_iter().chain(self.write).chain(self.others).for_each(panics::wake);
+        if let Some(waker) = self.read {
+            panics::wake(waker);
+        }
+        if let Some(waker) = self.write {
+            panics::wake(waker);
+        }
+        // As a rule there are none.
+        self.others.into_iter().for_each(panics::wake);
     }
 }
 
@@ -82,11 +90,11 @@ impl Side {
     /// Registers a waker, and returns those that are to be asked whether they still wait.
     fn register(&mut self, waker: &Waker) -> Vec<Waker> {
         let known = |known: &Waker| known.will_wake(waker);
-        if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
+        if self.waker.is_none() && self.others.is_empty() {
+            self.waker = Some(waker.clone());
             return Vec::new();
         }
-        if self.waker.is_none() {
-            self.waker = Some(waker.clone());
+        if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
             return Vec::new();
         }
         let mut asked = Vec::new();
@@ -103,8 +111,10 @@ impl Side {
     /// Notes an event, and takes out who waits for it.
     fn take(&mut self, others: &mut Vec<Waker>) -> Option<Waker> {
         self.exhausted = false;
-        self.overflows = 0;
-        others.append(&mut self.others);
+        if !self.others.is_empty() {
+            self.overflows = 0;
+            others.append(&mut self.others);
+        }
         self.waker.take()
     }
 }
@@ -160,6 +170,7 @@ impl Io {
         Arc::new(Io { state: Mutex::new(state) })
     }
 
+    #[inline]
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -192,43 +203,99 @@ impl Io {
         what: &'static str,
         at: &'static Location<'static>,
         cx: &mut Context<'_>,
+        operation: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.poll_with(direction, (what, at), cx, operation, |_| false)
+    }
+
+    /// Moves up to `wanted` bytes by `operation`, and waits as [`poll`](Io::poll) does.
+    ///
+    /// Beyond that, an operation that moves less than was wanted says that the next one would
+    /// block, which then waits at once: that saves a system call. Not when the peer has closed,
+    /// because the end of the stream is not announced twice, and not when nothing was read, which is
+    /// that end.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll`](Io::poll).
+    #[inline]
+    pub fn poll_transfer(
+        self: &Arc<Self>,
+        direction: Direction,
+        (what, at): (&'static str, &'static Location<'static>),
+        cx: &mut Context<'_>,
+        wanted: usize,
+        operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let is_short = |&moved: &usize| match direction {
+            Direction::Read => 0 < moved && moved < wanted,
+            Direction::Write => moved < wanted,
+        };
+        self.poll_with(direction, (what, at), cx, operation, is_short)
+    }
+
+    #[inline]
+    fn poll_with<R>(
+        self: &Arc<Self>,
+        direction: Direction,
+        wait: (&'static str, &'static Location<'static>),
+        cx: &mut Context<'_>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+        is_short: impl FnOnce(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         Domain::with("a socket", |domain| {
             ready!(domain.spend(cx));
             let mut state = self.state();
-            let reactor = domain.reactor().map(|reactor| reactor.shared());
-            if !state.must_wait(direction, reactor) {
+            if !state.must_wait(direction, domain) {
                 loop {
                     match operation(state.fd()?) {
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        done => return Poll::Ready(done),
+                        Ok(done) => {
+                            state.side(direction).exhausted = is_short(&done) && state.tells_more();
+                            return Poll::Ready(Ok(done));
+                        }
+                        failed => return Poll::Ready(failed),
                     }
                 }
             }
-            let Some(reactor) = reactor else {
-                return Poll::Ready(Err(no_reactor()));
-            };
-            let mut stale = Wakers::default();
-            let waiting = state.wait_on(self, reactor, direction, cx.waker(), &mut stale);
-            drop(state);
-            // Not under the lock: a waker may do anything.
-            stale.wake();
-            let on = WaitOn::Descriptor(waiting?);
-            domain.note_wait(Wait { what, at: Some(at), on });
-            Poll::Pending
+            self.wait(domain, state, direction, wait, cx).map(Err)
         })
     }
 
-    /// Tells that an operation got less than it asked for, so that the next one would block.
-    ///
-    /// Saves a system call: the next [`poll`](Io::poll) waits at once. Ignored when the peer has
-    /// closed, because the end of the stream is not announced twice.
-    pub fn exhausted(&self, direction: Direction) {
-        let mut state = self.state();
-        if state.registration.is_some() && !state.closed {
-            state.side(direction).exhausted = true;
+    /// Waits until an operation may be tried again. Ready only if that cannot be.
+    fn wait(
+        self: &Arc<Self>,
+        domain: &Domain,
+        mut state: MutexGuard<'_, State>,
+        direction: Direction,
+        (what, at): (&'static str, &'static Location<'static>),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Error> {
+        let Some(reactor) = domain.reactor() else {
+            return Poll::Ready(no_reactor());
+        };
+        let waiting = match state.wait_on_again(reactor.shared(), direction, cx.waker()) {
+            Some(fd) => {
+                drop(state);
+                Ok(fd)
+            }
+            None => {
+                let mut stale = Wakers::default();
+                let waker = cx.waker();
+                let waiting = state.wait_on(self, reactor.shared(), direction, waker, &mut stale);
+                drop(state);
+                // Not under the lock: a waker may do anything.
+                stale.wake();
+                waiting
+            }
+        };
+        match waiting {
+            Ok(fd) => {
+                domain.note_wait(Wait { what, at: Some(at), on: WaitOn::Descriptor(fd) });
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(error),
         }
     }
 
@@ -277,6 +344,7 @@ impl Io {
 }
 
 impl State {
+    #[inline]
     fn fd(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.fd {
             Some(fd) => Ok(fd.as_fd()),
@@ -284,6 +352,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn side(&mut self, direction: Direction) -> &mut Side {
         match direction {
             Direction::Read => &mut self.read,
@@ -296,9 +365,36 @@ impl State {
     }
 
     /// Whether trying is known to be in vain: an event from this very reactor is still to come.
-    fn must_wait(&mut self, direction: Direction, reactor: Option<&Arc<Shared>>) -> bool {
-        reactor.is_some_and(|reactor| self.is_registered_with(reactor))
-            && self.side(direction).exhausted
+    #[inline]
+    fn must_wait(&mut self, direction: Direction, domain: &Domain) -> bool {
+        self.side(direction).exhausted
+            && domain.reactor().is_some_and(|reactor| self.is_registered_with(reactor.shared()))
+    }
+
+    /// Whether an event will tell when there is more.
+    #[inline]
+    fn tells_more(&self) -> bool {
+        self.registration.is_some() && !self.closed
+    }
+
+    /// Registers the waker, in the usual case: the descriptor is registered here already, and
+    /// nobody else waits. Returns the number of the descriptor.
+    #[inline]
+    fn wait_on_again(
+        &mut self,
+        reactor: &Arc<Shared>,
+        direction: Direction,
+        waker: &Waker,
+    ) -> Option<RawFd> {
+        let fd = self.fd.as_ref()?.as_raw_fd();
+        let here = self.is_registered_with(reactor);
+        let side = self.side(direction);
+        if !here || side.waker.is_some() || !side.others.is_empty() {
+            return None;
+        }
+        side.exhausted = true;
+        side.waker = Some(waker.clone());
+        Some(fd)
     }
 
     /// Registers the descriptor here, if it is not yet, and the waker. Returns the number of the

@@ -17,8 +17,9 @@ use super::{Driver, Interrupt, Until};
 /// their life on the domain, and only when an operation first would block; see [`Io`].
 pub struct Reactor {
     shared: Arc<Shared>,
-    /// What the last wait brought; kept to use its memory again.
+    /// What the last wait brought, and whom that concerns; kept to use their memory again.
     ready: RefCell<Vec<Ready>>,
+    concerned: RefCell<Vec<(Arc<Io>, Ready)>>,
 }
 
 /// The part of a reactor that an [`Io`] on another thread may touch, to leave it.
@@ -37,7 +38,8 @@ impl Reactor {
     /// If the system has no descriptors left for its event queue.
     pub fn new() -> io::Result<Reactor> {
         let shared = Shared { queue: Queue::new()?, sources: Mutex::default() };
-        Ok(Reactor { shared: Arc::new(shared), ready: RefCell::default() })
+        let (ready, concerned) = (RefCell::default(), RefCell::default());
+        Ok(Reactor { shared: Arc::new(shared), ready, concerned })
     }
 
     /// Returns how many descriptors are registered.
@@ -51,14 +53,21 @@ impl Reactor {
 
     /// Wakes the tasks that wait for what has become ready.
     fn dispatch(&self, ready: &mut Vec<Ready>) {
-        for ready in ready.drain(..) {
+        if ready.is_empty() {
+            return;
+        }
+        let mut concerned = self.concerned.take();
+        {
             // A descriptor may have left meanwhile, or another one taken its key: its tasks then
             // look once more and find that they have to wait. No event is lost by that.
-            let io = self.shared.sources().get(ready.key).cloned();
-            if let Some(io) = io {
-                io.mark_ready(ready).wake();
-            }
+            let sources = self.shared.sources();
+            let find = |ready: Ready| Some((Arc::clone(sources.get(ready.key)?), ready));
+            concerned.extend(ready.drain(..).filter_map(find));
         }
+        for (io, ready) in concerned.drain(..) {
+            io.mark_ready(ready).wake();
+        }
+        self.concerned.replace(concerned);
     }
 }
 

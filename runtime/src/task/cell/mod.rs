@@ -33,8 +33,8 @@ pub(crate) use state::State;
 use super::id::TaskId;
 use super::life::{Life, Verdict};
 use super::node::{Key, NONE, Slot};
-use super::outcome::Outcome;
 use super::panics;
+use super::spawn::Handle as OutcomeHandle;
 use crate::domain::{Domain, Port};
 
 /// What all references to a task may see of it.
@@ -159,7 +159,7 @@ pub(crate) fn allocate_newborn<M, F, V>(
     port: &Arc<Port>,
     id: TaskId,
     make: M,
-) -> (Newborn, Handle<Outcome<V::Value, V::Error>>)
+) -> (Newborn, OutcomeHandle<V::Value, V::Error>)
 where
     M: FnOnce() -> F + Send + 'static,
     F: Future + 'static,
