@@ -91,9 +91,7 @@ impl Domain {
         node.claim = claim;
         node.sched = Sched::Queued;
         node.own = Some(own);
-        node.ledger = dowry.ledger;
-        node.inherit = dowry.inherit;
-        node.rare = dowry.rare;
+        node.endow(dowry);
         drop(tree);
         self.make_ready(slot);
         Key { slot, id }
@@ -101,7 +99,7 @@ impl Domain {
 
     /// Whether `waker` wakes the very task that is being polled.
     fn is_current_waker(&self, waker: &Waker) -> bool {
-        self.current_waker.get().is_some_and(|current| current.is_of(waker))
+        self.current_waker.get().is_of(waker)
     }
 
     /// Changes the entry of a child that was just made.
@@ -159,7 +157,8 @@ impl Domain {
     #[inline]
     fn is_mine(&self, tree: &Tree, port: &Port, child: ChildRef) -> bool {
         let parent = tree.get(child.entry).and_then(|node| node.parent.here());
-        parent.is_some_and(|parent| parent == self.current.get()) && self.is(port, child.domain)
+        parent.is_some_and(|parent| parent == self.current.get())
+            && (std::ptr::eq(port, &*self.port) || self.is(port, child.domain))
     }
 
     /// Records that the current task used a promise of somebody else's child.
@@ -424,14 +423,15 @@ impl Domain {
         let node = &mut tree[slot];
         node.sched = Sched::Idle;
         let bare = node.rare.is_none() && node.first_child == NONE && ledger.is_none();
-        if bare && node.parent.here().is_some() {
-            let end = tree.end(slot);
+        if let Some(ready) = bare.then(|| tree.end_plainly(slot)).flatten() {
             drop(tree);
-            self.tell(end);
-        } else {
-            drop(tree);
-            self.finish_in_full(slot, ledger);
+            if let Some(parent) = ready {
+                self.make_ready(parent);
+            }
+            return;
         }
+        drop(tree);
+        self.finish_in_full(slot, ledger);
     }
 
     fn finish_in_full(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
@@ -499,7 +499,6 @@ impl Domain {
         self.tell(end);
     }
 
-    #[inline]
     fn tell(&self, end: End) {
         let End { notice, ready, remains } = end;
         if let Some(remains) = remains {

@@ -17,6 +17,7 @@ mod turn;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::orphans::Collector;
 use crate::random::Random;
 use crate::run::Run;
 use crate::task::cell::Identity;
-use crate::task::{Limit, LocalFuture, NONE, Reason, Slot, TaskId, Tree};
+use crate::task::{IdHasher, Limit, LocalFuture, NONE, Reason, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
 use crate::wait::Wait;
 
@@ -56,7 +57,7 @@ pub(crate) struct Domain {
     ready: RefCell<Ready>,
     tree: RefCell<Tree>,
     /// Where the tasks are that other domains called here; for their cancellation.
-    called: RefCell<HashMap<TaskId, Slot>>,
+    called: RefCell<HashMap<TaskId, Slot, BuildHasherDefault<IdHasher>>>,
     collectors: RefCell<Slab<Collector>>,
     /// Futures that tasks have deferred to their ends, by the numbers of their resources.
     deferred: RefCell<HashMap<u64, LocalFuture>>,
@@ -66,7 +67,7 @@ pub(crate) struct Domain {
     /// The task that is being polled.
     current: Cell<Slot>,
     /// What its own waker is told by.
-    current_waker: Cell<Option<Identity>>,
+    current_waker: Cell<Identity>,
     /// Whether the current task is to be ended rather than polled, as of the beginning of its poll.
     current_cancelled: Cell<bool>,
     /// The deadline that the present code has to keep.
@@ -120,7 +121,7 @@ impl Domain {
             deferred: RefCell::default(),
             expired: RefCell::default(),
             current: Cell::new(NONE),
-            current_waker: Cell::new(None),
+            current_waker: Cell::new(Identity::NOBODY),
             current_cancelled: Cell::new(false),
             deadline: Cell::new(None),
             reason: RefCell::default(),

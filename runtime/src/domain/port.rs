@@ -33,8 +33,9 @@ pub(crate) struct Port {
 pub(crate) enum Message {
     /// A task of the receiver was woken.
     Wake(Woken),
-    /// A task begins its life on the receiver.
-    Start(Box<Birth>),
+    /// A task begins its life on the receiver. Not boxed: the box would be made on one thread and
+    /// freed on another, which allocators dislike.
+    Start(Birth),
     /// A child that lives on the receiver is to end.
     Cancel { id: TaskId, cancelled: Cancelled },
     /// The end of a child that lives on the receiver was asked for, but an ancestor is shielded.

@@ -9,7 +9,7 @@ use matou_ownership::planted::{Bug, is_planted};
 use super::kin::label_of;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
-use crate::task::cell::{Own, Polled};
+use crate::task::cell::{Identity, Own, Polled};
 use crate::task::{Claim, NONE, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
 use crate::wait::Wait;
@@ -80,10 +80,12 @@ impl Domain {
         }
         let node = &mut tree[slot];
         node.sched = Sched::Running;
-        node.wait = Wait::NOTHING;
+        if !node.wait.what.is_empty() {
+            node.wait = Wait::NOTHING;
+        }
         self.current_cancelled.set(node.cancel.is_some());
         let own = node.own.take().expect("a task in the queue is neither running nor over");
-        self.current_waker.set(Some(own.identity()));
+        self.current_waker.set(own.identity());
         (own, node.ledger.take())
     }
 
@@ -91,7 +93,7 @@ impl Domain {
     #[inline]
     pub(super) fn end_step(&self) {
         self.current.set(NONE);
-        self.current_waker.set(None);
+        self.current_waker.set(Identity::NOBODY);
         if self.deadline().is_some() {
             self.replace_deadline(None);
         }
@@ -212,7 +214,7 @@ impl Domain {
                 woken.hear();
             }
             Message::Wake(woken) => self.wake(woken.hear()),
-            Message::Start(birth) => self.start(*birth),
+            Message::Start(birth) => self.start(birth),
             Message::Cancel { id, cancelled } => {
                 let slot = self.called.borrow().get(&id).copied();
                 if let Some(slot) = slot {

@@ -107,6 +107,7 @@ impl Task {
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
+    #[inline]
     #[track_caller]
     #[must_use = "a child has to be awaited or cancelled by its parent"]
     pub fn try_spawn<F, T, E>(self, future: F) -> Promise<T, E>
@@ -178,7 +179,7 @@ impl Task {
     fn dowry(domain: &Domain, parent: Slot, id: TaskId, task: Task) -> (About, Dowry) {
         let Task { about, given, inherit, .. } = task;
         let rare = domain.legacy(parent);
-        let ledger = (!given.is_empty()).then(|| Task::ledger(id, &about, given));
+        let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &about, given)) };
         (about, Dowry { ledger, inherit, rare })
     }
 
@@ -224,7 +225,7 @@ impl Task {
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
             let birth = Birth { newborn, id, about, parent_domain, proxy: proxy_slot, dowry };
             domain.label_current();
-            port.send(Message::Start(Box::new(birth)));
+            port.send(Message::Start(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::Hasher;
 
 /// Number of bits that count tasks; the bits above name the domain that created the task.
 const COUNT_BITS: u32 = 48;
@@ -42,5 +43,24 @@ impl fmt::Display for TaskId {
 impl fmt::Debug for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Hashes ids, which nobody outside chooses: one multiplication that spreads their low bits.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("an id is one number");
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // 2^64 divided by the golden ratio: neighbours end far apart (Knuth, volume 3, 6.4).
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
     }
 }

@@ -25,6 +25,7 @@ pub use spawn::{NoDomainAvailable, Parallel, call, parallel, spawn, try_call, tr
 
 pub(crate) use cancelled::{Actor, Reason, Why};
 pub(crate) use deferred::LocalFuture;
+pub(crate) use id::IdHasher;
 pub(crate) use life::{Fallible, Life};
 pub(crate) use node::{About, Claim, Dowry, Key, NONE, Node, Parent, Sched, Slot, Stage};
 pub(crate) use rare::{Limit, Rare, Shielding};

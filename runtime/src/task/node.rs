@@ -208,8 +208,13 @@ impl Node {
     /// be; see `reset`.
     #[inline]
     pub(super) fn begin(&mut self, id: TaskId, about: About, parent: Parent) {
+        debug_assert!(self.about.name.is_none(), "a place is left empty");
+        let About { spawned_at, name } = about;
         self.id = id;
-        self.about = about;
+        self.about.spawned_at = spawned_at;
+        if name.is_some() {
+            self.about.name = name;
+        }
         self.parent = parent;
         self.away = None;
         self.prev = NONE;
@@ -217,8 +222,21 @@ impl Node {
         self.claim = Claim::Held;
         self.awaited = false;
         self.stage = Stage::Living;
-        self.inherit = false;
         self.wait = Wait::NOTHING;
+    }
+
+    /// Takes over what the task is born with.
+    #[inline]
+    pub(crate) fn endow(&mut self, dowry: Dowry) {
+        // Most tasks have nothing, and what is not written need not be dropped before.
+        let Dowry { ledger, inherit, rare } = dowry;
+        if ledger.is_some() {
+            self.ledger = ledger;
+        }
+        if rare.is_some() {
+            self.rare = rare;
+        }
+        self.inherit = inherit;
     }
 
     /// Stands for nobody any more.
@@ -228,8 +246,12 @@ impl Node {
         debug_assert_eq!(self.first_child, NONE, "{self:?} leaves children behind");
         debug_assert!(self.own.is_none() && self.sched == Sched::Idle, "{self:?} is over");
         self.id = TaskId::NOBODY;
-        self.about.name = None;
-        self.cancel = None;
+        if self.about.name.is_some() {
+            self.about.name = None;
+        }
+        if self.cancel.is_some() {
+            self.cancel = None;
+        }
         Remains { awaiter: self.awaiter.take(), ledger: self.ledger.take(), rare: self.rare.take() }
     }
 

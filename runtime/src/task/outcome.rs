@@ -59,7 +59,10 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
 impl<E: fmt::Debug + fmt::Display> Error for TaskError<E> {}
 
 /// A panic that was caught at the border of a task.
-pub struct Panic {
+// Boxed: each task has room for one, and next to none needs it.
+pub struct Panic(Box<Caught>);
+
+struct Caught {
     message: String,
     location: Option<String>,
     /// In a mutex only so that the error is `Sync`, which the usual error traits ask for.
@@ -68,48 +71,50 @@ pub struct Panic {
 
 impl Panic {
     /// Takes a payload that `catch_unwind` just returned on this thread.
+    #[cold]
     pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Panic {
-        Panic {
+        Panic(Box::new(Caught {
             message: panics::message(&*payload),
             location: panics::take_location(),
             payload: Mutex::new(payload),
-        }
+        }))
     }
 
     pub(crate) fn from_message(message: String) -> Panic {
-        Panic { payload: Mutex::new(Box::new(message.clone())), message, location: None }
+        let payload = Mutex::new(Box::new(message.clone()) as Box<_>);
+        Panic(Box::new(Caught { payload, message, location: None }))
     }
 
     /// Returns what the panic said, if it was text.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// Returns where it happened, as `file:line:column`, if matou's panic hook saw it.
     pub fn location(&self) -> Option<&str> {
-        self.location.as_deref()
+        self.0.location.as_deref()
     }
 
     /// Returns what was thrown, for [`std::panic::resume_unwind`].
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
-            .field("message", &self.message)
-            .field("location", &self.location)
+            .field("message", &self.message())
+            .field("location", &self.location())
             .finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.location {
-            Some(location) => write!(f, "the task panicked at {location}: {}", self.message),
-            None => write!(f, "the task panicked: {}", self.message),
+        match self.location() {
+            Some(location) => write!(f, "the task panicked at {location}: {}", self.message()),
+            None => write!(f, "the task panicked: {}", self.message()),
         }
     }
 }

@@ -100,28 +100,43 @@ impl Tree {
         }
     }
 
-    /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
+    /// As [`end`](Tree::end), in the usual case: the promise is there, and nobody but the parent
+    /// itself waits, if anybody does. Returns the parent if it is to be queued.
     #[inline]
+    pub(crate) fn end_plainly(&mut self, slot: Slot) -> Option<Option<Slot>> {
+        let node = &mut self[slot];
+        let held = matches!(node.claim, Claim::Held | Claim::Cancelling);
+        let parent = node.parent.here().filter(|_| held && node.awaiter.is_none())?;
+        node.stage = Stage::Ended;
+        let awaited = std::mem::take(&mut node.awaited);
+        Some(self.lose_child(parent, awaited).then_some(parent))
+    }
+
+    /// One child less is alive, which the parent waited for or not. Returns whether the parent is
+    /// to be queued.
+    #[inline]
+    fn lose_child(&mut self, parent: Slot, awaited: bool) -> bool {
+        let parent = &mut self[parent];
+        parent.live_children -= 1;
+        let last = parent.live_children == 0 && parent.stage == Stage::Winding;
+        (awaited || last) && parent.wake()
+    }
+
+    /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
     pub(crate) fn end(&mut self, slot: Slot) -> End {
         let node = &mut self[slot];
         node.stage = Stage::Ended;
         let (claim, parent) = (node.claim, node.parent);
-        let mut wake = false;
+        let mut awaited = false;
         let notice = match claim {
             Claim::Held | Claim::Cancelling => {
-                wake = std::mem::take(&mut node.awaited);
+                awaited = std::mem::take(&mut node.awaited);
                 node.awaiter.take().map_or(Notice::None, Notice::Wake)
             }
             Claim::Collected { collector, index } => Notice::Collector { collector, index },
             Claim::Waived | Claim::Service | Claim::Forgotten => Notice::None,
         };
-        let mut ready = None;
-        if let Parent::Here(slot) = parent {
-            let parent = &mut self[slot];
-            parent.live_children -= 1;
-            wake |= parent.live_children == 0 && parent.stage == Stage::Winding;
-            ready = (wake && parent.wake()).then_some(slot);
-        }
+        let ready = parent.here().filter(|&parent| self.lose_child(parent, awaited));
         let freed =
             matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_));
         let remains = freed.then(|| self.remove(slot));

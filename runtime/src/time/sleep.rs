@@ -80,6 +80,9 @@ pub struct Sleep {
     /// None: never.
     deadline: Option<Instant>,
     timer: Option<Timer>,
+    /// Whether it was still to come when it was made. Then the clock need not be asked a second time
+    /// before the timer is set; one that has passed meanwhile fires at the next turn.
+    ahead: bool,
     done: bool,
     at: &'static Location<'static>,
 }
@@ -93,12 +96,18 @@ struct Timer {
 impl Sleep {
     #[track_caller]
     pub(crate) fn new(duration: Duration) -> Sleep {
-        Sleep::until(Domain::with("`sleep`", Domain::now).checked_add(duration))
+        let deadline = Domain::with("`sleep`", Domain::now).checked_add(duration);
+        Sleep::made(deadline, !duration.is_zero())
     }
 
     #[track_caller]
     pub(super) fn until(deadline: Option<Instant>) -> Sleep {
-        Sleep { deadline, timer: None, done: false, at: Location::caller() }
+        Sleep::made(deadline, false)
+    }
+
+    #[track_caller]
+    fn made(deadline: Option<Instant>, ahead: bool) -> Sleep {
+        Sleep { deadline, timer: None, ahead, done: false, at: Location::caller() }
     }
 
     /// Returns when it ends; `None` if it never does.
@@ -152,7 +161,8 @@ impl Sleep {
                 Some(true) => return Poll::Pending,
                 Some(false) => this.timer = None,
                 None => {
-                    if this.deadline.is_none_or(|deadline| deadline > domain.now()) {
+                    let is_ahead = |deadline| this.ahead || deadline > domain.now();
+                    if this.deadline.is_none_or(is_ahead) {
                         if let Some(deadline) = this.deadline {
                             this.set(domain, deadline, cx);
                         }

@@ -237,6 +237,8 @@ impl Own {
 pub(crate) struct Identity(*const ());
 
 impl Identity {
+    pub(crate) const NOBODY: Identity = Identity(ptr::null());
+
     pub(crate) fn is_of(self, waker: &Waker) -> bool {
         waker::is_of(waker, self.0)
     }
