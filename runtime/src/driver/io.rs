@@ -212,8 +212,8 @@ impl Io {
     ///
     /// Beyond that, an operation that moves less than was wanted says that the next one would
     /// block, which then waits at once: that saves a system call. Not when the peer has closed,
-    /// because the end of the stream is not announced twice, and not when nothing was read, which is
-    /// that end.
+    /// because the end of the stream is not announced twice, and not when nothing was read, for
+    /// that is the end.
     ///
     /// # Errors
     ///
@@ -252,7 +252,8 @@ impl Io {
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         Ok(done) => {
-                            state.side(direction).exhausted = is_short(&done) && state.tells_more();
+                            let exhausted = is_short(&done) && state.tells_more();
+                            state.side(direction).exhausted = exhausted;
                             return Poll::Ready(Ok(done));
                         }
                         failed => return Poll::Ready(failed),

@@ -213,8 +213,8 @@ where
 {
     let id = domain.next_id();
     assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
-    let life = Life::<fn() -> F, F, Fallible>::born(main);
-    let (own, handle) = allocate(domain.port(), id, life);
+    let port = Arc::clone(domain.port());
+    let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, Fallible>::born(main));
     domain.begin_life((id, about, Parent::Nobody), Claim::Held, Dowry::default(), own);
     handle
 }

@@ -190,14 +190,16 @@ impl Task {
         F: Future + 'static,
         V: Verdict<F::Output> + 'static,
     {
-        Domain::with("spawn", |domain| {
-            let parent = domain.parent_to_be();
-            let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
+        // The future is in none of the closures: each would be one more place that it is copied to.
+        let spawned_at = self.about.spawned_at;
+        let (port, (id, about, parent), dowry) = Domain::with("spawn", |domain| {
+            let (parent, id) = (domain.parent_to_be(), domain.next_id());
             let (about, dowry) = Task::dowry(domain, parent, id, self);
-            let life = Life::<fn() -> F, F, V>::born(future);
-            let (own, handle) = allocate(domain.port(), id, life);
-            let whose = (id, about, Parent::Here(parent));
-            let entry = domain.begin_life(whose, Claim::Held, dowry, own);
+            (Arc::clone(domain.port()), (id, about, Parent::Here(parent)), dowry)
+        });
+        let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, V>::born(future));
+        Domain::with("spawn", |domain| {
+            let entry = domain.begin_life((id, about, parent), Claim::Held, dowry, own);
             Promise::new(handle, domain.child_ref(entry, spawned_at))
         })
     }
@@ -221,7 +223,7 @@ impl Task {
             let (about, dowry) = Task::dowry(domain, parent, id, self);
             let port = domain.run.port(target);
             let proxy = domain.insert_proxy(id, about.clone(), parent, target as u16);
-            let (newborn, handle) = allocate_newborn::<M, F, V>(port, id, make);
+            let (newborn, handle) = allocate_newborn::<M, F, V>(Arc::clone(port), id, make);
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
             let birth = Birth { newborn, id, about, parent_domain, proxy: proxy_slot, dowry };
             domain.label_current();
@@ -286,6 +288,7 @@ where
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
+    #[inline]
     #[track_caller]
     pub fn try_spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
     where
@@ -308,6 +311,7 @@ impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
+    #[inline]
     #[track_caller]
     pub fn spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
     where

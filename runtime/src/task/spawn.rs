@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use super::builder::Task;
 use super::cell::{self, allocate};
@@ -41,6 +42,7 @@ pub(crate) type Handle<T, E> = cell::Handle<Outcome<T, E>>;
 /// });
 /// assert_eq!(sum.map_err(|error: RunError| error.to_string()), Ok(42));
 /// ```
+#[inline]
 #[track_caller]
 #[must_use = "a child has to be awaited or cancelled by its parent"]
 pub fn spawn<F>(future: F) -> Promise<F::Output>
@@ -71,6 +73,7 @@ where
 /// })
 /// # }
 /// ```
+#[inline]
 #[track_caller]
 #[must_use = "a child has to be awaited or cancelled by its parent"]
 pub fn try_spawn<F, T, E>(future: F) -> Promise<T, E>
@@ -232,7 +235,8 @@ pub(crate) fn spawn_service(
     make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
 ) {
     let id = domain.next_id();
-    let (own, handle) = allocate(domain.port(), id, Life::<_, _, Always>::unborn(make));
+    let port = Arc::clone(domain.port());
+    let (own, handle) = allocate(port, id, || Life::<_, _, Always>::unborn(make));
     drop(handle);
     let whose = (id, about, Parent::Here(root));
     domain.begin_life(whose, Claim::Service, Dowry::default(), own);

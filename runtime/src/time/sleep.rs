@@ -80,7 +80,7 @@ pub struct Sleep {
     /// None: never.
     deadline: Option<Instant>,
     timer: Option<Timer>,
-    /// Whether it was still to come when it was made. Then the clock need not be asked a second time
+    /// Whether it was still to come when it was made. Then the clock need not be asked once more
     /// before the timer is set; one that has passed meanwhile fires at the next turn.
     ahead: bool,
     done: bool,

@@ -138,25 +138,31 @@ impl<L: Living> Cell<L> {
 
 /// Makes a task that lives where `port` is the outside of.
 ///
-/// The life is not `Send` as a rule: `Own` keeps it on the present thread.
+/// The life is not `Send` as a rule: `Own` keeps it on the present thread. It is made where it will
+/// be, since a large one would otherwise be copied on its way.
 #[inline]
 pub(crate) fn allocate<L: Living + 'static>(
-    port: &Arc<Port>,
+    port: Arc<Port>,
     id: TaskId,
-    life: L,
+    life: impl FnOnce() -> L,
 ) -> (Own, Handle<L::Outcome>) {
     let vtable = &Cell::<L>::VTABLE;
     let (state, slot) = (State::new(), AtomicU32::new(NONE));
-    let header = Header { state, vtable, port: Arc::clone(port), id, slot };
-    let cell = Box::into_raw(Box::new(Cell { header, life }));
-    // SAFETY: a box is never null.
-    let header = unsafe { NonNull::new_unchecked(cell).cast::<Header>() };
+    let mut cell = Box::<Cell<L>>::new_uninit();
+    let place = cell.as_mut_ptr();
+    // SAFETY: the box has room for both; nothing is dropped by writing to it for the first time.
+    unsafe {
+        (&raw mut (*place).header).write(Header { state, vtable, port, id, slot });
+        (&raw mut (*place).life).write(life());
+    }
+    // SAFETY: all of the cell was written. A box is never null.
+    let header = unsafe { NonNull::new_unchecked(Box::into_raw(cell.assume_init()).cast()) };
     (Own { header }, Handle { header, outcome: PhantomData })
 }
 
 /// Makes a task that is to be sent to where `port` is the outside of, there to make its body.
 pub(crate) fn allocate_newborn<M, F, V>(
-    port: &Arc<Port>,
+    port: Arc<Port>,
     id: TaskId,
     make: M,
 ) -> (Newborn, OutcomeHandle<V::Value, V::Error>)
@@ -165,7 +171,7 @@ where
     F: Future + 'static,
     V: Verdict<F::Output> + 'static,
 {
-    let (own, handle) = allocate(port, id, Life::<M, F, V>::unborn(make));
+    let (own, handle) = allocate(port, id, || Life::<M, F, V>::unborn(make));
     (Newborn(own), handle)
 }
 

@@ -2,11 +2,11 @@
 //!
 //! It counts the references, and three bits settle what must be settled between threads:
 //!
-//! | bit | set | settles |
+//! | bit | set by | settles |
 //! | --- | --- | --- |
-//! | `CALLED` | by a waker on a foreign thread, cleared by the domain | who sends the message: of many wake-ups one |
-//! | `OVER` | by the domain, once the outcome is written | the outcome may be taken; wakers have nothing to do |
-//! | `DETACHED` | by the promise, when it goes without the outcome | who drops the outcome: whoever comes second |
+//! | `CALLED` | a foreign waker; cleared by the domain | that one wake-up of many sends a message |
+//! | `OVER` | the domain, when the outcome is written | that the outcome may be taken |
+//! | `DETACHED` | the promise, when it goes without it | who drops the outcome: who comes second |
 //!
 //! What a domain alone knows of its tasks (queued, running) is not here but in its tree, where it
 //! costs no locked instruction. `runtime/tests/model/cell.rs` runs this very word against its wrong
