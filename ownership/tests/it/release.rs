@@ -57,6 +57,21 @@ fn a_release_that_is_cancelled_half_way_is_finished_by_the_settlement() {
 }
 
 #[test]
+fn who_releases_a_moved_value_becomes_its_owner() {
+    let (maker, taker) = (Ledger::new(), Ledger::new());
+    let (log, gate) = (Log::default(), Gate::default());
+    let owned = within(&maker, || log.owned_async("whole", &gate));
+    let mut release = owned.release();
+    within(&taker, || assert!(poll_once(&mut release).is_pending()));
+    assert_eq!((maker.len(), taker.len()), (0, 1));
+    within(&taker, || drop(release));
+    gate.unlock();
+    let settled = block_on(taker.settle());
+    assert_eq!(log.take(), ["begin", "whole"]);
+    assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
+}
+
+#[test]
 fn a_release_that_is_cancelled_half_way_in_a_scope_is_polled_once_more_and_reported() {
     let (log, gate) = (Log::default(), Gate::default());
     let (events, never) = (log.clone(), gate.clone());

@@ -119,6 +119,33 @@ fn a_release_that_is_cancelled_half_way_is_finished_by_the_settlement() {
     }
 }
 
+#[test]
+fn a_moved_resource_that_is_half_released_is_finished_by_the_task_that_released_it() {
+    for place in Place::BOTH {
+        let log = Log::new();
+        let main_log = log.clone();
+        let result = run_on(place.domains(), move || async move {
+            let (log, half) = (main_log, Counter::new());
+            let (finalizer_log, finalizer_half) = (log.clone(), half.clone());
+            let resource = Owned::with_async((), move |()| async move {
+                finalizer_log.push("first half");
+                finalizer_half.add();
+                for _ in 0..STEPS {
+                    yield_now().await;
+                }
+                finalizer_log.push("second half");
+            });
+            let child = place.spawn(move || async move { resource.release().await });
+            half.reaches(1).await;
+            child.cancel().await;
+            log.push("gone");
+            Ok(())
+        });
+        assert!(result.is_ok(), "{result:?}");
+        log.assert_is(&["first half", "second half", "gone"]);
+    }
+}
+
 /// How the owner of an endless finalizer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
