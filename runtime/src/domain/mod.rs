@@ -248,7 +248,8 @@ impl Domain {
     /// The tasks that have not ended, in a fixed order, children on other domains left out.
     pub(crate) fn each_task(&self, mut f: impl FnMut(&Tree, Slot)) {
         let tree = self.tree.borrow();
-        tree.slots().filter(|&slot| tree[slot].away.is_none()).for_each(|slot| f(&tree, slot));
+        let living = |&slot: &Slot| tree[slot].away.is_none() && !tree[slot].ended();
+        tree.slots().filter(living).for_each(|slot| f(&tree, slot));
     }
 
     /// Turns until the run is over.

@@ -60,6 +60,9 @@ struct Record {
     violations: Vec<Violation>,
     more: usize,
     failure: Option<Failure>,
+    /// Whether the run got nowhere before any rule was broken: then the failure is told, and not
+    /// what its forced end brought about.
+    stuck_first: bool,
 }
 
 /// Why a run cannot go on although no rule was broken.
@@ -133,6 +136,8 @@ impl Run {
     pub(crate) fn fail(&self, failure: Failure) {
         let mut record = self.record();
         if record.failure.is_none() {
+            let stuck = matches!(failure, Failure::Deadlock(_) | Failure::Endless(_));
+            record.stuck_first = stuck && record.violations.is_empty();
             record.failure = Some(failure);
         }
         drop(record);
@@ -152,10 +157,12 @@ impl Run {
         }
     }
 
-    /// Takes what went wrong, the broken rules first.
+    /// Takes what went wrong: the broken rules, unless they were broken in the forced end of a run
+    /// that got nowhere.
     pub(crate) fn take_error<E>(&self) -> Option<RunError<E>> {
-        let Record { violations, more, failure } = std::mem::take(&mut *self.record());
-        if !violations.is_empty() {
+        let record = std::mem::take(&mut *self.record());
+        let Record { violations, more, failure, stuck_first } = record;
+        if !violations.is_empty() && !stuck_first {
             return Some(RunError::Violated(Report { violations, more }));
         }
         Some(match failure? {

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 /// The virtual time of a simulated run: one clock for all its domains.
 ///
-/// One thread moves it. Others (a program may have some) read it when they send a message.
+/// It tells 584 years, as many nanoseconds as a `u64` counts. One thread moves it. Others (a program may have some) read it when they send a message.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -24,10 +24,18 @@ impl Clock {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 
+    /// Whether the clock can ever tell `moment`.
+    pub(super) fn reaches(&self, moment: Instant) -> bool {
+        self.nanos_of(moment).is_some()
+    }
+
+    fn nanos_of(&self, moment: Instant) -> Option<u64> {
+        u64::try_from(moment.saturating_duration_since(self.start).as_nanos()).ok()
+    }
+
     /// Moves the clock to `moment`. It never goes back.
     pub(super) fn advance_to(&self, moment: Instant) {
-        let nanos = moment.saturating_duration_since(self.start).as_nanos();
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        let nanos = self.nanos_of(moment).unwrap_or(u64::MAX);
         self.nanos.fetch_max(nanos, Ordering::Relaxed);
     }
 

@@ -46,6 +46,8 @@
 //! are shared as well, and a lock of the standard library that is held across an `.await` may
 //! block all of them.
 //!
+//! Virtual time reaches 584 years; a deadline beyond never comes.
+//!
 //! There are no descriptors in a simulated run: [`Io`](crate::Io) is
 //! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a
 //! network in memory. Signals come from [`raise`].

@@ -23,6 +23,15 @@ const TURN: Duration = Duration::from_micros(1);
 const TURNS_TO_DOUBLE: u64 = 10_000;
 const DOUBLINGS_MAX: u64 = 20;
 
+/// The same once the run was told to end, when it has only so many turns left: the grace periods
+/// must come to their ends, however busy the tasks are.
+const TURNS_TO_DOUBLE_AT_THE_END: u64 = 1000;
+/// How many turns the end may take at least. In so many, days pass for busy tasks.
+const TURNS_OF_THE_END_MIN: u64 = 200_000;
+/// How many turns at one moment each task has at the end, in the mean, before they take twice as
+/// long: quick finalizers of many tasks are to have their time.
+const TURNS_OF_A_TASK: u64 = 4;
+
 /// The driver of a simulated domain: it never waits.
 struct Virtual(Arc<Clock>);
 
@@ -52,7 +61,10 @@ struct Stepper {
     world: Rc<Shared>,
     domains: Vec<Domain>,
     turns: u64,
+    turns_max: u64,
     turns_at_this_moment: u64,
+    /// After how many turns at one moment they take twice as long.
+    turns_to_double: u64,
     /// Whether the root was cancelled from here, because the run got nowhere.
     told_to_end: bool,
 }
@@ -83,11 +95,13 @@ where
         world: Rc::clone(&world),
         domains,
         turns: 0,
+        turns_max: limits.turns_max,
         turns_at_this_moment: 0,
+        turns_to_double: TURNS_TO_DOUBLE,
         told_to_end: false,
     };
     let handle = spawn_root(&stepper.domains[0], about, main);
-    let outcome = stepper.run_to_end(handle, limits.turns_max);
+    let outcome = stepper.run_to_end(handle);
     Trial {
         outcome,
         hash: world.hash(),
@@ -107,8 +121,8 @@ pub(super) struct Limits {
 }
 
 impl Stepper {
-    fn run_to_end<T, E>(&mut self, handle: Handle<T, E>, turns_max: u64) -> Result<T, RunError<E>> {
-        let ended = self.step_to_end(turns_max);
+    fn run_to_end<T, E>(&mut self, handle: Handle<T, E>) -> Result<T, RunError<E>> {
+        let ended = self.step_to_end();
         self.run.signals.close();
         self.world.drop_states();
         if ended {
@@ -126,17 +140,13 @@ impl Stepper {
     }
 
     /// Gives turns to the domains until all have stopped. Returns false if they never will.
-    fn step_to_end(&mut self, turns_max: u64) -> bool {
-        let mut turns_max = turns_max;
+    fn step_to_end(&mut self) -> bool {
         while !self.domains.iter().all(Domain::is_stopped) {
-            if self.turns >= turns_max {
+            if self.turns >= self.turns_max {
                 if self.told_to_end {
                     return false;
                 }
-                self.tell_to_end(Failure::Endless(turns_max));
-                self.turns_at_this_moment = 0;
-                // The end may take turns, too.
-                turns_max = turns_max.saturating_mul(2);
+                self.tell_to_end(Failure::Endless(self.turns_max));
             }
             if let Some(domain) = self.pick() {
                 self.domains[domain].turn();
@@ -156,6 +166,13 @@ impl Stepper {
 
     fn tell_to_end(&mut self, failure: Failure) {
         self.told_to_end = true;
+        self.turns_at_this_moment = 0;
+        let mut tasks = 0;
+        self.domains.iter().for_each(|domain| domain.each_task(|_, _| tasks += 1));
+        self.turns_to_double = TURNS_TO_DOUBLE_AT_THE_END.max(tasks * TURNS_OF_A_TASK);
+        // The end may take turns, too.
+        let turns = self.turns_max.max(TURNS_OF_THE_END_MIN).max(self.turns_to_double * 100);
+        self.turns_max = self.turns.saturating_add(turns);
         self.run.fail(failure);
     }
 
@@ -170,26 +187,27 @@ impl Stepper {
     /// Moves the clock to the next moment at which something happens by itself.
     fn jump(&mut self) -> bool {
         let living = self.domains.iter().filter(|domain| !domain.is_stopped());
-        let Some(moment) = living.filter_map(Domain::next_moment).min() else {
+        let clock = self.world.clock();
+        // What lies beyond the end of the clock never comes.
+        let moment = living.filter_map(Domain::next_moment).min();
+        let Some(moment) = moment.filter(|&moment| clock.reaches(moment)) else {
             return false;
         };
-        self.world.clock().advance_to(moment);
+        clock.advance_to(moment);
         self.world.witness(0, Happening::ClockJumped);
         self.turns_at_this_moment = 0;
         true
     }
 
     /// Lets a little time pass when there were many turns at one moment, and the more the longer
-    /// that lasts. Once the run was told to end, every turn counts as many: the messages and grace
-    /// periods of the end must come, however busy the tasks are.
+    /// that lasts.
     fn creep(&mut self) {
         self.turns_at_this_moment += 1;
         let turns = self.turns_at_this_moment;
-        let doublings = match self.told_to_end {
-            true => turns,
-            false if turns < TURNS_AT_ONE_MOMENT_MAX => return,
-            false => turns / TURNS_TO_DOUBLE,
-        };
-        self.world.clock().advance_by(TURN * (1 << doublings.min(DOUBLINGS_MAX)));
+        if turns < TURNS_AT_ONE_MOMENT_MAX {
+            return;
+        }
+        let doublings = (turns / self.turns_to_double).min(DOUBLINGS_MAX);
+        self.world.clock().advance_by(TURN * (1 << doublings));
     }
 }

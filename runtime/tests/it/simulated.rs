@@ -14,8 +14,8 @@ use std::time::Duration;
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::test::{self, Check, Trial, check, check_on_threads, raise, world};
 use matou_runtime::{
-    MainError, Orphans, RunError, Task, await_all, await_one, call, now, parallel, race, sleep,
-    sleep_until, spawn, timeout, yield_now,
+    MainError, Orphans, RunError, Task, await_all, await_one, call, defer, now, parallel, race,
+    sleep, sleep_until, spawn, timeout, yield_now,
 };
 
 use crate::support::{Log, in_child_process, this_test};
@@ -506,4 +506,92 @@ fn the_same_seed_is_the_same_run_in_another_process() {
     };
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains(&format!("hashes: {}", hashes())), "{told}");
+}
+
+#[test]
+fn a_deadlock_is_told_although_its_forced_end_breaks_a_rule() {
+    let trial = Check::simulated().trial(1, async {
+        let stuck = Task::new().name("stuck").spawn(async {
+            defer(pending());
+            pending::<()>().await;
+        });
+        stuck.await?;
+        Ok::<_, MainError>(())
+    });
+    let error = trial.outcome.unwrap_err();
+    let RunError::Deadlock(deadlock) = &error else { panic!("{error}") };
+    assert_eq!(deadlock.tasks().len(), 2, "{deadlock}");
+    assert_eq!(deadlock.tasks()[1].name.as_deref(), Some("stuck"));
+}
+
+#[test]
+fn the_forced_end_of_a_deadlock_leaves_quick_finalizers_their_time() {
+    for tasks in [100, 5000] {
+        let finalized = Rc::new(Cell::new(0));
+        let count = Rc::clone(&finalized);
+        let trial = Check::simulated().trial(1, async move {
+            let stuck = (0..tasks).map(|_| {
+                let count = Rc::clone(&count);
+                spawn(async move {
+                    defer(async move {
+                        for _ in 0..5 {
+                            yield_now().await;
+                        }
+                        count.set(count.get() + 1);
+                    });
+                    pending::<()>().await;
+                })
+            });
+            await_all(stuck).await;
+            Ok::<_, MainError>(())
+        });
+        let error = trial.outcome.unwrap_err();
+        assert!(matches!(error, RunError::Deadlock(_)), "{error}");
+        assert_eq!(finalized.get(), tasks, "within {:?}", trial.elapsed);
+    }
+}
+
+#[test]
+fn the_forced_end_comes_although_a_finalizer_is_busy_for_ever() {
+    let trial = Check::simulated().turns_max(1000).trial(1, async {
+        let busy = spawn(async {
+            defer(async {
+                loop {
+                    yield_now().await;
+                }
+            });
+            pending::<()>().await;
+        });
+        busy.await?;
+        Ok::<_, MainError>(())
+    });
+    assert!(matches!(trial.outcome, Err(RunError::Deadlock(_))), "{:?}", trial.outcome);
+    assert!(trial.elapsed >= Duration::from_secs(5), "the grace period: {:?}", trial.elapsed);
+}
+
+#[test]
+fn a_moment_beyond_the_clock_never_comes() {
+    let trial = Check::simulated().trial(1, async {
+        sleep(Duration::from_millis(u64::MAX)).await;
+        Ok::<_, MainError>(())
+    });
+    let error = trial.outcome.unwrap_err();
+    assert!(matches!(error, RunError::Deadlock(_)), "{error}");
+    assert!(error.to_string().contains("waits for sleep at "), "{error}");
+}
+
+#[test]
+fn a_deadlock_names_no_task_that_has_ended() {
+    let trial = Check::simulated().trial(1, async {
+        let done = spawn(async {});
+        let gone = call(async || {})?;
+        let stuck = Task::new().name("stuck").spawn(pending::<()>());
+        stuck.await?;
+        drop((done, gone));
+        Ok::<_, MainError>(())
+    });
+    let error = trial.outcome.unwrap_err();
+    let RunError::Deadlock(deadlock) = &error else { panic!("{error}") };
+    let names: Vec<_> = deadlock.tasks().iter().map(|task| task.name.as_deref()).collect();
+    assert_eq!(names, [Some("main"), Some("stuck")], "{deadlock}");
 }
