@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::Event;
-use super::replay::{self, Replay};
+use super::replay;
 use super::stepper::{Limits, simulate};
 use crate::domain::Domain;
 use crate::run::{Builder, Forgotten, MainError, RunError};
@@ -168,9 +168,15 @@ impl Check {
         self
     }
 
-    /// Runs `body` under each of the seeds, or only under the one that `MATOU_SEED` names.
+    /// Runs `body` under each of the seeds.
     ///
-    /// The first seed is run twice, to see that it is repeatable, and so is one that fails.
+    /// The first seed of a simulated check is run twice, to see that it is repeatable, and so is one
+    /// that fails.
+    ///
+    /// If the environment variable `MATOU_SEED` names a seed, only that one is run, whatever it
+    /// comes to. If it names the hash of a failure, too, as the report of one does, then only in
+    /// the check that failed, and the failure has to come again; the other checks of the test run
+    /// nothing.
     ///
     /// # Panics
     ///
@@ -186,15 +192,21 @@ impl Check {
             let main = body();
             check.trial_at(seed, async { main.await.into_result() }, at)
         };
-        if let Some(Replay { seed, hash }) = replay::wanted() {
-            let trial = once(&self.clone().trace(TRACE_TOLD), seed);
-            return replay::conclude(&trial, self.simulated, seed, hash);
+        let number = replay::number_of_check();
+        if let Some(wanted) = replay::wanted() {
+            if wanted.is_of(number) {
+                let trial = once(&self.clone().trace(TRACE_TOLD), wanted.seed);
+                replay::conclude(&trial, self.simulated, number, &wanted);
+            }
+            return;
         }
         for (index, seed) in seeds.into_iter().enumerate() {
             let trial = once(self, seed);
-            if trial.outcome.is_err() || (index == 0 && self.simulated) {
+            if !self.simulated {
+                replay::demand_success(&trial, seed);
+            } else if trial.outcome.is_err() || index == 0 {
                 let again = once(&self.clone().trace(TRACE_TOLD), seed);
-                replay::compare(&trial, &again, self.simulated, seed);
+                replay::compare(&trial, &again, number, seed);
             }
         }
     }

@@ -17,6 +17,7 @@ mod r09_calls;
 mod r10_violations;
 mod r11_availability;
 mod r12_signal_handlers;
+mod replay;
 mod scheduling;
 mod shutdown;
 mod simulated;

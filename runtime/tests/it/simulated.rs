@@ -252,7 +252,8 @@ fn a_failure_names_its_seed_and_how_to_replay_it() {
     // Seeds 5 (twice) and 6 succeed, 7 fails, and is run again.
     assert_eq!(runs.into_inner(), 5);
     let trial = Check::simulated().trial(7, async { Err::<(), _>("lost a byte") });
-    let command = format!("MATOU_SEED=7/{:016x} cargo test simulated::a_failure", trial.hash);
+    let command =
+        format!("MATOU_SEED=7/{:016x} cargo test {} -- --exact", trial.hash, this_test!());
     assert!(text.contains("failed with seed 7: main failed: lost a byte"), "{text}");
     assert!(text.contains(&command), "{text}");
     assert!(text.contains("polls task #1"), "{text}");

@@ -1,0 +1,176 @@
+//! Goal: what the report of a failure says to do makes exactly that failure come again, and what
+//! is no replay does not pass for one.
+//! Method: tests that fail, each in a process of its own, once to learn the variable and once with
+//! it; and the example of `docs/testing.md`, whose report has to be the one that is printed there.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use matou_runtime::test::{Check, check, check_on_threads};
+use matou_runtime::{MainError, call, sleep, spawn, yield_now};
+
+use crate::support::{in_child_process_with, this_test};
+
+fn message_of(f: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it fails");
+    payload.downcast_ref::<String>().expect("a text").clone()
+}
+
+/// The value of `MATOU_SEED` in a report.
+fn variable_of(report: &str) -> String {
+    let (_, rest) = report.split_once("replay it with MATOU_SEED=").expect("a variable");
+    rest.split_whitespace().next().expect("a value").to_owned()
+}
+
+/// Runs a test in a process of its own, with that value of `MATOU_SEED` if there is one. Returns
+/// what it told, and whether it succeeded; `None` in that process, which is to do the work.
+fn in_process(test: &str, seed: Option<&str>) -> Option<(String, bool)> {
+    let variable = seed.map(|seed| ("MATOU_SEED", seed.to_owned()));
+    let output = in_child_process_with(test, variable.as_slice())?;
+    let told = [output.stdout, output.stderr].concat();
+    Some((String::from_utf8_lossy(&told).into_owned(), output.status.success()))
+}
+
+fn sold_once(sold: usize) -> Result<(), String> {
+    if sold == 1 { Ok(()) } else { Err(format!("sold {sold} times")) }
+}
+
+/// Two checks that succeed, and one that fails for some of its seeds. They are made at one line.
+fn three_checks() {
+    for number in 1..=3 {
+        Check::simulated().domains(2).run(0..100, move || async move {
+            let seats = Rc::new(Cell::new(0));
+            let buy = |seats: Rc<Cell<usize>>| async move {
+                let free = seats.get() == 0;
+                yield_now().await;
+                if free && (number == 3 || seats.get() == 0) {
+                    seats.set(seats.get() + 1);
+                }
+            };
+            let others = (0..number).map(|_| spawn(buy(Rc::clone(&seats))));
+            let others: Vec<_> = others.collect();
+            for other in others {
+                other.await.map_err(|error| error.to_string())?;
+            }
+            sold_once(seats.get())
+        });
+    }
+}
+
+#[test]
+fn the_variable_replays_the_check_that_failed_and_no_other() {
+    let Some((told, _)) = in_process(this_test!(), None) else { return three_checks() };
+    let variable = variable_of(&told);
+    assert!(variable.ends_with("/3"), "{told}");
+    let (again, succeeded) = in_process(this_test!(), Some(&variable)).expect("a process");
+    assert!(!succeeded, "{again}");
+    assert_eq!(variable_of(&again), variable);
+    assert!(again.contains(": main failed: sold "), "{again}");
+    assert!(!again.contains("made another run"), "{again}");
+    let command = format!("cargo test {} -- --exact", this_test!());
+    assert!(again.contains(&command), "{again}");
+}
+
+#[test]
+fn a_bare_seed_is_run_by_every_check_whatever_it_comes_to() {
+    let runs = AtomicUsize::new(0);
+    let count = || {
+        runs.fetch_add(1, Ordering::Relaxed);
+        async {}
+    };
+    let Some((told, succeeded)) = in_process(this_test!(), Some("17")) else {
+        check(0..100, count);
+        check_on_threads(0..100, count);
+        assert_eq!(runs.into_inner(), 2);
+        return;
+    };
+    assert!(succeeded, "{told}");
+}
+
+#[test]
+fn a_replay_that_is_another_run_or_does_not_fail_is_no_success() {
+    let Some((told, succeeded)) = in_process(this_test!(), Some("3/00ff")) else {
+        check(0..1, || async {});
+        return;
+    };
+    assert!(!succeeded && told.contains("seed 3 made another run"), "{told}");
+}
+
+#[test]
+fn a_mended_fault_is_told_from_a_replay() {
+    let hash = Check::simulated().trial(3, async { Ok::<_, MainError>(()) }).hash;
+    let Some((told, succeeded)) = in_process(this_test!(), Some(&format!("3/{hash:016x}"))) else {
+        check(0..1, || async {});
+        return;
+    };
+    assert!(!succeeded && told.contains("seed 3 made the same run"), "{told}");
+}
+
+#[test]
+fn a_failure_that_does_not_come_again_is_not_told_as_repeatable() {
+    static FAILED: AtomicBool = AtomicBool::new(false);
+    let text = message_of(|| {
+        check(0..1, || async { assert!(FAILED.swap(true, Ordering::Relaxed), "the first time") });
+    });
+    assert!(text.contains("seed 0 is not repeatable"), "{text}");
+    assert!(text.contains("twice, but its end another one"), "{text}");
+    assert!(text.contains("the second time: it succeeded"), "{text}");
+    assert!(!text.contains("replay it"), "{text}");
+}
+
+#[test]
+fn a_failure_on_threads_is_told_at_once() {
+    let runs = AtomicUsize::new(0);
+    let text = message_of(|| {
+        check_on_threads(7..9, || {
+            runs.fetch_add(1, Ordering::Relaxed);
+            async { Err::<(), _>("lost a byte") }
+        });
+    });
+    assert_eq!(text, "failed with seed 7, on real threads: main failed: lost a byte");
+    assert_eq!(runs.into_inner(), 1);
+}
+
+const CHAPTER: &str = include_str!("../../../docs/testing.md");
+const README: &str = include_str!("../../../README.md");
+
+/// The example of the chapter on testing.
+async fn buy(seats: Rc<Cell<u32>>) -> Result<bool, MainError> {
+    if seats.get() == 0 {
+        return Ok(false);
+    }
+    call(|| async { /* the bank */ })?.await?;
+    seats.set(seats.get() - 1);
+    Ok(true)
+}
+
+async fn a_seat_is_sold_once() -> Result<(), MainError> {
+    let seats = Rc::new(Cell::new(1));
+    let first = spawn(buy(seats.clone()));
+    sleep(Duration::from_millis(1)).await;
+    let second = spawn(buy(seats.clone()));
+    assert!(first.await??, "who comes first gets the seat");
+    assert!(!second.await??, "the seat was sold twice");
+    Ok(())
+}
+
+#[test]
+fn the_report_in_the_chapter_on_testing_is_the_one_that_is_printed() {
+    let report = message_of(|| check(0..100, a_seat_is_sold_once));
+    let variable = variable_of(&report);
+    assert!(CHAPTER.contains(&format!("MATOU_SEED={variable} cargo test")), "{report}");
+    let begin = &variable["4/".len() + "42403ddc".len()..];
+    assert!(README.contains(&format!("MATOU_SEED={}..", variable.trim_end_matches(begin))));
+    let (_, told) = report.split_once("--exact\n").expect("the events");
+    // The chapter leaves the last ones out.
+    let (told, rest): (Vec<_>, Vec<_>) = {
+        let mut lines = told.lines();
+        let told = lines.by_ref().take_while(|line| CHAPTER.contains(line)).collect();
+        (told, lines.collect())
+    };
+    assert!(told.len() >= 11, "{} lines of:\n{report}", told.len());
+    assert!(CHAPTER.contains(&format!("{}\n    ..", told.join("\n"))), "{rest:?}");
+}
