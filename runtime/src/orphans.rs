@@ -197,7 +197,7 @@ impl<T, E> Orphans<T, E> {
         if !self.check_owner(&home) {
             // The collector is another task's. The child is the current task's, which is not
             // resumed: the drop cancels it.
-            Domain::abandon(|| drop(promise));
+            Domain::abandon(child.spawned_at, || drop(promise));
             return id;
         }
         let index = self.state.borrow_mut().insert(promise);
@@ -270,7 +270,7 @@ impl Domain {
     fn await_collector(&self, collector: u32, at: &'static Location<'static>, waker: &Waker) {
         let asked = self.collectors().borrow_mut()[collector as usize].register(waker);
         asked.into_iter().for_each(panics::wake);
-        self.note_wait(Wait::new("orphans", at, WaitOn::Unknown));
+        self.note_wait(Wait::new("orphans", at, WaitOn::Collector(collector)));
     }
 }
 

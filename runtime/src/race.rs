@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,12 +35,13 @@ use crate::domain::Domain;
 /// })
 /// # }
 /// ```
+#[track_caller]
 pub fn race<A, B>(left: A, right: B) -> Race<A, B>
 where
     A: Future,
     B: Future<Output = A::Output>,
 {
-    Race { left: Some(left), right: Some(right) }
+    Race { left: Some(left), right: Some(right), at: Location::caller() }
 }
 
 pin_project! {
@@ -52,6 +54,7 @@ pin_project! {
         left: Option<A>,
         #[pin]
         right: Option<B>,
+        at: &'static Location<'static>,
     }
 }
 
@@ -79,7 +82,7 @@ where
             poll = poll_side(!left_first);
         }
         if poll.is_ready() {
-            Domain::abandon(|| {
+            Domain::abandon(this.at, || {
                 this.left.set(None);
                 this.right.set(None);
             });

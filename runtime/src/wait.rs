@@ -27,8 +27,18 @@ pub struct Wait {
 pub enum WaitOn {
     /// Not known.
     Unknown,
-    /// A child.
-    Task(TaskId),
+    /// A child. A promise is a future, and nothing tells a future which line awaits it; so the line
+    /// that made the child stands for it.
+    Task {
+        /// The child.
+        id: TaskId,
+        /// The line that made it.
+        made_at: &'static Location<'static>,
+    },
+    /// Any of several promises.
+    Promises,
+    /// Any of the children in a collector, by its number on its domain.
+    Collector(u32),
     /// A descriptor, by its number.
     Descriptor(i32),
     /// A moment.
@@ -69,8 +79,9 @@ impl fmt::Display for Wait {
         f.write_str(self.what)?;
         match self.on {
             WaitOn::Unknown | WaitOn::Until(_) | WaitOn::Lock(0) => {}
+            WaitOn::Promises | WaitOn::Collector(_) => {}
             WaitOn::Lock(number) => write!(f, " {number}")?,
-            WaitOn::Task(id) => write!(f, " of task {id}")?,
+            WaitOn::Task { id, made_at } => write!(f, " of task {id} (made at {made_at})")?,
             WaitOn::Descriptor(fd) => write!(f, " on descriptor {fd}")?,
         }
         match self.at {

@@ -153,6 +153,22 @@ fn it_does_what_the_system_does() {
     );
 }
 
+/// The faults are of no effect there, and nothing is counted.
+#[test]
+fn a_body_with_faults_runs_over_the_systems_network_too() {
+    async fn body() -> End {
+        faults(Faults::default().segmentation(false));
+        let (mut client, mut server) = pair().await?;
+        client.write_all(b"purr").await?;
+        assert!(server.read(&mut [0; 10]).await? > 0);
+        let simulated = matou_runtime::test::world().is_some();
+        assert_eq!(counters().connections, u64::from(simulated));
+        Ok(())
+    }
+    check(0..5, body);
+    Check::threaded().run(0..1, body);
+}
+
 #[test]
 fn segments_travel_for_as_long_as_the_faults_say() {
     check(0..20, || async {

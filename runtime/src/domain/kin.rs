@@ -29,6 +29,12 @@ pub(crate) struct ChildRef {
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
+impl ChildRef {
+    fn wait_on(self) -> WaitOn {
+        WaitOn::Task { id: self.entry.id, made_at: self.spawned_at }
+    }
+}
+
 /// Says that the current task is not the parent of a promise it used. The violation is recorded.
 #[derive(Debug)]
 pub(crate) struct NotMine;
@@ -208,7 +214,7 @@ impl Domain {
             remains.drop();
             return Poll::Ready(());
         }
-        tree[self.current.get()].wait = Wait { what, at, on: WaitOn::Task(child.entry.id) };
+        tree[self.current.get()].wait = Wait { what, at, on: child.wait_on() };
         if self.is_current_waker(cx.waker()) {
             // The parent itself, which is there as long as its children are: no waker is needed.
             let node = &mut tree[slot];
@@ -286,7 +292,7 @@ impl Domain {
     pub(crate) fn is_abandonment(&self) -> bool {
         let current = self.current.get();
         std::thread::panicking()
-            || self.abandoning.get() > 0
+            || self.abandoning.get().is_some()
             || (current != NONE && self.tree.borrow()[current].stage != Stage::Living)
     }
 
@@ -304,7 +310,7 @@ impl Domain {
         match (ended, abandoned) {
             (true, true) => self.reap(entry),
             (true, false) => {}
-            (false, _) => self.request_cancel(entry.slot, &self.by_drop()),
+            (false, _) => self.request_cancel(entry.slot, &self.by_drop(entry.slot)),
         }
     }
 

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasherDefault;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -76,8 +77,8 @@ pub(crate) struct Domain {
     reason: RefCell<Option<Arc<Reason>>>,
     /// What is left of the current task's budget.
     budget: Cell<u32>,
-    /// Depth of combinators that are giving up a branch right now.
-    abandoning: Cell<u32>,
+    /// The line of the combinator that is giving up a branch right now, the innermost one.
+    abandoning: Cell<Option<&'static Location<'static>>>,
 
     tasks_made: Cell<u64>,
     /// The next resource id; lent to the ownership ledger during a turn.
@@ -126,7 +127,7 @@ impl Domain {
             deadline: Cell::new(None),
             reason: RefCell::default(),
             budget: Cell::new(BUDGET),
-            abandoning: Cell::new(0),
+            abandoning: Cell::new(None),
             tasks_made: Cell::new(0),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             next_target: Cell::new(random.below(run.domains())),
@@ -196,16 +197,17 @@ impl Domain {
         }
     }
 
-    /// Runs `f`, inside which a dropped promise is a cancellation and no fault.
-    pub(crate) fn abandon<R>(f: impl FnOnce() -> R) -> R {
-        struct Undo;
+    /// Runs `f`, inside which a dropped promise is a cancellation and no fault: the combinator that
+    /// was made at line `at` gives up a branch.
+    pub(crate) fn abandon<R>(at: &'static Location<'static>, f: impl FnOnce() -> R) -> R {
+        struct Undo(Option<&'static Location<'static>>);
         impl Drop for Undo {
             fn drop(&mut self) {
-                Domain::try_with(|domain| domain.abandoning.set(domain.abandoning.get() - 1));
+                Domain::try_with(|domain| domain.abandoning.set(self.0));
             }
         }
-        let inside = Domain::try_with(|domain| domain.abandoning.set(domain.abandoning.get() + 1));
-        let undo = inside.map(|()| Undo);
+        let before = Domain::try_with(|domain| domain.abandoning.replace(Some(at)));
+        let undo = before.map(Undo);
         let result = f();
         drop(undo);
         result

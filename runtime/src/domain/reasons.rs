@@ -39,14 +39,21 @@ impl Domain {
     /// Why the children of a task are ended with it: for the reason for which it is ended itself,
     /// or because it has ended.
     pub(super) fn with_parent(&self, parent: Slot) -> Cancelled {
-        let cancelled = self.tree.borrow()[parent].cancel.as_ref().map(Cancelled::inherited);
-        cancelled.unwrap_or_else(|| self.because(Why::ParentEnded, None, None))
+        let (cancelled, made_at) = {
+            let node = &self.tree.borrow()[parent];
+            (node.cancel.as_ref().map(Cancelled::inherited), node.about.spawned_at)
+        };
+        cancelled.unwrap_or_else(|| self.because(Why::ParentEnded, Some(made_at), None))
     }
 
-    /// Why a child is ended whose promise is dropped by the present code.
-    pub(super) fn by_drop(&self) -> Cancelled {
-        let given_up = self.abandoning.get() > 0;
-        self.because(if given_up { Why::GivenUp } else { Why::Dropped }, None, None)
+    /// Why a child is ended whose promise is dropped by the present code. A drop does not know its
+    /// line; the combinator that drops does, and otherwise there is the one that made the promise.
+    pub(super) fn by_drop(&self, child: Slot) -> Cancelled {
+        let made_at = self.tree.borrow()[child].about.spawned_at;
+        match self.abandoning.get() {
+            Some(at) => self.because(Why::GivenUp, Some(at), None),
+            None => self.because(Why::Dropped, Some(made_at), None),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::{Cancel, Promise};
 use crate::domain::Domain;
 use crate::task::Outcome;
+use crate::wait::{Wait, WaitOn};
 
 /// Waits for all promises and yields their outcomes in order. There is no short cut: a failure
 /// among them cancels nobody.
@@ -237,5 +238,7 @@ fn poll_one<T, E>(
         let pending = promise.poll_as(what, Some(at), cx).is_pending();
         debug_assert!(pending, "none of them had ended");
     }
+    // Each of them has noted itself alone.
+    Wait::new(what, at, WaitOn::Promises).note();
     Poll::Pending
 }

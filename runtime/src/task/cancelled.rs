@@ -107,8 +107,11 @@ impl Cancelled {
         self.reason.why
     }
 
-    /// Returns the line that brought it about, if it is known: the one that called
-    /// [`cancel`](crate::Promise::cancel) or set a [`deadline`](crate::deadline).
+    /// Returns the line that brought it about, or comes next to it: the one that called
+    /// [`cancel`](crate::Promise::cancel), set a [`deadline`](crate::deadline), or made the
+    /// combinator that gave up the branch. A drop does not know its line, nor does the end of a
+    /// task; so for a dropped promise it is the line that made the promise, and for a parent that
+    /// ended the one that made the parent. `None` if the run failed or a rule was broken.
     pub fn at(&self) -> Option<&'static Location<'static>> {
         self.reason.at
     }
@@ -144,18 +147,21 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let somebody = || "somebody".to_owned();
         let by = self.by.as_ref().map_or_else(somebody, ToString::to_string);
+        let at = self.at.map(|at| format!(" at {at}")).unwrap_or_default();
+        let made = self.at.map(|at| format!(" (made at {at})")).unwrap_or_default();
         match self.why {
-            Why::Asked => write!(f, "cancelled by {by}")?,
-            Why::Dropped => write!(f, "cancelled because {by} dropped its promise")?,
-            Why::GivenUp => write!(f, "cancelled because {by} gave up the branch that held it")?,
-            Why::ParentEnded => write!(f, "cancelled because its parent, {by}, ended")?,
-            Why::Deadline => f.write_str("cancelled because its deadline passed, which was set")?,
-            Why::Violation => write!(f, "cancelled because {by} broke a rule")?,
-            Why::RunFailed => f.write_str("cancelled because its run failed")?,
-        }
-        if let Some(at) = self.at {
-            write!(f, " at {at}")?;
-        }
+            Why::Asked => write!(f, "cancelled by {by}{at}"),
+            Why::Dropped => write!(f, "cancelled because {by} dropped its promise{made}"),
+            Why::GivenUp => {
+                write!(f, "cancelled because {by} gave up the branch that held it{at}")
+            }
+            Why::ParentEnded => write!(f, "cancelled because its parent, {by}{made}, ended"),
+            Why::Deadline => {
+                write!(f, "cancelled because its deadline passed, which was set by {by}{at}")
+            }
+            Why::Violation => write!(f, "cancelled because {by} broke a rule{at}"),
+            Why::RunFailed => f.write_str("cancelled because its run failed"),
+        }?;
         match &self.text {
             Some(text) => write!(f, ": {text}"),
             None => Ok(()),

@@ -4,7 +4,8 @@ use std::panic::Location;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::cancelled::{Cancelled, Reason, Why};
+use super::cancelled::{Actor, Cancelled, Reason, Why};
+use super::id::TaskId;
 use crate::time::TimerKey;
 
 /// The part of a node that most tasks do without.
@@ -33,10 +34,11 @@ pub(crate) struct Shielding {
     pub(crate) asked: bool,
 }
 
-/// A deadline, and the line that set it.
+/// A deadline, and who set it, at which line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) at: Instant,
+    pub(crate) set_by: TaskId,
     pub(crate) set_at: &'static Location<'static>,
 }
 
@@ -47,7 +49,9 @@ impl Limit {
     }
 
     fn cancelled(self) -> Cancelled {
-        Cancelled::new(Reason { at: Some(self.set_at), ..Reason::new(Why::Deadline) })
+        // Only the number: a deadline is copied to each child, and a name would have to be counted.
+        let by = (self.set_by != TaskId::NOBODY).then_some(Actor { id: self.set_by, name: None });
+        Cancelled::new(Reason { by, at: Some(self.set_at), ..Reason::new(Why::Deadline) })
     }
 }
 

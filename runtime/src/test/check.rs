@@ -266,13 +266,14 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
     }
 }
 
-/// Sends a signal to the present run, which must be a simulated one: what the system would do.
+/// Sends a signal to the present run: what the system would do.
 ///
-/// Returns whether the run handles it; if not, the system would have ended the process.
+/// Returns whether the run handles it; if not, the system would have ended the process. On real
+/// threads it does the same, without the system and to this run alone.
 ///
 /// # Panics
 ///
-/// Outside a simulated run: there a real signal can be sent.
+/// Outside a run.
 ///
 /// # Examples
 ///
@@ -290,8 +291,5 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
 /// ```
 #[track_caller]
 pub fn raise(signal: Signal) -> bool {
-    Domain::with("`test::raise`", |domain| {
-        assert!(domain.world().is_some(), "`test::raise` is for simulated runs");
-        signal::raise(&domain.run, signal)
-    })
+    Domain::with("`test::raise`", |domain| signal::raise(&domain.run, signal))
 }

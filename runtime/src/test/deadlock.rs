@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::world::Shared;
 use crate::domain::Domain;
-use crate::task::{Slot, Stage, TaskId, Tree};
+use crate::task::{Claim, Node, Slot, Stage, TaskId, Tree};
 use crate::wait::{Wait, WaitOn};
 
 /// How many tasks the text of a deadlock names.
@@ -37,8 +37,8 @@ pub struct Waiting {
     pub spawned_at: &'static Location<'static>,
     /// What it waits for.
     pub wait: Wait,
-    /// Whom that depends on: a child that it waits for, or who holds the lock; several if it waits
-    /// for the end of its children.
+    /// Whom that depends on: a child that it waits for, or who holds the lock; several if any of
+    /// them will do, or if it waits for the end of all its children.
     pub waits_for: Vec<TaskId>,
     /// The line since which the lock that it waits for is held.
     pub held_since: Option<&'static Location<'static>>,
@@ -51,6 +51,7 @@ impl Deadlock {
         for domain in domains {
             domain.each_task(|tree, slot| tasks.push(waiting(tree, slot, domain.index(), world)));
         }
+        number_locks(&mut tasks);
         let cycle = cycle(&tasks);
         Deadlock { tasks, cycle, ending }
     }
@@ -70,12 +71,17 @@ impl Deadlock {
 fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     let node = &tree[slot];
     let mut held_since = None;
+    let living = |wanted: &dyn Fn(&Node) -> bool| -> Vec<TaskId> {
+        let nodes = tree.children(slot).map(|child| &tree[child]);
+        nodes.filter(|node| !node.ended() && wanted(node)).map(|node| node.id).collect()
+    };
     let waits_for = match node.wait.on {
-        _ if node.stage != Stage::Living || node.cancel.is_some() => {
-            let children = tree.children(slot).filter(|&child| !tree[child].ended());
-            children.map(|child| tree[child].id).collect()
-        }
-        WaitOn::Task(id) => vec![id],
+        _ if node.stage != Stage::Living || node.cancel.is_some() => living(&|_| true),
+        WaitOn::Task { id, .. } => vec![id],
+        WaitOn::Promises => living(&|child| child.awaiter.is_some()),
+        WaitOn::Collector(number) => living(
+            &|child| matches!(child.claim, Claim::Collected { collector, .. } if collector == number),
+        ),
         WaitOn::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
             held_since = holder.map(|holder| holder.at);
@@ -94,6 +100,18 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     }
 }
 
+/// Numbers the locks anew, in the order in which they are told of: the numbers that they had when
+/// they were first used depend on addresses.
+fn number_locks(tasks: &mut [Waiting]) {
+    let mut numbers = BTreeMap::new();
+    for task in tasks {
+        if let WaitOn::Lock(number) = &mut task.wait.on {
+            let next = numbers.len() as u64 + 1;
+            *number = *numbers.entry(*number).or_insert(next);
+        }
+    }
+}
+
 /// Finds tasks that wait for each other in a circle, by a search in depth that needs no stack of
 /// the machine.
 fn cycle(tasks: &[Waiting]) -> Vec<TaskId> {
@@ -102,18 +120,22 @@ fn cycle(tasks: &[Waiting]) -> Vec<TaskId> {
     let next = |id: TaskId, index: usize| edges.get(&id).and_then(|ids| ids.get(index)).copied();
     let mut done = BTreeSet::new();
     for task in tasks {
-        // The path from `task`, with the number of the edge that each one on it follows next.
+        // The path from `task`, with the number of the edge that each one on it follows next, and
+        // where on the path each one is.
         let mut path = vec![(task.id, 0)];
+        let mut places = BTreeMap::from([(task.id, 0)]);
         while let Some((id, index)) = path.last_mut() {
             let Some(target) = next(*id, *index).filter(|_| !done.contains(id)) else {
                 done.insert(*id);
+                places.remove(id);
                 path.pop();
                 continue;
             };
             *index += 1;
-            if let Some(start) = path.iter().position(|(id, _)| *id == target) {
+            if let Some(&start) = places.get(&target) {
                 return path[start..].iter().map(|(id, _)| *id).collect();
             }
+            places.insert(target, path.len());
             path.push((target, 0));
         }
     }
@@ -155,6 +177,13 @@ impl fmt::Display for Waiting {
         }
         write!(f, " on domain {}, made at {}", self.domain, self.spawned_at)?;
         write!(f, ": waits for {}", self.wait)?;
+        if matches!(self.wait.on, WaitOn::Promises | WaitOn::Collector(_)) {
+            let mut before = ", of task ";
+            for id in self.waits_for.iter().take(NAMED_MAX) {
+                write!(f, "{before}{id}")?;
+                before = " or ";
+            }
+        }
         if let (Some(since), [holder]) = (self.held_since, &*self.waits_for) {
             write!(f, ", held by task {holder} since {since}")?;
         }

@@ -1,6 +1,6 @@
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,11 +57,17 @@ impl World {
     /// the run, unless somebody keeps it.
     pub fn state<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
         let key = TypeId::of::<T>();
-        let known = self.0.states.borrow().get(&key).cloned();
-        // Made outside the borrow: a user's `default` may ask for another state.
-        let state = known.unwrap_or_else(|| {
-            let made: Arc<dyn Any + Send + Sync> = Arc::new(T::default());
-            Arc::clone(self.0.states.borrow_mut().entry(key).or_insert(made))
+        let known = || {
+            let states = self.0.states.borrow();
+            states.iter().find(|(known, _)| *known == key).map(|(_, state)| Arc::clone(state))
+        };
+        let state = known().unwrap_or_else(|| {
+            // Made outside the borrow: a user's `default` may ask for a state, even for this one.
+            let made: State = Arc::new(T::default());
+            known().unwrap_or_else(|| {
+                self.0.states.borrow_mut().push((key, Arc::clone(&made)));
+                made
+            })
         });
         state.downcast().expect("the key is the type")
     }
@@ -72,6 +78,9 @@ impl World {
         self.0.witness(domain, Happening::Noted(what, number));
     }
 }
+
+/// What another crate keeps in a world.
+type State = Arc<dyn Any + Send + Sync>;
 
 /// The shared half of the domains of a simulated run.
 pub(crate) struct Shared {
@@ -85,7 +94,8 @@ pub(crate) struct Shared {
     /// The last events, so many as are wanted.
     trace: RefCell<VecDeque<Event>>,
     trace_max: usize,
-    states: RefCell<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// In the order of their making; there are few.
+    states: RefCell<Vec<(TypeId, State)>>,
     pub(super) locks: RefCell<Locks>,
 }
 

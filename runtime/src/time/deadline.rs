@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use super::sleep::Sleep;
 use super::timeout::Elapsed;
 use crate::domain::Domain;
-use crate::task::Limit;
+use crate::task::{Limit, TaskId};
 
 /// Runs `future` until `instant` at the latest, and with it all the children that it makes.
 ///
@@ -60,8 +60,9 @@ use crate::task::Limit;
 #[track_caller]
 pub fn deadline<F: Future>(instant: Instant, future: F) -> Deadline<F> {
     let set_at = Location::caller();
+    let set_by = Domain::try_with(|domain| domain.current_key().id).unwrap_or(TaskId::NOBODY);
     let sleep = Sleep::until(Some(instant));
-    Deadline { future: Some(future), sleep, limit: Limit { at: instant, set_at } }
+    Deadline { future: Some(future), sleep, limit: Limit { at: instant, set_by, set_at } }
 }
 
 /// Returns how much time the present code has left; `None` if there is no [`deadline`] around it.
@@ -139,7 +140,7 @@ impl<F: Future> Future for Deadline<F> {
         if this.sleep.poll_quietly(cx).is_pending() {
             return Poll::Pending;
         }
-        Domain::abandon(|| this.future.set(None));
+        Domain::abandon(this.limit.set_at, || this.future.set(None));
         Poll::Ready(Err(Elapsed))
     }
 }

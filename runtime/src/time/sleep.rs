@@ -115,6 +115,11 @@ impl Sleep {
         self.deadline
     }
 
+    /// The line that made it.
+    pub(super) fn at(&self) -> &'static Location<'static> {
+        self.at
+    }
+
     /// Whether the timer that was set on this domain is still to fire; its waker is kept current.
     fn is_set(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Option<bool> {
         let timer = self.timer.as_ref()?;

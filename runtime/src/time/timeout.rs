@@ -72,11 +72,12 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
+        let at = this.sleep.at();
         // The wait that a report should name is the future's, so this one is not noted.
         if this.sleep.poll_quietly(cx).is_pending() {
             return Poll::Pending;
         }
-        Domain::abandon(|| this.future.set(None));
+        Domain::abandon(at, || this.future.set(None));
         Poll::Ready(Err(Elapsed))
     }
 }

@@ -342,31 +342,39 @@ fn a_cancellation_says_who_asked_at_which_line_and_why() {
     });
 }
 
+/// A task with a shielded child, which writes down what it hears.
+fn with_a_listener(heard: &Rc<RefCell<String>>) -> Promise<(), String> {
+    let hears = Rc::clone(heard);
+    Task::new().name("parent").try_spawn(async move {
+        drop(shield(async move {
+            let why = cancelled().await;
+            assert_eq!(why.at().expect("a line").file(), file!(), "{why}");
+            *hears.borrow_mut() = why.to_string();
+        }));
+        sleep(10 * SECOND).await;
+        Err::<(), _>("it fails".to_owned())
+    })
+}
+
 /// What a shielded child of a task hears, when the task comes to the end that `end` makes.
 async fn heard_when<F>(end: impl FnOnce(Promise<(), String>) -> F) -> String
 where
     F: Future<Output = ()>,
 {
-    let heard = Rc::new(RefCell::new(String::new()));
-    let hears = Rc::clone(&heard);
-    let child = Task::new().name("parent").try_spawn(async move {
-        drop(shield(async move {
-            *hears.borrow_mut() = cancelled().await.to_string();
-        }));
-        sleep(10 * SECOND).await;
-        Err::<(), _>("it fails".to_owned())
-    });
+    let heard = Rc::default();
+    let child = with_a_listener(&heard);
     sleep(SECOND).await;
     end(child).await;
     sleep(100 * SECOND).await;
-    heard.borrow().clone()
+    heard.take()
 }
 
 #[test]
 fn every_kind_of_end_has_its_reason() {
     check(SEEDS, || async {
         let failed = heard_when(|child| async { drop(child.await) }).await;
-        assert!(failed.contains("because its parent, task #2 `parent`, ended"), "{failed}");
+        assert!(failed.contains("because its parent, task #2 `parent` (made at "), "{failed}");
+        assert!(failed.ends_with("), ended"), "{failed}");
         let asked = heard_when(|child| async {
             let _ = child.cancel().await;
         })
@@ -376,11 +384,55 @@ fn every_kind_of_end_has_its_reason() {
             assert!(timeout(SECOND, child).await.is_err());
         });
         let given_up = given_up.await;
-        assert!(given_up.contains("because task #1 `main` gave up the branch"), "{given_up}");
-        let late = heard_when(|child| async {
-            child.cancel().await;
+        let expected = "because task #1 `main` gave up the branch that held it at ";
+        assert!(given_up.contains(expected), "{given_up}");
+
+        let heard = Rc::default();
+        let late = deadline(now() + SECOND, async { with_a_listener(&heard) }).await?;
+        sleep(2 * SECOND).await;
+        drop(late.await);
+        let late = heard.take();
+        assert!(late.contains("its deadline passed, which was set by task #1 at "), "{late}");
+        Ok::<_, MainError>(())
+    });
+}
+
+#[test]
+fn a_broken_rule_is_a_reason() {
+    for seed in SEEDS {
+        let heard = Rc::new(RefCell::new(String::new()));
+        let hears = Rc::clone(&heard);
+        let trial = Check::simulated().trial(seed, async move {
+            let listener = spawn(async move {
+                let _ = shield(async move {
+                    *hears.borrow_mut() = cancelled().await.to_string();
+                })
+                .await;
+            });
+            sleep(SECOND).await;
+            let culprit = Task::new().name("culprit").spawn(async { drop(spawn(pending::<()>())) });
+            culprit.await?;
+            listener.await?;
+            Ok::<_, MainError>(())
         });
-        assert!(late.await.contains("cancelled by"), "it is asked by its own parent");
+        assert!(matches!(trial.outcome, Err(RunError::Violated(_))), "{:?}", trial.outcome);
+        let heard = heard.take();
+        assert!(heard.contains("`culprit` broke a rule: StillHasChildren"), "{heard}");
+    }
+}
+
+#[test]
+fn who_gives_up_a_branch_is_named_by_its_line() {
+    check(SEEDS, || async {
+        let heard = Rc::default();
+        let child = with_a_listener(&heard);
+        sleep(SECOND).await;
+        let line = line!() + 1;
+        race(async { drop(child.await) }, sleep(SECOND)).await;
+        sleep(SECOND).await;
+        let heard = heard.take();
+        assert!(heard.contains(&format!("protection.rs:{line}:")), "{heard}");
+        sleep(100 * SECOND).await;
     });
 }
 
@@ -388,7 +440,10 @@ fn every_kind_of_end_has_its_reason() {
 fn a_dropped_promise_is_a_reason() {
     Check::simulated().forgotten(matou_runtime::Forgotten::Cancel).run(SEEDS, || async {
         let dropped = heard_when(|child| async { drop(child) }).await;
-        assert!(dropped.contains("because task #1 `main` dropped its promise"), "{dropped}");
+        assert!(
+            dropped.contains("because task #1 `main` dropped its promise (made at "),
+            "{dropped}"
+        );
     });
 }
 
@@ -460,7 +515,10 @@ fn a_child_keeps_the_deadline_that_it_was_born_with() {
                 panic!("it was cancelled");
             };
             let text = cancelled.to_string();
-            assert!(text.contains("because its deadline passed, which was set at"), "{text}");
+            assert!(
+                text.contains("because its deadline passed, which was set by task #1 at"),
+                "{text}"
+            );
             assert_eq!(cancelled.at().expect("a line").file(), file!());
             assert!(now() - begun >= SECOND);
         }
@@ -543,18 +601,24 @@ fn a_shield_keeps_deadlines_out() {
 
 #[test]
 fn a_task_that_ends_in_time_takes_its_timer_back() {
-    let trial = Check::simulated().trial(1, async {
-        deadline(now() + 1000 * SECOND, async {
+    let trial = Check::simulated().trace(usize::MAX).trial(1, async {
+        let early = deadline(now() + 1000 * SECOND, async {
             for _ in 0..100 {
                 spawn(yield_now()).await?;
                 call(yield_now)?.await?;
             }
             Ok::<_, MainError>(())
-        })
-        .await?
+        });
+        early.await??;
+        sleep(2000 * SECOND).await;
+        Ok::<_, MainError>(())
     });
     trial.outcome.unwrap();
-    assert!(trial.elapsed < 10 * SECOND, "{:?}", trial.elapsed);
+    let late = trial.trace.iter().filter(|event| event.at() >= 1000 * SECOND);
+    let fired: Vec<String> = late.map(|event| event.to_string()).collect();
+    let fired: Vec<_> = fired.iter().filter(|event| event.contains("timer")).collect();
+    assert_eq!(fired.len(), 1, "only that of the last sleep: {fired:?}");
+    assert!(fired[0].ends_with("a timer fires"), "{fired:?}");
 }
 
 /// How a task with deferred futures ends.

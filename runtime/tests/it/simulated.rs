@@ -14,11 +14,11 @@ use std::time::Duration;
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::test::{self, Check, Trial, check, check_on_threads, raise, world};
 use matou_runtime::{
-    MainError, Orphans, RunError, Task, await_all, await_one, call, defer, now, parallel, race,
-    sleep, sleep_until, spawn, timeout, yield_now,
+    MainError, Orphans, RunError, Task, await_all, await_first, await_one, call, defer, now,
+    parallel, race, sleep, sleep_until, spawn, timeout, yield_now,
 };
 
-use crate::support::{Log, in_child_process, this_test};
+use crate::support::{Log, in_child_process, is_child_process, this_test};
 
 /// A program with a little of everything, which tells in which order its tasks came to their words.
 async fn everything() -> Result<Vec<u32>, MainError> {
@@ -367,6 +367,65 @@ fn a_deadlock_of_two_locks_names_who_waits_for_whom_since_which_line() {
     }
 }
 
+/// Whom `main` waits for while it holds the lock that its child wants.
+#[derive(Clone, Copy, Debug)]
+enum Through {
+    Promise,
+    Orphans,
+    One,
+    First,
+}
+
+#[test]
+fn a_circle_is_found_through_every_way_to_wait_for_a_child() {
+    for through in [Through::Promise, Through::Orphans, Through::One, Through::First] {
+        let trial = Check::simulated().trial(1, async move {
+            let lock = Rc::new(Lock::default());
+            let held = lock.lock().await;
+            let wants = || {
+                let lock = Rc::clone(&lock);
+                async move { drop(lock.lock().await) }
+            };
+            let task = || Task::new().name("wants the lock");
+            match through {
+                Through::Promise => drop(task().spawn(wants()).await),
+                Through::Orphans => {
+                    let orphans = Orphans::new();
+                    task().orphans(&orphans).spawn(wants()).expect("it has no limit");
+                    let _other = Task::new().spawn(pending::<()>());
+                    drop(orphans.next().await);
+                }
+                Through::One => {
+                    let mut promises = vec![task().spawn(wants()), spawn(pending())];
+                    drop(await_one(&mut promises).await);
+                }
+                Through::First => {
+                    drop(await_first([task().spawn(wants()), spawn(pending())]).await)
+                }
+            }
+            drop(held);
+            Ok::<_, MainError>(())
+        });
+        let error = trial.outcome.unwrap_err();
+        let RunError::Deadlock(deadlock) = &error else { panic!("{through:?}: {error}") };
+        let [main, child] = deadlock.cycle() else { panic!("{through:?}: {deadlock}") };
+        assert_eq!((main.as_u64(), child.as_u64()), (1, 2), "{deadlock}");
+        let [main, ..] = deadlock.tasks() else { panic!("{deadlock}") };
+        let others = usize::from(matches!(through, Through::One | Through::First));
+        assert_eq!(main.waits_for.len(), 1 + others, "{deadlock}");
+        let text = deadlock.to_string();
+        let waits = match through {
+            Through::Promise => "waits for promise of task #2 (made at ",
+            Through::Orphans => "waits for orphans at ",
+            Through::One => "waits for one of several promises at ",
+            Through::First => "waits for the first of several promises at ",
+        };
+        assert!(text.contains(waits), "{text}");
+        assert!(others == 0 || text.contains(", of task #2 or #3"), "{text}");
+        assert!(!text.contains("a signal that nobody sends"), "{text}");
+    }
+}
+
 #[test]
 fn a_deadlocked_program_is_ended_in_good_order() {
     let ended = Rc::new(Cell::new(0));
@@ -420,24 +479,35 @@ fn a_violation_is_reported_as_on_threads() {
     }
 }
 
+async fn a_signal_is_handled_once() -> std::io::Result<()> {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    signal::on(Signal::Terminate, move || {
+        let count = Arc::clone(&count);
+        async move {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    })?;
+    assert!(!raise(Signal::Interrupt), "nobody handles that one");
+    assert!(raise(Signal::Terminate));
+    assert!(!raise(Signal::Terminate), "the second one ends the process");
+    while handled.load(Ordering::Relaxed) == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(handled.load(Ordering::Relaxed), 1);
+    Ok(())
+}
+
 #[test]
 fn a_signal_is_handled_by_a_task_of_domain_0() {
-    check(0..50, || async {
-        let handled = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&handled);
-        signal::on(Signal::Terminate, move || {
-            let count = Arc::clone(&count);
-            async move {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        })?;
-        assert!(!raise(Signal::Interrupt), "nobody handles that one");
-        assert!(raise(Signal::Terminate));
-        assert!(!raise(Signal::Terminate), "the second one ends the process");
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(handled.load(Ordering::Relaxed), 1);
-        Ok::<_, std::io::Error>(())
-    });
+    check(0..50, a_signal_is_handled_once);
+}
+
+#[test]
+fn a_body_that_raises_signals_runs_on_threads_too() {
+    if is_child_process(this_test!()) {
+        check_on_threads(0..1, a_signal_is_handled_once);
+    }
 }
 
 #[test]

@@ -24,20 +24,28 @@ fn cancel_after_the_end_hands_the_value_out() {
 /// A task that is cancelled before it begins never runs, on another domain as on this one.
 #[test]
 fn cancel_before_the_beginning_is_the_end() {
-    let (mut ran, mut never) = (0, 0);
-    for trial in super::trials(3, 100, || async {
-        let child = call(|| async { 7 })?;
-        Ok(child.cancel().await)
-    }) {
-        match trial.outcome.unwrap() {
-            Some(value) => {
-                assert_eq!(value, 7);
-                ran += 1;
+    for away in [false, true] {
+        let (mut ended, mut never) = (0, 0);
+        for trial in super::trials(3, 100, move || async move {
+            let ran = Arc::new(AtomicI32::new(0));
+            let count = Arc::clone(&ran);
+            let body = move || async move {
+                count.fetch_add(1, Ordering::Relaxed);
+                7
+            };
+            let child = if away { call(body)? } else { spawn(body()) };
+            let value = child.cancel().await;
+            Ok((value, ran.load(Ordering::Relaxed)))
+        }) {
+            match trial.outcome.unwrap() {
+                (Some(7), 1) => ended += 1,
+                (None, 0) => never += 1,
+                other => panic!("{other:?}"),
             }
-            None => never += 1,
         }
+        assert!(never > 0, "{ended} ran, {never} never did");
+        assert!(away || ended == 0, "the request comes before its first poll");
     }
-    assert!(never > 0, "{ran} ran, {never} never did");
 }
 
 #[test]

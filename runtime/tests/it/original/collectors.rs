@@ -100,6 +100,23 @@ fn orphans_of_another_parent_are_not_ours() {
     }
 }
 
+/// Nor may one put a child of one's own into it.
+#[test]
+fn a_child_put_into_the_collector_of_another_parent_is_not_its_child() {
+    for trial in trials(1, 20, || async {
+        let orphans = Rc::new(Orphans::new());
+        add(&orphans, 1, 5);
+        let shared = Rc::clone(&orphans);
+        let stranger = spawn(async move { add(&shared, 2, 5) });
+        stranger.await?;
+        while orphans.next().await.is_some() {}
+        Ok(())
+    }) {
+        let violation = violation(trial.outcome);
+        assert!(matches!(violation, Violation::NotAChild { .. }), "{violation}");
+    }
+}
+
 #[test]
 fn orphans_left_in_a_collector_are_children_left_behind() {
     for trial in trials(1, 20, || async {

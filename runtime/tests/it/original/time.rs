@@ -14,6 +14,7 @@ use matou_runtime::{
 };
 
 use super::trials;
+use crate::doubles::watched;
 use crate::support::{run_with, violation};
 
 const fn seconds(count: u64) -> Duration {
@@ -51,6 +52,21 @@ fn a_task_asleep_in_the_driver_of_another_domain_is_cancelled() {
         trial.outcome.unwrap();
         assert!(trial.elapsed < seconds(2), "{:?}", trial.elapsed);
     }
+}
+
+/// The same with domains that really sleep: nothing else happens on the other one.
+#[test]
+fn a_task_asleep_in_a_real_driver_is_cancelled() {
+    let (builder, watch) = watched();
+    let result = run_with(builder.domains(2), move || async move {
+        let sleeper = call(|| sleep(seconds(86_400)))?;
+        // Both domains sleep until the end of this.
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(sleeper.cancel().await, None);
+        Ok::<_, MainError>(())
+    });
+    result.unwrap();
+    assert!(watch.waits.get() > 0, "that of main has waited");
 }
 
 #[test]
