@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
 
+mod coverage;
 mod echo;
 mod model;
 mod program;
@@ -76,6 +77,7 @@ fn run(options: &Options) -> Result<()> {
         let seeds = options.first..options.first + options.seeds.div_ceil(part.share);
         let tally = Tally::of(part, seeds, options.threads.max(1))?;
         println!("{:9} {tally}", part.name);
+        print!("{}", tally.tell_counts(part));
     }
     Ok(())
 }

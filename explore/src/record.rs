@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use matou_runtime::TaskId;
+use matou_runtime::{TaskId, now, test};
 
 /// A broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +36,21 @@ pub(crate) enum Seen {
 /// Numbers are those of jobs, unless they say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    /// The child will be born with this deadline, besides those of its ancestors.
+    Limited {
+        child: usize,
+        end: Duration,
+    },
+    /// The child will be a shield that may go on for so long when its end was asked for.
+    Shielded {
+        child: usize,
+        limit: Duration,
+    },
+    /// The child will race with the other ones that say so.
+    Races {
+        child: usize,
+        race: usize,
+    },
     Spawned {
         parent: usize,
         child: usize,
@@ -68,20 +84,39 @@ pub(crate) enum Event {
     GivenUp {
         child: usize,
     },
+    /// The same, by dropping the promise.
+    Forgotten {
+        parent: usize,
+        child: usize,
+    },
+    /// The parent waits no more for a shield.
+    LetGo {
+        child: usize,
+    },
     Saw {
         child: usize,
         what: Seen,
     },
+    /// The race is over for its parent, and the child did not win it.
+    Lost {
+        child: usize,
+    },
     Owned {
         job: usize,
         resource: usize,
+    },
+    /// It used the resource through a shared reference: as its owner, or it was refused.
+    Used {
+        job: usize,
+        resource: usize,
+        as_owner: bool,
     },
     Given {
         child: usize,
         resource: usize,
     },
     Transferred {
-        parent: usize,
+        child: usize,
         resource: usize,
     },
     /// Its owner lets it go before its own end.
@@ -107,23 +142,83 @@ pub(crate) enum Event {
         job: usize,
         lock: usize,
     },
+    /// It stands in the line of the lock's condition.
+    Waits {
+        job: usize,
+        lock: usize,
+    },
+    /// It was called, and has the lock again.
+    Woken {
+        job: usize,
+        lock: usize,
+    },
+    /// It left the line, called or not.
+    LeftLine {
+        job: usize,
+        lock: usize,
+    },
+    /// It left the line because its time was up.
+    TimedOut {
+        job: usize,
+        lock: usize,
+    },
+    /// Somebody was called, or nobody was there.
+    Signalled {
+        lock: usize,
+        called: bool,
+    },
     Broken {
         job: usize,
         rule: Rule,
     },
 }
 
+/// An event, and how much virtual time had passed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) at: Duration,
+    pub(crate) event: Event,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} after {:?}", self.event, self.at)
+    }
+}
+
 /// The events of a run.
 #[derive(Clone, Default)]
-pub(crate) struct Record(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct Record(Arc<Mutex<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    begun: Option<Instant>,
+    entries: Vec<Entry>,
+}
 
 impl Record {
     pub(crate) fn add(&self, event: Event) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        // What is dropped after the run has no time of its own.
+        let now = test::world().map(|_| now());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = match (all.begun.or(now), now) {
+            (Some(begun), Some(now)) => {
+                all.begun = Some(begun);
+                now - begun
+            }
+            _ => all.entries.last().map_or(Duration::ZERO, |last| last.at),
+        };
+        all.entries.push(Entry { at, event });
     }
 
-    pub(crate) fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How much virtual time will have passed at that moment.
+    pub(crate) fn until(&self, moment: Instant) -> Duration {
+        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).begun;
+        begun.map_or(Duration::ZERO, |begun| moment - begun)
+    }
+
+    pub(crate) fn take(&self) -> Vec<Entry> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).entries)
     }
 }
 

@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use crate::trial::Part;
+use crate::coverage::Counts;
+use crate::trial::{Part, Passed};
 
 /// What came of many seeds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
     runs: u64,
     events: u64,
     /// Over the seeds and their hashes, in whatever order they were run.
     digest: u64,
+    /// How many runs showed each feature of the part.
+    counts: Counts,
     took: Duration,
 }
 
@@ -35,7 +38,7 @@ impl Tally {
                     break;
                 }
                 match (part.run)(seed) {
-                    Ok(passed) => tally.add(seed, passed.hash, passed.events),
+                    Ok(passed) => tally.add(seed, &passed),
                     Err(finding) => {
                         over.store(true, Ordering::Relaxed);
                         return Err(anyhow!(
@@ -63,14 +66,24 @@ impl Tally {
             all.runs += tally.runs;
             all.events += tally.events;
             all.digest = all.digest.wrapping_add(tally.digest);
+            all.counts.add(&tally.counts);
         }
+        all.counts
+            .demand(part.features, all.runs)
+            .map_err(|why| anyhow!("{}: {why}", part.name))?;
         Ok(all)
     }
 
-    fn add(&mut self, seed: u64, hash: u64, events: u64) {
+    /// Tells how many runs showed which feature.
+    pub(crate) fn tell_counts(&self, part: &Part) -> String {
+        self.counts.tell(part.features)
+    }
+
+    fn add(&mut self, seed: u64, passed: &Passed) {
         self.runs += 1;
-        self.events += events;
-        let mixed = (hash ^ seed.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.events += passed.events;
+        self.counts.count(passed.shown);
+        let mixed = (passed.hash ^ seed.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.digest = self.digest.wrapping_add(mixed ^ (mixed >> 29));
     }
 }

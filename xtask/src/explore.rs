@@ -54,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     finish(&mut explore(options.seeds))?;
     let compared = COMPARED.min(options.seeds);
     let (first, second) = (digests(&mut explore(compared))?, digests(&mut explore(compared))?);
+    ensure!(first.contains("digest"), "the explorer tells no digest:\n{first}");
     ensure!(first == second, "two processes disagree:\n{first}\n{second}");
     println!("two processes agree on all hashes of {compared} seeds");
     if options.self_test {
@@ -78,6 +79,7 @@ fn digests(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::inherit()).output().context("failed to start it")?;
     ensure!(output.status.success(), "the explorer ended with {}", output.status);
     let text = String::from_utf8(output.stdout).map_err(io::Error::other)?;
+    // Only the lines of the parts have times, and commas.
     let without_time = |line: &str| line.rsplit_once(',').map(|(line, _)| line.to_owned());
     Ok(text.lines().filter_map(without_time).collect::<Vec<_>>().join("\n"))
 }

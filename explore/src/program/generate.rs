@@ -4,10 +4,11 @@ use super::{Child, Ending, Job, Place, Step};
 
 /// How deep a program's tree is at most.
 const DEPTH_MAX: u32 = 4;
-/// How many jobs it has at most.
+/// How many jobs it has at most, and at least.
 const JOBS_MAX: usize = 60;
+const JOBS_MIN: usize = 3;
 /// How many locks and conditions there are.
-pub(super) const LOCKS: u64 = 3;
+pub(super) const LOCKS: u64 = 2;
 
 /// What may become of a child.
 #[derive(Clone, Copy)]
@@ -23,7 +24,7 @@ pub(crate) fn generate(seed: u64) -> Job {
     let mut generator =
         Generator { state: seed ^ 0x9E37_79B9_7F4A_7C15, jobs: 0, things: 0, violation: None };
     // Most programs keep the rules: one that breaks them ends early.
-    if generator.chance(15) {
+    if generator.chance(30) {
         generator.violation = Some(generator.below(3));
     }
     generator.job(0, Leave { never: false, gifts: false }, None)
@@ -62,7 +63,7 @@ impl Generator {
 
     /// Whether to commit a violation of this kind here.
     fn violates(&mut self, kind: u64) -> bool {
-        let here = self.violation == Some(kind) && self.chance(30);
+        let here = self.violation == Some(kind) && self.chance(50);
         if here {
             self.violation = None;
         }
@@ -79,10 +80,13 @@ impl Generator {
             _ if leave.never => Ending::Never,
             _ => Ending::Well,
         };
-        let mut body = Body { steps: Vec::new(), open: Vec::new(), held: Vec::new() };
-        body.held.extend(given);
+        let held = Vec::from_iter(given);
+        let mut body = Body { steps: Vec::new(), open: Vec::new(), held, ending };
         for _ in 0..self.below(10) {
             self.step(depth, &mut body);
+        }
+        while depth == 0 && self.jobs < JOBS_MIN {
+            self.spawn(depth, &mut body);
         }
         let left = ending != Ending::Well && self.chance(50);
         while !left && !body.open.is_empty() {
@@ -103,7 +107,13 @@ impl Generator {
     fn child(&mut self, depth: u32, leave: Leave, body: &mut Body) -> Child {
         let place = if self.chance(50) { Place::Here } else { Place::Away };
         let given = self.chance(30).then(|| self.take(&mut body.held)).flatten();
-        Child { place, given, job: Arc::new(self.job(depth + 1, leave, given)) }
+        let mut job = self.job(depth + 1, leave, given);
+        if let Some(&resource) = body.held.first()
+            && self.violates(2)
+        {
+            job.misuses = Some(resource);
+        }
+        Child { place, given, job: Arc::new(job) }
     }
 
     fn children(&mut self, depth: u32, leave: Leave, body: &mut Body) -> Vec<Child> {
@@ -121,22 +131,26 @@ impl Generator {
     fn step(&mut self, depth: u32, body: &mut Body) {
         let may_spawn = depth < DEPTH_MAX && self.jobs < JOBS_MAX;
         let step = match self.below(100) {
-            0..10 => Step::Yield,
-            10..18 => Step::Sleep(self.below(20)),
-            18..30 => {
+            0..8 => Step::Yield,
+            8..16 => Step::Sleep(self.below(20)),
+            16..27 => {
                 let (resource, is_async) = (self.thing(), self.chance(30));
                 body.held.push(resource);
                 Step::Own { resource, is_async }
             }
-            30..33 => match self.take(&mut body.held) {
+            27..30 => match self.take(&mut body.held) {
                 Some(resource) => Step::Release(resource),
                 None => return,
             },
-            33..38 => Step::Defer(self.thing()),
-            38..45 => Step::Lock(self.below(LOCKS) as usize, self.below(3) as u32),
-            45..48 => Step::Wait(self.below(LOCKS) as usize, self.below(20)),
-            48..51 => Step::Signal(self.below(LOCKS) as usize),
-            51..55 => return self.settle(body),
+            30..34 => match body.held.last() {
+                Some(&resource) => Step::Use(resource),
+                None => return,
+            },
+            34..38 => Step::Defer(self.thing()),
+            38..43 => Step::Lock(self.below(LOCKS) as usize, self.below(3) as u32),
+            43..49 => Step::Wait(self.below(LOCKS) as usize, self.below(60)),
+            49..54 => Step::Signal(self.below(LOCKS) as usize),
+            54..57 => return self.settle(body),
             _ if !may_spawn => return,
             _ => return self.spawn(depth, body),
         };
@@ -147,7 +161,16 @@ impl Generator {
     fn spawn(&mut self, depth: u32, body: &mut Body) {
         let patient = Leave { never: false, gifts: true };
         let any = Leave { never: true, gifts: false };
+        // To forget a child is no fault in a job that does not end well.
+        let abnormal = body.ending != Ending::Well && self.chance(15);
         let step = match self.below(100) {
+            _ if abnormal || self.violates(0) => {
+                let mut child = self.child(depth, any, body);
+                if self.chance(50) {
+                    change(&mut child, |job| job.ending = Ending::Never);
+                }
+                Step::Forget(child)
+            }
             0..30 => {
                 let child = self.child(depth, patient, body);
                 body.open.push((child.job.id, false));
@@ -171,21 +194,12 @@ impl Generator {
             80..86 => Step::Timeout(self.below(20), self.child(depth, any, body)),
             86..91 => Step::Deadline(self.below(20), self.child(depth, any, body)),
             91..95 => {
-                let job = self.job(depth + 1, Leave { never: false, gifts: false }, None);
-                Step::Shield(self.below(20), Arc::new(job))
-            }
-            _ if self.violates(0) => {
-                let mut child = self.child(depth, any, body);
-                change(&mut child, |job| job.ending = Ending::Never);
-                Step::Forget(child)
+                let leave = Leave { never: true, gifts: false };
+                let (wrapper, limit) = (self.below(20), self.below(50));
+                Step::Shield(wrapper, limit, Arc::new(self.job(depth + 1, leave, None)))
             }
             _ => {
-                let mut child = self.child(depth, patient, body);
-                if let Some(&resource) = body.held.first()
-                    && self.violates(2)
-                {
-                    change(&mut child, |job| job.misuses = Some(resource));
-                }
+                let child = self.child(depth, patient, body);
                 body.open.push((child.job.id, false));
                 Step::Spawn(child)
             }
@@ -217,4 +231,5 @@ struct Body {
     open: Vec<(usize, bool)>,
     /// Resources of its own.
     held: Vec<usize>,
+    ending: Ending,
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use matou_ownership::Misuse;
 use matou_runtime::{
     Orphans, Outcome, Promise, Task, TaskError, await_all, await_first, await_one, deadline, defer,
     now, sleep, timeout, try_shield, yield_now,
@@ -84,16 +85,48 @@ impl Drop for Guard {
     }
 }
 
-/// Tells when a lock is let go, right before it is.
+/// Tells when a lock is had, and when it is let go, right before it is.
 struct Holding<'a> {
     job: usize,
     lock: usize,
     record: &'a Record,
 }
 
+impl<'a> Holding<'a> {
+    fn new(job: usize, lock: usize, world: &'a World) -> Holding<'a> {
+        world.add(Event::Locked { job, lock });
+        Holding { job, lock, record: &world.record }
+    }
+}
+
 impl Drop for Holding<'_> {
     fn drop(&mut self) {
         self.record.add(Event::Unlocked { job: self.job, lock: self.lock });
+    }
+}
+
+/// Tells when a job stands in a line, and how it leaves it.
+struct Standing<'a> {
+    job: usize,
+    lock: usize,
+    record: &'a Record,
+}
+
+impl<'a> Standing<'a> {
+    fn new(job: usize, lock: usize, world: &'a World) -> Standing<'a> {
+        world.add(Event::Waits { job, lock });
+        Standing { job, lock, record: &world.record }
+    }
+
+    fn is_called(self) {
+        self.record.add(Event::Woken { job: self.job, lock: self.lock });
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.record.add(Event::LeftLine { job: self.job, lock: self.lock });
     }
 }
 
@@ -105,8 +138,11 @@ fn body(world: &World, job: Arc<Job>, given: Option<usize>) -> Body {
         world.add(Event::Began { job: job.id });
         let mut held = Vec::from_iter(given);
         let mut open = BTreeMap::new();
-        if let Some(resource) = job.misuses {
-            misuse(&world, job.id, resource).await;
+        if let Some(resource) = job.misuses
+            && !use_it(&world, job.id, resource)
+        {
+            world.add(Event::Broken { job: job.id, rule: Rule::NotOwner });
+            pending::<()>().await;
         }
         for step in &job.steps {
             take_step(step, &job, &world, &mut held, &mut open).await;
@@ -116,15 +152,16 @@ fn body(world: &World, job: Arc<Job>, given: Option<usize>) -> Body {
     })
 }
 
-/// Uses a resource of somebody else. It is never resumed.
-async fn misuse(world: &World, job: usize, resource: usize) {
-    if world.resource(resource).check().is_err_and(|misuse| {
-        // Its owner may have let it go already.
-        matches!(misuse, matou_ownership::Misuse::NotOwner(_))
-    }) {
-        world.add(Event::Broken { job, rule: Rule::NotOwner });
-        pending::<()>().await;
-    }
+/// Uses a resource. Returns false if it is somebody else's.
+fn use_it(world: &World, job: usize, resource: usize) -> bool {
+    let as_owner = match world.resource(resource).check() {
+        Ok(()) => true,
+        Err(Misuse::NotOwner(_)) => false,
+        // Its owner has let it go already.
+        Err(_) => return true,
+    };
+    world.add(Event::Used { job, resource, as_owner });
+    as_owner
 }
 
 async fn end(
@@ -156,7 +193,7 @@ async fn end(
         }
         for &resource in &job.gifts {
             world.resource(resource).transfer().expect("it is ours");
-            world.add(Event::Transferred { parent: job.id, resource });
+            world.add(Event::Transferred { child: job.id, resource });
         }
     }
     world.add(Event::Returned { job: job.id, how });
@@ -180,18 +217,18 @@ async fn take_step(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>,
         }
         Step::Await(child) => {
             let promise = open.remove(child).expect("it was spawned before");
-            see(*child, promise.await, world, held);
+            see(*child, promise.await, job, world, held);
         }
         Step::Cancel(child) => {
             let promise = open.remove(child).expect("it was spawned before");
             world.add(Event::CancelAsked { child: *child });
             let value = promise.cancel_because("the program says so").await;
             world.add(Event::CancelDone { child: *child, value: value.is_some() });
-            held.extend(value.into_iter().flat_map(|done| done.gifts));
+            take_gifts(value, job, world, held);
         }
         Step::Forget(child) => {
             drop(spawn(child, job, world, held));
-            world.add(Event::GivenUp { child: child.job.id });
+            world.add(Event::Forgotten { parent: job.id, child: child.job.id });
         }
         Step::All(_) | Step::First(_) | Step::One(_) | Step::Orphans(_) => {
             take_group(step, job, world, held).await;
@@ -199,17 +236,24 @@ async fn take_step(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>,
         Step::Timeout(millis, child) => {
             let promise = spawn(child, job, world, held);
             let outcome = timeout(Duration::from_millis(*millis), promise).await;
-            see_or_give_up(child.job.id, outcome.ok(), world, held);
+            see_or_give_up(child.job.id, outcome.ok(), job, world, held);
         }
         Step::Deadline(millis, child) => {
             let end = now() + Duration::from_millis(*millis);
+            world.add(Event::Limited { child: child.job.id, end: world.record.until(end) });
             let outcome = deadline(end, async { spawn(child, job, world, held).await }).await;
-            see_or_give_up(child.job.id, outcome.ok(), world, held);
+            see_or_give_up(child.job.id, outcome.ok(), job, world, held);
         }
-        Step::Shield(millis, inner) => shield(*millis, inner, job, world, held).await,
+        Step::Shield(millis, limit, inner) => {
+            shield((*millis, *limit), inner, job, world, held).await;
+        }
         Step::Own { resource, is_async } => {
             own(*resource, *is_async, job, world);
             held.push(*resource);
+        }
+        Step::Use(resource) => {
+            let ours = use_it(world, job.id, *resource);
+            assert!(ours, "job {} has lost its resource", job.id);
         }
         Step::Release(resource) => {
             held.retain(|held| held != resource);
@@ -219,22 +263,33 @@ async fn take_step(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>,
         Step::Defer(number) => put_off(*number, job, world),
         Step::Lock(lock, yields) => {
             let _locked = world.shared.locks[*lock].lock().await;
-            world.add(Event::Locked { job: job.id, lock: *lock });
-            let _holding = Holding { job: job.id, lock: *lock, record: &world.record };
+            let _holding = Holding::new(job.id, *lock, world);
             for _ in 0..*yields {
                 yield_now().await;
             }
         }
-        Step::Wait(lock, millis) => {
-            let waiting = async {
-                let locked = world.shared.locks[*lock].lock().await;
-                drop(world.shared.conditions[*lock].wait(locked).await);
-            };
-            let _ = timeout(Duration::from_millis(*millis), waiting).await;
-        }
+        Step::Wait(lock, millis) => wait(*lock, *millis, job, world).await,
         Step::Signal(lock) => {
-            world.shared.conditions[*lock].signal();
+            let called = world.shared.conditions[*lock].signal();
+            world.add(Event::Signalled { lock: *lock, called });
         }
+    }
+}
+
+/// Waits for a condition, for so many milliseconds at most.
+async fn wait(lock: usize, millis: u64, job: &Job, world: &World) {
+    let waiting = async {
+        let locked = world.shared.locks[lock].lock().await;
+        drop(Holding::new(job.id, lock, world));
+        // It unlocks at its first poll, which comes now.
+        let standing = Standing::new(job.id, lock, world);
+        let _locked = world.shared.conditions[lock].wait(locked).await;
+        standing.is_called();
+        let _holding = Holding::new(job.id, lock, world);
+        yield_now().await;
+    };
+    if timeout(Duration::from_millis(millis), waiting).await.is_err() {
+        world.add(Event::TimedOut { job: job.id, lock });
     }
 }
 
@@ -245,18 +300,22 @@ async fn take_group(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>
                 children.iter().map(|child| spawn(child, job, world, held)).collect();
             let outcomes = await_all(promises).await;
             for (child, outcome) in children.iter().zip(outcomes) {
-                see(child.job.id, outcome, world, held);
+                see(child.job.id, outcome, job, world, held);
             }
         }
         Step::First(children) => {
+            for child in children {
+                world.add(Event::Races { child: child.job.id, race: children[0].job.id });
+            }
             let promises: Vec<_> =
                 children.iter().map(|child| spawn(child, job, world, held)).collect();
-            for child in children {
-                world.add(Event::CancelAsked { child: child.job.id });
-            }
             let outcome = await_first(promises).await;
-            if let Some(child) = job_of(&outcome) {
-                see(child, outcome, world, held);
+            let first = job_of(&outcome);
+            if let Some(child) = first {
+                see(child, outcome, job, world, held);
+            }
+            for child in children.iter().filter(|child| Some(child.job.id) != first) {
+                world.add(Event::Lost { child: child.job.id });
             }
         }
         Step::One(children) => {
@@ -265,7 +324,7 @@ async fn take_group(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>
             while !promises.is_empty() {
                 let outcome = await_one(&mut promises).await;
                 if let Some(child) = job_of(&outcome) {
-                    see(child, outcome, world, held);
+                    see(child, outcome, job, world, held);
                 }
             }
         }
@@ -279,7 +338,7 @@ async fn take_group(step: &Step, job: &Job, world: &World, held: &mut Vec<usize>
             }
             while let Some(outcome) = orphans.next().await {
                 if let Some(child) = job_of(&outcome) {
-                    see(child, outcome, world, held);
+                    see(child, outcome, job, world, held);
                 }
             }
         }
@@ -325,16 +384,30 @@ fn spawn(child: &Child, job: &Job, world: &World, held: &mut Vec<usize>) -> Prom
     promise
 }
 
-async fn shield(millis: u64, inner: &Arc<Job>, job: &Job, world: &World, held: &mut Vec<usize>) {
-    let shield = try_shield(body(world, Arc::clone(inner), None));
-    let (parent, child, task) = (job.id, inner.id, Some(shield.id()));
-    world.add(Event::Spawned { parent, child, task });
-    if let Ok(outcome) = timeout(Duration::from_millis(millis), shield).await {
-        see(child, outcome, world, held);
+async fn shield(
+    (millis, limit): (u64, u64),
+    inner: &Arc<Job>,
+    job: &Job,
+    world: &World,
+    held: &mut Vec<usize>,
+) {
+    let (parent, child, limit) = (job.id, inner.id, Duration::from_millis(limit));
+    let shield = try_shield(body(world, Arc::clone(inner), None)).limit(limit);
+    world.add(Event::Shielded { child, limit });
+    world.add(Event::Spawned { parent, child, task: Some(shield.id()) });
+    match timeout(Duration::from_millis(millis), shield).await {
+        Ok(outcome) => see(child, outcome, job, world, held),
+        Err(_) => world.add(Event::LetGo { child }),
     }
 }
 
-fn see(child: usize, outcome: Outcome<Done, Failed>, world: &World, held: &mut Vec<usize>) {
+fn see(
+    child: usize,
+    outcome: Outcome<Done, Failed>,
+    job: &Job,
+    world: &World,
+    held: &mut Vec<usize>,
+) {
     let what = match &outcome {
         Ok(_) => Seen::Value,
         Err(TaskError::Failed(_)) => Seen::Error,
@@ -342,17 +415,27 @@ fn see(child: usize, outcome: Outcome<Done, Failed>, world: &World, held: &mut V
         Err(TaskError::Cancelled(_)) => Seen::Cancelled,
     };
     world.add(Event::Saw { child, what });
-    held.extend(outcome.into_iter().flat_map(|done| done.gifts));
+    take_gifts(outcome.ok(), job, world, held);
+}
+
+/// What a child has handed over is the parent's.
+fn take_gifts(done: Option<Done>, job: &Job, world: &World, held: &mut Vec<usize>) {
+    for gift in done.into_iter().flat_map(|done| done.gifts) {
+        let ours = use_it(world, job.id, gift);
+        assert!(ours, "job {} was given {gift}, which is not its own", job.id);
+        held.push(gift);
+    }
 }
 
 fn see_or_give_up(
     child: usize,
     outcome: Option<Outcome<Done, Failed>>,
+    job: &Job,
     world: &World,
     held: &mut Vec<usize>,
 ) {
     match outcome {
-        Some(outcome) => see(child, outcome, world, held),
+        Some(outcome) => see(child, outcome, job, world, held),
         None => world.add(Event::GivenUp { child }),
     }
 }

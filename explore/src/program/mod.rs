@@ -57,7 +57,7 @@ pub(crate) enum Step {
     Await(usize),
     /// Cancels a child that was spawned before, and waits for its end.
     Cancel(usize),
-    /// Drops the promise of a child that never ends.
+    /// Drops the promise of a child.
     Forget(Child),
     All(Vec<Child>),
     First(Vec<Child>),
@@ -67,13 +67,16 @@ pub(crate) enum Step {
     Timeout(u64, Child),
     /// The same, for its whole subtree.
     Deadline(u64, Child),
-    /// Protects a child from a wrapper that is dropped after so many milliseconds.
-    Shield(u64, Arc<Job>),
+    /// Protects a child from a wrapper that is dropped after so many milliseconds. When its end is
+    /// asked for, it may go on for so many others.
+    Shield(u64, u64, Arc<Job>),
     /// Makes a resource, whose finalizer may have to wait.
     Own {
         resource: usize,
         is_async: bool,
     },
+    /// Uses a resource of its own through a shared reference.
+    Use(usize),
     /// Finalizes a resource of its own.
     Release(usize),
     /// Puts a future off to its end.
@@ -83,22 +86,4 @@ pub(crate) enum Step {
     /// Waits for a condition, for so many milliseconds at most.
     Wait(usize, u64),
     Signal(usize),
-}
-
-impl Step {
-    /// The jobs inside of it.
-    pub(crate) fn jobs(&self) -> Vec<&Job> {
-        match self {
-            Step::Spawn(child)
-            | Step::Forget(child)
-            | Step::Timeout(_, child)
-            | Step::Deadline(_, child) => vec![&*child.job],
-            Step::Shield(_, job) => vec![&**job],
-            Step::All(children)
-            | Step::First(children)
-            | Step::One(children)
-            | Step::Orphans(children) => children.iter().map(|child| &*child.job).collect(),
-            _ => Vec::new(),
-        }
-    }
 }

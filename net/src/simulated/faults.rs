@@ -105,6 +105,8 @@ pub struct Counters {
     pub stalls: u64,
     /// Attempts to accept that a fault made fail.
     pub accept_errors: u64,
+    /// Those of them that cost the connection.
+    pub accepts_aborted: u64,
     /// Segments that were sent.
     pub segments: u64,
     /// Bytes that were sent.

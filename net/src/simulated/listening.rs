@@ -105,7 +105,10 @@ impl Listening {
                     let errno = ACCEPT_ERRORS[dice.world.below(4) as usize];
                     let lost = (errno == Errno::CONNABORTED).then(|| state.queue.remove(index));
                     drop(state);
-                    self.network.count(|counters| counters.accept_errors += 1);
+                    self.network.count(|counters| {
+                        counters.accept_errors += 1;
+                        counters.accepts_aborted += u64::from(lost.is_some());
+                    });
                     dice.world.event("accept failed", errno.raw_os_error().unsigned_abs().into());
                     if let Some(lost) = lost {
                         lost.end.abort();

@@ -725,6 +725,7 @@ fn a_deferred_future_that_takes_longer_than_the_grace_is_dropped_and_reported() 
     assert!(text.contains("deferred future #"), "{text}");
     assert!(text.contains("protection.rs"), "{text}");
     assert_eq!(story.told(), ["dropped"]);
+    assert_eq!(trial.elapsed.as_secs(), 1, "it had the grace period, and no more");
 }
 
 #[test]
