@@ -11,7 +11,7 @@ pub enum Bug {
     LostWakeUp = 1,
     /// A cancelled task does not wait for its children on other domains.
     GrandchildLeftBehind,
-    /// A finalizer runs twice when its task is cancelled.
+    /// A finalizer that need not wait runs twice when its owner ends.
     FinalizedTwice,
     /// What was given to a task that is cancelled before it begins belongs to nobody.
     GivenToNobody,

@@ -20,7 +20,8 @@ use crate::wait::{Wait, WaitOn};
 /// A collector for children that run in the background; it hands back the finished ones.
 ///
 /// A child is put into it by [`Task::orphans`](crate::Task::orphans), and counts as dealt with
-/// once the collector has handed its outcome out. A collector that still holds children when it is
+/// once the collector has handed its outcome out: the first that has ended comes first. A collector
+/// that still holds children when it is
 /// dropped forgets them, like so many promises. All its operations cost the same, however many
 /// children it holds.
 ///

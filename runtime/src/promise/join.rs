@@ -225,11 +225,11 @@ fn poll_one<T, E>(
     at: &'static Location<'static>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
-    let ended = |promises: &[Promise<T, E>], from: usize| {
-        (from..promises.len()).find(|&index| promises[index].has_ended())
-    };
-    let start = Domain::try_with(|domain| domain.random().below(promises.len())).unwrap_or(0);
-    if let Some(index) = ended(promises, start).or_else(|| ended(promises, 0)) {
+    let ended = || (0..promises.len()).filter(|&index| promises[index].has_ended());
+    let count = ended().count();
+    let draw = |domain: &Domain| if count > 1 { domain.random().below(count) } else { 0 };
+    let drawn = Domain::try_with(draw).unwrap_or(0);
+    if let Some(index) = ended().nth(drawn) {
         let outcome = ready!(promises[index].poll_as(what, Some(at), cx));
         drop(promises.remove(index));
         return Poll::Ready(outcome);

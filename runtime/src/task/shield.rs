@@ -23,8 +23,9 @@ use crate::wait::{Wait, WaitOn};
 /// and the parent's end waits for it. It cannot be cancelled, but its end can be asked for: when
 /// its parent ends or is cancelled, whatever the reason. It learns of that by [`cancelled`], and
 /// from then on its time is limited, to the grace period of the run unless [`limit`](Shield::limit)
-/// says otherwise. When that is over it is cancelled like any other task. What descends from it is
-/// protected with it. A [`deadline`](crate::deadline) from outside does not hold in it either.
+/// says otherwise. When that is over it is cancelled like any other task. As long as its parent
+/// lives nobody asks for its end, so a shield that was given up by a `timeout` has no limit until
+/// the parent ends. What descends from it is protected with it. A [`deadline`](crate::deadline) from outside does not hold in it either.
 ///
 /// # Cancel safety
 ///
@@ -65,8 +66,7 @@ pub fn shield<F>(future: F) -> Shield<F::Output>
 where
     F: Future + 'static,
 {
-    let at = Location::caller();
-    Shield::new(Task::spawned_at(at).name("shield").spawn(future), at)
+    Task::new().name("shield").shield(future)
 }
 
 /// Runs a future that may fail as a child that is not ended with its parent; see [`shield`].
@@ -99,8 +99,60 @@ where
     T: 'static,
     E: 'static,
 {
-    let at = Location::caller();
-    Shield::new(Task::spawned_at(at).name("shield").try_spawn(future), at)
+    Task::new().name("shield").try_shield(future)
+}
+
+impl Task {
+    /// Makes the child a shield on this domain, with the name and the resources that it was given.
+    /// See [`shield`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shield`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{RunError, Task, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let commit = Task::new().name("commit").shield(async { "written" });
+    ///     assert_eq!(commit.await?, "written");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn shield<F>(self, future: F) -> Shield<F::Output>
+    where
+        F: Future + 'static,
+    {
+        Shield::new(self.spawn(future), Location::caller())
+    }
+
+    /// Makes the child, which may fail, a shield on this domain; see [`shield`](Task::shield).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shield`].
+    ///
+    /// # Panics
+    ///
+    /// As [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn try_shield<F, T, E>(self, future: F) -> Shield<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        Shield::new(self.try_spawn(future), Location::caller())
+    }
 }
 
 /// The future of [`shield`] and [`try_shield`]: the outcome of the child.

@@ -83,7 +83,7 @@ where
     E: 'static,
 {
     let clock = Arc::new(Clock::new());
-    let world = Rc::new(Shared::new(config.seed, Arc::clone(&clock), limits.trace_max));
+    let world = Rc::new(Shared::new(config.seed, domains, Arc::clone(&clock), limits.trace_max));
     let run = Run::simulated(domains, config, &clock);
     let domain = |index| {
         let driver = Box::new(Virtual(Arc::clone(&clock)));

@@ -48,9 +48,11 @@ pub struct World(Rc<Shared>);
 impl World {
     /// Draws a number below `bound` from the run's seed; 0 if the bound is 0.
     ///
-    /// It is a stream of its own: drawing changes nothing about the choices of the scheduler.
+    /// Each domain has a stream of its own for it: drawing changes nothing about the choices of the
+    /// scheduler, nor about what is drawn on other domains.
     pub fn below(&self, bound: u64) -> u64 {
-        self.0.leaves.below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
+        let domain = Domain::try_with(Domain::index).unwrap_or(0);
+        self.0.leaves[domain].below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
     }
 
     /// Returns the run's value of a type. It is made when it is first asked for, and dropped with
@@ -87,8 +89,8 @@ pub(crate) struct Shared {
     clock: Arc<Clock>,
     /// Whose turn it is.
     pub(super) turns: Random,
-    /// What leaf futures of other crates draw.
-    leaves: Random,
+    /// What leaf futures of other crates draw, by domains.
+    leaves: Box<[Random]>,
     hash: Cell<u64>,
     events: Cell<u64>,
     /// The last events, so many as are wanted.
@@ -100,11 +102,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(seed: u64, clock: Arc<Clock>, trace_max: usize) -> Shared {
+    pub(super) fn new(seed: u64, domains: usize, clock: Arc<Clock>, trace_max: usize) -> Shared {
+        let leaves = |domain| Random::for_purpose(seed, Purpose::Leaves, domain);
         Shared {
             clock,
             turns: Random::for_purpose(seed, Purpose::Turns, 0),
-            leaves: Random::for_purpose(seed, Purpose::Leaves, 0),
+            leaves: (0..domains).map(leaves).collect(),
             hash: Cell::new(HASH_START),
             events: Cell::new(0),
             trace: RefCell::default(),

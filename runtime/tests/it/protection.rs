@@ -794,3 +794,26 @@ fn orphans_of_a_shield_are_protected_too() {
         assert_eq!(served.get(), 3);
     });
 }
+
+#[test]
+fn a_shield_may_be_named_and_given_a_resource() {
+    check(SEEDS, || async {
+        let story = Story::default();
+        let word = story.clone();
+        let shared = Arc::new(Owned::new((), move |()| word.tell("finalized")));
+        let used = Arc::clone(&shared);
+        let inner = story.clone();
+        let worker = Task::new().give(&shared).spawn(async move {
+            let shield = Task::new().name("commit").give(&shared).shield(async move {
+                let why = cancelled().await.to_string();
+                assert!(used.get().is_ok(), "it is the shield's");
+                inner.tell("used");
+                why
+            });
+            let _ = shield.await;
+        });
+        sleep(SECOND).await;
+        worker.cancel().await;
+        assert_eq!(story.told(), ["used", "finalized"]);
+    });
+}

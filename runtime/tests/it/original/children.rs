@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use matou_runtime::{
-    MainError, Promise, Violation, await_first, await_one, call, spawn, try_spawn, yield_now,
+    MainError, Promise, Violation, await_first, await_one, call, sleep, spawn, try_spawn, yield_now,
 };
 
 use super::{check, trials};
@@ -88,6 +88,26 @@ fn await_one_keeps_the_others() {
     .map(|trial| trial.outcome.unwrap())
     .collect();
     assert_eq!(winners, BTreeSet::from([0, 1]), "either may come first");
+}
+
+/// The original prefers one that ended well. Here each of those that have ended is as likely.
+#[test]
+fn of_several_that_have_ended_any_may_be_taken() {
+    let mut failed = 0;
+    for trial in trials(1, 400, || async {
+        let endless = |_| try_spawn(async { std::future::pending::<Result<(), &str>>().await });
+        let mut promises = vec![try_spawn(async { Err("bad") }), try_spawn(async { Ok(()) })];
+        promises.extend((0..8).map(endless));
+        sleep(std::time::Duration::from_millis(1)).await;
+        let failed = await_one(&mut promises).await.is_err();
+        for promise in promises {
+            promise.cancel().await;
+        }
+        Ok(failed)
+    }) {
+        failed += u32::from(trial.outcome.unwrap());
+    }
+    assert!((150..250).contains(&failed), "{failed} of 400");
 }
 
 #[test]
