@@ -167,8 +167,8 @@ impl<T: Send + 'static> Owned<T> {
     /// Finalizes the value now.
     ///
     /// A synchronous finalizer has run when this returns, and the future has nothing left to do. An
-    /// asynchronous one is run by the future, in the task that polls it, which becomes the owner; as
-    /// long as it has not ended, that task's end waits for it.
+    /// asynchronous one is run by the future, in the task that polls it, which becomes the owner;
+    /// as long as it has not ended, that task's end waits for it.
     ///
     /// # Panics
     ///
@@ -279,8 +279,9 @@ impl<T: Send + fmt::Debug + 'static> fmt::Debug for OwnedMut<'_, T> {
 /// A finalizer is not cancelled. If this is dropped before the first poll, it is as if the
 /// [`Owned`] was dropped. If it is dropped later, the settlement of the task that polled it, which
 /// has become the owner, goes on with the finalizer from where it stood, provided that it runs on
-/// the same thread, as it does in a runtime whose tasks stay on theirs. Where there is no such settlement to come (outside any
-/// scope, or when the settlement is on another thread), what is left of the finalizer is dropped.
+/// the same thread, as it does in a runtime whose tasks stay on theirs. Where there is no such
+/// settlement to come (outside any scope, or when the settlement is on another thread), what is
+/// left of the finalizer is dropped.
 #[must_use = "an asynchronous finalizer does not run now unless this is polled"]
 pub struct Release<T: Send + 'static> {
     progress: Progress<T>,

@@ -327,8 +327,8 @@ fn deliver(signal: Signal) {
     }
 }
 
-/// Sends a signal to a run past the system. Returns whether the run did something about it; if not, the
-/// system would have ended the process.
+/// Sends a signal to a run past the system. Returns whether the run did something about it; if not,
+/// the system would have ended the process.
 pub(crate) fn raise(run: &Run, signal: Signal) -> bool {
     let (answer, handle) = run.signals.deliver(signal);
     if handle {

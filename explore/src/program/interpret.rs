@@ -118,7 +118,7 @@ impl<'a> Standing<'a> {
         Standing { job, lock, record: &world.record }
     }
 
-    fn is_called(self) {
+    fn called(self) {
         self.record.add(Event::Woken { job: self.job, lock: self.lock });
         std::mem::forget(self);
     }
@@ -284,7 +284,7 @@ async fn wait(lock: usize, millis: u64, job: &Job, world: &World) {
         // It unlocks at its first poll, which comes now.
         let standing = Standing::new(job.id, lock, world);
         let _locked = world.shared.conditions[lock].wait(locked).await;
-        standing.is_called();
+        standing.called();
         let _holding = Holding::new(job.id, lock, world);
         yield_now().await;
     };

@@ -25,7 +25,8 @@ use crate::wait::{Wait, WaitOn};
 /// from then on its time is limited, to the grace period of the run unless [`limit`](Shield::limit)
 /// says otherwise. When that is over it is cancelled like any other task. As long as its parent
 /// lives nobody asks for its end, so a shield that was given up by a `timeout` has no limit until
-/// the parent ends. What descends from it is protected with it. A [`deadline`](crate::deadline) from outside does not hold in it either.
+/// the parent ends. What descends from it is protected with it. A [`deadline`](crate::deadline)
+/// from outside does not hold in it either.
 ///
 /// # Cancel safety
 ///

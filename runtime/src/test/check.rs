@@ -170,8 +170,8 @@ impl Check {
 
     /// Runs `body` under each of the seeds.
     ///
-    /// The first seed of a simulated check is run twice, to see that it is repeatable, and so is one
-    /// that fails.
+    /// The first seed of a simulated check is run twice, to see that it is repeatable, and so is
+    /// one that fails.
     ///
     /// If the environment variable `MATOU_SEED` names a seed, only that one is run, whatever it
     /// comes to. If it names the hash of a failure, too, as the report of one does, then only in

@@ -3,7 +3,8 @@ use std::time::{Duration, Instant};
 
 /// The virtual time of a simulated run: one clock for all its domains.
 ///
-/// It tells 584 years, as many nanoseconds as a `u64` counts. One thread moves it. Others (a program may have some) read it when they send a message.
+/// It tells 584 years, as many nanoseconds as a `u64` counts. One thread moves it. Others (a
+/// program may have some) read it when they send a message.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,

@@ -79,8 +79,8 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
         _ if node.stage != Stage::Living || node.cancel.is_some() => living(&|_| true),
         WaitOn::Task { id, .. } => vec![id],
         WaitOn::Promises => living(&|child| child.awaiter.is_some()),
-        WaitOn::Collector(number) => living(
-            &|child| matches!(child.claim, Claim::Collected { collector, .. } if collector == number),
+        WaitOn::Collector(wanted) => living(
+            &|child| matches!(child.claim, Claim::Collected { collector, .. } if collector == wanted),
         ),
         WaitOn::Lock(number) => {
             let holder = world.locks.borrow().holder(number);

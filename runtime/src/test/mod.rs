@@ -33,9 +33,9 @@
 //!
 //! The panic names the seed, the events that led there, and the environment variable that runs
 //! this one seed again: `MATOU_SEED=0/91c5..`. What follows the slash is the hash of the run's
-//! events. A failure is replayed before it is told, and if the hashes or the ends differ, the report
-//! says so: then something decides that matou does not know of. Where a test makes several checks,
-//! the variable names the one that failed: `MATOU_SEED=0/91c5../3`.
+//! events. A failure is replayed before it is told, and if the hashes or the ends differ, the
+//! report says so: then something decides that matou does not know of. Where a test makes several
+//! checks, the variable names the one that failed: `MATOU_SEED=0/91c5../3`.
 //!
 //! # What a body may rely on
 //!

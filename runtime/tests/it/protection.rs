@@ -388,7 +388,8 @@ fn every_kind_of_end_has_its_reason() {
         assert!(given_up.contains(expected), "{given_up}");
 
         let heard = Rc::default();
-        let late = deadline(now() + SECOND, async { with_a_listener(&heard) }).await?;
+        let making = std::future::poll_fn(|_| std::task::Poll::Ready(with_a_listener(&heard)));
+        let late = deadline(now() + SECOND, making).await?;
         sleep(2 * SECOND).await;
         drop(late.await);
         let late = heard.take();
