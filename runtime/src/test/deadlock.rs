@@ -79,9 +79,7 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
         _ if node.stage != Stage::Living || node.cancel.is_some() => living(&|_| true),
         WaitOn::Task { id, .. } => vec![id],
         WaitOn::Promises => living(&|child| child.awaiter.is_some()),
-        WaitOn::Collector(wanted) => living(
-            &|child| matches!(child.claim, Claim::Collected { collector, .. } if collector == wanted),
-        ),
+        WaitOn::Collector(number) => living(&|child| lies_in(child, number)),
         WaitOn::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
             held_since = holder.map(|holder| holder.at);
@@ -98,6 +96,11 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
         waits_for,
         held_since,
     }
+}
+
+/// Whether a child lies in that collector.
+fn lies_in(child: &Node, wanted: u32) -> bool {
+    matches!(child.claim, Claim::Collected { collector, .. } if collector == wanted)
 }
 
 /// Numbers the locks anew, in the order in which they are told of: the numbers that they had when

@@ -811,6 +811,7 @@ fn a_shield_may_be_named_and_given_a_resource() {
                 inner.tell("used");
                 why
             });
+            drop(shared);
             let _ = shield.await;
         });
         sleep(SECOND).await;
