@@ -127,7 +127,7 @@ impl Builder {
 
     /// Sets how long the asynchronous finalizers of one task may take, and how long a
     /// [`shield`](crate::shield) may go on when its end was asked for, unless it has a
-    /// [`limit`](crate::Shield::limit) of its own. Default: 5 seconds.
+    /// [`limit`](crate::futures::Shield::limit) of its own. Default: 5 seconds.
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
