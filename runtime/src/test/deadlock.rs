@@ -78,7 +78,7 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     let waits_for = match node.wait.on {
         _ if node.stage != Stage::Living || node.cancel.is_some() => living(&|_| true),
         WaitOn::Task { id, .. } => vec![id],
-        WaitOn::Promises => living(&|child| child.awaiter.is_some()),
+        WaitOn::Promises => living(&|child| child.awaited || child.awaiter.is_some()),
         WaitOn::Collector(number) => living(&|child| lies_in(child, number)),
         WaitOn::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
