@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::primitives::WORKS;
+use crate::process;
 
 /// How many operations are counted: enough that what happens once does not matter.
 const OPERATIONS: u64 = 20_000;
 /// How far a count may be above the committed one.
 const REGRESSION_MAX: f64 = 1.05;
+
+/// How long counting one operation may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Compares the counts with the committed ones, or writes them.
 ///
@@ -49,10 +54,9 @@ fn count(work: &str, operations: u64) -> Result<u64> {
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(std::env::current_exe()?);
     valgrind.args(["child", work, "matou", &operations.to_string()]);
-    let output = valgrind.output().context("valgrind is needed to count instructions")?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{work} under valgrind ended with {}: {text}", output.status);
-    let collected = text.lines().find_map(|line| line.split_once("Collected :"));
+    let said = process::run(&mut valgrind, PATIENCE);
+    let said = said.with_context(|| format!("{work} under valgrind, which is needed"))?;
+    let collected = said.error.lines().find_map(|line| line.split_once("Collected :"));
     let (_, collected) = collected.context("valgrind did not say what it collected")?;
     Ok(collected.trim().parse()?)
 }

@@ -1,89 +1,90 @@
-//! Rounds of measurements, in which the peers take turns.
+//! Rounds of measurements, in which the rivals take turns.
 
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
 
-use crate::RunOptions;
+use crate::figure::{Figure, Subject};
+use crate::means::Means;
 use crate::meter::Cost;
-use crate::primitives::{self, WORKS};
+use crate::primitives::{self, Program, WORKS, Work};
+use crate::process;
 
-/// What one runtime needs for one kind of work, over all rounds.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Figure {
-    pub(crate) work: String,
-    pub(crate) about: String,
-    pub(crate) runtime: String,
-    /// The median of the rounds, and the least and the greatest.
-    pub(crate) wall_ns: Spread,
-    pub(crate) cpu_ns: Spread,
-    pub(crate) allocations: f64,
-    pub(crate) bytes: f64,
-    pub(crate) late_us: f64,
-    /// None where the system cannot tell.
-    pub(crate) system_calls: Option<f64>,
+/// How long a small program may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is measured, and how thoroughly.
+pub(crate) struct Plan {
+    /// Only works whose names contain this.
+    pub(crate) only: String,
+    /// Only this runtime.
+    pub(crate) runtime: Option<String>,
+    pub(crate) rounds: usize,
+    /// A tenth of the operations.
+    pub(crate) quick: bool,
+    /// Whether system calls are counted.
+    pub(crate) system_calls: bool,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(mut values: Vec<f64>) -> Spread {
-        values.sort_by(f64::total_cmp);
-        let median = values[values.len() / 2];
-        Spread { median, min: values[0], max: values[values.len() - 1] }
+impl Plan {
+    pub(crate) fn wants(&self, work: &str) -> bool {
+        work.contains(&self.only)
     }
+
+    pub(crate) fn wants_runtime(&self, runtime: &str) -> bool {
+        self.runtime.as_ref().is_none_or(|only| only == runtime)
+    }
+}
+
+/// Lets so many rivals take turns for so many rounds. Who cannot go on is not asked again.
+pub(crate) fn take_turns(
+    rounds: usize,
+    rivals: usize,
+    mut measure: impl FnMut(usize) -> Result<Cost>,
+) -> Vec<Result<Vec<Cost>>> {
+    let mut turns: Vec<Result<Vec<Cost>>> = (0..rivals).map(|_| Ok(Vec::new())).collect();
+    for round in 0..rounds {
+        for step in 0..rivals {
+            // Nobody comes first in every round.
+            let index = (round + step) % rivals;
+            if let Ok(costs) = &mut turns[index] {
+                match measure(index) {
+                    Ok(cost) => costs.push(cost),
+                    Err(error) => turns[index] = Err(error),
+                }
+            }
+        }
+    }
+    turns
 }
 
 /// Measures the small operations.
-pub(crate) fn primitives(options: &RunOptions) -> Result<Vec<Figure>> {
+pub(crate) fn primitives(plan: &Plan, means: &Means) -> Vec<Figure> {
     let programs = primitives::programs();
     let mut figures = Vec::new();
-    for work in WORKS.iter().filter(|work| work.name.contains(&options.only)) {
-        let operations = if options.quick { work.operations / 10 } else { work.operations };
-        let rivals: Vec<_> = programs.iter().filter(|it| it.work == work.name).collect();
-        let mut costs = vec![Vec::new(); rivals.len()];
-        for round in 0..options.rounds {
-            for step in 0..rivals.len() {
-                // Nobody comes first in every round.
-                let index = (round + step) % rivals.len();
-                costs[index].push(child(work.name, rivals[index].runtime, operations)?);
-            }
-        }
-        for (program, costs) in rivals.iter().zip(costs) {
-            let runtime = program.runtime;
-            let system_calls = count_system_calls(work.name, runtime, operations / 10);
-            figures.push(figure(work.name, work.about, runtime, &costs, system_calls));
+    for work in WORKS.iter().filter(|work| plan.wants(work.name)) {
+        let operations = if plan.quick { work.operations / 10 } else { work.operations };
+        let operations = work.about(operations);
+        let is_rival = |it: &&Program| it.work == work.name && plan.wants_runtime(it.runtime);
+        let rivals: Vec<_> = programs.iter().filter(is_rival).collect();
+        let turns = take_turns(plan.rounds, rivals.len(), |index| {
+            means.check_runtime(rivals[index].runtime)?;
+            child(work.name, rivals[index].runtime, operations)
+        });
+        for (program, turns) in rivals.iter().zip(turns) {
+            let subject = Subject::new(work.kind, work.name, work.about, program.runtime);
+            let calls = match &turns {
+                Ok(_) if plan.system_calls && means.strace => {
+                    count_system_calls(work, program.runtime)
+                }
+                _ => None,
+            };
+            figures.push(Figure::of(subject, turns, calls));
         }
         eprintln!("{}", work.name);
     }
-    Ok(figures)
-}
-
-pub(crate) fn figure(
-    work: &str,
-    about: &str,
-    runtime: &str,
-    costs: &[Cost],
-    system_calls: Option<f64>,
-) -> Figure {
-    let spread = |of: fn(&Cost) -> f64| Spread::of(costs.iter().map(of).collect());
-    Figure {
-        work: work.into(),
-        about: about.into(),
-        runtime: runtime.into(),
-        wall_ns: spread(|cost| cost.wall_ns),
-        cpu_ns: spread(|cost| cost.cpu_ns),
-        allocations: spread(|cost| cost.allocations).median,
-        bytes: spread(|cost| cost.bytes).median,
-        late_us: spread(|cost| cost.late_us).median,
-        system_calls,
-    }
+    figures
 }
 
 fn command(work: &str, runtime: &str, operations: u64) -> Result<Command> {
@@ -92,30 +93,26 @@ fn command(work: &str, runtime: &str, operations: u64) -> Result<Command> {
     Ok(command)
 }
 
-fn child(work: &str, runtime: &str, operations: u64) -> Result<Cost> {
-    let output = command(work, runtime, operations)?.output().context("failed to start a child")?;
-    let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{work} of {runtime} ended with {}: {words}", output.status);
-    serde_json::from_slice(&output.stdout).context("a child said something unknown")
+/// Does a work in a process of its own.
+pub(crate) fn child(work: &str, runtime: &str, operations: u64) -> Result<Cost> {
+    let said = process::run(&mut command(work, runtime, operations)?, PATIENCE)
+        .with_context(|| format!("{work} of {runtime}"))?;
+    serde_json::from_str(&said.output).context("a child said something unknown")
 }
 
-/// Counts the system calls of an operation, where there is strace: those of a run of many, less
-/// those of a run of none.
-fn count_system_calls(work: &str, runtime: &str, operations: u64) -> Option<f64> {
-    // In hundreds, as most programs work in steps of a thousand.
-    let operations = operations / 1000 * 1000;
+/// Counts the system calls of an operation: those of twice as many, less those of so many.
+fn count_system_calls(work: &Work, runtime: &str) -> Option<f64> {
+    // The system stops the program at each of them, so there must not be many.
+    let operations = work.about(work.operations / 100);
     let count = |operations: u64| {
         let mut strace = Command::new("strace");
-        let program = command(work, runtime, operations).ok()?;
+        let program = command(work.name, runtime, operations).ok()?;
         strace.args(["-f", "-c", "-U", "calls,name"]).arg(program.get_program());
-        let output = strace.args(program.get_args()).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        strace.args(program.get_args());
+        let text = process::run(&mut strace, PATIENCE).ok()?.error;
         let total = text.lines().find(|line| line.trim_end().ends_with("total"))?;
         total.split_whitespace().next()?.parse::<f64>().ok()
     };
-    if operations == 0 {
-        return None;
-    }
-    let (many, twice) = (count(operations)?, count(operations * 2)?);
-    Some((twice - many).max(0.0) / operations as f64)
+    let (once, twice) = (count(operations)?, count(2 * operations)?);
+    Some((twice - once).max(0.0) / operations as f64)
 }
