@@ -1,10 +1,12 @@
+use std::cell::RefCell;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use super::Row;
-use crate::meter::{Cost, Meter};
+use super::{NAP, Row, idle, lateness, since};
+use crate::meter::{Cost, Meter, Scales};
 
 const NAME: &str = "monoio";
 
@@ -15,6 +17,9 @@ pub(super) const PROGRAMS: &[Row] = &[
     (NAME, "yield-2", |n| on(yields(n, 2))),
     (NAME, "yield-1000", |n| on(yields(n, 1000))),
     (NAME, "timer", |n| on(timer(n))),
+    (NAME, "timer-million", |n| on(timers(n))),
+    (NAME, "sleepers", |n| on(sleepers(n))),
+    (NAME, "memory", |n| on(memory(n))),
 ];
 
 fn on(main: impl Future<Output = Cost>) -> Cost {
@@ -64,4 +69,37 @@ async fn timer(n: u64) -> Cost {
         assert!(futures::poll!(&mut sleep).is_pending());
     }
     meter.stop(n)
+}
+
+async fn timers(n: u64) -> Cost {
+    super::set_and_drop(n, || monoio::time::sleep(Duration::from_secs(1000)))
+}
+
+async fn sleepers(n: u64) -> Cost {
+    let late = Rc::new(RefCell::new(Vec::with_capacity(n as usize)));
+    let meter = Meter::start();
+    let sleeper = move |late: Rc<RefCell<Vec<Duration>>>| async move {
+        let due = Instant::now() + NAP;
+        monoio::time::sleep_until(due.into()).await;
+        late.borrow_mut().push(since(due));
+    };
+    let tasks: Vec<_> = (0..n).map(|_| monoio::spawn(sleeper(Rc::clone(&late)))).collect();
+    for task in tasks {
+        task.await;
+    }
+    let cost = meter.stop(n);
+    Cost { p99_us: lateness(late.take()), ..cost }
+}
+
+async fn memory(n: u64) -> Cost {
+    let mut tasks = Vec::with_capacity(n as usize);
+    let scales = Scales::start();
+    tasks.extend((0..n).map(|_| monoio::spawn(idle())));
+    for _ in 0..2 {
+        futures_lite::future::yield_now().await;
+    }
+    let cost = scales.stop(n);
+    // Nobody awaits them: the process is about to end.
+    std::mem::forget(tasks);
+    cost
 }

@@ -1,17 +1,18 @@
+mod across;
+
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use matou_ownership::{Owned, check};
-use matou_runtime::{
-    Builder, MainError, Outcome, await_all, call, sleep, sleep_until, spawn, yield_now,
-};
-use matou_sync::{Condition, Mutex};
+use matou_runtime::{Builder, MainError, Outcome, await_all, sleep, sleep_until, spawn, yield_now};
+use matou_sync::Mutex;
 
 use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter};
+use crate::meter::{Cost, Meter, Scales};
+
+pub(super) use across::PROGRAMS as ACROSS;
 
 const NAME: &str = "matou";
 
@@ -21,15 +22,13 @@ pub(super) const PROGRAMS: &[Row] = &[
     (NAME, "spawn-100000", |n| on(1, spawn_many(n, 100_000))),
     (NAME, "yield-2", |n| on(1, yields(n, 2))),
     (NAME, "yield-1000", |n| on(1, yields(n, 1000))),
-    (NAME, "call", |n| on(2, call_one(n))),
-    (NAME, "call-1000", |n| on(2, call_many(n))),
-    (NAME, "wake", |n| on(1, wake(n))),
     (NAME, "lock", |n| on(1, lock(n))),
     (NAME, "lock-2", |n| on(1, contend(n, 2))),
     (NAME, "lock-64", |n| on(1, contend(n, 64))),
-    (NAME, "notify", |n| on(1, notify(n, false))),
-    (NAME, "notify-2", |n| on(2, notify(n, true))),
+    (NAME, "notify", |n| on(1, across::notify(n, false))),
+    (NAME, "queue", |n| on(1, across::queue(n, false))),
     (NAME, "timer", |n| on(1, timer(n))),
+    (NAME, "timer-million", |n| on(1, timers(n))),
     (NAME, "sleepers", |n| on(1, sleepers(n))),
     (NAME, "cancel-fan", |n| on(1, cancel_fan(n))),
     (NAME, "cancel-chain", |n| on(1, cancel_chain(n))),
@@ -78,31 +77,6 @@ async fn yields(n: u64, tasks: u64) -> Cost {
     meter.stop(n / tasks * tasks)
 }
 
-async fn call_one(n: u64) -> Cost {
-    let meter = Meter::start();
-    for number in 0..n {
-        let promise = call(move || async move { number }).expect("there is another domain");
-        black_box(done(promise.await));
-    }
-    meter.stop(n)
-}
-
-async fn call_many(n: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n / 1000 {
-        let make = |number| call(move || async move { number }).expect("there is another domain");
-        let promises: Vec<_> = (0..1000_u64).map(make).collect();
-        for promise in promises {
-            black_box(done(promise.await));
-        }
-    }
-    meter.stop(n / 1000 * 1000)
-}
-
-async fn wake(n: u64) -> Cost {
-    super::tokio::wake_from_a_thread(n).await
-}
-
 async fn lock(n: u64) -> Cost {
     let mutex = Mutex::new(0_u64);
     let meter = Meter::start();
@@ -127,38 +101,6 @@ async fn contend(n: u64, tasks: u64) -> Cost {
     meter.stop(n / tasks * tasks)
 }
 
-/// A ball between two players.
-#[derive(Default)]
-struct Table {
-    turn: Mutex<bool>,
-    mine: Condition,
-    yours: Condition,
-}
-
-async fn play(table: Arc<Table>, n: u64, me: bool) {
-    let (mine, yours) = if me { (&table.mine, &table.yours) } else { (&table.yours, &table.mine) };
-    for _ in 0..n {
-        let turn = table.turn.lock().await;
-        let mut turn = mine.wait_while(turn, |turn| *turn != me).await;
-        *turn = !me;
-        drop(turn);
-        yours.signal();
-    }
-}
-
-async fn notify(n: u64, across: bool) -> Cost {
-    let table = Arc::<Table>::default();
-    let meter = Meter::start();
-    let other = Arc::clone(&table);
-    let other = match across {
-        true => call(move || play(other, n / 2, true)).expect("there is another domain"),
-        false => spawn(play(other, n / 2, true)),
-    };
-    play(table, n / 2, false).await;
-    done(other.await);
-    meter.stop(n)
-}
-
 async fn timer(n: u64) -> Cost {
     let meter = Meter::start();
     for _ in 0..n {
@@ -168,6 +110,10 @@ async fn timer(n: u64) -> Cost {
         // Its turn's budget is given back, as that of any task that waits would be.
     }
     meter.stop(n)
+}
+
+async fn timers(n: u64) -> Cost {
+    super::set_and_drop(n, || sleep(Duration::from_secs(1000)))
 }
 
 async fn sleepers(n: u64) -> Cost {
@@ -181,7 +127,7 @@ async fn sleepers(n: u64) -> Cost {
     let promises: Vec<_> = (0..n).map(|_| spawn(sleeper(Rc::clone(&late)))).collect();
     await_all(promises).await.into_iter().for_each(done);
     let cost = meter.stop(n);
-    Cost { late_us: lateness(late.take()), ..cost }
+    Cost { p99_us: lateness(late.take()), ..cost }
 }
 
 async fn cancel_fan(n: u64) -> Cost {
@@ -239,7 +185,7 @@ async fn check_many(n: u64) -> Cost {
 
 async fn memory(n: u64) -> Cost {
     let mut promises = Vec::with_capacity(n as usize);
-    let meter = Meter::start();
+    let meter = Scales::start();
     promises.extend((0..n).map(|_| spawn(idle())));
     for _ in 0..2 {
         yield_now().await;

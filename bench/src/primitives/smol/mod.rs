@@ -1,3 +1,6 @@
+mod across;
+
+use std::cell::Cell;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
@@ -5,13 +8,17 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, Instant};
 
-use async_executor::{Executor, LocalExecutor};
+use async_executor::LocalExecutor;
 use async_io::Timer;
 use async_lock::Mutex;
+use event_listener::Event;
+use futures::channel::oneshot;
 use futures_lite::future::{block_on, yield_now};
 
 use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter};
+use crate::meter::{Cost, Meter, Scales};
+
+pub(super) use across::PROGRAMS as ACROSS;
 
 const NAME: &str = "smol";
 
@@ -21,15 +28,16 @@ pub(super) const PROGRAMS: &[Row] = &[
     (NAME, "spawn-100000", |n| on(|executor| spawn_many(executor, n, 100_000))),
     (NAME, "yield-2", |n| on(|executor| yields(executor, n, 2))),
     (NAME, "yield-1000", |n| on(|executor| yields(executor, n, 1000))),
-    (NAME, "call", |n| elsewhere(n, 1)),
-    (NAME, "call-1000", |n| elsewhere(n, 1000)),
-    (NAME, "wake", |n| async_io::block_on(super::tokio::wake_from_a_thread(n))),
     (NAME, "lock", |n| block_on(lock(n))),
     (NAME, "lock-2", |n| on(|executor| contend(executor, n, 2))),
     (NAME, "lock-64", |n| on(|executor| contend(executor, n, 64))),
+    (NAME, "notify", |n| on(|executor| notify(executor, n))),
+    (NAME, "queue", |n| on(|executor| queue(executor, n))),
     (NAME, "timer", |n| block_on(timer(n))),
+    (NAME, "timer-million", |n| block_on(timers(n))),
     (NAME, "sleepers", |n| on(|executor| sleepers(executor, n))),
     (NAME, "cancel-fan", |n| on(|executor| cancel_fan(executor, n))),
+    (NAME, "cancel-chain", |n| on(|executor| cancel_chain(executor, n))),
     (NAME, "memory", |n| on(|executor| memory(executor, n))),
 ];
 
@@ -40,33 +48,6 @@ fn on<F: Future<Output = Cost> + 'static>(main: impl FnOnce(Shared) -> F) -> Cos
     let executor = Rc::new(LocalExecutor::new());
     let main = executor.spawn(main(Rc::clone(&executor)));
     async_io::block_on(executor.run(main))
-}
-
-/// An executor that runs on another thread.
-fn elsewhere(n: u64, at_a_time: u64) -> Cost {
-    let executor = Arc::new(Executor::new());
-    let (stop, stopped) = async_channel();
-    let worker = Arc::clone(&executor);
-    let thread = std::thread::spawn(move || async_io::block_on(worker.run(stopped)));
-    let meter = Meter::start();
-    for _ in 0..n / at_a_time {
-        let spawn = |number| executor.spawn(async move { number });
-        let tasks: Vec<_> = (0..at_a_time).map(spawn).collect();
-        for task in tasks {
-            black_box(block_on(task));
-        }
-    }
-    let cost = meter.stop(n / at_a_time * at_a_time);
-    drop(stop);
-    let _ = thread.join();
-    cost
-}
-
-fn async_channel() -> (futures::channel::oneshot::Sender<()>, impl Future<Output = ()>) {
-    let (stop, stopped) = futures::channel::oneshot::channel::<()>();
-    (stop, async {
-        let _ = stopped.await;
-    })
 }
 
 async fn spawn_one(executor: Shared, n: u64) -> Cost {
@@ -138,6 +119,53 @@ async fn timer(n: u64) -> Cost {
     meter.stop(n)
 }
 
+async fn timers(n: u64) -> Cost {
+    super::set_and_drop(n, || Timer::after(Duration::from_secs(1000)))
+}
+
+/// A ball between two players.
+#[derive(Default)]
+struct Table {
+    turn: Cell<bool>,
+    mine: Event,
+    yours: Event,
+}
+
+async fn play(table: Rc<Table>, n: u64, me: bool) {
+    let (mine, yours) = if me { (&table.mine, &table.yours) } else { (&table.yours, &table.mine) };
+    for _ in 0..n {
+        while table.turn.get() != me {
+            mine.listen().await;
+        }
+        table.turn.set(!me);
+        yours.notify(1);
+    }
+}
+
+async fn notify(executor: Shared, n: u64) -> Cost {
+    let table = Rc::<Table>::default();
+    let meter = Meter::start();
+    let other = executor.spawn(play(Rc::clone(&table), n / 2, true));
+    play(table, n / 2, false).await;
+    other.await;
+    meter.stop(n)
+}
+
+async fn queue(executor: Shared, n: u64) -> Cost {
+    let (sender, receiver) = async_channel::bounded(64);
+    let meter = Meter::start();
+    let other = executor.spawn(async move {
+        for number in 0..n {
+            sender.send(number).await.expect("it is open");
+        }
+    });
+    for number in 0..n {
+        assert_eq!(receiver.recv().await, Ok(number));
+    }
+    other.await;
+    meter.stop(n)
+}
+
 async fn sleepers(executor: Shared, n: u64) -> Cost {
     let late = Arc::new(StdMutex::new(Vec::with_capacity(n as usize)));
     let meter = Meter::start();
@@ -152,7 +180,7 @@ async fn sleepers(executor: Shared, n: u64) -> Cost {
     }
     let cost = meter.stop(n);
     let late = std::mem::take(&mut *late.lock().expect("nobody panics"));
-    Cost { late_us: lateness(late), ..cost }
+    Cost { p99_us: lateness(late), ..cost }
 }
 
 async fn cancel_fan(executor: Shared, n: u64) -> Cost {
@@ -165,9 +193,37 @@ async fn cancel_fan(executor: Shared, n: u64) -> Cost {
     meter.stop(n)
 }
 
+/// A task that ends its child when it is dropped, and so on.
+async fn chain(
+    executor: Shared,
+    depth: u64,
+    begun: oneshot::Sender<()>,
+    over: oneshot::Sender<()>,
+) {
+    if depth == 0 {
+        let _ = begun.send(());
+        std::future::pending::<()>().await;
+        return drop(over);
+    }
+    let next: std::pin::Pin<Box<dyn Future<Output = ()>>> =
+        Box::pin(chain(Rc::clone(&executor), depth - 1, begun, over));
+    executor.spawn(next).await;
+}
+
+/// A task that is dropped is cancelled. That all are gone is known when the last one is.
+async fn cancel_chain(executor: Shared, n: u64) -> Cost {
+    let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
+    let first = executor.spawn(chain(Rc::clone(&executor), n - 1, begun, over));
+    has_begun.await.expect("the last one begins");
+    let meter = Meter::start();
+    first.cancel().await;
+    assert!(is_over.await.is_err());
+    meter.stop(n)
+}
+
 async fn memory(executor: Shared, n: u64) -> Cost {
     let mut tasks = Vec::with_capacity(n as usize);
-    let meter = Meter::start();
+    let meter = Scales::start();
     tasks.extend((0..n).map(|_| executor.spawn(idle())));
     for _ in 0..2 {
         yield_now().await;

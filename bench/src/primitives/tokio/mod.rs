@@ -1,17 +1,20 @@
+mod across;
+
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex as StdMutex};
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, Notify};
-use tokio::task::{LocalSet, spawn, spawn_local, yield_now};
+use tokio::sync::{Mutex, Notify, oneshot};
+use tokio::task::{JoinHandle, LocalSet, spawn, spawn_local, yield_now};
 
 use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter};
+use crate::meter::{Cost, Meter, Scales};
+
+pub(super) use across::{PROGRAMS as ACROSS, wake_from_a_thread};
 
 /// One thread, tasks that need not be `Send` are not used: `spawn` is its fast path.
 const ONE: &str = "tokio-ct";
@@ -23,16 +26,20 @@ pub(super) const PROGRAMS: &[Row] = &[
     (ONE, "spawn-100000", |n| one(spawn_many(n, 100_000))),
     (ONE, "yield-2", |n| one(yields(n, 2))),
     (ONE, "yield-1000", |n| one(yields(n, 1000))),
-    (MANY, "call", |n| many(call_one(n))),
-    (MANY, "call-1000", |n| many(spawn_many(n, 1000))),
-    (ONE, "wake", |n| one(wake_from_a_thread(n))),
+    (MANY, "spawn", |n| many(spawn_one(n))),
+    (MANY, "spawn-1000", |n| many(spawn_many(n, 1000))),
+    (MANY, "yield-2", |n| many(yields(n, 2))),
+    (MANY, "yield-1000", |n| many(yields(n, 1000))),
     (ONE, "lock", |n| one(lock(n))),
     (ONE, "lock-2", |n| one_local(contend(n, 2))),
     (ONE, "lock-64", |n| one_local(contend(n, 64))),
     (ONE, "notify", |n| one(notify(n))),
+    (ONE, "queue", |n| one(across::queue(n))),
     (ONE, "timer", |n| one(timer(n))),
+    (ONE, "timer-million", |n| one(timers(n))),
     (ONE, "sleepers", |n| one(sleepers(n))),
     (ONE, "cancel-fan", |n| one(cancel_fan(n))),
+    (ONE, "cancel-chain", |n| one(cancel_chain(n))),
     (ONE, "memory", |n| one(memory(n))),
 ];
 
@@ -66,20 +73,6 @@ async fn spawn_one(n: u64) -> Cost {
     meter.stop(n)
 }
 
-/// From outside the pool, so that the task goes to another thread, which sleeps.
-async fn call_one(n: u64) -> Cost {
-    let handle = tokio::runtime::Handle::current();
-    let outside = tokio::task::spawn_blocking(move || {
-        let meter = Meter::start();
-        for number in 0..n {
-            let task = handle.spawn(async move { number });
-            black_box(futures_lite::future::block_on(task).expect("it ends well"));
-        }
-        meter.stop(n)
-    });
-    outside.await.expect("it ends well")
-}
-
 async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
     let meter = Meter::start();
     for _ in 0..n / at_a_time {
@@ -103,28 +96,6 @@ async fn yields(n: u64, tasks: u64) -> Cost {
         task.await.expect("it ends well");
     }
     meter.stop(n / tasks * tasks)
-}
-
-/// A thread of no runtime wakes the task, and is told when it has run.
-pub(super) async fn wake_from_a_thread(n: u64) -> Cost {
-    let (to_thread, wakers) = std::sync::mpsc::sync_channel::<Waker>(1);
-    let thread = std::thread::spawn(move || wakers.into_iter().for_each(Waker::wake));
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut asked = false;
-        std::future::poll_fn(|cx| {
-            if std::mem::replace(&mut asked, true) {
-                return Poll::Ready(());
-            }
-            to_thread.send(cx.waker().clone()).expect("the thread listens");
-            Poll::Pending
-        })
-        .await;
-    }
-    let cost = meter.stop(n);
-    drop(to_thread);
-    thread.join().expect("it ends well");
-    cost
 }
 
 async fn lock(n: u64) -> Cost {
@@ -153,17 +124,10 @@ async fn contend(n: u64, tasks: u64) -> Cost {
     meter.stop(n / tasks * tasks)
 }
 
-async fn play(mine: Arc<Notify>, yours: Arc<Notify>, n: u64) {
-    for _ in 0..n {
-        mine.notified().await;
-        yours.notify_one();
-    }
-}
-
 async fn notify(n: u64) -> Cost {
     let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let meter = Meter::start();
-    let other = spawn(play(Arc::clone(&ping), Arc::clone(&pong), n / 2));
+    let other = spawn(across::play(Arc::clone(&ping), Arc::clone(&pong), n / 2));
     ping.notify_one();
     for _ in 0..n / 2 - 1 {
         pong.notified().await;
@@ -183,6 +147,10 @@ async fn timer(n: u64) -> Cost {
     meter.stop(n)
 }
 
+async fn timers(n: u64) -> Cost {
+    super::set_and_drop(n, || tokio::time::sleep(Duration::from_secs(1000)))
+}
+
 async fn sleepers(n: u64) -> Cost {
     let late = Arc::new(StdMutex::new(Vec::with_capacity(n as usize)));
     let meter = Meter::start();
@@ -197,7 +165,7 @@ async fn sleepers(n: u64) -> Cost {
     }
     let cost = meter.stop(n);
     let late = std::mem::take(&mut *late.lock().expect("nobody panics"));
-    Cost { late_us: lateness(late), ..cost }
+    Cost { p99_us: lateness(late), ..cost }
 }
 
 async fn cancel_fan(n: u64) -> Cost {
@@ -213,9 +181,45 @@ async fn cancel_fan(n: u64) -> Cost {
     meter.stop(n)
 }
 
+/// A task that ends its child when it is dropped.
+struct Child(JoinHandle<()>);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Boxed = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn chain(depth: u64, begun: oneshot::Sender<()>, over: oneshot::Sender<()>) -> Boxed {
+    Box::pin(async move {
+        if depth == 0 {
+            let _ = begun.send(());
+            std::future::pending::<()>().await;
+            return drop(over);
+        }
+        let mut child = Child(spawn(chain(depth - 1, begun, over)));
+        let _ = (&mut child.0).await;
+    })
+}
+
+/// What comes nearest to it: each aborts the next when it is dropped. That all are dropped is known
+/// when the last one is.
+async fn cancel_chain(n: u64) -> Cost {
+    let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
+    let first = spawn(chain(n - 1, begun, over));
+    has_begun.await.expect("the last one begins");
+    let meter = Meter::start();
+    first.abort();
+    assert!(first.await.is_err());
+    assert!(is_over.await.is_err());
+    meter.stop(n)
+}
+
 async fn memory(n: u64) -> Cost {
     let mut tasks = Vec::with_capacity(n as usize);
-    let meter = Meter::start();
+    let meter = Scales::start();
     tasks.extend((0..n).map(|_| spawn(idle())));
     for _ in 0..2 {
         yield_now().await;
