@@ -1,0 +1,84 @@
+//! The limit: a bare epoll loop, with as few system calls as there can be.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use anyhow::Result;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use slab::Slab;
+
+use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
+
+const LISTENER: u64 = u64::MAX;
+
+pub(super) fn serve(listeners: Vec<TcpListener>, setting: Setting) -> Result<()> {
+    on_each(listeners, setting, serve_one)
+}
+
+fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let mut streams: Slab<TcpStream> = Slab::new();
+    let mut events = Vec::with_capacity(256);
+    let mut buffer = [0; BUFFER];
+    let at_once = Timespec::default();
+    // Without tasks it can only look for events between two steps of computing.
+    let timeout = (setting.hogs > 0).then_some(&at_once);
+    loop {
+        events.clear();
+        match epoll::wait(&epoll, spare_capacity(&mut events), timeout) {
+            // A debugger has come or gone.
+            Err(Errno::INTR) => continue,
+            waited => waited?,
+        };
+        for event in &events {
+            let number = event.data.u64();
+            if number == LISTENER {
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                while let Ok(stream) = accept_with(&listener, flags) {
+                    let stream = TcpStream::from(stream);
+                    stream.set_nodelay(true)?;
+                    let place = streams.vacant_entry();
+                    let number = EventData::new_u64(place.key() as u64);
+                    epoll::add(&epoll, &stream, number, EventFlags::IN)?;
+                    place.insert(stream);
+                }
+                continue;
+            }
+            let Some(stream) = streams.get_mut(number as usize) else { continue };
+            // Once for each event: it is told again if there is more.
+            let open = match stream.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(count) => {
+                    setting.labour();
+                    send(stream, &buffer[..count])?
+                }
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            };
+            if !open {
+                streams.remove(number as usize);
+            }
+        }
+        if setting.hogs > 0 {
+            compute(HOG_STEPS);
+        }
+    }
+}
+
+/// Sends it all, and returns whether there was somebody to send it to. A client that does not read
+/// holds all others up, which the client of the benchmark never does for long.
+fn send(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<bool> {
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}

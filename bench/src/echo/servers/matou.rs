@@ -1,0 +1,79 @@
+use std::future::pending;
+use std::net::TcpListener as Listener;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use matou_echo::{Doors, Level, Limits, Log, Shutdown};
+use matou_net::{TcpListener, TcpStream};
+use matou_runtime::{Builder, MainError, Orphans, Task, race, spawn, yield_now};
+
+use super::{BUFFER, HOG_STEPS, Setting, announce, compute};
+
+/// The same server as in the other runtimes.
+pub(super) fn serve(mut listeners: Vec<Listener>, setting: Setting) -> Result<()> {
+    let run = Builder::new().domains(listeners.len()).run(async move {
+        let hogs: Vec<_> = (0..setting.hogs).map(|_| spawn(hog())).collect();
+        let first = listeners.remove(0);
+        let mut others = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let task = Task::new().pin(index + 1);
+            others.push(task.call(move || async move { accept(listener, setting).await.is_ok() })?);
+        }
+        accept(first, setting).await?;
+        drop((hogs, others));
+        Ok::<_, MainError>(())
+    });
+    run.map_err(|error| anyhow!("{error}"))
+}
+
+async fn accept(listener: Listener, setting: Setting) -> Result<()> {
+    let mut listener = TcpListener::from_std(listener)?;
+    let clients = Orphans::new();
+    loop {
+        let ended = async {
+            while clients.next().await.is_some() {}
+            pending().await
+        };
+        let (mut stream, _) = race(listener.accept(), ended).await?;
+        stream.set_nodelay(true)?;
+        let client = Task::new().orphans(&clients).spawn(echo_one(stream, setting));
+        client.map_err(|_| anyhow!("there is no limit"))?;
+    }
+}
+
+async fn echo_one(mut stream: TcpStream, setting: Setting) -> std::io::Result<()> {
+    let mut buffer = [0; BUFFER];
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            count => {
+                setting.labour();
+                stream.write_all(&buffer[..count]).await?;
+            }
+        }
+    }
+}
+
+async fn hog() {
+    loop {
+        compute(HOG_STEPS);
+        yield_now().await;
+    }
+}
+
+/// The server that the project ships, with its limits and timeouts. It reads in the same pieces.
+pub(super) fn echo(setting: Setting) -> Result<()> {
+    anyhow::ensure!(!setting.labour, "it only echoes");
+    let run = Builder::new().domains(setting.cores).run(async move {
+        let hogs: Vec<_> = (0..setting.hogs).map(|_| spawn(hog())).collect();
+        let doors = Doors::open(&["127.0.0.1:0".parse()?], setting.cores)?;
+        announce(doors.addresses()[0])?;
+        let limits =
+            Limits { connections_max: 65_536, buffered_bytes_max: BUFFER, ..Limits::default() };
+        let (shutdown, log) = (Arc::new(Shutdown::new()), Arc::new(Log::new(Level::Error)));
+        matou_echo::run(doors, limits, shutdown, log).await?;
+        drop(hogs);
+        Ok::<_, MainError>(())
+    });
+    run.map_err(|error| anyhow!("{error}"))
+}
