@@ -3,18 +3,28 @@
 //! Each measurement is a process of its own, and the peers take turns within each round, so that
 //! whatever else the machine does hits them all.
 
+mod contest;
 mod counts;
+mod curves;
 mod echo;
+mod figure;
+mod means;
 mod meter;
 mod primitives;
+mod process;
+mod ratios;
+mod record;
 mod report;
 mod rounds;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
+
+use crate::record::{Machine, Part, Record};
+use crate::rounds::Plan;
 
 #[derive(Parser)]
 struct Cli {
@@ -26,21 +36,34 @@ struct Cli {
 enum What {
     /// Measures everything, side by side.
     Run(RunOptions),
-    /// Counts the instructions of the small operations, and compares them with the committed ones.
-    Counts {
-        /// Write the counts instead of comparing them.
+    /// Measures what operations cost in crowds.
+    Curves(RunOptions),
+    /// Draws the pictures and fills the tables of the documents from a file of figures.
+    Report {
+        /// The file of figures.
         #[arg(long)]
-        update: bool,
-        /// The file of the committed counts.
+        json: PathBuf,
+        /// The folder of the project.
         #[arg(long)]
-        file: PathBuf,
+        root: PathBuf,
     },
+    /// Counts the instructions of the small operations, and compares them with the committed ones.
+    Counts(Committed),
+    /// Compares how matou stands beside its peers with how it stood.
+    Ratios(Committed),
     /// Does one kind of work in one runtime, and prints what it cost.
     #[command(hide = true)]
     Child { work: String, runtime: String, operations: u64 },
+    /// Does one kind of work in a crowd.
+    #[command(hide = true)]
+    Curve { curve: String, runtime: String, crowd: u64, operations: u64 },
     /// Serves echoes in one runtime until its standard input ends.
     #[command(hide = true)]
-    Server { runtime: String },
+    Server {
+        runtime: String,
+        #[command(flatten)]
+        setting: echo::Setting,
+    },
 }
 
 /// What is measured, and where it goes.
@@ -49,17 +72,46 @@ struct RunOptions {
     /// Only works whose names contain this.
     #[arg(long, default_value = "")]
     only: String,
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// A tenth of the operations: for a first look.
+    /// Only this runtime.
+    #[arg(long)]
+    runtime: Option<String>,
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// A tenth of the operations, and no system calls: for a first look.
     #[arg(long)]
     quick: bool,
-    /// Where the figures go, as JSON.
+    /// Do not count system calls.
+    #[arg(long)]
+    no_system_calls: bool,
+    /// Where the figures go, as JSON. What the file knows of the other part stays in it.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where the chart goes, as SVG.
+    /// The folder where pictures go, as SVG.
     #[arg(long)]
-    chart: Option<PathBuf>,
+    pictures: Option<PathBuf>,
+}
+
+/// A file of figures that are committed.
+#[derive(clap::Args)]
+struct Committed {
+    /// Write the file instead of comparing with it.
+    #[arg(long)]
+    update: bool,
+    #[arg(long)]
+    file: PathBuf,
+}
+
+impl RunOptions {
+    /// `rounds` are those of an ordinary run, and of a quick one.
+    fn plan(&self, rounds: [usize; 2]) -> Plan {
+        Plan {
+            only: self.only.clone(),
+            runtime: self.runtime.clone(),
+            rounds: self.rounds.unwrap_or(rounds[usize::from(self.quick)]).max(1),
+            quick: self.quick,
+            system_calls: !self.no_system_calls && !self.quick,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,30 +127,64 @@ fn main() -> ExitCode {
 fn choose(what: What) -> Result<()> {
     match what {
         What::Run(options) => run(&options),
-        What::Counts { update, file } => counts::run(update, &file),
+        What::Curves(options) => run_curves(&options),
+        What::Report { json, root } => report::publish(&Record::read(&json)?, &root),
+        What::Counts(Committed { update, file }) => counts::run(update, &file),
+        What::Ratios(Committed { update, file }) => ratios::run(update, &file),
         What::Child { work, runtime, operations } => {
+            process::end_with_parent()?;
             let programs = primitives::programs();
             let program = programs.iter().find(|it| it.work == work && it.runtime == runtime);
             let cost = (program.context("there is no such program")?.run)(operations);
             println!("{}", serde_json::to_string(&cost)?);
             Ok(())
         }
-        What::Server { runtime } => echo::serve(&runtime),
+        What::Curve { curve, runtime, crowd, operations } => {
+            process::end_with_parent()?;
+            curves::run(&curve, &runtime, crowd, operations)
+        }
+        What::Server { runtime, setting } => echo::serve(&runtime, setting),
     }
 }
 
 fn run(options: &RunOptions) -> Result<()> {
-    let mut figures = rounds::primitives(options)?;
-    figures.extend(echo::measure(options)?);
+    let (plan, means) = (options.plan([5, 3]), means::find());
+    let machine = Machine::look(&means);
+    let mut figures = rounds::primitives(&plan, &means);
+    figures.extend(echo::measure(&plan, &means));
     if figures.is_empty() {
         bail!("nothing is called like that");
     }
     print!("{}", report::table(&figures));
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&figures)? + "\n")?;
+    if !means.strace {
+        println!("\nSystem calls were not counted: there is no strace, or it is not allowed.");
     }
-    if let Some(path) = &options.chart {
-        report::chart(&figures, path)?;
+    let failures = figures.iter().filter(|figure| figure.is_our_failure()).count();
+    let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: figures };
+    keep(options, |record| record.figures = Some(part))?;
+    ensure!(failures == 0, "{failures} measurements failed");
+    Ok(())
+}
+
+fn run_curves(options: &RunOptions) -> Result<()> {
+    let plan = options.plan([5, 3]);
+    let machine = Machine::look(&means::find());
+    let points = curves::measure(&plan);
+    print!("{}", report::curves(&points));
+    let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: points };
+    keep(options, |record| record.curves = Some(part))
+}
+
+/// Writes what was measured, beside what the file knows already, and draws it.
+fn keep(options: &RunOptions, note: impl FnOnce(&mut Record)) -> Result<()> {
+    let file = options.json.as_deref();
+    let mut record = file.map_or_else(|| Ok(Record::default()), Record::read)?;
+    note(&mut record);
+    if let Some(file) = file {
+        record.write(file)?;
+    }
+    if let Some(folder) = &options.pictures {
+        report::pictures(&record, folder)?;
     }
     Ok(())
 }
