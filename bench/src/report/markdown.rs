@@ -119,7 +119,7 @@ fn two_digits(number: Option<f64>) -> String {
 /// A line for each work: how matou stands beside the limit and beside the best peer.
 fn standings<'a>(contests: impl Iterator<Item = &'a Contest<'a>>) -> String {
     let mut text = String::from(
-        "| work | what counts | matou | of bare epoll | of tokio | of the best peer | time | p99 |\n\
+        "| work | what counts | matou | of epoll | of tokio | of the best peer | time | p99 |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for contest in contests {

@@ -70,7 +70,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Waits for echoes, and returns how many are complete. To each of those clients it does `then`.
+    /// Waits for echoes, does `then` to each client whose echo is complete, and counts those.
     fn receive(&mut self, then: fn(&mut Client) -> Result<()>) -> Result<u64> {
         self.events.clear();
         epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&patience()))?;
