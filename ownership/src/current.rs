@@ -5,7 +5,8 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::settle::let_go;
-use crate::{Ledger, ticket};
+use crate::sys::local;
+use crate::{Ledger, nursery, ticket};
 
 // What `HERE` may hold besides the address of a ledger.
 
@@ -14,14 +15,19 @@ const OUTSIDE: usize = ticket::UNOWNED;
 /// A task that owns nothing yet is entered.
 const NO_LEDGER: usize = 1;
 
-thread_local! {
+local! {
     /// Who runs here, as the word that is compared with those of the tickets.
-    static HERE: Cell<usize> = const { Cell::new(OUTSIDE) };
-    static PHASE: Cell<Phase> = const { Cell::new(Phase::Outside) };
+    static HERE: Cell<usize> = Cell::new(OUTSIDE);
+}
+
+local! {
+    static PHASE: Cell<Phase> = Cell::new(Phase::Outside);
+}
+
+local! {
     /// The ledger of which `HERE` is the address. Why `ManuallyDrop`? A thread-local that needs no
     /// drop has no destructor to register or to have run, so it works to the thread's very end.
-    static LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> =
-        const { Cell::new(ManuallyDrop::new(None)) };
+    static LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> = Cell::new(ManuallyDrop::new(None));
 }
 
 /// What kind of code runs on this thread, as far as ownership is concerned.
@@ -70,14 +76,27 @@ pub(crate) fn enter_finalizing(ledger: Option<Arc<Ledger>>) -> Entered {
 fn enter_phase(ledger: Option<Arc<Ledger>>, phase: Phase) -> Entered {
     let lazy = ledger.is_none();
     let here = ledger.as_ref().map_or(NO_LEDGER, Ledger::address);
-    let (outer_here, outer_phase) = (HERE.replace(here), PHASE.replace(phase));
+    let outer_here = HERE.with(|cell| cell.replace(here));
+    let outer_phase = replace_phase(phase);
     // Most tasks have no ledger, nor has what is around them; then there is none to exchange.
-    let outer = if lazy && outer_here <= NO_LEDGER { None } else { exchange(ledger) };
+    let outer = if lazy && outer_here <= NO_LEDGER { None } else { turn_to(ledger) };
     Entered { outer, outer_here, outer_phase, lazy, _not_send: PhantomData }
 }
 
+/// Makes another ledger the current one. What is young belongs to the one before.
+fn turn_to(ledger: Option<Arc<Ledger>>) -> Option<Arc<Ledger>> {
+    nursery::clear();
+    exchange(ledger)
+}
+
 fn exchange(ledger: Option<Arc<Ledger>>) -> Option<Arc<Ledger>> {
-    ManuallyDrop::into_inner(LEDGER.replace(ManuallyDrop::new(ledger)))
+    let ledger = ManuallyDrop::new(ledger);
+    ManuallyDrop::into_inner(LEDGER.with(|cell| cell.replace(ledger)))
+}
+
+#[inline]
+fn replace_phase(phase: Phase) -> Phase {
+    PHASE.with(|cell| cell.replace(phase))
 }
 
 /// Keeps a ledger current; see [`enter`].
@@ -105,12 +124,12 @@ impl Entered {
 
     #[inline]
     fn restore(&mut self) -> Option<Arc<Ledger>> {
-        let here = HERE.replace(self.outer_here);
-        PHASE.set(self.outer_phase);
+        let here = HERE.with(|cell| cell.replace(self.outer_here));
+        replace_phase(self.outer_phase);
         if here <= NO_LEDGER && self.outer_here <= NO_LEDGER {
             return None;
         }
-        exchange(self.outer.take())
+        turn_to(self.outer.take())
     }
 }
 
@@ -148,13 +167,13 @@ pub fn is_inside() -> bool {
 /// ```
 #[inline]
 pub fn phase() -> Phase {
-    PHASE.get()
+    PHASE.with(Cell::get)
 }
 
 /// Returns the word of who runs here.
 #[inline]
 pub(crate) fn here() -> usize {
-    HERE.get()
+    HERE.with(Cell::get)
 }
 
 /// Returns the ledger of what runs on this thread, if it has one already.
@@ -175,7 +194,7 @@ pub(crate) fn here() -> usize {
 /// ```
 pub fn current_ledger() -> Option<Arc<Ledger>> {
     let ledger = exchange(None);
-    LEDGER.set(ManuallyDrop::new(ledger.clone()));
+    exchange(ledger.clone());
     ledger
 }
 
@@ -201,22 +220,30 @@ pub fn has_ledger() -> bool {
 }
 
 /// Returns the current ledger, and makes it if the task has none yet. `None` outside.
+///
+/// What is young is listed by then, so that what enters next comes after it.
 pub(crate) fn ledger_or_new() -> Option<Arc<Ledger>> {
-    if HERE.get() == OUTSIDE {
+    nursery::clear();
+    shared_or_new()
+}
+
+/// As [`ledger_or_new`], but what is young stays so.
+pub(crate) fn shared_or_new() -> Option<Arc<Ledger>> {
+    if here() == OUTSIDE {
         return None;
     }
     let ledger = exchange(None).unwrap_or_else(|| {
         let ledger = Ledger::new();
-        HERE.set(Ledger::address(&ledger));
+        HERE.with(|cell| cell.set(Ledger::address(&ledger)));
         ledger
     });
-    LEDGER.set(ManuallyDrop::new(Some(Arc::clone(&ledger))));
+    exchange(Some(Arc::clone(&ledger)));
     Some(ledger)
 }
 
 /// Makes the current phase `Finalizing`, on behalf of whoever is current, while the guard lives.
 pub(crate) fn finalizing() -> InFinalizer {
-    InFinalizer { outer: PHASE.replace(Phase::Finalizing) }
+    InFinalizer { outer: replace_phase(Phase::Finalizing) }
 }
 
 pub(crate) struct InFinalizer {
@@ -225,6 +252,6 @@ pub(crate) struct InFinalizer {
 
 impl Drop for InFinalizer {
     fn drop(&mut self) {
-        PHASE.set(self.outer);
+        replace_phase(self.outer);
     }
 }

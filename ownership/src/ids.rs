@@ -38,6 +38,7 @@ pub fn replace_id_source(next: u64) -> u64 {
     SOURCE.replace(next)
 }
 
+#[inline]
 pub(crate) fn next_id() -> u64 {
     let mut next = SOURCE.get();
     if next & DRAWS_BLOCKS != 0 && next.is_multiple_of(BLOCK_SIZE) {

@@ -1,12 +1,13 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::entries::Entries;
 use crate::settle::Settler;
+use crate::sys::{Mutex, MutexGuard};
 use crate::ticket::Place;
-use crate::{NotOwner, Resource, ResourceInfo, Settle};
+use crate::{NotOwner, Resource, ResourceInfo, Settle, current, nursery};
 
 /// What one task owns.
 ///
@@ -16,6 +17,10 @@ use crate::{NotOwner, Resource, ResourceInfo, Settle};
 ///
 /// Entering, leaving and moving are O(1) whatever the number of resources, and may be done from any
 /// thread. A ledger is closed by its settlement: what would enter it later stays unowned.
+///
+/// What looks at a ledger on the thread where it is current, or while it is current nowhere, sees
+/// all. Only another thread that looks in the middle of a poll may miss the [`Owned`](crate::Owned)
+/// that the task made last.
 ///
 /// # Examples
 ///
@@ -99,18 +104,18 @@ impl Ledger {
     /// here, and those whose handle is gone and whose asynchronous finalizer waits for the
     /// owner's end.
     pub fn len(&self) -> usize {
-        self.lock().owned.len()
+        self.lock_complete().owned.len()
     }
 
     /// Returns whether a settlement would have nothing to finalize.
     pub fn is_empty(&self) -> bool {
-        self.lock().owned.is_empty()
+        self.lock_complete().owned.is_empty()
     }
 
     /// Lists what [`len`](Ledger::len) counts, newest first.
     pub fn resources(&self) -> Vec<ResourceInfo> {
         // Ask for the tickets after the lock, since that is code of the resource.
-        let resources: Vec<_> = self.lock().owned.newest_first().cloned().collect();
+        let resources: Vec<_> = self.lock_complete().owned.newest_first().cloned().collect();
         resources.iter().map(|resource| resource.ticket().info()).collect()
     }
 
@@ -133,7 +138,7 @@ impl Ledger {
     /// assert_eq!((child.len(), parent.len()), (0, 1));
     /// ```
     pub fn inherit_all(self: &Arc<Self>) {
-        let mut resources: Vec<_> = self.lock().owned.newest_first().cloned().collect();
+        let mut resources: Vec<_> = self.lock_complete().owned.newest_first().cloned().collect();
         while let Some(resource) = resources.pop() {
             let ticket = resource.ticket();
             let _moved;
@@ -242,7 +247,7 @@ impl Ledger {
     }
 
     pub(crate) fn begin_settlement(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.lock_complete();
         if inner.stage == Stage::Open {
             inner.stage = Stage::Settling;
         }
@@ -266,7 +271,7 @@ impl Ledger {
     /// Returns for how many entries there is memory.
     #[doc(hidden)]
     pub fn capacity(&self) -> usize {
-        let inner = self.lock();
+        let inner = self.lock_complete();
         inner.owned.capacity() + inner.bequest.capacity()
     }
 
@@ -274,6 +279,15 @@ impl Ledger {
         std::ptr::eq(self, other)
     }
 
+    /// Locks when all is listed that this thread knows to be owned here.
+    fn lock_complete(&self) -> MutexGuard<'_, Inner> {
+        if std::ptr::from_ref(self) as usize == current::here() {
+            nursery::clear();
+        }
+        self.lock()
+    }
+
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // No code of others runs under the lock, so a poisoned one is as good as any.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -60,7 +60,8 @@
 //! * A panic of one finalizer stops no other.
 //! * The check of a use is a load and a compare. All else is O(1) for each resource, takes a lock
 //!   or two that are held for a few instructions, and allocates nothing once the ledger has
-//!   grown. A ledger's memory grows with what it holds at once, not with what it ever held.
+//!   grown. An [`Owned`] that is dropped in the poll that made it, before another is made, takes
+//!   no lock. A ledger's memory grows with what it holds at once, not with what it ever held.
 //! * Everything but the current ledger may be used from any thread.
 //!
 //! # Relation to other things
@@ -79,6 +80,7 @@ mod entries;
 mod ids;
 mod ledger;
 mod misuse;
+mod nursery;
 mod owned;
 #[cfg(planted)]
 #[doc(hidden)]
@@ -87,6 +89,7 @@ mod resource;
 mod scope;
 mod settle;
 mod shared;
+mod sys;
 mod ticket;
 mod verbs;
 
@@ -100,6 +103,14 @@ pub use scope::{Scope, ScopeError, scope};
 pub use settle::{Settle, Settled};
 pub use ticket::Ticket;
 pub use verbs::{adopt, check, defer, disown, give, own, release, transfer};
+
+/// Levers of the models; not part of the interface.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model {
+    pub use crate::sys::Sabotage;
+    pub use crate::sys::modelled::with_sabotage;
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

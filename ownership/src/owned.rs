@@ -6,12 +6,15 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 
 use crate::current::finalizing;
 use crate::shared::{Borrow, Content, Finalizer, LocalFuture, Shared};
+use crate::sys::{Sabotage, sabotaged};
+use crate::ticket::UNOWNED;
 use crate::verbs::leave_to_owner;
 use crate::{
-    Handle, Misuse, NotOwner, Resource, ResourceInfo, Ticket, adopt, check, defer, release,
+    Handle, Misuse, NotOwner, Resource, ResourceInfo, Ticket, adopt, check, defer, nursery, release,
 };
 
 /// A value with a finalizer that runs exactly once, however the task that owns it ends.
@@ -64,7 +67,11 @@ impl<T: Send + 'static> Owned<T> {
     /// In a finalizer, which cannot own anything.
     #[track_caller]
     pub fn new(value: T, finalizer: impl FnOnce(T) + Send + 'static) -> Owned<T> {
-        Owned::with_finalizer(value, Finalizer::Sync(Box::new(finalizer)))
+        let finalizer = Box::new(move |value| {
+            finalizer(value);
+            None
+        });
+        Owned::with_finalizer(value, finalizer, false)
     }
 
     /// Makes a value of the current task, to be finalized by the future that `finalizer` makes.
@@ -102,16 +109,31 @@ impl<T: Send + 'static> Owned<T> {
         M: FnOnce(T) -> F + Send + 'static,
         F: Future<Output = ()> + 'static,
     {
-        let finalizer = Box::new(move |value| Box::pin(finalizer(value)) as Pin<Box<_>>);
-        Owned::with_finalizer(value, Finalizer::Async(finalizer))
+        let finalizer = Box::new(move |value| Some(Box::pin(finalizer(value)) as Pin<Box<_>>));
+        Owned::with_finalizer(value, finalizer, true)
     }
 
     #[track_caller]
-    fn with_finalizer(value: T, finalizer: Finalizer<T>) -> Owned<T> {
-        let ticket = Ticket::new(type_name::<T>());
-        let shared = Arc::new(Shared::new(ticket, Content { value, finalizer }));
-        crate::own(&(Arc::clone(&shared) as Arc<dyn Resource>));
+    fn with_finalizer(value: T, finalizer: Finalizer<T>, is_async: bool) -> Owned<T> {
+        let ticket = Ticket::young(type_name::<T>());
+        let is_owned = ticket.owner() != UNOWNED;
+        let shared = Arc::new(Shared::new(ticket, Content { value, finalizer }, is_async));
+        if is_owned {
+            nursery::admit(shared.ticket(), Arc::clone(&shared) as Arc<dyn Resource>);
+        }
         Owned { shared }
+    }
+
+    /// Takes the content of a young value out, if nobody else knows the value: then nobody else can
+    /// have a say in its end, and no lock is needed.
+    fn take_young(&mut self) -> Option<Content<T>> {
+        let entry = nursery::take(self.shared.ticket())?;
+        if sabotaged(Sabotage::YoungThoughtAlone) {
+            return self.shared.take().ok();
+        }
+        // Careful to drop this one first, as ours has to be the last reference.
+        drop(entry);
+        Arc::get_mut(&mut self.shared)?.take_alone()
     }
 
     /// Borrows the value, as its owner.
@@ -186,7 +208,7 @@ impl<T: Send + 'static> Owned<T> {
         let progress = if self.shared.has_async_finalizer() {
             Progress::Waiting(self)
         } else {
-            release(&self);
+            drop(self);
             Progress::Done
         };
         Release { progress }
@@ -213,6 +235,12 @@ impl<T: Send + 'static> Drop for Owned<T> {
     fn drop(&mut self) {
         if self.shared.has_async_finalizer() {
             defer(self);
+        } else if thread::panicking() {
+            // A second panic has to be caught there.
+            release(self);
+        } else if let Some(content) = self.take_young() {
+            let _finalizing = finalizing();
+            content.finalize();
         } else {
             release(self);
         }

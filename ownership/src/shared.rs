@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::settle::let_go;
 use crate::{Finalization, Ledger, OwnedError, Resource, Ticket};
@@ -40,10 +40,8 @@ pub(crate) struct Content<T> {
     pub(crate) finalizer: Finalizer<T>,
 }
 
-pub(crate) enum Finalizer<T> {
-    Sync(Box<dyn FnOnce(T) + Send>),
-    Async(Box<dyn FnOnce(T) -> LocalFuture + Send>),
-}
+/// What runs the finalizer, or makes the future that does.
+pub(crate) type Finalizer<T> = Box<dyn FnOnce(T) -> Option<LocalFuture> + Send>;
 
 /// Why the content of a `Shared` was not to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +51,10 @@ pub(crate) enum TakeError {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    pub(crate) fn new(ticket: Ticket, content: Content<T>) -> Shared<T> {
+    pub(crate) fn new(ticket: Ticket, content: Content<T>, is_async: bool) -> Shared<T> {
         Shared {
             ticket,
-            is_async: matches!(content.finalizer, Finalizer::Async(_)),
+            is_async,
             content: Mutex::new(Some(content)),
             taken: AtomicBool::new(false),
             missed: AtomicBool::new(false),
@@ -82,6 +80,13 @@ impl<T: Send + 'static> Shared<T> {
         let content = self.try_lock()?.take().ok_or(TakeError::Taken)?;
         self.taken.store(true, Ordering::SeqCst);
         Ok(content)
+    }
+
+    /// Takes the content out for whoever is alone with a young value. No lock is needed.
+    #[inline]
+    pub(crate) fn take_alone(&mut self) -> Option<Content<T>> {
+        let is_ours = self.ticket.finish_alone();
+        self.content.get_mut().unwrap_or_else(PoisonError::into_inner).take_if(|_| is_ours)
     }
 
     pub(crate) fn describe(&self, error: TakeError) -> OwnedError {
@@ -165,13 +170,7 @@ impl<T: Send + 'static> Resource for Shared<T> {
 impl<T> Content<T> {
     /// Runs the finalizer, or makes the future that does.
     pub(crate) fn finalize(self) -> Option<LocalFuture> {
-        match self.finalizer {
-            Finalizer::Sync(finalizer) => {
-                finalizer(self.value);
-                None
-            }
-            Finalizer::Async(finalizer) => Some(finalizer(self.value)),
-        }
+        (self.finalizer)(self.value)
     }
 }
 
@@ -210,7 +209,8 @@ impl<T: Send + 'static> Drop for Borrow<'_, T> {
 fn finalize_after_all<T: Send + 'static>(shared: &Shared<T>) {
     if let Ok(content) = shared.take() {
         let ledger = Ledger::new();
-        ledger.receive(vec![Arc::new(Shared::new(Ticket::new(shared.ticket.kind()), content))]);
+        let ticket = Ticket::new(shared.ticket.kind());
+        ledger.receive(vec![Arc::new(Shared::new(ticket, content, shared.is_async))]);
         let_go(ledger);
     }
 }

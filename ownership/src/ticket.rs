@@ -1,11 +1,11 @@
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::ids::next_id;
 use crate::ledger::List;
-use crate::{Ledger, Resource, ResourceInfo};
+use crate::sys::{AtomicUsize, Mutex, MutexGuard, Ordering, Sabotage, sabotaged};
+use crate::{Ledger, Phase, Resource, ResourceInfo, current, nursery, verbs};
 
 // What `Ticket::owner` may hold besides the address of a ledger, which is never as small as these.
 
@@ -32,6 +32,8 @@ const IN_TRANSIT: usize = 3;
 /// ```
 ///
 /// Every transition is made under the ticket's lock, which is taken before the lock of a ledger.
+/// The value of an [`Owned`](crate::Owned) is *young* at first: owned, but not yet in its ledger's
+/// list. Only who has it as `&mut`, and so proves to be alone with it, does without the lock.
 ///
 /// # Examples
 ///
@@ -66,6 +68,10 @@ struct State {
 /// Where a resource stands.
 pub(crate) enum Place {
     Unowned,
+    /// Owned by `ledger`, but not in its list yet: in the nursery of the thread that made it.
+    Young {
+        ledger: Arc<Ledger>,
+    },
     /// In the `owned` list of `ledger`.
     Owned {
         ledger: Arc<Ledger>,
@@ -82,15 +88,37 @@ pub(crate) enum Place {
 impl Ticket {
     /// Makes a ticket for a resource of this `kind`, made at the caller's line, owned by nobody
     /// yet.
+    #[inline]
     #[must_use]
     #[track_caller]
     pub fn new(kind: &'static str) -> Ticket {
+        Ticket::at(UNOWNED, Place::Unowned, kind)
+    }
+
+    /// Makes the ticket of a resource that is young in the current task. Outside nobody owns it.
+    #[track_caller]
+    pub(crate) fn young(kind: &'static str) -> Ticket {
+        if current::phase() == Phase::Finalizing {
+            verbs::refuse("own", &Ticket::new(kind).info());
+        }
+        match nursery::ledger_to_enter() {
+            None => Ticket::new(kind),
+            Some(ledger) => {
+                let owner = Ledger::address(&ledger);
+                Ticket::at(owner, Place::Young { ledger }, kind)
+            }
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    fn at(owner: usize, place: Place, kind: &'static str) -> Ticket {
         Ticket {
             id: next_id(),
             kind,
             made_at: Location::caller(),
-            owner: AtomicUsize::new(UNOWNED),
-            state: Mutex::new(State { place: Place::Unowned, deferred: false }),
+            owner: AtomicUsize::new(owner),
+            state: Mutex::new(State { place, deferred: false }),
         }
     }
 
@@ -144,6 +172,23 @@ impl Ticket {
         Some(detached)
     }
 
+    /// Like [`finish`](Ticket::finish), for a young resource that nobody else knows, as `&mut`
+    /// proves. The caller has its entry already. Returns whether the caller is to finalize it.
+    pub(crate) fn finish_alone(&mut self) -> bool {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut state.place, Place::Finalized) {
+            Place::Young { ledger } => {
+                self.owner.store(FINALIZED, Ordering::Relaxed);
+                nursery::keep(ledger);
+                true
+            }
+            place => {
+                state.place = place;
+                false
+            }
+        }
+    }
+
     /// Like [`finish`](Ticket::finish), if `ledger` is the owner. Tells whether it was deferred.
     pub(crate) fn finish_in(&self, ledger: &Arc<Ledger>) -> Option<(Detached, bool)> {
         let mut locked = self.lock();
@@ -166,6 +211,27 @@ impl fmt::Debug for Ticket {
             _ => "owned",
         };
         f.debug_struct("Ticket").field("info", &self.info()).field("place", &place).finish()
+    }
+}
+
+/// Has a young resource listed by its owner, unless somebody elsewhere has moved or finalized it
+/// meanwhile.
+pub(crate) fn list(resource: Arc<dyn Resource>) {
+    let mut ticket = resource.ticket().lock();
+    if !matches!(ticket.place(), Place::Young { .. }) {
+        return;
+    }
+    let Some(ledger) = ticket.detach().ledger else { return };
+    if sabotaged(Sabotage::ListedUnderTwoLocks) {
+        drop(ticket);
+        ticket = resource.ticket().lock();
+    }
+    let listed = ticket.attach(Arc::clone(&resource), ledger, List::Owned);
+    let left_to_nobody = listed.is_err() && ticket.is_deferred();
+    drop(ticket);
+    if left_to_nobody {
+        // Its handle was dropped where nobody could know that the owner is settled already.
+        verbs::finalize_elsewhere(resource);
     }
 }
 
@@ -204,6 +270,11 @@ impl LockedTicket<'_> {
     pub(crate) fn detach(&mut self) -> Detached {
         let (ledger, list, slot) = match self.set(Place::Unowned) {
             Place::Owned { ledger, slot } => (ledger, List::Owned, slot),
+            Place::Young { ledger } => {
+                // On another thread it is not found; its own will find out that it has left.
+                let resource = nursery::take(self.ticket);
+                return Detached { resource, ledger: Some(ledger), late: false };
+            }
             Place::InTransit { ledger, slot } => (ledger, List::Bequest, slot),
             place @ (Place::Unowned | Place::Finalized) => {
                 self.set(place);
@@ -247,7 +318,7 @@ impl LockedTicket<'_> {
     fn set(&mut self, place: Place) -> Place {
         let owner = match &place {
             Place::Unowned => UNOWNED,
-            Place::Owned { ledger, .. } => Ledger::address(ledger),
+            Place::Young { ledger } | Place::Owned { ledger, .. } => Ledger::address(ledger),
             Place::InTransit { .. } => IN_TRANSIT,
             Place::Finalized => FINALIZED,
         };

@@ -254,10 +254,16 @@ pub fn defer<H: Handle + ?Sized>(handle: &H) {
     }
     let resource = handle.resource();
     if !leave_to_owner(&resource) {
-        let ledger = Ledger::new();
-        ledger.receive(vec![resource]);
-        let_go(ledger);
+        finalize_elsewhere(resource);
     }
+}
+
+/// Finalizes what was dropped and belongs to nobody, on a thread of its own if it has to wait.
+#[cold]
+pub(crate) fn finalize_elsewhere(resource: Arc<dyn Resource>) {
+    let ledger = Ledger::new();
+    ledger.receive(vec![resource]);
+    let_go(ledger);
 }
 
 /// Marks a resource as deferred, and returns whether there is an owner who will finalize it.
@@ -267,12 +273,12 @@ pub(crate) fn leave_to_owner(resource: &Arc<dyn Resource>) -> bool {
     let mut ticket = resource.ticket().lock();
     ticket.set_deferred();
     match (ticket.place(), here) {
-        (Place::Finalized | Place::Owned { .. } | Place::InTransit { .. }, _) => true,
         (Place::Unowned, None) => false,
         (Place::Unowned, Some(here)) => {
             _moved = ticket.relocate(resource, here, List::Owned);
             _moved.1.is_ok()
         }
+        _ => true,
     }
 }
 
@@ -296,7 +302,8 @@ fn adopt_slow(resource: &Arc<dyn Resource>) -> Result<(), Misuse> {
     let mut ticket = resource.ticket().lock();
     match (ticket.place(), here) {
         (Place::Finalized, _) => return Err(Misuse::Finalized(resource.ticket().info())),
-        (Place::Owned { ledger, .. }, Some(here)) if Arc::ptr_eq(ledger, &here) => {}
+        (Place::Young { ledger } | Place::Owned { ledger, .. }, Some(here))
+            if Arc::ptr_eq(ledger, &here) => {}
         (_, Some(here)) => _moved = ticket.relocate(resource, here, List::Owned),
         (_, None) => _left = ticket.detach(),
     }
@@ -314,10 +321,12 @@ fn lock_as_user<'a>(
     let (owner, in_transit) = match locked.place() {
         Place::Finalized => return Err(Misuse::Finalized(ticket.info())),
         Place::Unowned => return Ok(locked),
-        Place::Owned { ledger, .. } if here.is_some_and(|here| Arc::ptr_eq(ledger, here)) => {
+        Place::Young { ledger } | Place::Owned { ledger, .. }
+            if here.is_some_and(|here| Arc::ptr_eq(ledger, here)) =>
+        {
             return Ok(locked);
         }
-        Place::Owned { ledger, .. } => (ledger.label().cloned(), false),
+        Place::Young { ledger } | Place::Owned { ledger, .. } => (ledger.label().cloned(), false),
         Place::InTransit { ledger, .. } => (ledger.label().cloned(), true),
     };
     drop(locked);
@@ -330,8 +339,15 @@ fn lock_as_user<'a>(
 
 #[track_caller]
 fn refuse_in_finalizer(verb: &str, resource: ResourceInfo) {
-    assert!(
-        current::phase() != Phase::Finalizing,
+    if current::phase() == Phase::Finalizing {
+        refuse(verb, &resource);
+    }
+}
+
+#[cold]
+#[track_caller]
+pub(crate) fn refuse(verb: &str, resource: &ResourceInfo) -> ! {
+    panic!(
         "a finalizer cannot {verb} a resource ({resource}): do it in the task, and move what the \
          finalizer needs into it",
     );

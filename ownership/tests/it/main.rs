@@ -14,3 +14,4 @@ mod settle;
 mod threads;
 mod transitions;
 mod types;
+mod young;
