@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::settle::let_go;
 use crate::sys::local;
-use crate::{Ledger, nursery, ticket};
+use crate::{Ledger, NotOwner, nursery, ticket};
 
 // What `HERE` may hold besides the address of a ledger.
 
@@ -196,6 +196,37 @@ pub fn current_ledger() -> Option<Arc<Ledger>> {
     let ledger = exchange(None);
     exchange(ledger.clone());
     ledger
+}
+
+/// Takes the first misuse by what runs on this thread, if there was one.
+///
+/// For runtimes: the same as [`Ledger::take_fault`] of the [`current_ledger`], but counts no
+/// reference to it.
+///
+/// # Examples
+///
+/// ```
+/// use matou_ownership::{Owned, check, enter, take_fault};
+///
+/// let entered = enter(None);
+/// let owned = Owned::new(1, drop);
+/// let owner = entered.leave();
+///
+/// let entered = enter(None);
+/// assert!(take_fault().is_none());
+/// assert!(check(&owned).is_err());
+/// assert!(take_fault().is_some());
+/// # drop((owned, owner, entered.leave()));
+/// ```
+#[inline]
+pub fn take_fault() -> Option<NotOwner> {
+    if !has_ledger() {
+        return None;
+    }
+    let ledger = exchange(None);
+    let fault = ledger.as_deref().and_then(Ledger::take_fault);
+    exchange(ledger);
+    fault
 }
 
 /// Returns whether what runs on this thread has a ledger already.

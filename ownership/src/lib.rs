@@ -93,7 +93,9 @@ mod sys;
 mod ticket;
 mod verbs;
 
-pub use current::{Entered, Phase, current_ledger, enter, has_ledger, is_inside, phase};
+pub use current::{
+    Entered, Phase, current_ledger, enter, has_ledger, is_inside, phase, take_fault,
+};
 pub use ids::replace_id_source;
 pub use ledger::{Label, Ledger};
 pub use misuse::{Misuse, NotOwner};

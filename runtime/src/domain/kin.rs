@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 #[cfg(planted)]
 use matou_ownership::planted::{Bug, is_planted};
-use matou_ownership::{Label, Ledger, Resource};
+use matou_ownership::{Label, Ledger, NotOwner, Resource};
 use slab::Slab;
 
 use super::{Domain, Message, Port};
@@ -335,7 +335,7 @@ impl Domain {
         let begun = self.tree.borrow()[current].stage != Stage::Living;
         if !begun {
             // What the task did in this very poll comes before what it left undone.
-            self.raise_fault(matou_ownership::current_ledger().as_deref());
+            self.raise_fault(matou_ownership::take_fault());
             let violated = self.current_violated();
             if normal && !violated {
                 self.check_r1(current);
@@ -404,10 +404,8 @@ impl Domain {
     }
 
     /// Records that the current task used what it does not own, if it did. Returns whether it did.
-    pub(super) fn raise_fault(&self, ledger: Option<&Ledger>) -> bool {
-        let Some(fault) = ledger.and_then(Ledger::take_fault) else {
-            return false;
-        };
+    pub(super) fn raise_fault(&self, fault: Option<NotOwner>) -> bool {
+        let Some(fault) = fault else { return false };
         let task = self.current_info();
         self.raise(Violation::NotOwner { task, fault });
         true

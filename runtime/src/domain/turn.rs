@@ -104,7 +104,7 @@ impl Domain {
         if ledger.label().is_none() {
             ledger.set_label(self.with_current(|node| label_of(node)));
         }
-        if self.raise_fault(Some(ledger)) {
+        if self.raise_fault(ledger.take_fault()) {
             // It is to notice that it is ended.
             self.wake_slot(slot);
         }
