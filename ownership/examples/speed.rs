@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use matou_ownership::{
-    Finalization, Handle, Ledger, Resource, Ticket, adopt, check, enter, own, release,
+    Finalization, Handle, Ledger, Owned, Resource, Ticket, adopt, check, enter, own, release,
 };
 
 const ROUNDS: u32 = 20;
@@ -63,6 +63,10 @@ fn main() {
         own(&door.resource());
         check(black_box(&door)).expect("it is ours");
         black_box(release(&door));
+    });
+    measure("make an `Owned`, check, drop", || {
+        let owned = Owned::new((), black_box);
+        check(black_box(&owned)).expect("it is ours");
     });
     let door = door();
     own(&door.resource());
