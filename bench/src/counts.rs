@@ -53,7 +53,7 @@ fn count(work: &str, operations: u64) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(std::env::current_exe()?);
-    valgrind.args(["child", work, "matou", &operations.to_string()]);
+    valgrind.args(["child", work, "matou", &operations.to_string(), "--still"]);
     let said = process::run(&mut valgrind, PATIENCE);
     let said = said.with_context(|| format!("{work} under valgrind, which is needed"))?;
     let collected = said.error.lines().find_map(|line| line.split_once("Collected :"));

@@ -53,7 +53,14 @@ enum What {
     Ratios(Committed),
     /// Does one kind of work in one runtime, and prints what it cost.
     #[command(hide = true)]
-    Child { work: String, runtime: String, operations: u64 },
+    Child {
+        work: String,
+        runtime: String,
+        operations: u64,
+        /// Let matou's clock stand still.
+        #[arg(long)]
+        still: bool,
+    },
     /// Does one kind of work in a crowd.
     #[command(hide = true)]
     Curve { curve: String, runtime: String, crowd: u64, operations: u64 },
@@ -131,8 +138,11 @@ fn choose(what: What) -> Result<()> {
         What::Report { json, root } => report::publish(&Record::read(&json)?, &root),
         What::Counts(Committed { update, file }) => counts::run(update, &file),
         What::Ratios(Committed { update, file }) => ratios::run(update, &file),
-        What::Child { work, runtime, operations } => {
+        What::Child { work, runtime, operations, still } => {
             process::end_with_parent()?;
+            if still {
+                primitives::stop_the_clock();
+            }
             let programs = primitives::programs();
             let program = programs.iter().find(|it| it.work == work && it.runtime == runtime);
             let cost = (program.context("there is no such program")?.run)(operations);

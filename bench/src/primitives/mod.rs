@@ -94,6 +94,8 @@ pub(crate) const WORKS: &[Work] = &[
     work(Kind::Memory, "memory", "an idle task of a future of 64 bytes", CROWD),
 ];
 
+pub(crate) use matou::stop_the_clock;
+
 /// All programs.
 pub(crate) fn programs() -> Vec<Program> {
     let here = [matou::PROGRAMS, tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS];

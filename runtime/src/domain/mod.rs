@@ -6,6 +6,7 @@ mod bell;
 mod current;
 mod kin;
 mod mail;
+mod pace;
 mod port;
 mod protection;
 mod ready;
@@ -32,6 +33,7 @@ pub(crate) use mail::Mail;
 pub(crate) use port::{Birth, Message, Port};
 pub(crate) use settlement::Settlement;
 
+use pace::Pace;
 use ready::Ready;
 use spin::Spin;
 
@@ -90,6 +92,8 @@ pub(crate) struct Domain {
     next_target: Cell<usize>,
     /// Whether it pays to wait shortly before sleeping.
     spin: Spin,
+    /// Whether turns have to be ended by the clock.
+    pace: Pace,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
 }
@@ -133,6 +137,7 @@ impl Domain {
             next_target: Cell::new(random.below(run.domains())),
             random,
             spin: Spin::among(run.domains()),
+            pace: Pace::default(),
             world,
             stopped: Cell::new(false),
             run,

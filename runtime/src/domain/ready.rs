@@ -10,10 +10,22 @@ const ROUND_MAX: u32 = 256;
 
 /// The ready tasks, in the order in which they are polled.
 pub(crate) enum Ready {
-    /// In the order of their waking.
-    InOrder(VecDeque<Slot>),
+    /// In the order of their waking, but for those that woke themselves.
+    InOrder(Queue),
     /// In an order drawn from the seed; for runs that are to be repeated.
     Drawn(Rounds),
+}
+
+/// Ready tasks in the order of their waking.
+///
+/// A task that wakes itself lets all the others go first, also those that the next look at the
+/// system's events wakes: a task that computes and yields does not keep a client waiting for longer
+/// than it computes at a stretch. But one look is all that it waits for, so nobody starves.
+#[derive(Default)]
+pub(crate) struct Queue {
+    tasks: VecDeque<Slot>,
+    /// Those that woke themselves since the turn began.
+    yielded: VecDeque<Slot>,
 }
 
 /// Ready tasks by rounds: the next one to be polled is any one of the first round.
@@ -31,7 +43,7 @@ pub(crate) struct Rounds {
 
 impl Ready {
     pub(crate) fn in_order() -> Ready {
-        Ready::InOrder(VecDeque::new())
+        Ready::InOrder(Queue::default())
     }
 
     pub(crate) fn drawn() -> Ready {
@@ -40,8 +52,16 @@ impl Ready {
 
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Ready::InOrder(tasks) => tasks.is_empty(),
+            Ready::InOrder(queue) => queue.tasks.is_empty() && queue.yielded.is_empty(),
             Ready::Drawn(rounds) => rounds.rounds.is_empty(),
+        }
+    }
+
+    /// Begins a turn: the system's events were looked at.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self) {
+        if let Ready::InOrder(queue) = self {
+            queue.tasks.append(&mut queue.yielded);
         }
     }
 
@@ -49,7 +69,8 @@ impl Ready {
     #[inline]
     pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {
-            Ready::InOrder(tasks) => tasks.push_back(task),
+            Ready::InOrder(queue) if task == running => queue.yielded.push_back(task),
+            Ready::InOrder(queue) => queue.tasks.push_back(task),
             Ready::Drawn(rounds) => rounds.push(task, running),
         }
     }
@@ -57,9 +78,19 @@ impl Ready {
     #[inline]
     pub(crate) fn pop(&mut self, random: &Random) -> Option<Slot> {
         match self {
-            Ready::InOrder(tasks) => tasks.pop_front(),
+            Ready::InOrder(queue) => queue.pop(),
             Ready::Drawn(rounds) => rounds.pop(random),
         }
+    }
+}
+
+impl Queue {
+    #[inline]
+    fn pop(&mut self) -> Option<Slot> {
+        if self.tasks.is_empty() {
+            std::mem::swap(&mut self.tasks, &mut self.yielded);
+        }
+        self.tasks.pop_front()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One turn of a domain: messages, timers, a quantum of polls, one waiting system call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use matou_ownership::Ledger;
 #[cfg(planted)]
@@ -28,11 +29,29 @@ impl Domain {
     }
 
     fn run_quantum(&self) {
-        for _ in 0..self.quantum() {
+        self.ready.borrow_mut().begin_turn();
+        let quantum = self.quantum();
+        if self.world.is_some() {
+            return self.poll_some(quantum, None);
+        }
+        let begun = self.pace.begin(|| self.now());
+        self.poll_some(quantum, begun);
+        if self.ready.borrow().is_empty() {
+            self.pace.end_idle();
+        } else {
+            self.pace.end_cut(begun, || self.now());
+        }
+    }
+
+    fn poll_some(&self, polls_max: usize, begun: Option<Instant>) {
+        for _ in 0..polls_max {
             let Some(slot) = self.ready.borrow_mut().pop(&self.random) else {
                 return;
             };
             self.poll_task(slot);
+            if self.pace.is_over(begun, || self.now()) {
+                return;
+            }
         }
     }
 

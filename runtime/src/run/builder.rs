@@ -119,7 +119,7 @@ impl Builder {
     }
 
     /// Sets after how many polls of tasks a domain looks at system events. Default: 64. At least
-    /// 1.
+    /// 1. Where polls are found to be slow, it looks every tenth of a millisecond, too.
     pub fn quantum(mut self, polls: usize) -> Builder {
         self.quantum = polls;
         self

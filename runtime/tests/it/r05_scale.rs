@@ -59,7 +59,7 @@ where
     F: Future<Output = usize> + 'static,
 {
     let waits = Counter::new();
-    let builder = count_waits(Builder::new().domains(domains).quantum(QUANTUM), &waits);
+    let builder = count_waits_out_of_time(Builder::new().domains(domains).quantum(QUANTUM), &waits);
     in_time_with_stack(STACK, move || {
         let result =
             builder.run(async move { Ok::<_, matou_runtime::MainError>(main(waits).await) });

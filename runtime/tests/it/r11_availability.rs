@@ -89,6 +89,51 @@ async fn read_byte(io: Arc<Io>) -> u8 {
     byte[0]
 }
 
+/// Tasks that compute for half a millisecond at a stretch and yield. A quantum of them would take
+/// thirty milliseconds.
+#[test]
+fn a_client_waits_for_one_stretch_of_those_who_compute_and_not_for_a_quantum() {
+    let result = run_on(1, || async {
+        let polls = Counter::new();
+        let (ours, mut theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut sent = Some(move || theirs.write_all(b"m"));
+        let hogs: Vec<_> = (0..4)
+            .map(|_| {
+                let (polls, mut send) = (polls.clone(), sent.take());
+                spawn(async move {
+                    loop {
+                        let since = Instant::now();
+                        while since.elapsed() < Duration::from_micros(500) {
+                            std::hint::spin_loop();
+                        }
+                        // The domain has long seen by then what it has to do with.
+                        if polls.add() >= 400
+                            && let Some(mut send) = send.take()
+                        {
+                            send().expect("there is room");
+                            return polls.get();
+                        }
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        let mut hogs = hogs.into_iter();
+        let sender = hogs.next().expect("the first one sends");
+        let reader = spawn(read_byte(Io::new(ours.into())));
+        reader.await?;
+        let after = polls.get();
+        let before = sender.await?;
+        for hog in hogs {
+            hog.cancel().await;
+        }
+        assert!(after - before <= 8, "{before} stretches when it was sent, {after} when read");
+        Ok(())
+    });
+    assert!(result.is_ok(), "{result:?}");
+}
+
 #[test]
 fn messages_arrive_on_a_domain_that_is_full_of_ready_tasks() {
     let result = run_on(3, || async {
@@ -144,7 +189,7 @@ fn signals_are_taken_by_a_domain_that_is_full_of_ready_tasks() {
 fn a_quantum_is_as_many_polls_as_were_set() {
     for quantum in [1, 4, 64] {
         let (waits, polls) = (Counter::new(), Counter::new());
-        let builder = count_waits(Builder::new().domains(1).quantum(quantum), &waits);
+        let builder = count_waits_out_of_time(Builder::new().domains(1).quantum(quantum), &waits);
         let main_polls = polls.clone();
         let result = run_with(builder, move || async move {
             let crowd = crowd(&main_polls);

@@ -2,11 +2,17 @@ mod across;
 
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use matou_ownership::{Owned, check};
-use matou_runtime::{Builder, MainError, Outcome, await_all, sleep, sleep_until, spawn, yield_now};
+use matou_runtime::{
+    Builder, Driver, Interrupt, MainError, Outcome, Reactor, Until, await_all, sleep, sleep_until,
+    spawn, yield_now,
+};
 use matou_sync::Mutex;
 
 use super::{NAP, Row, idle, lateness, since};
@@ -38,8 +44,43 @@ pub(super) const PROGRAMS: &[Row] = &[
 ];
 
 fn on(domains: usize, main: impl Future<Output = Cost> + 'static) -> Cost {
-    let run = Builder::new().domains(domains).run(async { Ok::<_, MainError>(main.await) });
+    let mut builder = Builder::new().domains(domains);
+    if STILL.load(Ordering::Relaxed) {
+        builder = builder.driver(|_| Ok(Still { reactor: Reactor::new()?, now: Instant::now() }));
+    }
+    let run = builder.run(async { Ok::<_, MainError>(main.await) });
     run.unwrap_or_else(|error| panic!("{error}"))
+}
+
+static STILL: AtomicBool = AtomicBool::new(false);
+
+/// Lets time stand still for the domains, so that nothing they do depends on how fast they are:
+/// for instructions that are to be counted.
+pub(crate) fn stop_the_clock() {
+    STILL.store(true, Ordering::Relaxed);
+}
+
+struct Still {
+    reactor: Reactor,
+    now: Instant,
+}
+
+impl Driver for Still {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn wait(&self, until: Until) -> io::Result<()> {
+        self.reactor.wait(until)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.reactor.interrupter()
+    }
+
+    fn reactor(&self) -> Option<&Reactor> {
+        Some(&self.reactor)
+    }
 }
 
 fn done<T>(outcome: Outcome<T>) -> T {
