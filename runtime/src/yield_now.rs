@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use crate::domain::Domain;
 
-/// Lets the other ready tasks of the domain run first, also those that the next look at the system's
-/// events makes ready.
+/// Lets the other ready tasks of the domain run first, also those that the next look at the
+/// system's events makes ready.
 ///
 /// # Cancel safety
 ///
