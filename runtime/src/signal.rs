@@ -84,7 +84,7 @@ where
     H: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let about = About { spawned_at: Location::caller(), name: Some(Arc::from("signal handler")) };
+    let about = About::named(Location::caller(), Arc::from("signal handler"));
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
         let old = domain.run.signals.table().row(signal).handler.replace((handler, about));

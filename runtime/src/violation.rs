@@ -232,7 +232,7 @@ impl TaskInfo {
         let node = &tree[slot];
         TaskInfo {
             id: node.id,
-            name: node.about.name.clone(),
+            name: node.about.name(),
             domain,
             spawned_at: node.about.spawned_at,
             parents: Ancestor::chain(tree, node.parent, domain),
@@ -250,7 +250,7 @@ impl Ancestor {
                     let node = &tree[slot];
                     chain.push(Ancestor {
                         id: Some(node.id),
-                        name: node.about.name.clone(),
+                        name: node.about.name(),
                         domain: here,
                         spawned_at: Some(node.about.spawned_at),
                     });
@@ -339,7 +339,7 @@ impl ChildInfo {
         };
         ChildInfo {
             id: node.id,
-            name: node.about.name.clone(),
+            name: node.about.name(),
             spawned_at: node.about.spawned_at,
             state,
             wait: node.wait,

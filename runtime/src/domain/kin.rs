@@ -237,7 +237,7 @@ impl Domain {
         // The last one who asks is the one that waits.
         node.awaited = false;
         if !node.awaiter.as_ref().is_some_and(|awaiter| awaiter.will_wake(waker)) {
-            let old = node.awaiter.replace(waker.clone());
+            let old = node.awaiter.replace(Box::new(waker.clone()));
             // Somebody else's waker may run anything when it is dropped.
             drop(tree);
             drop(old);
@@ -546,5 +546,5 @@ pub(crate) fn label_of(node: &Node) -> Label {
 
 /// What a ledger says of its owner.
 pub(crate) fn label(id: TaskId, about: &About) -> Label {
-    Label { id: id.as_u64(), name: about.name.clone(), made_at: about.spawned_at }
+    Label { id: id.as_u64(), name: about.name(), made_at: about.spawned_at }
 }

@@ -42,7 +42,7 @@ use crate::orphans::Collector;
 use crate::random::Random;
 use crate::run::Run;
 use crate::task::cell::Identity;
-use crate::task::{IdHasher, Limit, LocalFuture, NONE, Reason, Slot, TaskId, Tree};
+use crate::task::{Cancelled, IdHasher, Limit, LocalFuture, NONE, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
 use crate::wait::Wait;
 
@@ -75,8 +75,9 @@ pub(crate) struct Domain {
     current_cancelled: Cell<bool>,
     /// The deadline that the present code has to keep.
     deadline: Cell<Option<Limit>>,
-    /// The newest reason for a cancellation: one that asks for the end of many children shares it.
-    reason: RefCell<Option<Arc<Reason>>>,
+    /// The newest cancellation that was asked for here: who ends many children tells all of them the
+    /// same.
+    cancelled: RefCell<Option<Cancelled>>,
     /// What is left of the current task's budget.
     budget: Cell<u32>,
     /// The line of the combinator that is giving up a branch right now, the innermost one.
@@ -129,7 +130,7 @@ impl Domain {
             current_waker: Cell::new(Identity::NOBODY),
             current_cancelled: Cell::new(false),
             deadline: Cell::new(None),
-            reason: RefCell::default(),
+            cancelled: RefCell::default(),
             budget: Cell::new(BUDGET),
             abandoning: Cell::new(None),
             tasks_made: Cell::new(0),

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::panic::Location;
-use std::sync::Arc;
 
 use super::Domain;
 use crate::task::{Actor, Cancelled, NONE, Node, Reason, Slot, Why};
@@ -27,13 +26,11 @@ impl Domain {
         let current = self.current.get();
         let by = (current != NONE).then(|| Actor::of(&self.tree.borrow()[current]));
         let reason = Reason { why, by, at, text };
-        let mut newest = self.reason.borrow_mut();
-        if let Some(newest) = newest.as_ref().filter(|newest| ***newest == reason) {
-            return Cancelled::shared(Arc::clone(newest));
+        let mut newest = self.cancelled.borrow_mut();
+        if let Some(newest) = newest.as_ref().filter(|newest| newest.is_for(&reason)) {
+            return newest.clone();
         }
-        let reason = Arc::new(reason);
-        *newest = Some(Arc::clone(&reason));
-        Cancelled::shared(reason)
+        newest.insert(Cancelled::new(reason)).clone()
     }
 
     /// Why the children of a task are ended with it: for the reason for which it is ended itself,
@@ -59,6 +56,6 @@ impl Domain {
 
 impl Actor {
     pub(crate) fn of(node: &Node) -> Actor {
-        Actor { id: node.id, name: node.about.name.clone() }
+        Actor { id: node.id, name: node.about.name() }
     }
 }

@@ -161,7 +161,7 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let about = About { spawned_at: Location::caller(), name: Some(Arc::from("main")) };
+        let about = About::named(Location::caller(), Arc::from("main"));
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }

@@ -48,13 +48,13 @@ impl Task {
 
     #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
-        let about = About { spawned_at, name: None };
+        let about = About::new(spawned_at);
         Task { about, given: Vec::new(), inherit: false, pinned: None }
     }
 
     /// Names the task in reports.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Task {
-        self.about.name = Some(name.into());
+        self.about = About::named(self.about.spawned_at, name.into());
         self
     }
 
@@ -236,7 +236,7 @@ impl Task {
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
-            .field("name", &self.about.name)
+            .field("name", &self.about.name())
             .field("spawned_at", &format_args!("{}", self.about.spawned_at))
             .field("given", &self.given.len())
             .field("inherit", &self.inherit)

@@ -31,7 +31,12 @@ use super::id::TaskId;
 /// # }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Cancelled {
+// One word, as each task has room for one.
+pub struct Cancelled(Arc<Told>);
+
+/// A reason, and how it came to whoever is told of it.
+#[derive(PartialEq, Eq)]
+struct Told {
     reason: Arc<Reason>,
     route: Route,
 }
@@ -86,25 +91,33 @@ enum Route {
 
 impl Cancelled {
     pub(crate) fn new(reason: Reason) -> Cancelled {
-        Cancelled::shared(Arc::new(reason))
+        Cancelled::told(Arc::new(reason), Route::Direct)
     }
 
-    pub(crate) fn shared(reason: Arc<Reason>) -> Cancelled {
-        Cancelled { reason, route: Route::Direct }
+    fn told(reason: Arc<Reason>, route: Route) -> Cancelled {
+        Cancelled(Arc::new(Told { reason, route }))
     }
 
     /// The same cancellation, as it comes to a descendant.
     pub(crate) fn inherited(&self) -> Cancelled {
-        Cancelled { reason: Arc::clone(&self.reason), route: Route::Inherited }
+        if self.is_inherited() {
+            return self.clone();
+        }
+        Cancelled::told(Arc::clone(&self.0.reason), Route::Inherited)
     }
 
     /// The same cancellation, as it comes to a task that was shielded from it for too long.
     pub(crate) fn after_shield(&self) -> Cancelled {
-        Cancelled { reason: Arc::clone(&self.reason), route: Route::ShieldOver }
+        Cancelled::told(Arc::clone(&self.0.reason), Route::ShieldOver)
+    }
+
+    /// Whether it is that of `reason`, as it comes to whom it is meant for.
+    pub(crate) fn is_for(&self, reason: &Reason) -> bool {
+        *self.0.reason == *reason && self.0.route == Route::Direct
     }
 
     pub(crate) fn why(&self) -> Why {
-        self.reason.why
+        self.0.reason.why
     }
 
     /// Returns the line that brought it about, or comes next to it: the one that called
@@ -113,27 +126,27 @@ impl Cancelled {
     /// task; so for a dropped promise it is the line that made the promise, and for a parent that
     /// ended the one that made the parent. `None` if the run failed or a rule was broken.
     pub fn at(&self) -> Option<&'static Location<'static>> {
-        self.reason.at
+        self.0.reason.at
     }
 
     /// Returns the task that brought it about, if one did.
     pub fn by(&self) -> Option<TaskId> {
-        self.reason.by.as_ref().map(|actor| actor.id)
+        self.0.reason.by.as_ref().map(|actor| actor.id)
     }
 
     /// Returns the name of the task that brought it about, if it has one.
     pub fn by_name(&self) -> Option<&str> {
-        self.reason.by.as_ref()?.name.as_deref()
+        self.0.reason.by.as_ref()?.name.as_deref()
     }
 
     /// Returns what was said, by [`cancel_because`](crate::Promise::cancel_because) for example.
     pub fn reason(&self) -> Option<&str> {
-        self.reason.text.as_deref()
+        self.0.reason.text.as_deref()
     }
 
     /// Returns whether it came from an ancestor that was cancelled.
     pub fn is_inherited(&self) -> bool {
-        self.route == Route::Inherited
+        self.0.route == Route::Inherited
     }
 }
 
@@ -171,20 +184,20 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.route {
+        f.write_str(match self.0.route {
             Route::Direct => "the task was ",
             Route::Inherited => "the task was cancelled with an ancestor that was ",
             Route::ShieldOver => "the time limit of the task's shield was over; it had been ",
         })?;
-        fmt::Display::fmt(&self.reason, f)
+        fmt::Display::fmt(&self.0.reason, f)
     }
 }
 
 impl fmt::Debug for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cancelled")
-            .field("reason", &self.reason)
-            .field("route", &self.route)
+            .field("reason", &self.0.reason)
+            .field("route", &self.0.route)
             .finish()
     }
 }

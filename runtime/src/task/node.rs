@@ -46,7 +46,8 @@ pub(crate) struct Node {
     /// Whether the parent is woken at the task's end, as it is itself what waits.
     pub(crate) awaited: bool,
     /// Woken at the task's end, if something else waits inside the parent: a combinator.
-    pub(crate) awaiter: Option<Waker>,
+    /// Boxed, since that is rare.
+    pub(crate) awaiter: Option<Box<Waker>>,
 
     // As a parent: its children in the order of their making.
     pub(crate) first_child: Slot,
@@ -76,7 +77,22 @@ pub(crate) struct Node {
 #[derive(Clone)]
 pub(crate) struct About {
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) name: Option<Arc<str>>,
+    /// Boxed, since few tasks have one, and all have room for it.
+    name: Option<Box<Arc<str>>>,
+}
+
+impl About {
+    pub(crate) fn new(spawned_at: &'static Location<'static>) -> About {
+        About { spawned_at, name: None }
+    }
+
+    pub(crate) fn named(spawned_at: &'static Location<'static>, name: Arc<str>) -> About {
+        About { spawned_at, name: Some(Box::new(name)) }
+    }
+
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        self.name.as_deref().cloned()
+    }
 }
 
 /// Where a task's parent keeps its entry for it.
@@ -162,7 +178,7 @@ pub(crate) struct Dowry {
 /// What a task leaves in its node, to be dropped where that may run anything.
 #[must_use]
 pub(crate) struct Remains {
-    awaiter: Option<Waker>,
+    awaiter: Option<Box<Waker>>,
     ledger: Option<Arc<Ledger>>,
     rare: Option<Box<Rare>>,
 }
@@ -182,7 +198,7 @@ impl Node {
     pub(super) fn vacant() -> Node {
         Node {
             id: TaskId::NOBODY,
-            about: About { spawned_at: Location::caller(), name: None },
+            about: About::new(Location::caller()),
             parent: Parent::Nobody,
             away: None,
             prev: NONE,

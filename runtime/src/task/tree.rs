@@ -131,7 +131,7 @@ impl Tree {
         let notice = match claim {
             Claim::Held | Claim::Cancelling => {
                 awaited = std::mem::take(&mut node.awaited);
-                node.awaiter.take().map_or(Notice::None, Notice::Wake)
+                node.awaiter.take().map_or(Notice::None, |waker| Notice::Wake(*waker))
             }
             Claim::Collected { collector, index } => Notice::Collector { collector, index },
             Claim::Waived | Claim::Service | Claim::Forgotten => Notice::None,

@@ -240,7 +240,7 @@ impl Check {
             Err(error) => return Trial::of(Err(RunError::Setup(error))),
         };
         panics::install_hook();
-        let about = About { spawned_at: at, name: Some(Arc::from("main")) };
+        let about = About::named(at, Arc::from("main"));
         let limits = Limits { turns_max: self.turns_max, trace_max: self.trace };
         simulate(domains, config, limits, about, main)
     }

@@ -89,7 +89,7 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     };
     Waiting {
         id: node.id,
-        name: node.about.name.clone(),
+        name: node.about.name(),
         domain,
         spawned_at: node.about.spawned_at,
         wait: node.wait,
