@@ -75,8 +75,8 @@ pub(crate) struct Domain {
     current_cancelled: Cell<bool>,
     /// The deadline that the present code has to keep.
     deadline: Cell<Option<Limit>>,
-    /// The newest cancellation that was asked for here: who ends many children tells all of them the
-    /// same.
+    /// The newest cancellation that was asked for here: who ends many children tells all of them
+    /// the same.
     cancelled: RefCell<Option<Cancelled>>,
     /// What is left of the current task's budget.
     budget: Cell<u32>,

@@ -2,21 +2,26 @@
 //!
 //! The quantum bounds the polls of a turn, so that system events are looked at (R11). Polls that
 //! take a tenth of a millisecond each would make a turn of many milliseconds all the same. So a
-//! domain that was found slow watches the clock after each poll, which costs next to nothing beside
-//! polls like that, and stops when it finds itself quick again.
+//! domain that was found slow watches the clock, and stops when it finds itself quick again. It asks
+//! after each poll of a task that had yielded, which computes as a rule; others are asked about now
+//! and then, and may take longer together: they are what the domain is there for.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long a turn may take that is watched; twice as long, one that is not.
+/// How long a turn may take that polls tasks which had yielded.
 const TURN_MAX: Duration = Duration::from_micros(100);
+/// How long any turn may take.
+const WOKEN_MAX: Duration = Duration::from_micros(400);
+/// After how many polls of other tasks the clock is asked.
+const POLLS_BETWEEN: usize = 16;
 
 /// What a domain has learned of its turns.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// Whether the last turn was ended by its quantum. One that runs out of tasks needs no watch.
     cut: Cell<bool>,
-    /// Whether the clock is asked after each poll.
+    /// Whether the clock is watched.
     watched: Cell<bool>,
 }
 
@@ -27,10 +32,20 @@ impl Pace {
         self.cut.get().then(now)
     }
 
-    /// Called after a poll. Returns whether the turn is to end.
+    /// Called after the turn's `polls`th poll. Returns whether the turn is to end.
     #[inline]
-    pub(super) fn is_over(&self, begun: Option<Instant>, now: impl FnOnce() -> Instant) -> bool {
-        self.watched.get() && begun.is_some_and(|begun| now() - begun >= TURN_MAX)
+    pub(super) fn is_over(
+        &self,
+        begun: Option<Instant>,
+        polls: usize,
+        yielded: bool,
+        now: impl FnOnce() -> Instant,
+    ) -> bool {
+        if !self.watched.get() || !(yielded || polls.is_multiple_of(POLLS_BETWEEN)) {
+            return false;
+        }
+        let limit = if yielded { TURN_MAX } else { WOKEN_MAX };
+        begun.is_some_and(|begun| now() - begun >= limit)
     }
 
     /// Called when the turn ran out of tasks.
@@ -55,19 +70,21 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const QUANTUM: usize = 64;
+
     /// A turn of so many polls, each of which takes so long. Returns how many were made.
-    fn turn(pace: &Pace, clock: &Cell<Instant>, quantum: u32, poll: Duration) -> u32 {
+    fn turn(pace: &Pace, clock: &Cell<Instant>, yielded: bool, poll: Duration) -> usize {
         let now = || clock.get();
         let begun = pace.begin(now);
-        for polls in 1..=quantum {
+        for polls in 1..=QUANTUM {
             clock.set(clock.get() + poll);
-            if pace.is_over(begun, now) {
+            if pace.is_over(begun, polls, yielded, now) {
                 pace.end_cut(begun, now);
                 return polls;
             }
         }
         pace.end_cut(begun, now);
-        quantum
+        QUANTUM
     }
 
     #[test]
@@ -75,9 +92,10 @@ mod tests {
         let (pace, clock) = (Pace::default(), Cell::new(Instant::now()));
         let (slow, quick) = (Duration::from_micros(60), Duration::from_micros(1));
         // Nothing is known of the first turn, the second one is found slow.
-        assert_eq!([0; 2].map(|_| turn(&pace, &clock, 64, slow)), [64, 64]);
-        assert_eq!([0; 3].map(|_| turn(&pace, &clock, 64, slow)), [2, 2, 2]);
-        assert_eq!(turn(&pace, &clock, 64, quick), 64);
+        assert_eq!([0; 2].map(|_| turn(&pace, &clock, true, slow)), [64, 64]);
+        assert_eq!([0; 3].map(|_| turn(&pace, &clock, true, slow)), [2, 2, 2]);
+        assert_eq!([0; 2].map(|_| turn(&pace, &clock, false, slow)), [16, 16]);
+        assert_eq!(turn(&pace, &clock, true, quick), 64);
         assert!(!pace.watched.get());
     }
 

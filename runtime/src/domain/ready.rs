@@ -19,13 +19,22 @@ pub(crate) enum Ready {
 /// Ready tasks in the order of their waking.
 ///
 /// A task that wakes itself lets all the others go first, also those that the next look at the
-/// system's events wakes: a task that computes and yields does not keep a client waiting for longer
-/// than it computes at a stretch. But one look is all that it waits for, so nobody starves.
+/// system's events wakes: tasks that compute and yield do not keep a client waiting for longer than
+/// one of them computes at a stretch. But each turn polls one of them at least, so nobody starves.
 #[derive(Default)]
 pub(crate) struct Queue {
-    tasks: VecDeque<Slot>,
-    /// Those that woke themselves since the turn began.
+    woken: VecDeque<Slot>,
+    /// Those that woke themselves.
     yielded: VecDeque<Slot>,
+    /// Whether one of those was polled in this turn.
+    served: bool,
+}
+
+/// A task that is to be polled, and whether it had woken itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    pub(crate) slot: Slot,
+    pub(crate) yielded: bool,
 }
 
 /// Ready tasks by rounds: the next one to be polled is any one of the first round.
@@ -52,7 +61,7 @@ impl Ready {
 
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Ready::InOrder(queue) => queue.tasks.is_empty() && queue.yielded.is_empty(),
+            Ready::InOrder(queue) => queue.woken.is_empty() && queue.yielded.is_empty(),
             Ready::Drawn(rounds) => rounds.rounds.is_empty(),
         }
     }
@@ -61,7 +70,16 @@ impl Ready {
     #[inline]
     pub(crate) fn begin_turn(&mut self) {
         if let Ready::InOrder(queue) = self {
-            queue.tasks.append(&mut queue.yielded);
+            queue.served = false;
+        }
+    }
+
+    /// At the end of a turn: one that woke itself, if none of those was polled.
+    #[inline]
+    pub(crate) fn pop_overlooked(&mut self) -> Option<Slot> {
+        match self {
+            Ready::InOrder(queue) if !queue.served => queue.yielded.pop_front(),
+            Ready::InOrder(_) | Ready::Drawn(_) => None,
         }
     }
 
@@ -70,27 +88,29 @@ impl Ready {
     pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {
             Ready::InOrder(queue) if task == running => queue.yielded.push_back(task),
-            Ready::InOrder(queue) => queue.tasks.push_back(task),
+            Ready::InOrder(queue) => queue.woken.push_back(task),
             Ready::Drawn(rounds) => rounds.push(task, running),
         }
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self, random: &Random) -> Option<Slot> {
+    pub(crate) fn pop(&mut self, random: &Random) -> Option<Next> {
         match self {
             Ready::InOrder(queue) => queue.pop(),
-            Ready::Drawn(rounds) => rounds.pop(random),
+            Ready::Drawn(rounds) => rounds.pop(random).map(|slot| Next { slot, yielded: false }),
         }
     }
 }
 
 impl Queue {
     #[inline]
-    fn pop(&mut self) -> Option<Slot> {
-        if self.tasks.is_empty() {
-            std::mem::swap(&mut self.tasks, &mut self.yielded);
+    fn pop(&mut self) -> Option<Next> {
+        if let Some(slot) = self.woken.pop_front() {
+            return Some(Next { slot, yielded: false });
         }
-        self.tasks.pop_front()
+        let slot = self.yielded.pop_front()?;
+        self.served = true;
+        Some(Next { slot, yielded: true })
     }
 }
 

@@ -44,14 +44,18 @@ impl Domain {
     }
 
     fn poll_some(&self, polls_max: usize, begun: Option<Instant>) {
-        for _ in 0..polls_max {
-            let Some(slot) = self.ready.borrow_mut().pop(&self.random) else {
+        for polls in 1..=polls_max {
+            let Some(next) = self.ready.borrow_mut().pop(&self.random) else {
                 return;
             };
-            self.poll_task(slot);
-            if self.pace.is_over(begun, || self.now()) {
-                return;
+            self.poll_task(next.slot);
+            if self.pace.is_over(begun, polls, next.yielded, || self.now()) {
+                break;
             }
+        }
+        let overlooked = self.ready.borrow_mut().pop_overlooked();
+        if let Some(slot) = overlooked {
+            self.poll_task(slot);
         }
     }
 

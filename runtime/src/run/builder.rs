@@ -119,7 +119,9 @@ impl Builder {
     }
 
     /// Sets after how many polls of tasks a domain looks at system events. Default: 64. At least
-    /// 1. Where polls are found to be slow, it looks every tenth of a millisecond, too.
+    /// 1. One that had yielded may be polled beyond that, if none was among them. Where polls are
+    /// found to be slow, it looks sooner: after a tenth of a millisecond of those who yield, or 0.4
+    /// of others.
     pub fn quantum(mut self, polls: usize) -> Builder {
         self.quantum = polls;
         self
