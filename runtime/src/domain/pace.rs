@@ -2,9 +2,9 @@
 //!
 //! The quantum bounds the polls of a turn, so that system events are looked at (R11). Polls that
 //! take a tenth of a millisecond each would make a turn of many milliseconds all the same. So a
-//! domain that was found slow watches the clock, and stops when it finds itself quick again. It asks
-//! after each poll of a task that had yielded, which computes as a rule; others are asked about now
-//! and then, and may take longer together: they are what the domain is there for.
+//! domain that was found slow watches the clock, and stops when it finds itself quick again. It
+//! asks after each poll of a task that had yielded, which computes as a rule; after others now and
+//! then, and they may take longer together: they are what the domain is there for.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -118,10 +118,10 @@ impl Builder {
         self
     }
 
-    /// Sets after how many polls of tasks a domain looks at system events. Default: 64. At least
-    /// 1. One that had yielded may be polled beyond that, if none was among them. Where polls are
-    /// found to be slow, it looks sooner: after a tenth of a millisecond of those who yield, or 0.4
-    /// of others.
+    /// Sets after how many polls of tasks a domain looks at system events. Default: 64, at least 1.
+    ///
+    /// One task that had yielded may be polled beyond that, if none was among them. Where polls are
+    /// found to be slow a domain looks sooner: after 0.1 ms of those who yield, 0.4 ms of others.
     pub fn quantum(mut self, polls: usize) -> Builder {
         self.quantum = polls;
         self
