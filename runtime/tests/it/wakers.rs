@@ -443,7 +443,7 @@ fn t14_a_descriptor_wakes_the_last_of_many_wakers() {
     .unwrap();
 }
 
-/// The reference count lies in async-task's header, one word of which grows by 0x100 with each
+/// The reference count lies in the header of its cell, one word of which grows by 8 with each
 /// clone. Where that word is, its own behaviour tells.
 #[test]
 fn t15_a_waker_cloned_too_often_aborts_the_process() {
