@@ -186,7 +186,7 @@ impl<T, E> Orphans<T, E> {
         let promise = self.state.borrow_mut().take_lowest()?;
         // Its index may lie among the finished ones; `pop` passes over what is not there.
         Domain::with("`Orphans::take`", |domain| {
-            domain.with_entry(promise.child().entry, |node| node.claim = Claim::Held);
+            domain.with_entry(promise.child().entry, |node| node.claim.set(Claim::Held));
         });
         Some(promise)
     }
@@ -204,7 +204,7 @@ impl<T, E> Orphans<T, E> {
         let index = self.state.borrow_mut().insert(promise);
         Domain::with("`Task::orphans`", |domain| {
             let claim = Claim::Collected { collector: home.collector, index };
-            domain.with_entry(child.entry, |node| node.claim = claim);
+            domain.with_entry(child.entry, |node| node.claim.set(claim));
         });
         id
     }

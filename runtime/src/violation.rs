@@ -231,11 +231,11 @@ impl TaskInfo {
         }
         let node = &tree[slot];
         TaskInfo {
-            id: node.id,
-            name: node.about.name(),
+            id: node.id.get(),
+            name: node.name(),
             domain,
-            spawned_at: node.about.spawned_at,
-            parents: Ancestor::chain(tree, node.parent, domain),
+            spawned_at: node.spawned_at.get(),
+            parents: Ancestor::chain(tree, node.parent.get(), domain),
         }
     }
 }
@@ -249,12 +249,12 @@ impl Ancestor {
                 Parent::Here(slot) => {
                     let node = &tree[slot];
                     chain.push(Ancestor {
-                        id: Some(node.id),
-                        name: node.about.name(),
+                        id: Some(node.id.get()),
+                        name: node.name(),
                         domain: here,
-                        spawned_at: Some(node.about.spawned_at),
+                        spawned_at: Some(node.spawned_at.get()),
                     });
-                    parent = node.parent;
+                    parent = node.parent.get();
                 }
                 Parent::There { domain, .. } => {
                     let domain = usize::from(domain);
@@ -331,19 +331,19 @@ pub enum ChildState {
 
 impl ChildInfo {
     pub(crate) fn of(node: &Node) -> ChildInfo {
-        let state = match (node.stage, node.away) {
+        let state = match (node.stage.get(), node.away.get()) {
             (Stage::Ended, _) => ChildState::Ended,
             (_, Some(domain)) => ChildState::Elsewhere(usize::from(domain)),
-            (Stage::Living, None) if node.cancel.is_none() => ChildState::Running,
+            (Stage::Living, None) if !node.cancel.is_full() => ChildState::Running,
             _ => ChildState::Ending,
         };
         ChildInfo {
-            id: node.id,
-            name: node.about.name(),
-            spawned_at: node.about.spawned_at,
+            id: node.id.get(),
+            name: node.name(),
+            spawned_at: node.spawned_at.get(),
             state,
-            wait: node.wait,
-            cancelled: node.cancel.clone(),
+            wait: node.wait.get(),
+            cancelled: node.cancel.get(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::orphans::Collector;
 use crate::task::cell::Own;
 use crate::task::{
     About, Cancelled, Claim, Dowry, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot,
-    Stage, TaskId, Tree, Why, panics,
+    Stage, TaskId, Why, panics,
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
@@ -50,7 +50,7 @@ impl Domain {
     pub(crate) fn parent_to_be(&self) -> Slot {
         let current = self.current.get();
         assert_ne!(current, NONE, "a child needs a parent: spawn inside a task of the run");
-        let living = self.tree.borrow()[current].stage == Stage::Living
+        let living = self.tree[current].stage.get() == Stage::Living
             && matou_ownership::phase() != matou_ownership::Phase::Finalizing;
         assert!(
             living,
@@ -62,7 +62,7 @@ impl Domain {
     /// The task that runs, as a key.
     pub(crate) fn current_key(&self) -> Key {
         let slot = self.current.get();
-        let id = if slot == NONE { TaskId::NOBODY } else { self.tree.borrow()[slot].id };
+        let id = if slot == NONE { TaskId::NOBODY } else { self.tree[slot].id.get() };
         Key { slot, id }
     }
 
@@ -75,9 +75,8 @@ impl Domain {
 
     /// Enters the proxy of a child that lives on domain `away`.
     pub(crate) fn insert_proxy(&self, id: TaskId, about: About, parent: Slot, away: u16) -> Key {
-        let mut tree = self.tree.borrow_mut();
-        let slot = tree.insert(id, about, Parent::Here(parent));
-        tree[slot].away = Some(away);
+        let (slot, node) = self.tree.insert(id, about, Parent::Here(parent));
+        node.away.set(Some(away));
         Key { slot, id }
     }
 
@@ -90,15 +89,12 @@ impl Domain {
         dowry: Dowry,
         own: Own,
     ) -> Key {
-        let mut tree = self.tree.borrow_mut();
-        let slot = tree.insert(id, about, parent);
+        let (slot, node) = self.tree.insert(id, about, parent);
         own.settle_at(slot);
-        let node = &mut tree[slot];
-        node.claim = claim;
-        node.sched = Sched::Queued;
-        node.own = Some(own);
+        node.claim.set(claim);
+        node.sched.set(Sched::Queued);
+        node.own.fill(own);
         node.endow(dowry);
-        drop(tree);
         self.make_ready(slot);
         Key { slot, id }
     }
@@ -109,9 +105,8 @@ impl Domain {
     }
 
     /// Changes the entry of a child that was just made.
-    pub(crate) fn with_entry(&self, entry: Key, f: impl FnOnce(&mut Node)) {
-        let mut tree = self.tree.borrow_mut();
-        f(tree.get_mut(entry).expect("the entry was just made"));
+    pub(crate) fn with_entry(&self, entry: Key, f: impl FnOnce(&Node)) {
+        f(self.tree.get(entry).expect("the entry was just made"));
     }
 
     #[inline]
@@ -128,7 +123,7 @@ impl Domain {
     /// Wakes a task of this domain, if it is still there.
     #[inline]
     pub(super) fn wake(&self, key: Key) {
-        let ready = self.tree.borrow_mut().get_mut(key).is_some_and(Node::wake);
+        let ready = self.tree.get(key).is_some_and(Node::wake);
         if ready {
             self.make_ready(key.slot);
         }
@@ -137,7 +132,7 @@ impl Domain {
     /// Wakes a task of this domain that is known to be there.
     #[inline]
     pub(super) fn wake_slot(&self, slot: Slot) {
-        let ready = self.tree.borrow_mut()[slot].wake();
+        let ready = self.tree[slot].wake();
         if ready {
             self.make_ready(slot);
         }
@@ -159,12 +154,13 @@ impl Domain {
         Some(target)
     }
 
-    /// R2: whether `child` is a child of the current task.
+    /// R2: the entry of `child`, if that is a child of the current task.
     #[inline]
-    fn is_mine(&self, tree: &Tree, port: &Port, child: ChildRef) -> bool {
-        let parent = tree.get(child.entry).and_then(|node| node.parent.here());
-        parent.is_some_and(|parent| parent == self.current.get())
-            && (std::ptr::eq(port, &*self.port) || self.is(port, child.domain))
+    fn mine(&self, port: &Port, child: ChildRef) -> Option<&Node> {
+        let node = self.tree.get(child.entry)?;
+        let mine = node.parent.get().here() == Some(self.current.get())
+            && (std::ptr::eq(port, &*self.port) || self.is(port, child.domain));
+        mine.then_some(node)
     }
 
     /// Records that the current task used a promise of somebody else's child.
@@ -195,68 +191,42 @@ impl Domain {
         (what, at): (&'static str, Option<&'static Location<'static>>),
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let mut tree = self.tree.borrow_mut();
-        if !self.is_mine(&tree, port, child) {
-            drop(tree);
+        let Some(node) = self.mine(port, child) else {
             self.raise_not_mine(child);
             // Never resumed: see `raise`.
             return Poll::Pending;
-        }
+        };
         let slot = child.entry.slot;
-        if tree[slot].ended() {
+        if node.ended() {
             let Some(left) = self.budget.get().checked_sub(1) else {
-                drop(tree);
                 return self.spend(cx);
             };
             self.budget.set(left);
-            let remains = tree.remove(slot);
-            drop(tree);
-            remains.drop();
+            self.tree.remove(slot).drop();
             return Poll::Ready(());
         }
-        tree[self.current.get()].wait = Wait { what, at, on: child.wait_on() };
-        if self.is_current_waker(cx.waker()) {
-            // The parent itself, which is there as long as its children are: no waker is needed.
-            let node = &mut tree[slot];
-            node.awaited = true;
-            if let Some(old) = node.awaiter.take() {
-                drop(tree);
-                drop(old);
-            }
-        } else {
-            drop(tree);
-            self.register_awaiter(slot, cx.waker());
+        self.note_wait(Wait { what, at, on: child.wait_on() });
+        // If the parent itself waits, it is there as long as its children are: no waker is needed.
+        let itself = self.is_current_waker(cx.waker());
+        node.awaited.set(itself);
+        if !itself {
+            note_awaiter(node, cx.waker());
+        } else if node.awaiter.is_full() {
+            drop(node.awaiter.take());
         }
         Poll::Pending
     }
 
-    /// Notes who waits for a child inside its parent.
-    fn register_awaiter(&self, slot: Slot, waker: &Waker) {
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        // The last one who asks is the one that waits.
-        node.awaited = false;
-        if !node.awaiter.as_ref().is_some_and(|awaiter| awaiter.will_wake(waker)) {
-            let old = node.awaiter.replace(Box::new(waker.clone()));
-            // Somebody else's waker may run anything when it is dropped.
-            drop(tree);
-            drop(old);
-        }
-    }
-
     /// Whether a child of the current task has ended, without registering for it.
     pub(crate) fn child_ended(&self, entry: Key) -> bool {
-        self.tree.borrow().get(entry).is_some_and(Node::ended)
+        self.tree.get(entry).is_some_and(Node::ended)
     }
 
     /// Frees the entry of a child whose outcome was taken.
     #[inline]
     pub(crate) fn reap(&self, entry: Key) {
-        let mut tree = self.tree.borrow_mut();
-        if tree.get(entry).is_some_and(Node::ended) {
-            let remains = tree.remove(entry.slot);
-            drop(tree);
-            remains.drop();
+        if self.child_ended(entry) {
+            self.tree.remove(entry.slot).drop();
         }
     }
 
@@ -267,14 +237,11 @@ impl Domain {
         child: ChildRef,
         cancelled: &Cancelled,
     ) -> Result<(), NotMine> {
-        let mut tree = self.tree.borrow_mut();
-        if !self.is_mine(&tree, port, child) {
-            drop(tree);
+        let Some(node) = self.mine(port, child) else {
             self.raise_not_mine(child);
             return Err(NotMine);
-        }
-        tree[child.entry.slot].claim = Claim::Cancelling;
-        drop(tree);
+        };
+        node.claim.set(Claim::Cancelling);
         self.request_cancel(child.entry.slot, cancelled);
         Ok(())
     }
@@ -283,8 +250,8 @@ impl Domain {
     pub(crate) fn waive(&self, entry: Key) {
         if self.child_ended(entry) {
             self.reap(entry);
-        } else if let Some(node) = self.tree.borrow_mut().get_mut(entry) {
-            node.claim = Claim::Waived;
+        } else if let Some(node) = self.tree.get(entry) {
+            node.claim.set(Claim::Waived);
         }
     }
 
@@ -293,21 +260,16 @@ impl Domain {
         let current = self.current.get();
         std::thread::panicking()
             || self.abandoning.get().is_some()
-            || (current != NONE && self.tree.borrow()[current].stage != Stage::Living)
+            || (current != NONE && self.tree[current].stage.get() != Stage::Living)
     }
 
     /// A promise was dropped: its child is cancelled, and its parent's end waits for that end.
     pub(crate) fn promise_dropped(&self, entry: Key, abandoned: bool) {
         let abandoned = abandoned || self.run.config.forgotten == crate::run::Forgotten::Cancel;
         let claim = if abandoned { Claim::Waived } else { Claim::Forgotten };
-        let ended = match self.tree.borrow_mut().get_mut(entry) {
-            Some(node) => {
-                node.claim = claim;
-                node.ended()
-            }
-            None => return,
-        };
-        match (ended, abandoned) {
+        let Some(node) = self.tree.get(entry) else { return };
+        node.claim.set(claim);
+        match (node.ended(), abandoned) {
             (true, true) => self.reap(entry),
             (true, false) => {}
             (false, _) => self.request_cancel(entry.slot, &self.by_drop(entry.slot)),
@@ -315,8 +277,7 @@ impl Domain {
     }
 
     pub(super) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) {
-        let request = self.tree.borrow_mut().request_cancel(slot, cancelled);
-        match request {
+        match self.tree.request_cancel(slot, cancelled) {
             Request::Nothing => {}
             Request::Wake => self.wake_slot(slot),
             Request::Ask => self.ask_shield(slot, cancelled),
@@ -332,18 +293,18 @@ impl Domain {
     /// After a normal end of the body none may be left that the parent did not deal with (R1).
     pub(crate) fn end_children(&self, normal: bool) -> Poll<()> {
         let current = self.current.get();
-        let begun = self.tree.borrow()[current].stage != Stage::Living;
-        if !begun {
+        let node = &self.tree[current];
+        if node.stage.get() == Stage::Living {
             // What the task did in this very poll comes before what it left undone.
             self.raise_fault(matou_ownership::take_fault());
             let violated = self.current_violated();
             if normal && !violated {
                 self.check_r1(current);
             }
-            self.tree.borrow_mut()[current].stage = Stage::Winding;
+            node.stage.set(Stage::Winding);
             self.cancel_children(current);
         }
-        if self.tree.borrow()[current].live_children == 0 {
+        if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
         #[cfg(planted)]
@@ -356,17 +317,14 @@ impl Domain {
 
     #[cfg(planted)]
     fn has_only_children_elsewhere(&self, parent: Slot) -> bool {
-        let tree = self.tree.borrow();
-        tree.children(parent)
-            .all(|slot| tree[slot].stage == Stage::Ended || tree[slot].away.is_some())
+        let mut children = self.tree.children(parent).map(|slot| &self.tree[slot]);
+        children.all(|child| child.ended() || child.away.get().is_some())
     }
 
     fn check_r1(&self, parent: Slot) {
-        let children: Vec<ChildInfo> = {
-            let tree = self.tree.borrow();
-            let left = tree.children(parent).filter(|&slot| tree[slot].claim.breaks_r1());
-            left.map(|slot| ChildInfo::of(&tree[slot])).collect()
-        };
+        let children = self.tree.children(parent).map(|slot| &self.tree[slot]);
+        let left = children.filter(|child| child.claim.get().breaks_r1());
+        let children: Vec<ChildInfo> = left.map(ChildInfo::of).collect();
         if !children.is_empty() {
             let task = self.current_info();
             self.raise(Violation::StillHasChildren { task, children });
@@ -374,22 +332,21 @@ impl Domain {
     }
 
     fn cancel_children(&self, parent: Slot) {
-        let mut child = self.tree.borrow()[parent].first_child;
+        let mut child = self.tree[parent].first_child.get();
         if child == NONE {
             return;
         }
         let cancelled = self.with_parent(parent);
         while child != NONE {
             self.request_cancel(child, &cancelled);
-            child = self.tree.borrow()[child].next;
+            child = self.tree[child].next.get();
         }
     }
 
     /// Whether the current task broke a rule.
     fn current_violated(&self) -> bool {
-        self.with_current(|node| {
-            node.cancel.as_ref().is_some_and(|cancelled| cancelled.why() == Why::Violation)
-        })
+        let why = self.current_node().cancel.look(|cancelled| cancelled.map(Cancelled::why));
+        why == Some(Why::Violation)
     }
 
     /// Records a violation of the current task: it is not resumed, and the run fails (R10).
@@ -397,8 +354,7 @@ impl Domain {
         let current = self.current.get();
         if current != NONE {
             let cancelled = Cancelled::new(violation.reason());
-            let old = self.tree.borrow_mut()[current].cancel.replace(cancelled);
-            drop(old);
+            drop(self.tree[current].cancel.replace(Some(cancelled)));
         }
         self.run.raise(violation);
     }
@@ -414,42 +370,33 @@ impl Domain {
     /// What a report says of the current task.
     pub(crate) fn current_info(&self) -> TaskInfo {
         let current = self.current.get();
-        TaskInfo::of(&self.tree.borrow(), current, self.index)
+        TaskInfo::of(&self.tree, current, self.index)
     }
 
     /// Closes the books of a task that is over, and tells its parent. It is no longer the current
     /// one.
     #[inline]
-    pub(super) fn finish(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
+    pub(super) fn finish(&self, slot: Slot, node: &Node, ledger: Option<Arc<Ledger>>) {
         self.end_step();
-        self.witness(|domain| Happening::Ended(domain.tree.borrow()[slot].id));
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        node.sched = Sched::Idle;
-        let bare = node.rare.is_none() && node.first_child == NONE && ledger.is_none();
-        if let Some(ready) = bare.then(|| tree.end_plainly(slot)).flatten() {
-            drop(tree);
-            if let Some(parent) = ready {
-                self.make_ready(parent);
-            }
-            return;
+        self.witness(|_| Happening::Ended(node.id.get()));
+        node.sched.set(Sched::Idle);
+        let bare = !node.rare.is_full() && node.first_child.get() == NONE && ledger.is_none();
+        match bare.then(|| self.tree.end_plainly(node)).flatten() {
+            Some(Some(parent)) => self.make_ready(parent),
+            Some(None) => {}
+            None => self.finish_in_full(slot, ledger),
         }
-        drop(tree);
-        self.finish_in_full(slot, ledger);
     }
 
     fn finish_in_full(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
         self.drop_rare(slot);
         self.free_children(slot);
         let bequest = ledger.map(|ledger| ledger.take_bequest()).unwrap_or_default();
-        let (parent, id) = {
-            let tree = self.tree.borrow();
-            (tree[slot].parent, tree[slot].id)
-        };
+        let node = &self.tree[slot];
+        let (parent, id) = (node.parent.get(), node.id.get());
         match parent {
             Parent::Nobody => {
-                let remains = self.tree.borrow_mut().remove(slot);
-                remains.drop();
+                self.tree.remove(slot).drop();
                 self.run.stop();
                 self.stop();
             }
@@ -459,8 +406,7 @@ impl Domain {
             }
             Parent::There { domain, proxy } => {
                 self.called.borrow_mut().remove(&id);
-                let remains = self.tree.borrow_mut().remove(slot);
-                remains.drop();
+                self.tree.remove(slot).drop();
                 let proxy = Key { slot: proxy, id };
                 self.run.port(usize::from(domain)).send(Message::Ended { proxy, bequest });
             }
@@ -468,14 +414,9 @@ impl Domain {
     }
 
     fn free_children(&self, parent: Slot) {
-        loop {
-            let mut tree = self.tree.borrow_mut();
-            let remains = match tree[parent].first_child {
-                NONE => return,
-                child => tree.remove(child),
-            };
-            drop(tree);
-            remains.drop();
+        let parent = &self.tree[parent];
+        while parent.first_child.get() != NONE {
+            self.tree.remove(parent.first_child.get()).drop();
         }
     }
 
@@ -484,23 +425,19 @@ impl Domain {
         if bequest.is_empty() {
             return;
         }
-        let ledger = {
-            let mut tree = self.tree.borrow_mut();
-            let node = &mut tree[parent];
-            let label = label_of(node);
-            Arc::clone(node.ledger.get_or_insert_with(|| {
-                let ledger = Ledger::new();
-                ledger.set_label(label);
-                ledger
-            }))
+        let node = &self.tree[parent];
+        let make = || {
+            let ledger = Ledger::new();
+            ledger.set_label(label_of(node));
+            ledger
         };
+        let ledger = node.ledger.alter(|ledger| Arc::clone(ledger.get_or_insert_with(make)));
         ledger.receive(bequest);
     }
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
     pub(super) fn end_entry(&self, slot: Slot) {
-        let end = self.tree.borrow_mut().end(slot);
-        self.tell(end);
+        self.tell(self.tree.end(slot));
     }
 
     fn tell(&self, end: End) {
@@ -525,7 +462,7 @@ impl Domain {
         if let Some(ledger) = matou_ownership::current_ledger()
             && ledger.label().is_none()
         {
-            ledger.set_label(self.with_current(|node| label_of(node)));
+            ledger.set_label(label_of(self.current_node()));
         }
     }
 
@@ -541,10 +478,17 @@ impl Domain {
 }
 
 pub(crate) fn label_of(node: &Node) -> Label {
-    label(node.id, &node.about)
+    Label { id: node.id.get().as_u64(), name: node.name(), made_at: node.spawned_at.get() }
 }
 
 /// What a ledger says of its owner.
 pub(crate) fn label(id: TaskId, about: &About) -> Label {
     Label { id: id.as_u64(), name: about.name(), made_at: about.spawned_at }
+}
+
+/// Notes who waits for a child inside its parent: the last one who asks is the one that waits.
+fn note_awaiter(child: &Node, waker: &Waker) {
+    if !child.awaiter.look(|known| known.is_some_and(|known| known.will_wake(waker))) {
+        drop(child.awaiter.replace(Some(Box::new(waker.clone()))));
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) struct Domain {
 
     /// Tasks to be polled.
     ready: RefCell<Ready>,
-    tree: RefCell<Tree>,
+    tree: Tree,
     /// Where the tasks are that other domains called here; for their cancellation.
     called: RefCell<HashMap<TaskId, Slot, BuildHasherDefault<IdHasher>>>,
     collectors: RefCell<Slab<Collector>>,
@@ -121,7 +121,7 @@ impl Domain {
             index,
             driver,
             ready: RefCell::new(ready),
-            tree: RefCell::default(),
+            tree: Tree::default(),
             called: RefCell::default(),
             collectors: RefCell::default(),
             deferred: RefCell::default(),
@@ -184,7 +184,7 @@ impl Domain {
     pub(crate) fn note_wait(&self, wait: Wait) {
         let current = self.current.get();
         if current != NONE {
-            self.tree.borrow_mut()[current].wait = wait;
+            self.tree[current].wait.set(wait);
         }
     }
 
@@ -255,9 +255,9 @@ impl Domain {
 
     /// The tasks that have not ended, in a fixed order, children on other domains left out.
     pub(crate) fn each_task(&self, mut f: impl FnMut(&Tree, Slot)) {
-        let tree = self.tree.borrow();
-        let living = |&slot: &Slot| tree[slot].away.is_none() && !tree[slot].ended();
-        tree.slots().filter(living).for_each(|slot| f(&tree, slot));
+        let tree = &self.tree;
+        let living = |&slot: &Slot| tree[slot].away.get().is_none() && !tree[slot].ended();
+        tree.slots().filter(living).for_each(|slot| f(tree, slot));
     }
 
     /// Turns until the run is over.

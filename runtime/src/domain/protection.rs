@@ -4,7 +4,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message};
-use crate::task::{Cancelled, Claim, Key, Limit, NONE, Node, Rare, Shielding, Slot, Stage, panics};
+use crate::task::cell::Own;
+use crate::task::{Cancelled, Claim, Key, Limit, Node, Rare, Shielding, Slot, Stage, panics};
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
 /// with any more do not gather.
@@ -15,12 +16,12 @@ impl Domain {
     #[inline]
     pub(crate) fn legacy(&self, parent: Slot) -> Option<Box<Rare>> {
         let deadline = self.deadline.get();
-        let tree = self.tree.borrow();
-        let rare = tree[parent].rare.as_ref();
-        if deadline.is_none() && rare.is_none() {
+        let rare = &self.tree[parent].rare;
+        if deadline.is_none() && !rare.is_full() {
             return None;
         }
-        Rare::inherited(deadline, rare.and_then(|rare| rare.asked.clone()))
+        let asked = rare.look(|rare| rare.and_then(|rare| rare.asked.clone()));
+        Rare::inherited(deadline, asked)
     }
 
     /// The deadline that the present code has to keep.
@@ -36,48 +37,46 @@ impl Domain {
     /// Makes a child that was just made a shield. Deadlines from outside do not hold in it.
     pub(crate) fn raise_shield(&self, entry: Key, limit: Duration) {
         self.with_entry(entry, |node| {
-            let rare = node.rare.get_or_insert_default();
-            rare.shielding = Some(Shielding { limit, asked: false });
-            rare.deadline = None;
-            rare.end_by = None;
+            node.with_rare(|rare| {
+                rare.shielding = Some(Shielding { limit, asked: false });
+                rare.deadline = None;
+                rare.end_by = None;
+            });
         });
     }
 
     /// Changes the time limit of a shield, unless it is over.
     pub(crate) fn limit_shield(&self, entry: Key, limit: Duration) {
-        let mut tree = self.tree.borrow_mut();
-        let rare = tree.get_mut(entry).and_then(|node| node.rare.as_mut());
-        if let Some(shielding) = rare.and_then(|rare| rare.shielding.as_mut()) {
-            shielding.limit = limit;
-        }
+        let Some(node) = self.tree.get(entry) else { return };
+        node.rare.alter(|rare| {
+            if let Some(Rare { shielding: Some(shielding), .. }) = rare.as_deref_mut() {
+                shielding.limit = limit;
+            }
+        });
     }
 
     /// Nobody waits any more for a child that goes on all the same.
     pub(crate) fn let_go(&self, entry: Key) {
         if self.child_ended(entry) {
             self.reap(entry);
-        } else if let Some(node) = self.tree.borrow_mut().get_mut(entry) {
-            node.claim = Claim::Waived;
+        } else if let Some(node) = self.tree.get(entry) {
+            node.claim.set(Claim::Waived);
         }
     }
 
     /// The end of a shielded task was asked for: from now on its time is limited.
     pub(super) fn ask_shield(&self, slot: Slot, cancelled: &Cancelled) {
-        let limit = {
-            let mut tree = self.tree.borrow_mut();
-            let rare = tree[slot].rare.as_mut();
-            let Some(shielding) = rare.and_then(|rare| rare.shielding.as_mut()) else { return };
-            if std::mem::replace(&mut shielding.asked, true) {
-                return;
-            }
-            shielding.limit
-        };
+        let node = &self.tree[slot];
+        let limit = node.rare.alter(|rare| {
+            let shielding = rare.as_mut()?.shielding.as_mut()?;
+            let asked = std::mem::replace(&mut shielding.asked, true);
+            (!asked).then_some(shielding.limit)
+        });
+        let Some(limit) = limit else { return };
         // Beyond what the clock can tell there is no limit.
         let end_by = self.now().checked_add(limit).map(|end| (end, cancelled.after_shield()));
-        if let Some(rare) = &mut self.tree.borrow_mut()[slot].rare {
-            rare.end_by = end_by;
-        }
-        self.set_end_timer(slot);
+        drop(node.with_rare(|rare| std::mem::replace(&mut rare.end_by, end_by)));
+        self.set_end_timer(node);
         self.tell_asked(slot, cancelled);
     }
 
@@ -86,82 +85,82 @@ impl Domain {
         let mut wakers = Vec::new();
         let mut left = vec![slot];
         while let Some(slot) = left.pop() {
-            let mut tree = self.tree.borrow_mut();
-            let node = &mut tree[slot];
+            let node = &self.tree[slot];
             if node.ended() {
                 continue;
             }
-            if let Some(domain) = node.away {
-                let (id, cancelled) = (node.id, cancelled.clone());
-                drop(tree);
+            if let Some(domain) = node.away.get() {
+                let (id, cancelled) = (node.id.get(), cancelled.clone());
                 self.run.port(usize::from(domain)).send(Message::Ask { id, cancelled });
                 continue;
             }
-            let rare = node.rare.get_or_insert_default();
-            if rare.asked.is_none() {
-                rare.asked = Some(cancelled.clone());
-                wakers.append(&mut rare.listeners);
-            }
-            left.extend(tree.children(slot));
+            node.with_rare(|rare| {
+                if rare.asked.is_none() {
+                    rare.asked = Some(cancelled.clone());
+                    wakers.append(&mut rare.listeners);
+                }
+            });
+            left.extend(self.tree.children(slot));
         }
         wakers.into_iter().for_each(panics::wake);
     }
 
     /// Whether the end of the current task was asked for; if not, `waker` is woken when it is.
     pub(crate) fn poll_asked(&self, waker: &Waker) -> Option<Cancelled> {
-        let mut tree = self.tree.borrow_mut();
-        let rare = tree[self.current.get()].rare.get_or_insert_default();
-        if rare.asked.is_some() {
-            return rare.asked.clone();
+        let node = self.current_node();
+        let asked = node.with_rare(|rare| {
+            let known = rare.listeners.iter().any(|known| known.will_wake(waker));
+            (rare.asked.clone(), known)
+        });
+        if let (None, false) = asked {
+            // A foreign waker may run anything when it is cloned.
+            let waker = waker.clone();
+            let stale = node.with_rare(|rare| {
+                let full = rare.listeners.len() >= LISTENERS_MAX;
+                let stale = if full { std::mem::take(&mut rare.listeners) } else { Vec::new() };
+                rare.listeners.push(waker);
+                stale
+            });
+            stale.into_iter().for_each(panics::wake);
         }
-        if rare.listeners.iter().any(|known| known.will_wake(waker)) {
-            return None;
-        }
-        let full = rare.listeners.len() >= LISTENERS_MAX;
-        let stale = if full { std::mem::take(&mut rare.listeners) } else { Vec::new() };
-        rare.listeners.push(waker.clone());
-        drop(tree);
-        stale.into_iter().for_each(panics::wake);
-        None
+        asked.0
     }
 
     /// Sets the timer that ends a task in time. For a task that runs that is done when it pauses.
-    pub(super) fn set_end_timer(&self, slot: Slot) {
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        let (Some(rare), Some(own)) = (&mut node.rare, &node.own) else { return };
-        if let (None, Some((end, _))) = (rare.timer, &rare.end_by) {
-            rare.timer = Some(self.port().timers().insert(*end, own.waker()));
-        }
+    pub(super) fn set_end_timer(&self, node: &Node) {
+        let end =
+            |rare: &Rare| rare.end_by.as_ref().filter(|_| rare.timer.is_none()).map(|by| by.0);
+        let Some(end) = node.rare.look(|rare| rare.and_then(|rare| end(rare))) else { return };
+        let Some(waker) = node.own.look(|own| own.map(Own::waker)) else { return };
+        let timer = self.port().timers().insert(end, waker);
+        node.with_rare(|rare| rare.timer = Some(timer));
     }
 
     /// Whether the time of a task is over. Then it is cancelled.
-    pub(super) fn check_end_by(&self, slot: Slot) {
-        let end = |node: &Node| node.rare.as_ref()?.end_by.as_ref().map(|(end, _)| *end);
-        let end: Option<Instant> = end(&self.tree.borrow()[slot]);
+    pub(super) fn check_end_by(&self, node: &Node) {
+        let end: Option<Instant> = node.with_rare(|rare| rare.end_by.as_ref().map(|by| by.0));
         if end.is_none_or(|end| end > self.now()) {
             return;
         }
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        let due = node.rare.as_mut().and_then(|rare| rare.end_by.take());
-        if let (Some((_, cancelled)), None, Stage::Living) = (due, &node.cancel, node.stage) {
-            node.cancel = Some(cancelled);
+        let due = node.with_rare(|rare| rare.end_by.take());
+        if let (Some((_, cancelled)), false, Stage::Living) =
+            (due, node.cancel.is_full(), node.stage.get())
+        {
+            node.cancel.fill(cancelled);
         }
     }
 
     /// Takes back what a task that has ended still has to do with the world.
     pub(super) fn drop_rare(&self, slot: Slot) {
-        let Some(rare) = self.tree.borrow_mut()[slot].rare.take() else {
+        let Some(rare) = self.tree[slot].rare.take() else {
             return;
         };
         let timer = rare.timer.and_then(|timer| self.port().timers().remove(timer));
         panics::ignore(|| drop((timer, rare)));
     }
+}
 
-    /// The deadline that the task at `slot` was born with.
-    pub(super) fn born_with(&self, slot: Slot) -> Option<Limit> {
-        debug_assert_ne!(slot, NONE);
-        self.tree.borrow()[slot].rare.as_ref().and_then(|rare| rare.deadline)
-    }
+/// The deadline that a task was born with.
+pub(super) fn born_with(node: &Node) -> Option<Limit> {
+    node.rare.look(|rare| rare.and_then(|rare| rare.deadline))
 }

@@ -24,7 +24,7 @@ impl Domain {
         text: Option<Cow<'static, str>>,
     ) -> Cancelled {
         let current = self.current.get();
-        let by = (current != NONE).then(|| Actor::of(&self.tree.borrow()[current]));
+        let by = (current != NONE).then(|| Actor::of(&self.tree[current]));
         let reason = Reason { why, by, at, text };
         let mut newest = self.cancelled.borrow_mut();
         if let Some(newest) = newest.as_ref().filter(|newest| newest.is_for(&reason)) {
@@ -36,17 +36,16 @@ impl Domain {
     /// Why the children of a task are ended with it: for the reason for which it is ended itself,
     /// or because it has ended.
     pub(super) fn with_parent(&self, parent: Slot) -> Cancelled {
-        let (cancelled, made_at) = {
-            let node = &self.tree.borrow()[parent];
-            (node.cancel.as_ref().map(Cancelled::inherited), node.about.spawned_at)
-        };
-        cancelled.unwrap_or_else(|| self.because(Why::ParentEnded, Some(made_at), None))
+        let node = &self.tree[parent];
+        let cancelled = node.cancel.look(|cancelled| cancelled.map(Cancelled::inherited));
+        cancelled
+            .unwrap_or_else(|| self.because(Why::ParentEnded, Some(node.spawned_at.get()), None))
     }
 
     /// Why a child is ended whose promise is dropped by the present code. A drop does not know its
     /// line; the combinator that drops does, and otherwise there is the one that made the promise.
     pub(super) fn by_drop(&self, child: Slot) -> Cancelled {
-        let made_at = self.tree.borrow()[child].about.spawned_at;
+        let made_at = self.tree[child].spawned_at.get();
         match self.abandoning.get() {
             Some(at) => self.because(Why::GivenUp, Some(at), None),
             None => self.because(Why::Dropped, Some(made_at), None),
@@ -56,6 +55,6 @@ impl Domain {
 
 impl Actor {
     pub(crate) fn of(node: &Node) -> Actor {
-        Actor { id: node.id, name: node.about.name() }
+        Actor { id: node.id.get(), name: node.name() }
     }
 }

@@ -51,7 +51,7 @@ impl Domain {
     ) -> Result<Option<Panic>, Box<Settlement>> {
         // Most tasks never owned anything.
         let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
-        if normal && self.with_current(|node| node.inherit) {
+        if normal && self.current_node().inherit.get() {
             ledger.inherit_all();
         }
         let mut settle = ledger.settle();
@@ -91,23 +91,22 @@ impl Domain {
     /// broke no rule. Most tasks are like that.
     #[inline]
     pub(crate) fn ends_at_once(&self) -> bool {
-        let tree = self.tree.borrow();
-        let node = &tree[self.current.get()];
-        node.first_child == NONE
-            && node.stage == Stage::Living
-            && node.cancel.is_none()
+        let node = self.current_node();
+        node.first_child.get() == NONE
+            && node.stage.get() == Stage::Living
+            && !node.cancel.is_full()
             && !matou_ownership::has_ledger()
     }
 
     /// The outcome of the current task, which is cancelled.
     pub(crate) fn cancelled_outcome<T, E>(&self) -> Outcome<T, E> {
-        let cancelled = self.with_current(|node| node.cancel.clone());
+        let cancelled = self.current_node().cancel.get();
         Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
     #[inline]
-    pub(crate) fn with_current<R>(&self, f: impl FnOnce(&mut Node) -> R) -> R {
-        f(&mut self.tree.borrow_mut()[self.current.get()])
+    pub(crate) fn current_node(&self) -> &Node {
+        &self.tree[self.current.get()]
     }
 
     /// Keeps a future that the current task has deferred to its end.
@@ -126,17 +125,15 @@ impl Domain {
 
     /// From here on the current task can neither own nor spawn.
     pub(crate) fn begin_settling(&self) {
-        self.with_current(|node| node.stage = Stage::Settling);
+        self.current_node().stage.set(Stage::Settling);
     }
 
     /// Closes the books of the current task: the last thing before the outcome is handed over.
     #[inline]
     pub(crate) fn conclude<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> Ended {
-        let claim = self.with_current(|node| {
-            node.stage = Stage::Ended;
-            node.claim
-        });
-        match claim {
+        let node = self.current_node();
+        node.stage.set(Stage::Ended);
+        match node.claim.get() {
             Claim::Service => {
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
                     self.run.fail(crate::run::Failure::SignalHandler(panic));

@@ -8,10 +8,11 @@ use matou_ownership::Ledger;
 use matou_ownership::planted::{Bug, is_planted};
 
 use super::kin::label_of;
+use super::protection::born_with;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::cell::{Identity, Own, Polled};
-use crate::task::{Claim, NONE, Parent, Sched, Slot, Stage, panics, spawn_service};
+use crate::task::{Claim, NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
 use crate::wait::Wait;
 
@@ -71,8 +72,9 @@ impl Domain {
 
     /// Polls one task: the only place where user code of a task runs.
     fn poll_task(&self, slot: Slot) {
-        self.witness(|domain| Happening::Polled(domain.tree.borrow()[slot].id));
-        let (own, ledger) = self.begin_step(slot);
+        let node = &self.tree[slot];
+        self.witness(|_| Happening::Polled(node.id.get()));
+        let (own, ledger) = self.begin_step(slot, node);
         let entered = matou_ownership::enter(ledger);
         // A panic cannot come out: every call of user code inside is caught.
         let polled = own.poll(self);
@@ -83,30 +85,26 @@ impl Domain {
             self.look_into(slot, ledger);
         }
         match polled {
-            Polled::Pending(own) => self.pause(slot, own, ledger),
-            Polled::Over => self.finish(slot, ledger),
-            Polled::Unseen(own) => self.finish_unseen(slot, own, ledger),
+            Polled::Pending(own) => self.pause(slot, node, own, ledger),
+            Polled::Over => self.finish(slot, node, ledger),
+            Polled::Unseen(own) => self.finish_unseen(slot, node, own, ledger),
         }
     }
 
     /// Makes a task the current one, and takes out what it is polled by and what it owns.
     #[inline]
-    fn begin_step(&self, slot: Slot) -> (Own, Option<Arc<Ledger>>) {
+    fn begin_step(&self, slot: Slot, node: &Node) -> (Own, Option<Arc<Ledger>>) {
         self.current.set(slot);
         self.budget.set(BUDGET);
-        let mut tree = self.tree.borrow_mut();
-        if tree[slot].rare.is_some() {
-            drop(tree);
-            self.check_end_by(slot);
-            self.replace_deadline(self.born_with(slot));
-            tree = self.tree.borrow_mut();
+        if node.rare.is_full() {
+            self.check_end_by(node);
+            self.replace_deadline(born_with(node));
         }
-        let node = &mut tree[slot];
-        node.sched = Sched::Running;
-        if !node.wait.what.is_empty() {
-            node.wait = Wait::NOTHING;
+        node.sched.set(Sched::Running);
+        if !node.wait.get().what.is_empty() {
+            node.wait.set(Wait::NOTHING);
         }
-        self.current_cancelled.set(node.cancel.is_some());
+        self.current_cancelled.set(node.cancel.is_full());
         let own = node.own.take().expect("a task in the queue is neither running nor over");
         self.current_waker.set(own.identity());
         (own, node.ledger.take())
@@ -125,7 +123,7 @@ impl Domain {
     /// Looks whether a task that has just run did wrong with what it owns.
     fn look_into(&self, slot: Slot, ledger: &Ledger) {
         if ledger.label().is_none() {
-            ledger.set_label(self.with_current(|node| label_of(node)));
+            ledger.set_label(label_of(self.current_node()));
         }
         if self.raise_fault(ledger.take_fault()) {
             // It is to notice that it is ended.
@@ -135,19 +133,17 @@ impl Domain {
 
     /// Puts a task that goes on back to its node, and into the queue if it was woken meanwhile.
     #[inline]
-    fn pause(&self, slot: Slot, own: Own, ledger: Option<Arc<Ledger>>) {
-        let mut tree = self.tree.borrow_mut();
-        let node = &mut tree[slot];
-        node.own = Some(own);
-        node.ledger = ledger;
+    fn pause(&self, slot: Slot, node: &Node, own: Own, ledger: Option<Arc<Ledger>>) {
+        node.own.fill(own);
+        if let Some(ledger) = ledger {
+            node.ledger.fill(ledger);
+        }
         // It may also have been told to end during this very poll, in its own name.
-        let told = node.cancel.is_some() && !self.current_cancelled.get();
-        let woken = told || node.sched == Sched::Woken;
-        node.sched = if woken { Sched::Queued } else { Sched::Idle };
-        let rare = node.rare.is_some();
-        drop(tree);
-        if rare {
-            self.set_end_timer(slot);
+        let told = node.cancel.is_full() && !self.current_cancelled.get();
+        let woken = told || node.sched.get() == Sched::Woken;
+        node.sched.set(if woken { Sched::Queued } else { Sched::Idle });
+        if node.rare.is_full() {
+            self.set_end_timer(node);
         }
         if woken {
             self.make_ready(slot);
@@ -158,7 +154,7 @@ impl Domain {
     /// Drops the outcome of a task that is over and that nobody asks about. If something was in it
     /// that has to be finalized, the task has a further step to do, for which it comes back.
     #[cold]
-    fn finish_unseen(&self, slot: Slot, mut own: Own, ledger: Option<Arc<Ledger>>) {
+    fn finish_unseen(&self, slot: Slot, node: &Node, mut own: Own, ledger: Option<Arc<Ledger>>) {
         // The ledger that was settled is closed. Another one takes over what it has for the parent.
         let ledger = ledger.map(|settled| {
             let ledger = Ledger::new();
@@ -171,12 +167,12 @@ impl Domain {
         let ledger = entered.leave();
         let Some(left) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
             own.end_unseen();
-            return self.finish(slot, ledger);
+            return self.finish(slot, node, ledger);
         };
-        left.set_label(self.with_current(|node| label_of(node)));
-        self.with_current(|node| node.stage = Stage::Settling);
+        left.set_label(label_of(node));
+        node.stage.set(Stage::Settling);
         self.wake_slot(slot);
-        self.pause(slot, own, ledger);
+        self.pause(slot, node, own, ledger);
     }
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
@@ -251,7 +247,7 @@ impl Domain {
                 }
             }
             Message::Ended { proxy, bequest } => {
-                let parent = self.tree.borrow().get(proxy).map(|node| node.parent);
+                let parent = self.tree.get(proxy).map(|node| node.parent.get());
                 if let Some(Parent::Here(parent)) = parent {
                     self.deliver(parent, bequest);
                     self.end_entry(proxy.slot);
@@ -289,14 +285,13 @@ impl Domain {
 
     /// The root's slot, as long as the root is there: it was the first to enter.
     fn root(&self) -> Option<Slot> {
-        let tree = self.tree.borrow();
         let key = crate::task::Key { slot: 0, id: crate::task::TaskId::ROOT };
-        tree.get(key).map(|_| key.slot)
+        self.tree.get(key).map(|_| key.slot)
     }
 
     /// Starts the program's handler of a signal as a child of the root (R12).
     fn handle_signal(&self, signal: crate::signal::Signal) {
-        let living = |root: &Slot| self.tree.borrow()[*root].stage == Stage::Living;
+        let living = |root: &Slot| self.tree[*root].stage.get() == Stage::Living;
         let Some(root) = self.root().filter(living) else {
             return;
         };

@@ -10,6 +10,7 @@ mod node;
 mod nodes;
 mod outcome;
 pub(crate) mod panics;
+mod pocket;
 mod rare;
 mod shield;
 mod spawn;

@@ -1,5 +1,6 @@
 //! What a domain knows of one task.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::cancelled::Cancelled;
 use super::cell::Own;
 use super::id::TaskId;
 use super::panics;
+use super::pocket::Pocket;
 use super::rare::Rare;
 use crate::wait::Wait;
 
@@ -30,47 +32,50 @@ pub(crate) struct Key {
 /// One task, as its domain sees it; or a *proxy*, by which the parent's domain keeps a child that
 /// lives on another domain in the parent's list.
 ///
-/// Only the domain that holds the node reads or writes it.
+/// Only the domain that holds the node reads or writes it. All of it is in cells: a node is looked
+/// up once and then read and written, whatever else the domain does meanwhile with it or others.
 pub(crate) struct Node {
-    pub(crate) id: TaskId,
-    pub(crate) about: About,
+    pub(crate) id: Cell<TaskId>,
+    pub(crate) spawned_at: Cell<&'static Location<'static>>,
+    /// Boxed, since few tasks have one, and all have room for it.
+    name: Pocket<Box<Arc<str>>>,
     /// Where the parent's entry for this task is.
-    pub(crate) parent: Parent,
+    pub(crate) parent: Cell<Parent>,
     /// The domain that the body lives on, if this node is a proxy.
-    pub(crate) away: Option<u16>,
+    pub(crate) away: Cell<Option<u16>>,
 
     // As a child: the neighbours in the parent's list, and what the parent did with the promise.
-    pub(crate) prev: Slot,
-    pub(crate) next: Slot,
-    pub(crate) claim: Claim,
+    pub(crate) prev: Cell<Slot>,
+    pub(crate) next: Cell<Slot>,
+    pub(crate) claim: Cell<Claim>,
     /// Whether the parent is woken at the task's end, as it is itself what waits.
-    pub(crate) awaited: bool,
+    pub(crate) awaited: Cell<bool>,
     /// Woken at the task's end, if something else waits inside the parent: a combinator.
     /// Boxed, since that is rare.
-    pub(crate) awaiter: Option<Box<Waker>>,
+    pub(crate) awaiter: Pocket<Box<Waker>>,
 
     // As a parent: its children in the order of their making.
-    pub(crate) first_child: Slot,
-    pub(crate) last_child: Slot,
+    pub(crate) first_child: Cell<Slot>,
+    pub(crate) last_child: Cell<Slot>,
     /// How many of the children have not ended.
-    pub(crate) live_children: u32,
+    pub(crate) live_children: Cell<u32>,
 
     // As a task.
-    pub(crate) stage: Stage,
+    pub(crate) stage: Cell<Stage>,
     /// Set once; from then on the body is polled no more.
-    pub(crate) cancel: Option<Cancelled>,
+    pub(crate) cancel: Pocket<Cancelled>,
     /// Whether the task is in the ready queue, or runs.
-    pub(crate) sched: Sched,
+    pub(crate) sched: Cell<Sched>,
     /// By it the task is polled. None while it runs, after its end, and in a proxy.
-    pub(crate) own: Option<Own>,
+    pub(crate) own: Pocket<Own>,
     /// What the task owns; made when it first owns something. Empty while the task runs.
-    pub(crate) ledger: Option<Arc<Ledger>>,
+    pub(crate) ledger: Pocket<Arc<Ledger>>,
     /// Whether a normal end hands what is still owned to the parent.
-    pub(crate) inherit: bool,
+    pub(crate) inherit: Cell<bool>,
     /// What few tasks have.
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) rare: Pocket<Box<Rare>>,
     /// What the task waits for, written when it was last suspended.
-    pub(crate) wait: Wait,
+    pub(crate) wait: Cell<Wait>,
 }
 
 /// What a report says of a task beside its number.
@@ -197,89 +202,86 @@ impl Node {
     /// A place that no task has taken.
     pub(super) fn vacant() -> Node {
         Node {
-            id: TaskId::NOBODY,
-            about: About::new(Location::caller()),
-            parent: Parent::Nobody,
-            away: None,
-            prev: NONE,
-            next: NONE,
-            claim: Claim::Held,
-            awaited: false,
-            awaiter: None,
-            first_child: NONE,
-            last_child: NONE,
-            live_children: 0,
-            stage: Stage::Living,
-            cancel: None,
-            sched: Sched::Idle,
-            own: None,
-            ledger: None,
-            inherit: false,
-            rare: None,
-            wait: Wait::NOTHING,
+            id: Cell::new(TaskId::NOBODY),
+            spawned_at: Cell::new(Location::caller()),
+            name: Pocket::empty(),
+            parent: Cell::new(Parent::Nobody),
+            away: Cell::new(None),
+            prev: Cell::new(NONE),
+            next: Cell::new(NONE),
+            claim: Cell::new(Claim::Held),
+            awaited: Cell::new(false),
+            awaiter: Pocket::empty(),
+            first_child: Cell::new(NONE),
+            last_child: Cell::new(NONE),
+            live_children: Cell::new(0),
+            stage: Cell::new(Stage::Living),
+            cancel: Pocket::empty(),
+            sched: Cell::new(Sched::Idle),
+            own: Pocket::empty(),
+            ledger: Pocket::empty(),
+            inherit: Cell::new(false),
+            rare: Pocket::empty(),
+            wait: Cell::new(Wait::NOTHING),
         }
     }
 
     /// Begins to stand for a task. What is not written here was left by the one before as it has to
     /// be; see `reset`.
     #[inline]
-    pub(super) fn begin(&mut self, id: TaskId, about: About, parent: Parent) {
-        debug_assert!(self.about.name.is_none(), "a place is left empty");
+    pub(super) fn begin(&self, id: TaskId, about: About, parent: Parent) {
+        debug_assert!(!self.name.is_full(), "a place is left empty");
         let About { spawned_at, name } = about;
-        self.id = id;
-        self.about.spawned_at = spawned_at;
-        if name.is_some() {
-            self.about.name = name;
+        self.id.set(id);
+        self.spawned_at.set(spawned_at);
+        if let Some(name) = name {
+            self.name.fill(name);
         }
-        self.parent = parent;
-        self.away = None;
-        self.prev = NONE;
-        self.next = NONE;
-        self.claim = Claim::Held;
-        self.awaited = false;
-        self.stage = Stage::Living;
-        self.wait = Wait::NOTHING;
+        self.parent.set(parent);
+        self.away.set(None);
+        self.prev.set(NONE);
+        self.next.set(NONE);
+        self.claim.set(Claim::Held);
+        self.awaited.set(false);
+        self.stage.set(Stage::Living);
+        self.wait.set(Wait::NOTHING);
     }
 
     /// Takes over what the task is born with.
     #[inline]
-    pub(crate) fn endow(&mut self, dowry: Dowry) {
+    pub(crate) fn endow(&self, dowry: Dowry) {
         // Most tasks have nothing, and what is not written need not be dropped before.
         let Dowry { ledger, inherit, rare } = dowry;
-        if ledger.is_some() {
-            self.ledger = ledger;
+        if let Some(ledger) = ledger {
+            self.ledger.fill(ledger);
         }
-        if rare.is_some() {
-            self.rare = rare;
+        if let Some(rare) = rare {
+            self.rare.fill(rare);
         }
-        self.inherit = inherit;
+        self.inherit.set(inherit);
     }
 
     /// Stands for nobody any more.
     #[inline]
-    pub(super) fn reset(&mut self) -> Remains {
+    pub(super) fn reset(&self) -> Remains {
         debug_assert!(self.ended(), "{self:?} leaves the tree before its end");
-        debug_assert_eq!(self.first_child, NONE, "{self:?} leaves children behind");
-        debug_assert!(self.own.is_none() && self.sched == Sched::Idle, "{self:?} is over");
-        self.id = TaskId::NOBODY;
-        if self.about.name.is_some() {
-            self.about.name = None;
-        }
-        if self.cancel.is_some() {
-            self.cancel = None;
-        }
+        debug_assert_eq!(self.first_child.get(), NONE, "{self:?} leaves children behind");
+        debug_assert!(!self.own.is_full() && self.sched.get() == Sched::Idle, "{self:?} is over");
+        self.id.set(TaskId::NOBODY);
+        drop(self.name.take());
+        drop(self.cancel.take());
         Remains { awaiter: self.awaiter.take(), ledger: self.ledger.take(), rare: self.rare.take() }
     }
 
     /// Wakes the task. Returns whether it has to be put into the ready queue.
     #[inline]
-    pub(crate) fn wake(&mut self) -> bool {
-        match self.sched {
-            Sched::Idle if self.own.is_some() => {
-                self.sched = Sched::Queued;
+    pub(crate) fn wake(&self) -> bool {
+        match self.sched.get() {
+            Sched::Idle if self.own.is_full() => {
+                self.sched.set(Sched::Queued);
                 return true;
             }
-            Sched::Running => self.sched = Sched::Woken,
+            Sched::Running => self.sched.set(Sched::Woken),
             Sched::Idle | Sched::Queued | Sched::Woken => {}
         }
         false
@@ -287,17 +289,31 @@ impl Node {
 
     #[inline]
     pub(crate) fn ended(&self) -> bool {
-        self.stage == Stage::Ended
+        self.stage.get() == Stage::Ended
+    }
+
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        self.name.look(|name| name.map(|name| Arc::clone(name)))
+    }
+
+    /// Calls `f` with what few tasks have; from now on this one has it.
+    pub(crate) fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
+        self.rare.alter(|rare| f(rare.get_or_insert_default()))
+    }
+
+    /// Whether the task is a shield.
+    pub(super) fn is_shield(&self) -> bool {
+        self.rare.look(|rare| rare.is_some_and(|rare| rare.shielding.is_some()))
     }
 }
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node")
-            .field("id", &self.id)
-            .field("stage", &self.stage)
-            .field("claim", &self.claim)
-            .field("live_children", &self.live_children)
+            .field("id", &self.id.get())
+            .field("stage", &self.stage.get())
+            .field("claim", &self.claim.get())
+            .field("live_children", &self.live_children.get())
             .finish_non_exhaustive()
     }
 }

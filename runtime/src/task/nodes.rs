@@ -1,97 +1,123 @@
 //! Places for the nodes of a domain.
 
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::ops::Index;
+use std::ptr::NonNull;
+
 use super::id::TaskId;
 use super::node::{About, NONE, Node, Parent, Slot};
 
-const PAGE_BITS: u32 = 10;
+const PAGE_BITS: u32 = 6;
 /// How many nodes a page holds.
 const PAGE: usize = 1 << PAGE_BITS;
+
+type Page = [Node; PAGE];
 
 /// Places for nodes. A place that was left is the next one to be used again, so a task costs no
 /// allocation of its own here.
 ///
-/// Pages, because one long vector would copy all nodes each time it grows, and hold up to twice the
-/// memory that is used. A node is made once, and reset rather than made anew: most of what is in it
-/// was never touched.
-#[derive(Debug)]
+/// Pages, because one long vector would move all nodes each time it grows: a node stays where it is
+/// made as long as the domain lives, and is borrowed while others are added. It is made once, and
+/// reset rather than made anew: most of what is in it was never touched.
 pub(crate) struct Nodes {
-    /// All of them are full but the last one.
-    pages: Vec<Vec<Node>>,
-    /// The first of the places that were left; they are chained by `Node::next`.
-    vacant: Slot,
+    /// Each of them comes from a box, and is freed with `self`. Borrowed in this file alone, and
+    /// never while anything is called.
+    pages: UnsafeCell<Vec<NonNull<Page>>>,
+    /// The first of the places that are free; they are chained by `Node::next`.
+    vacant: Cell<Slot>,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Nodes { pages: Vec::new(), vacant: NONE }
+        Nodes { pages: UnsafeCell::default(), vacant: Cell::new(NONE) }
     }
 }
 
 impl Nodes {
     /// Takes a place.
     #[inline]
-    pub(super) fn take(&mut self, id: TaskId, about: About, parent: Parent) -> Slot {
-        if self.vacant == NONE {
-            self.vacant = self.add();
+    pub(super) fn take(&self, id: TaskId, about: About, parent: Parent) -> (Slot, &Node) {
+        if self.vacant.get() == NONE {
+            self.add_page();
         }
-        let slot = self.vacant;
-        let node = &mut self[slot];
-        let next = node.next;
+        let slot = self.vacant.get();
+        let node = &self[slot];
+        self.vacant.set(node.next.get());
         node.begin(id, about, parent);
-        self.vacant = next;
-        slot
+        (slot, node)
     }
 
     /// Leaves a place, which was reset.
     #[inline]
-    pub(super) fn leave(&mut self, slot: Slot) {
-        let vacant = self.vacant;
-        let node = &mut self[slot];
-        debug_assert_eq!(node.id, TaskId::NOBODY, "a place is left empty");
-        node.next = vacant;
-        self.vacant = slot;
+    pub(super) fn leave(&self, slot: Slot, node: &Node) {
+        debug_assert!(std::ptr::eq(node, &raw const self[slot]), "the node is the one at its slot");
+        debug_assert_eq!(node.id.get(), TaskId::NOBODY, "a place is left empty");
+        node.next.set(self.vacant.replace(slot));
     }
 
-    /// Adds a place.
+    /// Adds places, of which the first is the next to be taken.
     #[cold]
-    fn add(&mut self) -> Slot {
-        if self.pages.last().is_none_or(|page| page.len() == PAGE) {
-            // The first page grows as it is needed: most domains never fill it.
-            let capacity = if self.pages.is_empty() { 0 } else { PAGE };
-            self.pages.push(Vec::with_capacity(capacity));
-        }
-        let full = (self.pages.len() - 1) << PAGE_BITS;
-        let page = self.pages.last_mut().expect("it was just made");
-        let slot = Slot::try_from(full + page.len()).unwrap_or(NONE);
-        assert_ne!(slot, NONE, "a domain holds 2^32 tasks at most");
-        page.push(Node::vacant());
-        slot
+    fn add_page(&self) {
+        let full = self.pages().len() << PAGE_BITS;
+        let first = Slot::try_from(full + PAGE).unwrap_or(NONE) - PAGE as Slot;
+        assert_eq!(first as usize, full, "a domain holds 2^32 tasks at most");
+        let page = Box::new(std::array::from_fn(|index| {
+            let node = Node::vacant();
+            let last = index == PAGE - 1;
+            node.next.set(if last { self.vacant.get() } else { first + index as Slot + 1 });
+            node
+        }));
+        let page = NonNull::from(Box::leak(page));
+        // SAFETY: the vector is borrowed nowhere else: we are on the one thread that may, as it is
+        // not `Sync`, and all other borrows end before anything is called. (Pushing calls the
+        // allocator, which knows nothing of us.)
+        unsafe { &mut *self.pages.get() }.push(page);
+        self.vacant.set(first);
+    }
+
+    #[inline]
+    fn pages(&self) -> &[NonNull<Page>] {
+        // SAFETY: the only one who borrows the vector to change it is `add_page`, which calls none
+        // of ours meanwhile; and nobody keeps what is borrowed here beyond a look.
+        unsafe { &*self.pages.get() }
     }
 
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
-        self.pages.get((slot >> PAGE_BITS) as usize)?.get(slot as usize & (PAGE - 1))
+        let page = *self.pages().get((slot >> PAGE_BITS) as usize)?;
+        // SAFETY: a page lives, and stays in its place, until `self` is dropped, which borrows us;
+        // and it is only ever borrowed to be shared.
+        Some(&unsafe { page.as_ref() }[slot as usize & (PAGE - 1)])
     }
 
     /// Returns the places that are taken, in order.
     pub(super) fn taken(&self) -> impl Iterator<Item = Slot> + '_ {
-        let nodes = self.pages.iter().flatten().zip(0..);
-        nodes.filter(|(node, _)| node.id != TaskId::NOBODY).map(|(_, slot)| slot)
+        let all = (0..).map_while(|slot| Some((slot, self.get(slot)?)));
+        all.filter(|(_, node)| node.id.get() != TaskId::NOBODY).map(|(slot, _)| slot)
     }
 }
 
-impl std::ops::Index<Slot> for Nodes {
+impl Index<Slot> for Nodes {
     type Output = Node;
 
     #[inline]
     fn index(&self, slot: Slot) -> &Node {
-        &self.pages[(slot >> PAGE_BITS) as usize][slot as usize & (PAGE - 1)]
+        self.get(slot).expect("a slot is one that was taken")
     }
 }
 
-impl std::ops::IndexMut<Slot> for Nodes {
-    #[inline]
-    fn index_mut(&mut self, slot: Slot) -> &mut Node {
-        &mut self.pages[(slot >> PAGE_BITS) as usize][slot as usize & (PAGE - 1)]
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for page in self.pages.get_mut().drain(..) {
+            // SAFETY: it was leaked by `add_page`, and nobody borrows it any more.
+            drop(unsafe { Box::from_raw(page.as_ptr()) });
+        }
+    }
+}
+
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nodes").field("pages", &self.pages().len()).finish_non_exhaustive()
     }
 }

@@ -20,57 +20,58 @@ pub(crate) struct Tree {
 impl Tree {
     /// Puts a node into the tree, at the end of its parent's list if the parent is here.
     #[inline]
-    pub(crate) fn insert(&mut self, id: TaskId, about: About, parent: Parent) -> Slot {
-        let slot = self.nodes.take(id, about, parent);
+    pub(crate) fn insert(&self, id: TaskId, about: About, parent: Parent) -> (Slot, &Node) {
+        let (slot, node) = self.nodes.take(id, about, parent);
         if let Parent::Here(parent) = parent {
-            self.link(parent, slot);
+            self.link(parent, slot, node);
         }
-        slot
+        (slot, node)
     }
 
     #[inline]
-    fn link(&mut self, parent: Slot, child: Slot) {
-        let node = &mut self[parent];
-        let last = std::mem::replace(&mut node.last_child, child);
-        node.live_children += 1;
+    fn link(&self, parent: Slot, slot: Slot, child: &Node) {
+        let parent = &self[parent];
+        let last = parent.last_child.replace(slot);
+        parent.live_children.set(parent.live_children.get() + 1);
         if last == NONE {
-            node.first_child = child;
+            parent.first_child.set(slot);
         } else {
-            self[last].next = child;
-            self[child].prev = last;
+            self[last].next.set(slot);
+            child.prev.set(last);
         }
     }
 
     /// Takes a node out of the tree. A child that is taken out has ended.
     #[inline]
-    pub(crate) fn remove(&mut self, slot: Slot) -> Remains {
-        let node = &mut self[slot];
-        let (parent, prev, next) = (node.parent, node.prev, node.next);
-        let remains = node.reset();
-        if let Parent::Here(parent) = parent {
-            match prev {
-                NONE => self[parent].first_child = next,
-                prev => self[prev].next = next,
+    pub(crate) fn remove(&self, slot: Slot) -> Remains {
+        let node = &self[slot];
+        let (prev, next) = (node.prev.get(), node.next.get());
+        if let Parent::Here(parent) = node.parent.get() {
+            if prev == NONE || next == NONE {
+                let parent = &self[parent];
+                if prev == NONE {
+                    parent.first_child.set(next);
+                }
+                if next == NONE {
+                    parent.last_child.set(prev);
+                }
             }
-            match next {
-                NONE => self[parent].last_child = prev,
-                next => self[next].prev = prev,
+            if prev != NONE {
+                self[prev].next.set(next);
+            }
+            if next != NONE {
+                self[next].prev.set(prev);
             }
         }
-        self.nodes.leave(slot);
+        let remains = node.reset();
+        self.nodes.leave(slot, node);
         remains
     }
 
     /// Returns the node under `key`, unless its task is gone and the place is free or used again.
     #[inline]
-    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Node> {
-        self.get(key)?;
-        Some(&mut self[key.slot])
-    }
-
-    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&Node> {
-        self.nodes.get(key.slot).filter(|node| node.id == key.id)
+        self.nodes.get(key.slot).filter(|node| node.id.get() == key.id)
     }
 
     /// Returns all the nodes, in a fixed order.
@@ -80,22 +81,23 @@ impl Tree {
 
     /// Returns the children of `parent`, oldest first.
     pub(crate) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> + '_ {
-        let first = Some(self[parent].first_child).filter(|&slot| slot != NONE);
-        std::iter::successors(first, |&slot| Some(self[slot].next).filter(|&slot| slot != NONE))
+        let some = |slot: Slot| Some(slot).filter(|&slot| slot != NONE);
+        let first = some(self[parent].first_child.get());
+        std::iter::successors(first, move |&slot| some(self[slot].next.get()))
     }
 
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
-    pub(crate) fn request_cancel(&mut self, slot: Slot, cancelled: &Cancelled) -> Request {
-        let node = &mut self[slot];
-        if node.cancel.is_some() || node.ended() {
+    pub(crate) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) -> Request {
+        let node = &self[slot];
+        if node.cancel.is_full() || node.ended() {
             return Request::Nothing;
         }
-        if node.rare.as_ref().is_some_and(|rare| rare.shielding.is_some()) {
+        if node.is_shield() {
             return Request::Ask;
         }
-        node.cancel = Some(cancelled.clone());
-        match node.away {
-            Some(domain) => Request::Tell { domain, id: node.id },
+        node.cancel.fill(cancelled.clone());
+        match node.away.get() {
+            Some(domain) => Request::Tell { domain, id: node.id.get() },
             None => Request::Wake,
         }
     }
@@ -103,34 +105,34 @@ impl Tree {
     /// As [`end`](Tree::end), in the usual case: the promise is there, and nobody but the parent
     /// itself waits, if anybody does. Returns the parent if it is to be queued.
     #[inline]
-    pub(crate) fn end_plainly(&mut self, slot: Slot) -> Option<Option<Slot>> {
-        let node = &mut self[slot];
-        let held = matches!(node.claim, Claim::Held | Claim::Cancelling);
-        let parent = node.parent.here().filter(|_| held && node.awaiter.is_none())?;
-        node.stage = Stage::Ended;
-        let awaited = std::mem::take(&mut node.awaited);
+    pub(crate) fn end_plainly(&self, node: &Node) -> Option<Option<Slot>> {
+        let held = matches!(node.claim.get(), Claim::Held | Claim::Cancelling);
+        let parent = node.parent.get().here().filter(|_| held && !node.awaiter.is_full())?;
+        node.stage.set(Stage::Ended);
+        let awaited = node.awaited.replace(false);
         Some(self.lose_child(parent, awaited).then_some(parent))
     }
 
     /// One child less is alive, which the parent waited for or not. Returns whether the parent is
     /// to be queued.
     #[inline]
-    fn lose_child(&mut self, parent: Slot, awaited: bool) -> bool {
-        let parent = &mut self[parent];
-        parent.live_children -= 1;
-        let last = parent.live_children == 0 && parent.stage == Stage::Winding;
+    fn lose_child(&self, parent: Slot, awaited: bool) -> bool {
+        let parent = &self[parent];
+        let left = parent.live_children.get() - 1;
+        parent.live_children.set(left);
+        let last = left == 0 && parent.stage.get() == Stage::Winding;
         (awaited || last) && parent.wake()
     }
 
     /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
-    pub(crate) fn end(&mut self, slot: Slot) -> End {
-        let node = &mut self[slot];
-        node.stage = Stage::Ended;
-        let (claim, parent) = (node.claim, node.parent);
+    pub(crate) fn end(&self, slot: Slot) -> End {
+        let node = &self[slot];
+        node.stage.set(Stage::Ended);
+        let (claim, parent) = (node.claim.get(), node.parent.get());
         let mut awaited = false;
         let notice = match claim {
             Claim::Held | Claim::Cancelling => {
-                awaited = std::mem::take(&mut node.awaited);
+                awaited = node.awaited.replace(false);
                 node.awaiter.take().map_or(Notice::None, |waker| Notice::Wake(*waker))
             }
             Claim::Collected { collector, index } => Notice::Collector { collector, index },
@@ -180,12 +182,5 @@ impl std::ops::Index<Slot> for Tree {
     #[inline]
     fn index(&self, slot: Slot) -> &Node {
         &self.nodes[slot]
-    }
-}
-
-impl std::ops::IndexMut<Slot> for Tree {
-    #[inline]
-    fn index_mut(&mut self, slot: Slot) -> &mut Node {
-        &mut self.nodes[slot]
     }
 }

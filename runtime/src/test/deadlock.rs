@@ -73,12 +73,12 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     let mut held_since = None;
     let living = |wanted: &dyn Fn(&Node) -> bool| -> Vec<TaskId> {
         let nodes = tree.children(slot).map(|child| &tree[child]);
-        nodes.filter(|node| !node.ended() && wanted(node)).map(|node| node.id).collect()
+        nodes.filter(|node| !node.ended() && wanted(node)).map(|node| node.id.get()).collect()
     };
-    let waits_for = match node.wait.on {
-        _ if node.stage != Stage::Living || node.cancel.is_some() => living(&|_| true),
+    let waits_for = match node.wait.get().on {
+        _ if node.stage.get() != Stage::Living || node.cancel.is_full() => living(&|_| true),
         WaitOn::Task { id, .. } => vec![id],
-        WaitOn::Promises => living(&|child| child.awaited || child.awaiter.is_some()),
+        WaitOn::Promises => living(&|child| child.awaited.get() || child.awaiter.is_full()),
         WaitOn::Collector(number) => living(&|child| lies_in(child, number)),
         WaitOn::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
@@ -88,11 +88,11 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
         _ => Vec::new(),
     };
     Waiting {
-        id: node.id,
-        name: node.about.name(),
+        id: node.id.get(),
+        name: node.name(),
         domain,
-        spawned_at: node.about.spawned_at,
-        wait: node.wait,
+        spawned_at: node.spawned_at.get(),
+        wait: node.wait.get(),
         waits_for,
         held_since,
     }
@@ -100,7 +100,7 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
 
 /// Whether a child lies in that collector.
 fn lies_in(child: &Node, wanted: u32) -> bool {
-    matches!(child.claim, Claim::Collected { collector, .. } if collector == wanted)
+    matches!(child.claim.get(), Claim::Collected { collector, .. } if collector == wanted)
 }
 
 /// Numbers the locks anew, in the order in which they are told of: the numbers that they had when
