@@ -1,5 +1,6 @@
 //! What a suspended task waits for, so that a report need not poll anything.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::time::Instant;
@@ -68,6 +69,40 @@ impl Wait {
     /// ```
     pub fn note(self) {
         Domain::try_with(|domain| domain.note_wait(self));
+    }
+}
+
+/// The wait of a task, as its node keeps it: field by field, as it is written much more often than
+/// read.
+pub(crate) struct Noted {
+    what: Cell<&'static str>,
+    at: Cell<Option<&'static Location<'static>>>,
+    on: Cell<WaitOn>,
+}
+
+impl Noted {
+    pub(crate) fn nothing() -> Noted {
+        let Wait { what, at, on } = Wait::NOTHING;
+        Noted { what: Cell::new(what), at: Cell::new(at), on: Cell::new(on) }
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, wait: Wait) {
+        self.what.set(wait.what);
+        self.at.set(wait.at);
+        self.on.set(wait.on);
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self) {
+        self.what.set("");
+    }
+
+    pub(crate) fn get(&self) -> Wait {
+        match self.what.get() {
+            "" => Wait::NOTHING,
+            what => Wait { what, at: self.at.get(), on: self.on.get() },
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use super::{Domain, Message, Port};
 use crate::orphans::Collector;
 use crate::task::cell::Own;
 use crate::task::{
-    About, Cancelled, Claim, Dowry, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot,
-    Stage, TaskId, Why, panics,
+    About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot, Stage,
+    TaskId, Why, panics,
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
@@ -75,8 +75,11 @@ impl Domain {
 
     /// Enters the proxy of a child that lives on domain `away`.
     pub(crate) fn insert_proxy(&self, id: TaskId, about: About, parent: Slot, away: u16) -> Key {
-        let (slot, node) = self.tree.insert(id, about, Parent::Here(parent));
+        let (slot, node) = self.tree.insert(id, about.spawned_at, Parent::Here(parent));
         node.away.set(Some(away));
+        if let Some(name) = about.name {
+            node.name.fill(name);
+        }
         Key { slot, id }
     }
 
@@ -84,19 +87,17 @@ impl Domain {
     #[inline]
     pub(crate) fn begin_life(
         &self,
-        (id, about, parent): (TaskId, About, Parent),
-        claim: Claim,
-        dowry: Dowry,
+        id: TaskId,
+        spawned_at: &'static Location<'static>,
+        parent: Parent,
         own: Own,
-    ) -> Key {
-        let (slot, node) = self.tree.insert(id, about, parent);
+    ) -> (Key, &Node) {
+        let (slot, node) = self.tree.insert(id, spawned_at, parent);
         own.settle_at(slot);
-        node.claim.set(claim);
         node.sched.set(Sched::Queued);
         node.own.fill(own);
-        node.endow(dowry);
         self.make_ready(slot);
-        Key { slot, id }
+        (Key { slot, id }, node)
     }
 
     /// Whether `waker` wakes the very task that is being polled.
@@ -478,7 +479,7 @@ impl Domain {
 }
 
 pub(crate) fn label_of(node: &Node) -> Label {
-    Label { id: node.id.get().as_u64(), name: node.name(), made_at: node.spawned_at.get() }
+    label(node.id.get(), &node.about())
 }
 
 /// What a ledger says of its owner.

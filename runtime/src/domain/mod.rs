@@ -181,6 +181,7 @@ impl Domain {
         self.index == usize::from(index) && port.is_of(&self.run)
     }
 
+    #[inline]
     pub(crate) fn note_wait(&self, wait: Wait) {
         let current = self.current.get();
         if current != NONE {

@@ -1,6 +1,7 @@
 //! What other threads may touch of a domain.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::driver::Interrupt;
 use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::cell::{Newborn, Woken};
-use crate::task::{About, Cancelled, Dowry, Key, Slot, TaskId};
+use crate::task::{Cancelled, Dowry, Key, Slot, TaskId};
 use crate::time::Timers;
 
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
@@ -79,7 +80,7 @@ impl Message {
 pub(crate) struct Birth {
     pub(crate) newborn: Newborn,
     pub(crate) id: TaskId,
-    pub(crate) about: About,
+    pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) parent_domain: u16,
     pub(crate) proxy: Slot,
     pub(crate) dowry: Dowry,

@@ -12,16 +12,16 @@ use crate::task::{Cancelled, Claim, Key, Limit, Node, Rare, Shielding, Slot, Sta
 const LISTENERS_MAX: usize = 64;
 
 impl Domain {
-    /// What a child that the current task makes now is born with.
+    /// Whether a child that the current task makes now may be born with any of that.
     #[inline]
+    pub(crate) fn has_legacy(&self, parent: Slot) -> bool {
+        self.deadline.get().is_some() || self.tree[parent].rare.is_full()
+    }
+
+    /// What a child that the current task makes now is born with.
     pub(crate) fn legacy(&self, parent: Slot) -> Option<Box<Rare>> {
-        let deadline = self.deadline.get();
-        let rare = &self.tree[parent].rare;
-        if deadline.is_none() && !rare.is_full() {
-            return None;
-        }
-        let asked = rare.look(|rare| rare.and_then(|rare| rare.asked.clone()));
-        Rare::inherited(deadline, asked)
+        let asked = self.tree[parent].rare.look(|rare| rare.and_then(|rare| rare.asked.clone()));
+        Rare::inherited(self.deadline.get(), asked)
     }
 
     /// The deadline that the present code has to keep.

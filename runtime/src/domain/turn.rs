@@ -12,9 +12,8 @@ use super::protection::born_with;
 use super::{BUDGET, Birth, Domain, Message};
 use crate::driver::Until;
 use crate::task::cell::{Identity, Own, Polled};
-use crate::task::{Claim, NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
+use crate::task::{NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
-use crate::wait::Wait;
 
 impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
@@ -101,9 +100,7 @@ impl Domain {
             self.replace_deadline(born_with(node));
         }
         node.sched.set(Sched::Running);
-        if !node.wait.get().what.is_empty() {
-            node.wait.set(Wait::NOTHING);
-        }
+        node.wait.clear();
         self.current_cancelled.set(node.cancel.is_full());
         let own = node.own.take().expect("a task in the queue is neither running nor over");
         self.current_waker.set(own.identity());
@@ -276,10 +273,11 @@ impl Domain {
 
     /// A task that another domain called begins its life here.
     fn start(&self, birth: Birth) {
-        let Birth { newborn, id, about, parent_domain: domain, proxy, dowry } = birth;
+        let Birth { newborn, id, spawned_at, parent_domain: domain, proxy, dowry } = birth;
         let parent = Parent::There { domain, proxy };
         let own = newborn.arrive(self.port());
-        let entry = self.begin_life((id, about, parent), Claim::Held, dowry, own);
+        let (entry, node) = self.begin_life(id, spawned_at, parent, own);
+        node.endow(dowry);
         self.called.borrow_mut().insert(id, entry.slot);
     }
 

@@ -13,7 +13,7 @@ use super::{Config, Forgotten, Run, RunError};
 use crate::domain::Domain;
 use crate::driver::{Driver, Reactor};
 use crate::task::cell::allocate;
-use crate::task::{About, Claim, Dowry, Fallible, Handle, Life, Parent, TaskId, panics};
+use crate::task::{About, Dowry, Fallible, Handle, Life, Parent, TaskId, panics};
 
 /// How many domains a run may have: their numbers fit into the ids of tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -219,7 +219,9 @@ where
     assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
     let port = Arc::clone(domain.port());
     let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, Fallible>::born(main));
-    domain.begin_life((id, about, Parent::Nobody), Claim::Held, Dowry::default(), own);
+    let About { spawned_at, name } = about;
+    let (_, node) = domain.begin_life(id, spawned_at, Parent::Nobody, own);
+    node.endow(Dowry { name, ..Dowry::default() });
     handle
 }
 

@@ -9,7 +9,7 @@ use super::NoDomainAvailable;
 use super::cell::{allocate, allocate_newborn};
 use super::id::TaskId;
 use super::life::{Always, Fallible, Life, Verdict};
-use super::node::{About, Claim, Dowry, Parent, Slot};
+use super::node::{About, Dowry, Parent, Slot};
 use crate::domain::{Birth, Domain, Message};
 use crate::orphans::Orphans;
 use crate::promise::Promise;
@@ -173,14 +173,20 @@ impl Task {
         ledger
     }
 
-    /// Puts together what the child is born with.
+    /// Whether there is more to say of the child than its line.
     #[inline]
+    fn is_plain(&self) -> bool {
+        self.about.name.is_none() && self.given.is_empty() && !self.inherit
+    }
+
+    /// Puts together what the child `id` of `parent` is born with.
+    #[cold]
     #[track_caller]
-    fn dowry(domain: &Domain, parent: Slot, id: TaskId, task: Task) -> (About, Dowry) {
-        let Task { about, given, inherit, .. } = task;
+    fn dowry(self, domain: &Domain, parent: Slot, id: TaskId) -> Dowry {
+        let Task { about, given, inherit, .. } = self;
         let rare = domain.legacy(parent);
         let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &about, given)) };
-        (about, Dowry { ledger, inherit, rare })
+        Dowry { name: about.name, ledger, inherit, rare }
     }
 
     #[inline]
@@ -192,14 +198,16 @@ impl Task {
     {
         // The future is in none of the closures: each would be one more place that it is copied to.
         let spawned_at = self.about.spawned_at;
-        let (port, (id, about, parent), dowry) = Domain::with("spawn", |domain| {
-            let (parent, id) = (domain.parent_to_be(), domain.next_id());
-            let (about, dowry) = Task::dowry(domain, parent, id, self);
-            (Arc::clone(domain.port()), (id, about, Parent::Here(parent)), dowry)
+        let (port, id, parent) = Domain::with("spawn", |domain| {
+            let parent = domain.parent_to_be();
+            (Arc::clone(domain.port()), domain.next_id(), parent)
         });
         let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, V>::born(future));
         Domain::with("spawn", |domain| {
-            let entry = domain.begin_life((id, about, parent), Claim::Held, dowry, own);
+            let (entry, node) = domain.begin_life(id, spawned_at, Parent::Here(parent), own);
+            if !self.is_plain() || domain.has_legacy(parent) {
+                node.endow(self.dowry(domain, parent, id));
+            }
             Promise::new(handle, domain.child_ref(entry, spawned_at))
         })
     }
@@ -220,12 +228,16 @@ impl Task {
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
-            let (about, dowry) = Task::dowry(domain, parent, id, self);
             let port = domain.run.port(target);
-            let proxy = domain.insert_proxy(id, about.clone(), parent, target as u16);
+            let proxy = domain.insert_proxy(id, self.about.clone(), parent, target as u16);
+            let dowry = if self.is_plain() && !domain.has_legacy(parent) {
+                Dowry::default()
+            } else {
+                self.dowry(domain, parent, id)
+            };
             let (newborn, handle) = allocate_newborn::<M, F, V>(Arc::clone(port), id, make);
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
-            let birth = Birth { newborn, id, about, parent_domain, proxy: proxy_slot, dowry };
+            let birth = Birth { newborn, id, spawned_at, parent_domain, proxy: proxy_slot, dowry };
             domain.label_current();
             port.send(Message::Start(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))

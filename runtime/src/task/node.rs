@@ -14,7 +14,7 @@ use super::id::TaskId;
 use super::panics;
 use super::pocket::Pocket;
 use super::rare::Rare;
-use crate::wait::Wait;
+use crate::wait::Noted;
 
 /// A node's place in its domain's [`Tree`](super::tree::Tree).
 pub(crate) type Slot = u32;
@@ -37,8 +37,7 @@ pub(crate) struct Key {
 pub(crate) struct Node {
     pub(crate) id: Cell<TaskId>,
     pub(crate) spawned_at: Cell<&'static Location<'static>>,
-    /// Boxed, since few tasks have one, and all have room for it.
-    name: Pocket<Box<Arc<str>>>,
+    pub(crate) name: Pocket<Name>,
     /// Where the parent's entry for this task is.
     pub(crate) parent: Cell<Parent>,
     /// The domain that the body lives on, if this node is a proxy.
@@ -75,16 +74,18 @@ pub(crate) struct Node {
     /// What few tasks have.
     pub(crate) rare: Pocket<Box<Rare>>,
     /// What the task waits for, written when it was last suspended.
-    pub(crate) wait: Cell<Wait>,
+    pub(crate) wait: Noted,
 }
 
 /// What a report says of a task beside its number.
 #[derive(Clone)]
 pub(crate) struct About {
     pub(crate) spawned_at: &'static Location<'static>,
-    /// Boxed, since few tasks have one, and all have room for it.
-    name: Option<Box<Arc<str>>>,
+    pub(crate) name: Option<Name>,
 }
+
+/// A task's name. Boxed, since few tasks have one, and all have room for it.
+pub(crate) type Name = Box<Arc<str>>;
 
 impl About {
     pub(crate) fn new(spawned_at: &'static Location<'static>) -> About {
@@ -175,6 +176,7 @@ pub(crate) enum Sched {
 /// What a task is born with, beside its body; as a rule nothing.
 #[derive(Default)]
 pub(crate) struct Dowry {
+    pub(crate) name: Option<Name>,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) inherit: bool,
     pub(crate) rare: Option<Box<Rare>>,
@@ -222,21 +224,17 @@ impl Node {
             ledger: Pocket::empty(),
             inherit: Cell::new(false),
             rare: Pocket::empty(),
-            wait: Cell::new(Wait::NOTHING),
+            wait: Noted::nothing(),
         }
     }
 
     /// Begins to stand for a task. What is not written here was left by the one before as it has to
     /// be; see `reset`.
     #[inline]
-    pub(super) fn begin(&self, id: TaskId, about: About, parent: Parent) {
+    pub(super) fn begin(&self, id: TaskId, spawned_at: &'static Location<'static>, parent: Parent) {
         debug_assert!(!self.name.is_full(), "a place is left empty");
-        let About { spawned_at, name } = about;
         self.id.set(id);
         self.spawned_at.set(spawned_at);
-        if let Some(name) = name {
-            self.name.fill(name);
-        }
         self.parent.set(parent);
         self.away.set(None);
         self.prev.set(NONE);
@@ -244,14 +242,16 @@ impl Node {
         self.claim.set(Claim::Held);
         self.awaited.set(false);
         self.stage.set(Stage::Living);
-        self.wait.set(Wait::NOTHING);
+        self.inherit.set(false);
+        self.wait.clear();
     }
 
     /// Takes over what the task is born with.
-    #[inline]
     pub(crate) fn endow(&self, dowry: Dowry) {
-        // Most tasks have nothing, and what is not written need not be dropped before.
-        let Dowry { ledger, inherit, rare } = dowry;
+        let Dowry { name, ledger, inherit, rare } = dowry;
+        if let Some(name) = name {
+            self.name.fill(name);
+        }
         if let Some(ledger) = ledger {
             self.ledger.fill(ledger);
         }
@@ -294,6 +294,11 @@ impl Node {
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.name.look(|name| name.map(|name| Arc::clone(name)))
+    }
+
+    /// What a report says of the task.
+    pub(crate) fn about(&self) -> About {
+        About { spawned_at: self.spawned_at.get(), name: self.name.get() }
     }
 
     /// Calls `f` with what few tasks have; from now on this one has it.

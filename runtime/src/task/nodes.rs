@@ -3,10 +3,11 @@
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::ops::Index;
+use std::panic::Location;
 use std::ptr::NonNull;
 
 use super::id::TaskId;
-use super::node::{About, NONE, Node, Parent, Slot};
+use super::node::{NONE, Node, Parent, Slot};
 
 const PAGE_BITS: u32 = 6;
 /// How many nodes a page holds.
@@ -37,14 +38,19 @@ impl Default for Nodes {
 impl Nodes {
     /// Takes a place.
     #[inline]
-    pub(super) fn take(&self, id: TaskId, about: About, parent: Parent) -> (Slot, &Node) {
+    pub(super) fn take(
+        &self,
+        id: TaskId,
+        spawned_at: &'static Location<'static>,
+        parent: Parent,
+    ) -> (Slot, &Node) {
         if self.vacant.get() == NONE {
             self.add_page();
         }
         let slot = self.vacant.get();
         let node = &self[slot];
         self.vacant.set(node.next.get());
-        node.begin(id, about, parent);
+        node.begin(id, spawned_at, parent);
         (slot, node)
     }
 

@@ -238,6 +238,8 @@ pub(crate) fn spawn_service(
     let port = Arc::clone(domain.port());
     let (own, handle) = allocate(port, id, || Life::<_, _, Always>::unborn(make));
     drop(handle);
-    let whose = (id, about, Parent::Here(root));
-    domain.begin_life(whose, Claim::Service, Dowry::default(), own);
+    let About { spawned_at, name } = about;
+    let (_, node) = domain.begin_life(id, spawned_at, Parent::Here(root), own);
+    node.claim.set(Claim::Service);
+    node.endow(Dowry { name, ..Dowry::default() });
 }

@@ -1,10 +1,11 @@
 //! The tasks of one domain, and their kinship.
 
+use std::panic::Location;
 use std::task::Waker;
 
 use super::cancelled::Cancelled;
 use super::id::TaskId;
-use super::node::{About, Claim, Key, NONE, Node, Parent, Remains, Slot, Stage};
+use super::node::{Claim, Key, NONE, Node, Parent, Remains, Slot, Stage};
 use super::nodes::Nodes;
 
 /// The nodes of one domain, each in the list of its parent.
@@ -20,8 +21,13 @@ pub(crate) struct Tree {
 impl Tree {
     /// Puts a node into the tree, at the end of its parent's list if the parent is here.
     #[inline]
-    pub(crate) fn insert(&self, id: TaskId, about: About, parent: Parent) -> (Slot, &Node) {
-        let (slot, node) = self.nodes.take(id, about, parent);
+    pub(crate) fn insert(
+        &self,
+        id: TaskId,
+        spawned_at: &'static Location<'static>,
+        parent: Parent,
+    ) -> (Slot, &Node) {
+        let (slot, node) = self.nodes.take(id, spawned_at, parent);
         if let Parent::Here(parent) = parent {
             self.link(parent, slot, node);
         }
