@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::{Domain, Port};
-use crate::task::Key;
+use crate::task::Slot;
 
 thread_local! {
     static CURRENT: Cell<*const Domain> = const { Cell::new(ptr::null()) };
@@ -57,8 +57,8 @@ impl Domain {
 
     /// Wakes a task if the present thread is stepping the domain that it lives on.
     #[inline]
-    pub(crate) fn wake_if_here(port: &Arc<Port>, key: Key) -> bool {
-        Domain::try_with(|domain| domain.is_behind(port).then(|| domain.wake(key)))
+    pub(crate) fn wake_if_here(port: &Arc<Port>, slot: impl FnOnce() -> Slot) -> bool {
+        Domain::try_with(|domain| domain.is_behind(port).then(|| domain.wake(slot())))
             .flatten()
             .is_some()
     }

@@ -121,20 +121,10 @@ impl Domain {
         self.ready.borrow_mut().push(slot, self.current.get());
     }
 
-    /// Wakes a task of this domain, if it is still there.
+    /// Wakes a task of this domain, unless it is over.
     #[inline]
-    pub(super) fn wake(&self, key: Key) {
-        let ready = self.tree.get(key).is_some_and(Node::wake);
-        if ready {
-            self.make_ready(key.slot);
-        }
-    }
-
-    /// Wakes a task of this domain that is known to be there.
-    #[inline]
-    pub(super) fn wake_slot(&self, slot: Slot) {
-        let ready = self.tree[slot].wake();
-        if ready {
+    pub(super) fn wake(&self, slot: Slot) {
+        if slot != NONE && self.tree[slot].wake() {
             self.make_ready(slot);
         }
     }
@@ -280,7 +270,7 @@ impl Domain {
     pub(super) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) {
         match self.tree.request_cancel(slot, cancelled) {
             Request::Nothing => {}
-            Request::Wake => self.wake_slot(slot),
+            Request::Wake => self.wake(slot),
             Request::Ask => self.ask_shield(slot, cancelled),
             Request::Tell { domain, id } => {
                 let cancelled = cancelled.clone();

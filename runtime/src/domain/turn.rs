@@ -124,7 +124,7 @@ impl Domain {
         }
         if self.raise_fault(ledger.take_fault()) {
             // It is to notice that it is ended.
-            self.wake_slot(slot);
+            self.wake(slot);
         }
     }
 
@@ -168,7 +168,7 @@ impl Domain {
         };
         left.set_label(label_of(node));
         node.stage.set(Stage::Settling);
-        self.wake_slot(slot);
+        self.wake(slot);
         self.pause(slot, node, own, ledger);
     }
 

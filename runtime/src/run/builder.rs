@@ -218,7 +218,7 @@ where
     let id = domain.next_id();
     assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
     let port = Arc::clone(domain.port());
-    let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, Fallible>::born(main));
+    let (own, handle) = allocate(port, || Life::<fn() -> F, F, Fallible>::born(main));
     let About { spawned_at, name } = about;
     let (_, node) = domain.begin_life(id, spawned_at, Parent::Nobody, own);
     node.endow(Dowry { name, ..Dowry::default() });

@@ -202,7 +202,7 @@ impl Task {
             let parent = domain.parent_to_be();
             (Arc::clone(domain.port()), domain.next_id(), parent)
         });
-        let (own, handle) = allocate(port, id, || Life::<fn() -> F, F, V>::born(future));
+        let (own, handle) = allocate(port, || Life::<fn() -> F, F, V>::born(future));
         Domain::with("spawn", |domain| {
             let (entry, node) = domain.begin_life(id, spawned_at, Parent::Here(parent), own);
             if !self.is_plain() || domain.has_legacy(parent) {
@@ -228,18 +228,18 @@ impl Task {
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
-            let port = domain.run.port(target);
             let proxy = domain.insert_proxy(id, self.about.clone(), parent, target as u16);
             let dowry = if self.is_plain() && !domain.has_legacy(parent) {
                 Dowry::default()
             } else {
                 self.dowry(domain, parent, id)
             };
-            let (newborn, handle) = allocate_newborn::<M, F, V>(Arc::clone(port), id, make);
+            let (newborn, handle) =
+                allocate_newborn::<M, F, V>(Arc::clone(domain.run.port(target)), make);
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
             let birth = Birth { newborn, id, spawned_at, parent_domain, proxy: proxy_slot, dowry };
             domain.label_current();
-            port.send(Message::Start(birth));
+            domain.run.port(target).send(Message::Start(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }

@@ -236,7 +236,7 @@ pub(crate) fn spawn_service(
 ) {
     let id = domain.next_id();
     let port = Arc::clone(domain.port());
-    let (own, handle) = allocate(port, id, || Life::<_, _, Always>::unborn(make));
+    let (own, handle) = allocate(port, || Life::<_, _, Always>::unborn(make));
     drop(handle);
     let About { spawned_at, name } = about;
     let (_, node) = domain.begin_life(id, spawned_at, Parent::Here(root), own);

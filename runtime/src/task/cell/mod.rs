@@ -30,9 +30,8 @@ use std::task::{Context, Poll, Waker};
 
 pub(crate) use state::State;
 
-use super::id::TaskId;
 use super::life::{Life, Verdict};
-use super::node::{Key, NONE, Slot};
+use super::node::{NONE, Slot};
 use super::panics;
 use super::spawn::Handle as OutcomeHandle;
 use crate::domain::{Domain, Port};
@@ -44,9 +43,8 @@ pub(crate) struct Header {
     vtable: &'static Vtable,
     /// The outside of the domain that the task lives on.
     port: Arc<Port>,
-    id: TaskId,
-    /// The node's place in its domain's tree. Written once by the domain, before the first poll;
-    /// read by the domain alone, hence relaxed.
+    /// The node's place in its domain's tree: from before the first poll until the task is over.
+    /// Written and read by the domain alone, hence relaxed.
     slot: AtomicU32,
 }
 
@@ -143,7 +141,6 @@ impl<L: Living> Cell<L> {
 #[inline]
 pub(crate) fn allocate<L: Living + 'static>(
     port: Arc<Port>,
-    id: TaskId,
     life: impl FnOnce() -> L,
 ) -> (Own, Handle<L::Outcome>) {
     let vtable = &Cell::<L>::VTABLE;
@@ -152,7 +149,7 @@ pub(crate) fn allocate<L: Living + 'static>(
     let place = cell.as_mut_ptr();
     // SAFETY: the box has room for both; nothing is dropped by writing to it for the first time.
     unsafe {
-        (&raw mut (*place).header).write(Header { state, vtable, port, id, slot });
+        (&raw mut (*place).header).write(Header { state, vtable, port, slot });
         (&raw mut (*place).life).write(life());
     }
     // SAFETY: all of the cell was written. A box is never null.
@@ -163,7 +160,6 @@ pub(crate) fn allocate<L: Living + 'static>(
 /// Makes a task that is to be sent to where `port` is the outside of, there to make its body.
 pub(crate) fn allocate_newborn<M, F, V>(
     port: Arc<Port>,
-    id: TaskId,
     make: M,
 ) -> (Newborn, OutcomeHandle<V::Value, V::Error>)
 where
@@ -171,7 +167,7 @@ where
     F: Future + 'static,
     V: Verdict<F::Output> + 'static,
 {
-    let (own, handle) = allocate(port, id, || Life::<M, F, V>::unborn(make));
+    let (own, handle) = allocate(port, || Life::<M, F, V>::unborn(make));
     (Newborn(own), handle)
 }
 
@@ -190,6 +186,7 @@ impl Own {
     }
 
     /// Notes where the node is.
+    #[inline]
     pub(crate) fn settle_at(&self, slot: Slot) {
         self.header().slot.store(slot, Ordering::Relaxed);
     }
@@ -217,9 +214,22 @@ impl Own {
         // this poll has taken, and nobody else touches the life before `hand_over`.
         match unsafe { (self.header().vtable.poll)(self.header, domain, &mut cx) } {
             Poll::Pending => Polled::Pending(self),
-            // Our reference goes with it.
-            Poll::Ready(Ended::ForPromise) if self.header().state.hand_over() => Polled::Over,
+            Poll::Ready(Ended::ForPromise) if self.hand_over() => Polled::Over,
             Poll::Ready(_) => Polled::Unseen(self),
+        }
+    }
+
+    /// Hands the outcome to the promise, and our reference goes with it; unless the promise is
+    /// gone.
+    #[inline]
+    fn hand_over(&self) -> bool {
+        let Header { state, slot, .. } = self.header();
+        // Before the cell may be freed.
+        let place = slot.load(Ordering::Relaxed);
+        self.settle_at(NONE);
+        state.hand_over() || {
+            self.settle_at(place);
+            false
         }
     }
 
@@ -232,6 +242,7 @@ impl Own {
 
     /// Gives up a task that is over, and whose outcome was dropped.
     pub(crate) fn end_unseen(self) {
+        self.settle_at(NONE);
         self.header().state.end_unseen();
         // SAFETY: the reference is ours, and is not used any more.
         unsafe { release(self.header) };
@@ -263,7 +274,7 @@ pub(crate) enum Polled {
 
 impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Own").field("id", &self.header().id).finish_non_exhaustive()
+        f.debug_struct("Own").field("state", &self.header().state).finish_non_exhaustive()
     }
 }
 
@@ -340,7 +351,7 @@ impl<O> Drop for Handle<O> {
 
 impl<O> fmt::Debug for Handle<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("id", &self.header().id).finish_non_exhaustive()
+        f.debug_struct("Handle").field("state", &self.header().state).finish_non_exhaustive()
     }
 }
 
@@ -353,11 +364,11 @@ unsafe impl Send for Woken {}
 
 impl Woken {
     /// Called by the domain: says that the message has come, and whom it concerns.
-    pub(crate) fn hear(&self) -> Key {
+    pub(crate) fn hear(&self) -> Slot {
         // SAFETY: the reference keeps the cell.
         let header = unsafe { self.0.as_ref() };
         header.state.hear();
-        header.key()
+        header.slot()
     }
 }
 
@@ -369,8 +380,10 @@ impl Drop for Woken {
 }
 
 impl Header {
-    fn key(&self) -> Key {
-        Key { slot: self.slot.load(Ordering::Relaxed), id: self.id }
+    /// Where the node is; `NONE` if the task is over.
+    #[inline]
+    fn slot(&self) -> Slot {
+        self.slot.load(Ordering::Relaxed)
     }
 }
 

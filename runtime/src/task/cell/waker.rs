@@ -51,7 +51,7 @@ unsafe fn wake(data: *const ()) {
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the waker has a reference for the whole call.
     let header = unsafe { pointer(data).as_ref() };
-    if !Domain::wake_if_here(&header.port, header.key()) {
+    if !Domain::wake_if_here(&header.port, || header.slot()) {
         send(header);
     }
 }
