@@ -24,6 +24,14 @@ impl Access {
     /// misuse is recorded, and its task is not resumed.
     #[inline]
     pub(crate) fn poll(self, handle: &impl Handle) -> Poll<io::Result<()>> {
+        if handle.ticket().is_mine() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_slow(handle)
+    }
+
+    #[cold]
+    fn poll_slow(self, handle: &impl Handle) -> Poll<io::Result<()>> {
         match self.ask(handle) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(Misuse::NotOwner(_)) if is_inside() => Poll::Pending,

@@ -117,6 +117,12 @@ impl Entries {
     }
 }
 
+impl Default for Entries {
+    fn default() -> Entries {
+        Entries::new()
+    }
+}
+
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let infos = self.newest_first().map(|resource| resource.ticket().info());

@@ -46,13 +46,19 @@ pub struct Ledger {
 struct Inner {
     /// What the settlement will finalize.
     owned: Entries,
+    /// What few tasks have. Boxed, since all have room for it.
+    rare: Option<Box<Rare>>,
+    stage: Stage,
+}
+
+#[derive(Default)]
+struct Rare {
     /// What `transfer` set apart for the parent, in order of transfer.
     bequest: Entries,
     /// The first misuse by this ledger's task.
     fault: Option<NotOwner>,
     /// Panics of finalizers that could not be let through, since the thread was panicking already.
     panics: Vec<(ResourceInfo, String)>,
-    stage: Stage,
 }
 
 /// How far a ledger's life has come. It only moves forwards.
@@ -77,13 +83,7 @@ impl Ledger {
     #[must_use]
     pub fn new() -> Arc<Ledger> {
         Arc::new(Ledger {
-            inner: Mutex::new(Inner {
-                owned: Entries::new(),
-                bequest: Entries::new(),
-                fault: None,
-                panics: Vec::new(),
-                stage: Stage::Open,
-            }),
+            inner: Mutex::new(Inner { owned: Entries::new(), rare: None, stage: Stage::Open }),
             faulted: AtomicBool::new(false),
             label: OnceLock::new(),
         })
@@ -162,9 +162,8 @@ impl Ledger {
     pub fn take_bequest(&self) -> Vec<Arc<dyn Resource>> {
         let mut bequest = Vec::new();
         loop {
-            let Some(resource) = self.lock().bequest.oldest().cloned() else {
-                return bequest;
-            };
+            let oldest = self.lock().rare.as_ref().and_then(|rare| rare.bequest.oldest().cloned());
+            let Some(resource) = oldest else { return bequest };
             let _left;
             let mut locked = resource.ticket().lock();
             // It may have left between the two locks.
@@ -201,7 +200,7 @@ impl Ledger {
             return None;
         }
         self.faulted.store(false, Ordering::Relaxed);
-        self.lock().fault.take()
+        self.lock().rare().fault.take()
     }
 
     /// Begins to finalize what is still owned, newest first, each exactly once. The future does it.
@@ -234,16 +233,16 @@ impl Ledger {
     }
 
     pub(crate) fn record_fault(&self, fault: NotOwner) {
-        self.lock().fault.get_or_insert(fault);
+        self.lock().rare().fault.get_or_insert(fault);
         self.faulted.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn record_panic(&self, resource: ResourceInfo, message: String) {
-        self.lock().panics.push((resource, message));
+        self.lock().rare().panics.push((resource, message));
     }
 
     pub(crate) fn take_panics(&self) -> Vec<(ResourceInfo, String)> {
-        std::mem::take(&mut self.lock().panics)
+        self.lock().rare.as_mut().map(|rare| std::mem::take(&mut rare.panics)).unwrap_or_default()
     }
 
     pub(crate) fn begin_settlement(&self) {
@@ -272,7 +271,8 @@ impl Ledger {
     #[doc(hidden)]
     pub fn capacity(&self) -> usize {
         let inner = self.lock_complete();
-        inner.owned.capacity() + inner.bequest.capacity()
+        let bequest = inner.rare.as_ref().map_or(0, |rare| rare.bequest.capacity());
+        inner.owned.capacity() + bequest
     }
 
     fn is(&self, other: &Ledger) -> bool {
@@ -298,8 +298,12 @@ impl Inner {
     fn list(&mut self, list: List) -> &mut Entries {
         match list {
             List::Owned => &mut self.owned,
-            List::Bequest => &mut self.bequest,
+            List::Bequest => &mut self.rare().bequest,
         }
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 

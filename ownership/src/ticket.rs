@@ -137,6 +137,27 @@ impl Ticket {
         self.made_at
     }
 
+    /// Returns whether the current task owns the resource; outside any task, whether nobody does.
+    /// One load and one compare, and nothing else: whoever has to know why not, or wants a misuse
+    /// recorded, asks [`check`](crate::check).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_ownership::{Handle, Owned, enter};
+    ///
+    /// let entered = enter(None);
+    /// let owned = Owned::new(1, drop);
+    /// assert!(owned.ticket().is_mine());
+    /// let ledger = entered.leave();
+    /// assert!(!owned.ticket().is_mine());
+    /// # drop(enter(ledger));
+    /// ```
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        self.owner() == current::here()
+    }
+
     /// Returns whether the finalizer has run, or has begun to.
     pub fn is_finalized(&self) -> bool {
         self.owner() == FINALIZED

@@ -2,7 +2,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use crate::current::{self, Phase, here, ledger_or_new};
+use crate::current::{self, Phase, ledger_or_new};
 use crate::ledger::List;
 use crate::settle::{let_go, message_of};
 use crate::ticket::{Detached, LockedTicket, Place};
@@ -53,7 +53,7 @@ pub fn own(resource: &Arc<dyn Resource>) {
 #[inline]
 #[track_caller]
 pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
-    if handle.ticket().owner() == here() {
+    if handle.ticket().is_mine() {
         return Ok(());
     }
     check_slow(&handle.resource(), Location::caller())
@@ -88,7 +88,7 @@ pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 #[inline]
 #[track_caller]
 pub fn adopt<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
-    if handle.ticket().owner() == here() {
+    if handle.ticket().is_mine() {
         return Ok(());
     }
     adopt_slow(&handle.resource())

@@ -44,6 +44,7 @@ use crate::run::Run;
 use crate::task::cell::Identity;
 use crate::task::{Cancelled, IdHasher, Limit, LocalFuture, NONE, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
+use crate::time::TimerKey;
 use crate::wait::Wait;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
@@ -64,6 +65,9 @@ pub(crate) struct Domain {
     collectors: RefCell<Slab<Collector>>,
     /// Futures that tasks have deferred to their ends, by the numbers of their resources.
     deferred: RefCell<HashMap<u64, LocalFuture>>,
+    /// No timer is due before this moment. Only here are timers set, so it need not be looked up in
+    /// each turn; one that is dropped, here or elsewhere, may leave it too early.
+    first_timer: Cell<Option<Instant>>,
     /// Wakers of the timers that fired; kept to use its memory again.
     expired: RefCell<Vec<Waker>>,
 
@@ -125,6 +129,7 @@ impl Domain {
             called: RefCell::default(),
             collectors: RefCell::default(),
             deferred: RefCell::default(),
+            first_timer: Cell::new(None),
             expired: RefCell::default(),
             current: Cell::new(NONE),
             current_waker: Cell::new(Identity::NOBODY),
@@ -155,6 +160,13 @@ impl Domain {
 
     pub(crate) fn now(&self) -> Instant {
         self.driver.now()
+    }
+
+    /// Sets a timer.
+    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
+        let first = self.first_timer.get().map_or(deadline, |first| first.min(deadline));
+        self.first_timer.set(Some(first));
+        self.port().timers().insert(deadline, waker)
     }
 
     pub(crate) fn reactor(&self) -> Option<&Reactor> {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use matou_ownership::Resource;
@@ -14,7 +16,7 @@ use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::cell::{Newborn, Woken};
 use crate::task::{Cancelled, Dowry, Key, Slot, TaskId};
-use crate::time::Timers;
+use crate::time::{TimerKey, Timers};
 
 /// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
 /// belongs to its thread alone.
@@ -28,6 +30,9 @@ pub(crate) struct Port {
     interrupter: OnceLock<Arc<dyn Interrupt>>,
     /// Under a lock because a `Sleep` may be dropped on another thread.
     timers: Mutex<Timers>,
+    /// Whether one was taken back since the domain asked for the first. Relaxed, and no more than a
+    /// hint: a domain that misses it looks once at a timer that is not there.
+    timer_dropped: AtomicBool,
 }
 
 /// What one domain says to another.
@@ -89,7 +94,8 @@ pub(crate) struct Birth {
 impl Port {
     pub(crate) fn new(run: Weak<Run>, inbox: Mail, timers: Timers) -> Port {
         let (bell, interrupter) = (Bell::new(), OnceLock::new());
-        Port { run, inbox, bell, interrupter, timers: Mutex::new(timers) }
+        let (timers, timer_dropped) = (Mutex::new(timers), AtomicBool::new(false));
+        Port { run, inbox, bell, interrupter, timers, timer_dropped }
     }
 
     /// Whether the domain is one of `run`'s.
@@ -155,6 +161,23 @@ impl Port {
     pub(crate) fn timers(&self) -> MutexGuard<'_, Timers> {
         // No user code runs under this lock; a poisoned one is as good as new.
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a timer back. Its waker, if it has not fired, is to be dropped outside any lock.
+    pub(crate) fn drop_timer(&self, timer: TimerKey) -> Option<Waker> {
+        let waker = self.timers().remove(timer);
+        self.timer_dropped.store(true, Ordering::Relaxed);
+        waker
+    }
+
+    /// Whether a timer was taken back since the last time that this was asked.
+    #[inline]
+    pub(crate) fn has_dropped_timer(&self) -> bool {
+        let dropped = self.timer_dropped.load(Ordering::Relaxed);
+        if dropped {
+            self.timer_dropped.store(false, Ordering::Relaxed);
+        }
+        dropped
     }
 
     /// Called by the domain's thread when it leaves.

@@ -132,7 +132,7 @@ impl Domain {
             |rare: &Rare| rare.end_by.as_ref().filter(|_| rare.timer.is_none()).map(|by| by.0);
         let Some(end) = node.rare.look(|rare| rare.and_then(|rare| end(rare))) else { return };
         let Some(waker) = node.own.look(|own| own.map(Own::waker)) else { return };
-        let timer = self.port().timers().insert(end, waker);
+        let timer = self.set_timer(end, waker);
         node.with_rare(|rare| rare.timer = Some(timer));
     }
 
@@ -155,7 +155,7 @@ impl Domain {
         let Some(rare) = self.tree[slot].rare.take() else {
             return;
         };
-        let timer = rare.timer.and_then(|timer| self.port().timers().remove(timer));
+        let timer = rare.timer.and_then(|timer| self.port().drop_timer(timer));
         panics::ignore(|| drop((timer, rare)));
     }
 }

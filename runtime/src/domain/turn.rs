@@ -174,17 +174,21 @@ impl Domain {
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
     fn fire_timers(&self) {
-        let Some(first) = self.port().timers().next_deadline() else {
-            return;
-        };
+        let Some(first) = self.first_timer.get() else { return };
         // The clock may be a user's driver: it is not asked under the lock.
         let now = self.now();
         if first > now {
             return;
         }
         let mut expired = self.expired.take();
-        self.port().timers().expire(now, &mut expired);
-        self.witness(|_| Happening::TimersFired(expired.len()));
+        {
+            let mut timers = self.port().timers();
+            timers.expire(now, &mut expired);
+            self.first_timer.set(timers.next_deadline());
+        }
+        if !expired.is_empty() {
+            self.witness(|_| Happening::TimersFired(expired.len()));
+        }
         for waker in expired.drain(..) {
             panics::wake(waker);
         }
@@ -196,7 +200,10 @@ impl Domain {
         let waited = if busy {
             self.driver.wait(Until::Now)
         } else {
-            let deadline = self.port().timers().next_deadline();
+            if self.port().has_dropped_timer() {
+                self.first_timer.set(self.port().timers().next_deadline());
+            }
+            let deadline = self.first_timer.get();
             let waited = self.driver.wait(deadline.map_or(Until::Forever, Until::Deadline));
             self.port().get_up();
             waited

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::Location;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
 use super::reactor::Shared;
@@ -48,9 +48,15 @@ struct Side {
     exhausted: bool,
     /// Who waits: one task as a rule.
     waker: Option<Waker>,
-    /// More of them, when one task's combinators wait with wakers of their own.
-    others: Vec<Waker>,
-    /// How often `others` was full since the last event.
+    /// More of them, when one task's combinators wait with wakers of their own. Boxed, since that
+    /// is rare.
+    others: Option<Box<Others>>,
+}
+
+#[derive(Default)]
+struct Others {
+    wakers: Vec<Waker>,
+    /// How often there were as many as are kept, since the last event.
     overflows: u32,
 }
 
@@ -63,59 +69,43 @@ struct Side {
 const OTHERS_MAX: usize = 16;
 const OVERFLOWS_MAX: u32 = 6;
 
-/// Who is to be woken, in the usual case without an allocation.
-#[derive(Default)]
-pub(super) struct Wakers {
-    read: Option<Waker>,
-    write: Option<Waker>,
-    others: Vec<Waker>,
-}
-
-impl Wakers {
-    /// Wakes them all, be it that one of them panics. Not under a lock.
-    #[inline]
-    pub(super) fn wake(self) {
-        if let Some(waker) = self.read {
-            panics::wake(waker);
-        }
-        if let Some(waker) = self.write {
-            panics::wake(waker);
-        }
-        // As a rule there are none.
-        self.others.into_iter().for_each(panics::wake);
-    }
-}
-
 impl Side {
-    /// Registers a waker, and returns those that are to be asked whether they still wait.
-    fn register(&mut self, waker: &Waker) -> Vec<Waker> {
+    /// Registers a waker. Those that are to be asked whether they still wait go to `stale`.
+    fn register(&mut self, waker: &Waker, stale: &mut Vec<Waker>) {
         let known = |known: &Waker| known.will_wake(waker);
-        if self.waker.is_none() && self.others.is_empty() {
+        if self.is_free() {
             self.waker = Some(waker.clone());
-            return Vec::new();
+            return;
         }
-        if self.waker.as_ref().is_some_and(known) || self.others.iter().any(known) {
-            return Vec::new();
+        let others = self.others.get_or_insert_default();
+        if self.waker.as_ref().is_some_and(known) || others.wakers.iter().any(known) {
+            return;
         }
-        let mut asked = Vec::new();
-        if self.others.len() == OTHERS_MAX << self.overflows {
-            self.overflows = (self.overflows + 1).min(OVERFLOWS_MAX);
-            asked = std::mem::take(&mut self.others);
-            asked.extend(self.waker.replace(waker.clone()));
+        if others.wakers.len() == OTHERS_MAX << others.overflows {
+            others.overflows = (others.overflows + 1).min(OVERFLOWS_MAX);
+            stale.append(&mut others.wakers);
+            stale.extend(self.waker.replace(waker.clone()));
         } else {
-            self.others.push(waker.clone());
+            others.wakers.push(waker.clone());
         }
-        asked
+    }
+
+    /// Whether nobody waits.
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.waker.is_none() && self.others.as_ref().is_none_or(|others| others.wakers.is_empty())
     }
 
     /// Notes an event, and takes out who waits for it.
-    fn take(&mut self, others: &mut Vec<Waker>) -> Option<Waker> {
+    #[inline]
+    fn take(&mut self, woken: &mut Vec<Waker>) {
         self.exhausted = false;
-        if !self.others.is_empty() {
-            self.overflows = 0;
-            others.append(&mut self.others);
+        if let Some(waker) = self.waker.take() {
+            woken.push(waker);
         }
-        self.waker.take()
+        if let Some(others) = self.others.take() {
+            woken.extend(others.wakers);
+        }
     }
 }
 
@@ -282,12 +272,12 @@ impl Io {
                 Ok(fd)
             }
             None => {
-                let mut stale = Wakers::default();
+                let mut stale = Vec::new();
                 let waker = cx.waker();
                 let waiting = state.wait_on(self, reactor.shared(), direction, waker, &mut stale);
                 drop(state);
                 // Not under the lock: a waker may do anything.
-                stale.wake();
+                stale.into_iter().for_each(panics::wake);
                 waiting
             }
         };
@@ -303,44 +293,43 @@ impl Io {
     /// Deregisters and closes the descriptor; what waits for it is woken. Returns whether it was
     /// open.
     pub fn close(&self) -> bool {
-        let mut state = self.state();
-        let fd = state.leave();
-        let wakers = state.take_wakers();
-        drop(state);
-        wakers.wake();
-        fd.is_some()
+        self.take_fd().is_some()
     }
 
     /// Deregisters the descriptor and hands it out; `None` after the close. What waits for it is
     /// woken, and fails.
     pub fn take_fd(&self) -> Option<OwnedFd> {
+        let mut woken = Vec::new();
         let mut state = self.state();
         let fd = state.leave();
-        let wakers = state.take_wakers();
+        state.take_wakers(&mut woken);
         drop(state);
-        wakers.wake();
+        woken.into_iter().for_each(panics::wake);
         fd
     }
 
-    /// Leaves a reactor that is about to go, and returns who waits for it in vain.
-    pub(super) fn evict(&self) -> Wakers {
+    /// Leaves a reactor that is about to go, and takes out who waits for it in vain.
+    pub(super) fn evict(&self, woken: &mut Vec<Waker>) {
         let mut state = self.state();
         state.registration = None;
-        state.take_wakers()
+        state.take_wakers(woken);
     }
 
-    /// Notes an event, and returns who is to be woken.
-    pub(super) fn mark_ready(&self, ready: Ready) -> Wakers {
-        let mut state = self.state();
-        state.closed |= ready.closed;
-        let mut wakers = Wakers::default();
-        if ready.readable {
-            wakers.read = state.read.take(&mut wakers.others);
-        }
-        if ready.writable {
-            wakers.write = state.write.take(&mut wakers.others);
-        }
-        wakers
+    /// Notes an event, and takes out who is to be woken.
+    pub(super) fn mark_ready(&self, ready: Ready, woken: &mut Vec<Waker>) {
+        self.state().mark_ready(ready, woken);
+    }
+
+    /// As [`mark_ready`](Io::mark_ready), unless somebody else uses the descriptor right now.
+    #[inline]
+    pub(super) fn try_mark_ready(&self, ready: Ready, woken: &mut Vec<Waker>) -> bool {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        state.mark_ready(ready, woken);
+        true
     }
 }
 
@@ -390,7 +379,7 @@ impl State {
         let fd = self.fd.as_ref()?.as_raw_fd();
         let here = self.is_registered_with(reactor);
         let side = self.side(direction);
-        if !here || side.waker.is_some() || !side.others.is_empty() {
+        if !here || !side.is_free() {
             return None;
         }
         side.exhausted = true;
@@ -407,11 +396,11 @@ impl State {
         reactor: &Arc<Shared>,
         direction: Direction,
         waker: &Waker,
-        stale: &mut Wakers,
+        stale: &mut Vec<Waker>,
     ) -> io::Result<RawFd> {
         if !self.is_registered_with(reactor) {
             self.deregister();
-            *stale = self.take_wakers();
+            self.take_wakers(stale);
             self.closed = false;
             // What is ready already is told as the first edge, so nothing is missed between the
             // try and the registration.
@@ -420,14 +409,24 @@ impl State {
         }
         let side = self.side(direction);
         side.exhausted = true;
-        stale.others.append(&mut side.register(waker));
+        side.register(waker, stale);
         Ok(self.fd()?.as_raw_fd())
     }
 
-    fn take_wakers(&mut self) -> Wakers {
-        let mut others = Vec::new();
-        let (read, write) = (self.read.take(&mut others), self.write.take(&mut others));
-        Wakers { read, write, others }
+    #[inline]
+    fn mark_ready(&mut self, ready: Ready, woken: &mut Vec<Waker>) {
+        self.closed |= ready.closed;
+        if ready.readable {
+            self.read.take(woken);
+        }
+        if ready.writable {
+            self.write.take(woken);
+        }
+    }
+
+    fn take_wakers(&mut self, woken: &mut Vec<Waker>) {
+        self.read.take(woken);
+        self.write.take(woken);
     }
 
     fn deregister(&mut self) {

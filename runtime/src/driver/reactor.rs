@@ -3,6 +3,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 use slab::Slab;
@@ -10,6 +11,7 @@ use slab::Slab;
 use super::io::Io;
 use super::sys::{Queue, Ready};
 use super::{Driver, Interrupt, Until};
+use crate::task::panics;
 
 /// The default driver: the system's event queue, by the crate `polling`.
 ///
@@ -17,9 +19,9 @@ use super::{Driver, Interrupt, Until};
 /// their life on the domain, and only when an operation first would block; see [`Io`].
 pub struct Reactor {
     shared: Arc<Shared>,
-    /// What the last wait brought, and whom that concerns; kept to use their memory again.
+    /// What the last wait brought, and who is to be woken; kept to use their memory again.
     ready: RefCell<Vec<Ready>>,
-    concerned: RefCell<Vec<(Arc<Io>, Ready)>>,
+    woken: RefCell<Vec<Waker>>,
 }
 
 /// The part of a reactor that an [`Io`] on another thread may touch, to leave it.
@@ -38,8 +40,8 @@ impl Reactor {
     /// If the system has no descriptors left for its event queue.
     pub fn new() -> io::Result<Reactor> {
         let shared = Shared { queue: Queue::new()?, sources: Mutex::default() };
-        let (ready, concerned) = (RefCell::default(), RefCell::default());
-        Ok(Reactor { shared: Arc::new(shared), ready, concerned })
+        let (ready, woken) = (RefCell::default(), RefCell::default());
+        Ok(Reactor { shared: Arc::new(shared), ready, woken })
     }
 
     /// Returns how many descriptors are registered.
@@ -56,18 +58,25 @@ impl Reactor {
         if ready.is_empty() {
             return;
         }
-        let mut concerned = self.concerned.take();
+        let (mut woken, mut busy) = (self.woken.take(), Vec::new());
         {
-            // A descriptor may have left meanwhile, or another one taken its key: its tasks then
-            // look once more and find that they have to wait. No event is lost by that.
             let sources = self.shared.sources();
-            let find = |ready: Ready| Some((Arc::clone(sources.get(ready.key)?), ready));
-            concerned.extend(ready.drain(..).filter_map(find));
+            for ready in ready.drain(..) {
+                // A descriptor may have left meanwhile, or another one taken its key: its tasks
+                // then look once more and find that they have to wait. No event is lost by that.
+                let Some(io) = sources.get(ready.key) else { continue };
+                // Who uses a descriptor may want the sources next: it is not waited for here.
+                if !io.try_mark_ready(ready, &mut woken) {
+                    busy.push((Arc::clone(io), ready));
+                }
+            }
         }
-        for (io, ready) in concerned.drain(..) {
-            io.mark_ready(ready).wake();
+        for (io, ready) in busy {
+            io.mark_ready(ready, &mut woken);
         }
-        self.concerned.replace(concerned);
+        // Not under a lock: a waker may do anything.
+        woken.drain(..).for_each(panics::wake);
+        self.woken.replace(woken);
     }
 }
 
@@ -128,9 +137,11 @@ impl Drop for Reactor {
         // A descriptor that outlives its domain (its owner put it somewhere and disowned it) refers
         // to the reactor, as the reactor refers to it. Part them, so that both can go.
         let sources = std::mem::take(&mut *self.shared.sources());
+        let mut woken = Vec::new();
         for (_, io) in sources {
-            io.evict().wake();
+            io.evict(&mut woken);
         }
+        woken.into_iter().for_each(panics::wake);
     }
 }
 

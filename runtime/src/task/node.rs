@@ -34,48 +34,55 @@ pub(crate) struct Key {
 ///
 /// Only the domain that holds the node reads or writes it. All of it is in cells: a node is looked
 /// up once and then read and written, whatever else the domain does meanwhile with it or others.
+///
+/// What each poll touches comes first, and fits into 96 bytes: two lines of the cache, wherever in
+/// its page a node of 160 bytes begins.
+#[repr(C)]
 pub(crate) struct Node {
-    pub(crate) id: Cell<TaskId>,
-    pub(crate) spawned_at: Cell<&'static Location<'static>>,
-    pub(crate) name: Pocket<Name>,
-    /// Where the parent's entry for this task is.
-    pub(crate) parent: Cell<Parent>,
-    /// The domain that the body lives on, if this node is a proxy.
-    pub(crate) away: Cell<Option<u16>>,
-
-    // As a child: the neighbours in the parent's list, and what the parent did with the promise.
-    pub(crate) prev: Cell<Slot>,
-    pub(crate) next: Cell<Slot>,
-    pub(crate) claim: Cell<Claim>,
-    /// Whether the parent is woken at the task's end, as it is itself what waits.
-    pub(crate) awaited: Cell<bool>,
-    /// Woken at the task's end, if something else waits inside the parent: a combinator.
-    /// Boxed, since that is rare.
-    pub(crate) awaiter: Pocket<Box<Waker>>,
-
-    // As a parent: its children in the order of their making.
-    pub(crate) first_child: Cell<Slot>,
-    pub(crate) last_child: Cell<Slot>,
-    /// How many of the children have not ended.
-    pub(crate) live_children: Cell<u32>,
-
     // As a task.
-    pub(crate) stage: Cell<Stage>,
-    /// Set once; from then on the body is polled no more.
-    pub(crate) cancel: Pocket<Cancelled>,
-    /// Whether the task is in the ready queue, or runs.
-    pub(crate) sched: Cell<Sched>,
     /// By it the task is polled. None while it runs, after its end, and in a proxy.
     pub(crate) own: Pocket<Own>,
     /// What the task owns; made when it first owns something. Empty while the task runs.
     pub(crate) ledger: Pocket<Arc<Ledger>>,
-    /// Whether a normal end hands what is still owned to the parent.
-    pub(crate) inherit: Cell<bool>,
+    /// Set once; from then on the body is polled no more.
+    pub(crate) cancel: Pocket<Cancelled>,
     /// What few tasks have.
     pub(crate) rare: Pocket<Box<Rare>>,
     /// What the task waits for, written when it was last suspended.
     pub(crate) wait: Noted,
+    /// Whether the task is in the ready queue, or runs.
+    pub(crate) sched: Cell<Sched>,
+    pub(crate) stage: Cell<Stage>,
+    /// Whether the parent is woken at the task's end, as it is itself what waits.
+    pub(crate) awaited: Cell<bool>,
+    /// Whether a normal end hands what is still owned to the parent.
+    pub(crate) inherit: Cell<bool>,
+    /// How many of the children have not ended.
+    pub(crate) live_children: Cell<u32>,
+    pub(crate) id: Cell<TaskId>,
+
+    // As a child: the neighbours in the parent's list, and what the parent did with the promise.
+    /// Where the parent's entry for this task is.
+    pub(crate) parent: Cell<Parent>,
+    pub(crate) prev: Cell<Slot>,
+    pub(crate) next: Cell<Slot>,
+    /// Woken at the task's end, if something else waits inside the parent: a combinator.
+    /// Boxed, since that is rare.
+    pub(crate) awaiter: Pocket<Box<Waker>>,
+    pub(crate) claim: Cell<Claim>,
+    /// The domain that the body lives on, if this node is a proxy.
+    pub(crate) away: Cell<Option<u16>>,
+    pub(crate) spawned_at: Cell<&'static Location<'static>>,
+    pub(crate) name: Pocket<Name>,
+
+    // As a parent: its children in the order of their making.
+    pub(crate) first_child: Cell<Slot>,
+    pub(crate) last_child: Cell<Slot>,
 }
+
+/// Each task pays for it.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Node>() == 160 && std::mem::offset_of!(Node, parent) <= 96);
 
 /// What a report says of a task beside its number.
 #[derive(Clone)]

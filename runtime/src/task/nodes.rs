@@ -13,7 +13,9 @@ const PAGE_BITS: u32 = 6;
 /// How many nodes a page holds.
 const PAGE: usize = 1 << PAGE_BITS;
 
-type Page = [Node; PAGE];
+/// Aligned as the lines of the cache are.
+#[repr(align(64))]
+struct Page([Node; PAGE]);
 
 /// Places for nodes. A place that was left is the next one to be used again, so a task costs no
 /// allocation of its own here.
@@ -68,12 +70,12 @@ impl Nodes {
         let full = self.pages().len() << PAGE_BITS;
         let first = Slot::try_from(full + PAGE).unwrap_or(NONE) - PAGE as Slot;
         assert_eq!(first as usize, full, "a domain holds 2^32 tasks at most");
-        let page = Box::new(std::array::from_fn(|index| {
+        let page = Box::new(Page(std::array::from_fn(|index| {
             let node = Node::vacant();
             let last = index == PAGE - 1;
             node.next.set(if last { self.vacant.get() } else { first + index as Slot + 1 });
             node
-        }));
+        })));
         let page = NonNull::from(Box::leak(page));
         // SAFETY: the vector is borrowed nowhere else: we are on the one thread that may, as it is
         // not `Sync`, and all other borrows end before anything is called. (Pushing calls the
@@ -94,7 +96,7 @@ impl Nodes {
         let page = *self.pages().get((slot >> PAGE_BITS) as usize)?;
         // SAFETY: a page lives, and stays in its place, until `self` is dropped, which borrows us;
         // and it is only ever borrowed to be shared.
-        Some(&unsafe { page.as_ref() }[slot as usize & (PAGE - 1)])
+        Some(&unsafe { page.as_ref() }.0[slot as usize & (PAGE - 1)])
     }
 
     /// Returns the places that are taken, in order.

@@ -141,7 +141,7 @@ impl Sleep {
 
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
         let waker = cx.waker().clone();
-        let key = domain.port().timers().insert(deadline, waker);
+        let key = domain.set_timer(deadline, waker);
         self.timer = Some(Timer { port: Arc::clone(domain.port()), key });
     }
 
@@ -149,7 +149,7 @@ impl Sleep {
         let Some(timer) = self.timer.take() else {
             return;
         };
-        let waker = timer.port.timers().remove(timer.key);
+        let waker = timer.port.drop_timer(timer.key);
         drop(waker);
     }
 }
