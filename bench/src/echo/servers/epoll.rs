@@ -1,4 +1,5 @@
-//! The limit: a bare epoll loop, with as few system calls as there can be.
+//! The limit: a bare epoll loop, with as few system calls as there can be. As in the other servers,
+//! each connection has a buffer of its own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +16,11 @@ use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
 
 const LISTENER: u64 = u64::MAX;
 
+struct Client {
+    stream: TcpStream,
+    buffer: [u8; BUFFER],
+}
+
 pub(super) fn serve(listeners: Vec<TcpListener>, setting: Setting) -> Result<()> {
     on_each(listeners, setting, serve_one)
 }
@@ -23,9 +29,8 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
     listener.set_nonblocking(true)?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    let mut streams: Slab<TcpStream> = Slab::new();
+    let mut streams: Slab<Box<Client>> = Slab::new();
     let mut events = Vec::with_capacity(256);
-    let mut buffer = [0; BUFFER];
     let at_once = Timespec::default();
     // Without tasks it can only look for events between two steps of computing.
     let timeout = (setting.hogs > 0).then_some(&at_once);
@@ -46,13 +51,14 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
                     let place = streams.vacant_entry();
                     let number = EventData::new_u64(place.key() as u64);
                     epoll::add(&epoll, &stream, number, EventFlags::IN)?;
-                    place.insert(stream);
+                    place.insert(Box::new(Client { stream, buffer: [0; BUFFER] }));
                 }
                 continue;
             }
-            let Some(stream) = streams.get_mut(number as usize) else { continue };
+            let Some(client) = streams.get_mut(number as usize) else { continue };
+            let Client { stream, buffer } = &mut **client;
             // Once for each event: it is told again if there is more.
-            let open = match stream.read(&mut buffer) {
+            let open = match stream.read(buffer) {
                 Ok(0) => false,
                 Ok(count) => {
                     setting.labour();
