@@ -103,7 +103,7 @@ fn test_release(runner: &mut Runner) -> Result<Outcome> {
     let target = runner.target_below("overflow");
     for words in ["build --workspace --examples".to_string(), format!("test {TESTS}")] {
         let mut command = runner.cargo(&format!("{words} --release"));
-        command.env("CARGO_TARGET_DIR", &target);
+        command.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         runner.run(command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"))?;
     }
     Ok(Outcome::Passed)
@@ -121,6 +121,7 @@ fn models(runner: &mut Runner) -> Result<Outcome> {
             let words = format!("test --release --test {checker} --package matou-{library}");
             let mut command = runner.cargo(&words);
             command.env("CARGO_TARGET_DIR", runner.target_below(checker));
+            command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
             command.env("RUSTFLAGS", format!("--cfg {checker}"));
             if checker == "loom" {
                 // Two preemptions let known faults through that three find.
