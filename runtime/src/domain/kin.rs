@@ -101,7 +101,8 @@ impl Domain {
     }
 
     /// Whether `waker` wakes the very task that is being polled.
-    fn is_current_waker(&self, waker: &Waker) -> bool {
+    #[inline]
+    pub(crate) fn is_current_waker(&self, waker: &Waker) -> bool {
         self.current_waker.get().is_of(waker)
     }
 
@@ -126,6 +127,13 @@ impl Domain {
     pub(super) fn wake(&self, slot: Slot) {
         if slot != NONE && self.tree[slot].wake() {
             self.make_ready(slot);
+        }
+    }
+
+    /// Wakes a task of this domain, unless it is gone and its place free or used again.
+    pub(super) fn wake_known(&self, key: Key) {
+        if self.tree.get(key).is_some_and(Node::wake) {
+            self.make_ready(key.slot);
         }
     }
 

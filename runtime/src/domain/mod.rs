@@ -23,7 +23,7 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use slab::Slab;
@@ -39,12 +39,12 @@ use spin::Spin;
 
 use crate::driver::{Driver, Reactor};
 use crate::orphans::Collector;
-use crate::random::Random;
+use crate::random::{Purpose, Random};
 use crate::run::Run;
 use crate::task::cell::Identity;
 use crate::task::{Cancelled, IdHasher, Limit, LocalFuture, NONE, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
-use crate::time::TimerKey;
+use crate::time::{Sleeper, Timers};
 use crate::wait::Wait;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
@@ -65,11 +65,9 @@ pub(crate) struct Domain {
     collectors: RefCell<Slab<Collector>>,
     /// Futures that tasks have deferred to their ends, by the numbers of their resources.
     deferred: RefCell<HashMap<u64, LocalFuture>>,
-    /// No timer is due before this moment. Only here are timers set, so it need not be looked up in
-    /// each turn; one that is dropped, here or elsewhere, may leave it too early.
-    first_timer: Cell<Option<Instant>>,
-    /// Wakers of the timers that fired; kept to use its memory again.
-    expired: RefCell<Vec<Waker>>,
+    timers: RefCell<Timers>,
+    /// Who is to be woken by the timers that fired; kept to use its memory again.
+    expired: RefCell<Vec<Sleeper>>,
 
     /// The task that is being polled.
     current: Cell<Slot>,
@@ -119,7 +117,13 @@ impl Domain {
         let port = Arc::clone(run.port(index));
         port.connect(driver.interrupter());
         let random = Random::for_domain(run.config.seed, index);
-        let ready = if world.is_some() { Ready::drawn() } else { Ready::in_order() };
+        let (ready, timers) = match world {
+            None => (Ready::in_order(), Timers::default()),
+            Some(_) => {
+                let ties = Random::for_purpose(run.config.seed, Purpose::Ties, index);
+                (Ready::drawn(), Timers::drawn(ties))
+            }
+        };
         Domain {
             port,
             index,
@@ -129,7 +133,7 @@ impl Domain {
             called: RefCell::default(),
             collectors: RefCell::default(),
             deferred: RefCell::default(),
-            first_timer: Cell::new(None),
+            timers: RefCell::new(timers),
             expired: RefCell::default(),
             current: Cell::new(NONE),
             current_waker: Cell::new(Identity::NOBODY),
@@ -162,11 +166,9 @@ impl Domain {
         self.driver.now()
     }
 
-    /// Sets a timer.
-    pub(crate) fn set_timer(&self, deadline: Instant, waker: Waker) -> TimerKey {
-        let first = self.first_timer.get().map_or(deadline, |first| first.min(deadline));
-        self.first_timer.set(Some(first));
-        self.port().timers().insert(deadline, waker)
+    #[inline]
+    pub(crate) fn timers(&self) -> &RefCell<Timers> {
+        &self.timers
     }
 
     pub(crate) fn reactor(&self) -> Option<&Reactor> {
@@ -257,12 +259,12 @@ impl Domain {
         !self.is_stopped()
             && (!self.ready.borrow().is_empty()
                 || self.port().pending() > 0
-                || self.port().timers().next_deadline().is_some_and(|first| first <= self.now()))
+                || self.timers.borrow().next_deadline().is_some_and(|first| first <= self.now()))
     }
 
     /// When a turn will have something to do, if nobody else does anything.
     pub(crate) fn next_moment(&self) -> Option<Instant> {
-        let deadline = self.port().timers().next_deadline();
+        let deadline = self.timers.borrow().next_deadline();
         deadline.into_iter().chain(self.port().next_arrival()).min()
     }
 

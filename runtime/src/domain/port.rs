@@ -2,9 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use matou_ownership::Resource;
@@ -16,10 +14,10 @@ use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::cell::{Newborn, Woken};
 use crate::task::{Cancelled, Dowry, Key, Slot, TaskId};
-use crate::time::{TimerKey, Timers};
+use crate::time::TimerKey;
 
-/// The outside of a domain: its inbox, its bell and its timers. Everything else of a domain
-/// belongs to its thread alone.
+/// The outside of a domain: its inbox and its bell. Everything else of a domain belongs to its
+/// thread alone.
 ///
 /// Each task of the domain holds it, so that a waker finds it after the run as well. Why not the
 /// run? All domains would count their tasks in one and the same word.
@@ -28,11 +26,6 @@ pub(crate) struct Port {
     inbox: Mail,
     bell: Bell,
     interrupter: OnceLock<Arc<dyn Interrupt>>,
-    /// Under a lock because a `Sleep` may be dropped on another thread.
-    timers: Mutex<Timers>,
-    /// Whether one was taken back since the domain asked for the first. Relaxed, and no more than a
-    /// hint: a domain that misses it looks once at a timer that is not there.
-    timer_dropped: AtomicBool,
 }
 
 /// What one domain says to another.
@@ -52,6 +45,8 @@ pub(crate) enum Message {
     Dropped { entry: Key, abandoned: bool },
     /// The handle of a shield was dropped on a thread that is not its parent's.
     LetGo { entry: Key },
+    /// A `Sleep` was dropped on a thread that is not its timer's.
+    TimerDropped(TimerKey),
     /// A collector was dropped on a thread that is not its domain's.
     CollectorDropped { collector: u32 },
     /// The root is to end.
@@ -73,6 +68,7 @@ impl Message {
             Message::Ended { .. } => "ended",
             Message::Dropped { .. } => "dropped",
             Message::LetGo { .. } => "let go",
+            Message::TimerDropped(_) => "timer dropped",
             Message::CollectorDropped { .. } => "collector dropped",
             Message::CancelRoot(_) => "cancel main",
             Message::Signal(_) => "signal",
@@ -92,10 +88,8 @@ pub(crate) struct Birth {
 }
 
 impl Port {
-    pub(crate) fn new(run: Weak<Run>, inbox: Mail, timers: Timers) -> Port {
-        let (bell, interrupter) = (Bell::new(), OnceLock::new());
-        let (timers, timer_dropped) = (Mutex::new(timers), AtomicBool::new(false));
-        Port { run, inbox, bell, interrupter, timers, timer_dropped }
+    pub(crate) fn new(run: Weak<Run>, inbox: Mail) -> Port {
+        Port { run, inbox, bell: Bell::new(), interrupter: OnceLock::new() }
     }
 
     /// Whether the domain is one of `run`'s.
@@ -156,28 +150,6 @@ impl Port {
 
     pub(crate) fn get_up(&self) {
         self.bell.get_up();
-    }
-
-    pub(crate) fn timers(&self) -> MutexGuard<'_, Timers> {
-        // No user code runs under this lock; a poisoned one is as good as new.
-        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a timer back. Its waker, if it has not fired, is to be dropped outside any lock.
-    pub(crate) fn drop_timer(&self, timer: TimerKey) -> Option<Waker> {
-        let waker = self.timers().remove(timer);
-        self.timer_dropped.store(true, Ordering::Relaxed);
-        waker
-    }
-
-    /// Whether a timer was taken back since the last time that this was asked.
-    #[inline]
-    pub(crate) fn has_dropped_timer(&self) -> bool {
-        let dropped = self.timer_dropped.load(Ordering::Relaxed);
-        if dropped {
-            self.timer_dropped.store(false, Ordering::Relaxed);
-        }
-        dropped
     }
 
     /// Called by the domain's thread when it leaves.

@@ -4,8 +4,8 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message};
-use crate::task::cell::Own;
 use crate::task::{Cancelled, Claim, Key, Limit, Node, Rare, Shielding, Slot, Stage, panics};
+use crate::time::Sleeper;
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
 /// with any more do not gather.
@@ -76,7 +76,7 @@ impl Domain {
         // Beyond what the clock can tell there is no limit.
         let end_by = self.now().checked_add(limit).map(|end| (end, cancelled.after_shield()));
         drop(node.with_rare(|rare| std::mem::replace(&mut rare.end_by, end_by)));
-        self.set_end_timer(node);
+        self.set_end_timer(slot, node);
         self.tell_asked(slot, cancelled);
     }
 
@@ -127,12 +127,15 @@ impl Domain {
     }
 
     /// Sets the timer that ends a task in time. For a task that runs that is done when it pauses.
-    pub(super) fn set_end_timer(&self, node: &Node) {
+    pub(super) fn set_end_timer(&self, slot: Slot, node: &Node) {
         let end =
             |rare: &Rare| rare.end_by.as_ref().filter(|_| rare.timer.is_none()).map(|by| by.0);
         let Some(end) = node.rare.look(|rare| rare.and_then(|rare| end(rare))) else { return };
-        let Some(waker) = node.own.look(|own| own.map(Own::waker)) else { return };
-        let timer = self.set_timer(end, waker);
+        if !node.own.is_full() {
+            return;
+        }
+        let sleeper = Sleeper::Task(Key { slot, id: node.id.get() });
+        let timer = self.timers.borrow_mut().insert(end, sleeper);
         node.with_rare(|rare| rare.timer = Some(timer));
     }
 
@@ -155,7 +158,7 @@ impl Domain {
         let Some(rare) = self.tree[slot].rare.take() else {
             return;
         };
-        let timer = rare.timer.and_then(|timer| self.port().drop_timer(timer));
+        let timer = rare.timer.and_then(|timer| self.timers.borrow_mut().remove(timer));
         panics::ignore(|| drop((timer, rare)));
     }
 }

@@ -14,6 +14,7 @@ use crate::driver::Until;
 use crate::task::cell::{Identity, Own, Polled};
 use crate::task::{NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
+use crate::time::Sleeper;
 
 impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
@@ -140,7 +141,7 @@ impl Domain {
         let woken = told || node.sched.get() == Sched::Woken;
         node.sched.set(if woken { Sched::Queued } else { Sched::Idle });
         if node.rare.is_full() {
-            self.set_end_timer(node);
+            self.set_end_timer(slot, node);
         }
         if woken {
             self.make_ready(slot);
@@ -174,23 +175,22 @@ impl Domain {
 
     /// Fires the timers that are due, all of them, but none that is set meanwhile.
     fn fire_timers(&self) {
-        let Some(first) = self.first_timer.get() else { return };
-        // The clock may be a user's driver: it is not asked under the lock.
+        let Some(first) = self.timers.borrow().next_deadline() else {
+            return;
+        };
+        // The clock may be a user's driver: it is not asked while they are borrowed.
         let now = self.now();
         if first > now {
             return;
         }
         let mut expired = self.expired.take();
-        {
-            let mut timers = self.port().timers();
-            timers.expire(now, &mut expired);
-            self.first_timer.set(timers.next_deadline());
-        }
-        if !expired.is_empty() {
-            self.witness(|_| Happening::TimersFired(expired.len()));
-        }
-        for waker in expired.drain(..) {
-            panics::wake(waker);
+        self.timers.borrow_mut().expire(now, &mut expired);
+        self.witness(|_| Happening::TimersFired(expired.len()));
+        for sleeper in expired.drain(..) {
+            match sleeper {
+                Sleeper::Task(key) => self.wake_known(key),
+                Sleeper::Other(waker) => panics::wake(waker),
+            }
         }
         self.expired.replace(expired);
     }
@@ -200,10 +200,7 @@ impl Domain {
         let waited = if busy {
             self.driver.wait(Until::Now)
         } else {
-            if self.port().has_dropped_timer() {
-                self.first_timer.set(self.port().timers().next_deadline());
-            }
-            let deadline = self.first_timer.get();
+            let deadline = self.timers.borrow().next_deadline();
             let waited = self.driver.wait(deadline.map_or(Until::Forever, Until::Deadline));
             self.port().get_up();
             waited
@@ -259,6 +256,10 @@ impl Domain {
             }
             Message::Dropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
             Message::LetGo { entry } => self.let_go(entry),
+            Message::TimerDropped(timer) => {
+                let sleeper = self.timers.borrow_mut().remove(timer);
+                panics::ignore(|| drop(sleeper));
+            }
             Message::CollectorDropped { collector } => {
                 let collector = self.collectors.borrow_mut().try_remove(collector as usize);
                 panics::ignore(|| drop(collector));

@@ -18,7 +18,6 @@ use crate::random::{Purpose, Random};
 use crate::signal::Registry;
 use crate::task::{Cancelled, Panic, Reason, Why};
 use crate::test::{Clock, Deadlock};
-use crate::time::Timers;
 use crate::violation::{Report, Violation};
 
 /// How many violations a report keeps: the first ones tell most.
@@ -80,9 +79,7 @@ pub(crate) enum Failure {
 
 impl Run {
     pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
-        Run::with_ports(domains, config, |run, _| {
-            Port::new(run, Mail::at_once(), Timers::default())
-        })
+        Run::with_ports(domains, config, |run, _| Port::new(run, Mail::at_once()))
     }
 
     /// A run all of whose domains live on the present thread, in virtual time.
@@ -90,8 +87,7 @@ impl Run {
         let seed = config.seed;
         Run::with_ports(domains, config, |run, index| {
             let arrivals = Random::for_purpose(seed, Purpose::Arrivals, index);
-            let ties = Random::for_purpose(seed, Purpose::Ties, index);
-            Port::new(run, Mail::late(Arc::clone(clock), arrivals), Timers::drawn(ties))
+            Port::new(run, Mail::late(Arc::clone(clock), arrivals))
         })
     }
 

@@ -8,4 +8,4 @@ mod timers;
 pub use deadline::{Deadline, deadline, remaining};
 pub use sleep::{Sleep, now, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout};
-pub(crate) use timers::{TimerKey, Timers};
+pub(crate) use timers::{Sleeper, TimerKey, Timers};

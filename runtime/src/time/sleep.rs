@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::timers::TimerKey;
-use crate::domain::{Domain, Port};
+use super::timers::{Sleeper, TimerKey};
+use crate::domain::{Domain, Message, Port};
 use crate::wait::{Wait, WaitOn};
 
 /// Waits until `duration` has passed on the clock of the domain's driver.
@@ -127,30 +127,37 @@ impl Sleep {
             self.withdraw();
             return None;
         }
-        let mut timers = domain.port().timers();
-        let Some(waker) = timers.waker_mut(timer.key) else {
+        let key = timer.key;
+        let Some(known) = domain.timers().borrow_mut().wakes(key, cx.waker(), domain) else {
             return Some(false);
         };
-        if !waker.will_wake(cx.waker()) {
-            let old = std::mem::replace(waker, cx.waker().clone());
-            drop(timers);
+        if !known {
+            // A foreign waker may run anything when it is cloned or dropped.
+            let sleeper = Sleeper::of(cx.waker(), domain);
+            let old = domain.timers().borrow_mut().redirect(key, sleeper);
             drop(old);
         }
         Some(true)
     }
 
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
-        let waker = cx.waker().clone();
-        let key = domain.set_timer(deadline, waker);
+        let sleeper = Sleeper::of(cx.waker(), domain);
+        let key = domain.timers().borrow_mut().insert(deadline, sleeper);
         self.timer = Some(Timer { port: Arc::clone(domain.port()), key });
     }
 
     fn withdraw(&mut self) {
-        let Some(timer) = self.timer.take() else {
+        let Some(Timer { port, key }) = self.timer.take() else {
             return;
         };
-        let waker = timer.port.drop_timer(timer.key);
-        drop(waker);
+        let here = Domain::try_with(|domain| {
+            let is_here = domain.is_behind(&port);
+            is_here.then(|| domain.timers().borrow_mut().remove(key))
+        });
+        match here.flatten() {
+            Some(sleeper) => drop(sleeper),
+            None => port.send(Message::TimerDropped(key)),
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use crate::domain::Domain;
 use crate::random::Random;
+use crate::task::Key;
 
 /// How long a span is, as a power of two in nanoseconds: 4 ms.
 const SPAN_BITS: u32 = 22;
@@ -45,7 +47,34 @@ struct Place {
     index: u32,
     /// Tells it from those that were here before.
     count: u64,
-    waker: Waker,
+    sleeper: Sleeper,
+}
+
+/// Who is woken by a timer.
+#[derive(Debug)]
+pub(crate) enum Sleeper {
+    /// A task of the timer's own domain, in its own name: no waker has to be counted for it.
+    Task(Key),
+    Other(Waker),
+}
+
+impl Sleeper {
+    /// Whoever `waker` wakes.
+    #[inline]
+    pub(crate) fn of(waker: &Waker, domain: &Domain) -> Sleeper {
+        match domain.is_current_waker(waker) {
+            true => Sleeper::Task(domain.current_key()),
+            false => Sleeper::Other(waker.clone()),
+        }
+    }
+
+    /// Whether it is known to be whoever `waker` wakes.
+    fn is(&self, waker: &Waker, domain: &Domain) -> bool {
+        match self {
+            Sleeper::Task(key) => domain.is_current_waker(waker) && *key == domain.current_key(),
+            Sleeper::Other(known) => known.will_wake(waker),
+        }
+    }
 }
 
 /// Timers that are not sorted yet.
@@ -84,7 +113,7 @@ impl Timers {
         Timers { ties: Some(ties), ..Timers::default() }
     }
 
-    pub(crate) fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
+    pub(crate) fn insert(&mut self, deadline: Instant, sleeper: Sleeper) -> TimerKey {
         self.count += 1;
         let tie = self.ties.as_ref().map_or(0, |ties| ties.next() as u32);
         let (count, span) = (self.count, self.span_of(deadline));
@@ -92,7 +121,7 @@ impl Timers {
             self.reach_for(span);
         }
         let index = self.at_hand.1.turns.len() as u32;
-        let place = self.places.insert(Place { span, index, count, waker }) as u32;
+        let place = self.places.insert(Place { span, index, count, sleeper }) as u32;
         let turn = Turn { deadline, tie, count, place };
         if span <= self.near {
             self.newer.push(Reverse(turn));
@@ -104,9 +133,12 @@ impl Timers {
 
     fn span_of(&mut self, deadline: Instant) -> u64 {
         let begun = *self.begun.get_or_insert(deadline);
-        let nanos = deadline.saturating_duration_since(begun).as_nanos() >> SPAN_BITS;
+        let since = deadline.saturating_duration_since(begun);
+        // Beyond some centuries all are in one span.
+        let nanos = since.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(u64::from(since.subsec_nanos()));
         // Span 0 is never used: it counts as sorted from the beginning.
-        u64::try_from(nanos).unwrap_or(u64::MAX - 1) + 1
+        (nanos >> SPAN_BITS) + 1
     }
 
     /// Puts the span at hand back, and takes this one.
@@ -129,8 +161,9 @@ impl Timers {
         }
     }
 
-    /// Takes a timer out; returns its waker unless it has fired, to be dropped outside the lock.
-    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+    /// Takes a timer out. Returns who was to be woken, unless it has fired; to be dropped when the
+    /// timers are not borrowed.
+    pub(crate) fn remove(&mut self, key: TimerKey) -> Option<Sleeper> {
         let &mut Place { span: number, index, .. } = self.find(key)?;
         if number > self.near {
             let is_at_hand = number == self.at_hand.0;
@@ -144,12 +177,18 @@ impl Timers {
                 self.keep(emptied.unwrap_or_default().turns);
             }
         }
-        Some(self.places.remove(key.place as usize).waker)
+        Some(self.places.remove(key.place as usize).sleeper)
     }
 
-    /// The waker of a timer that has not fired.
-    pub(crate) fn waker_mut(&mut self, key: TimerKey) -> Option<&mut Waker> {
-        Some(&mut self.find(key)?.waker)
+    /// Whether a timer that has not fired wakes whoever `waker` wakes; `None` if it has.
+    #[inline]
+    pub(crate) fn wakes(&mut self, key: TimerKey, waker: &Waker, domain: &Domain) -> Option<bool> {
+        Some(self.find(key)?.sleeper.is(waker, domain))
+    }
+
+    /// Has a timer that has not fired wake somebody else, and returns who it was.
+    pub(crate) fn redirect(&mut self, key: TimerKey, sleeper: Sleeper) -> Option<Sleeper> {
+        Some(std::mem::replace(&mut self.find(key)?.sleeper, sleeper))
     }
 
     fn find(&mut self, key: TimerKey) -> Option<&mut Place> {
@@ -169,13 +208,13 @@ impl Timers {
     }
 
     /// Takes out the timers that are due at `now`, soonest first.
-    pub(crate) fn expire(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+    pub(crate) fn expire(&mut self, now: Instant, expired: &mut Vec<Sleeper>) {
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
             match self.pop() {
                 Some(turn) => {
                     let key = TimerKey { place: turn.place, count: turn.count };
                     if self.find(key).is_some() {
-                        wakers.push(self.places.remove(turn.place as usize).waker);
+                        expired.push(self.places.remove(turn.place as usize).sleeper);
                     }
                 }
                 None => self.sort_next(),
@@ -231,6 +270,10 @@ mod tests {
 
     use super::*;
 
+    fn nobody() -> Sleeper {
+        Sleeper::Other(Waker::noop().clone())
+    }
+
     fn agrees_with_a_sorted_map(seed: u64) {
         let random = Random::for_domain(seed, 0);
         let begun = Instant::now();
@@ -240,14 +283,14 @@ mod tests {
             match random.below(10) {
                 0..5 => {
                     let deadline = begun + Duration::from_micros(random.below(30_000) as u64);
-                    let key = timers.insert(deadline, Waker::noop().clone());
+                    let key = timers.insert(deadline, nobody());
                     model.insert((deadline, step), key);
                 }
                 5..8 if !model.is_empty() => {
                     let index = random.below(model.len());
                     let at = *model.keys().nth(index).expect("so many there are");
                     let key = model.remove(&at).expect("it is there");
-                    assert!(timers.waker_mut(key).is_some());
+                    assert!(timers.redirect(key, nobody()).is_some());
                     assert!(timers.remove(key).is_some());
                     gone.push(key);
                 }
@@ -280,8 +323,7 @@ mod tests {
     fn equal_deadlines_come_out_in_the_order_of_their_making() {
         let mut timers = Timers::default();
         let deadline = Instant::now();
-        let keys: Vec<_> =
-            (0..100).map(|_| timers.insert(deadline, Waker::noop().clone())).collect();
+        let keys: Vec<_> = (0..100).map(|_| timers.insert(deadline, nobody())).collect();
         timers.sort_next();
         for key in keys {
             assert_eq!(timers.pop().map(|turn| turn.place), Some(key.place));
@@ -294,7 +336,7 @@ mod tests {
         let now = Instant::now();
         let ages = Duration::from_secs(u64::MAX / 4);
         let keys = [now, now.checked_add(ages).unwrap_or(now), now];
-        let keys = keys.map(|deadline| timers.insert(deadline, Waker::noop().clone()));
+        let keys = keys.map(|deadline| timers.insert(deadline, nobody()));
         let mut due = Vec::new();
         timers.expire(now, &mut due);
         assert!(due.len() >= 2 && timers.remove(keys[0]).is_none());

@@ -191,13 +191,6 @@ impl Own {
         self.header().slot.store(slot, Ordering::Relaxed);
     }
 
-    /// Makes a waker.
-    pub(crate) fn waker(&self) -> Waker {
-        self.header().state.acquire();
-        // SAFETY: the reference that was just added is the waker's.
-        unsafe { waker::of(self.header) }
-    }
-
     /// Returns by what a waker of this task can be told.
     pub(crate) fn identity(&self) -> Identity {
         Identity(self.header.as_ptr().cast())
