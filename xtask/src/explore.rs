@@ -61,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let mut command = cargo();
         command.current_dir(workspace.root()).env("RUSTFLAGS", "--cfg planted");
         command.env("CARGO_TARGET_DIR", workspace.target().join("planted"));
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         command.args("run --release --quiet --package matou-explore -- --self-test".split(' '));
         finish(command.arg("--seeds").arg(options.seeds.to_string()))?;
     }

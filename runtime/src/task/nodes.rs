@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 use super::id::TaskId;
 use super::node::{NONE, Node, Parent, Slot};
 
-const PAGE_BITS: u32 = 6;
-/// How many nodes a page holds.
+const PAGE_BITS: u32 = 4;
+/// How many nodes a page holds. Few, since most domains have few tasks.
 const PAGE: usize = 1 << PAGE_BITS;
 
 /// Aligned as the lines of the cache are.

@@ -32,7 +32,7 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { name: "docs", about: "the documentation, warnings are errors", run: docs },
     Section { name: "test", about: "unit and integration tests, debug", run: test },
     Section { name: "doctest", about: "the examples in the documentation", run: doctest },
-    Section { name: "test-release", about: "tests, release, overflow checks", run: test_release },
+    Section { name: "test-release", about: "tests, optimized, overflow checks", run: test_release },
     Section { name: "models", about: "loom and shuttle models", run: models },
     Section { name: "explore", about: "random programs, planted faults", run: explore },
     Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
@@ -99,11 +99,13 @@ fn doctest(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn test_release(runner: &mut Runner) -> Result<Outcome> {
-    // Another target directory than the load test's build, which has no overflow checks.
+    // Another target directory than the load test's build, which has no overflow checks. Most of
+    // the time would go into making quick tests of what is looked at once: one level is enough.
     let target = runner.target_below("overflow");
     for words in ["build --workspace --examples".to_string(), format!("test {TESTS}")] {
         let mut command = runner.cargo(&format!("{words} --release"));
         command.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         runner.run(command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"))?;
     }
     Ok(Outcome::Passed)
