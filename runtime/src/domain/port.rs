@@ -84,7 +84,8 @@ pub(crate) struct Birth {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) parent_domain: u16,
     pub(crate) proxy: Slot,
-    pub(crate) dowry: Dowry,
+    /// Boxed, since few tasks have one, and each message has room for it.
+    pub(crate) dowry: Option<Box<Dowry>>,
 }
 
 impl Port {

@@ -285,7 +285,9 @@ impl Domain {
         let parent = Parent::There { domain, proxy };
         let own = newborn.arrive(self.port());
         let (entry, node) = self.begin_life(id, spawned_at, parent, own);
-        node.endow(dowry);
+        if let Some(dowry) = dowry {
+            node.endow(*dowry);
+        }
         self.called.borrow_mut().insert(id, entry.slot);
     }
 

@@ -229,10 +229,9 @@ impl Task {
             };
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
             let proxy = domain.insert_proxy(id, self.about.clone(), parent, target as u16);
-            let dowry = if self.is_plain() && !domain.has_legacy(parent) {
-                Dowry::default()
-            } else {
-                self.dowry(domain, parent, id)
+            let dowry = match self.is_plain() && !domain.has_legacy(parent) {
+                true => None,
+                false => Some(Box::new(self.dowry(domain, parent, id))),
             };
             let (newborn, handle) =
                 allocate_newborn::<M, F, V>(Arc::clone(domain.run.port(target)), make);
