@@ -20,12 +20,16 @@ pub(crate) enum Ready {
 ///
 /// A task that wakes itself lets all the others go first, also those that the next look at the
 /// system's events wakes: tasks that compute and yield do not keep a client waiting for longer than
-/// one of them computes at a stretch. But each turn polls one of them at least, so nobody starves.
+/// one of them computes at a stretch. But once those are polled that were ready before it, each turn
+/// polls one of its kind at least, so nobody starves.
 #[derive(Default)]
 pub(crate) struct Queue {
     woken: VecDeque<Slot>,
-    /// Those that woke themselves.
-    yielded: VecDeque<Slot>,
+    /// How many have left `woken`.
+    polled: u64,
+    /// Those that woke themselves, each with what `polled` is when all are polled that were ready
+    /// before it.
+    yielded: VecDeque<(Slot, u64)>,
     /// Whether one of those was polled in this turn.
     served: bool,
 }
@@ -78,8 +82,8 @@ impl Ready {
     #[inline]
     pub(crate) fn pop_overlooked(&mut self) -> Option<Slot> {
         match self {
-            Ready::InOrder(queue) if !queue.served => queue.yielded.pop_front(),
-            Ready::InOrder(_) | Ready::Drawn(_) => None,
+            Ready::InOrder(queue) => queue.pop_overlooked(),
+            Ready::Drawn(_) => None,
         }
     }
 
@@ -87,7 +91,10 @@ impl Ready {
     #[inline]
     pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {
-            Ready::InOrder(queue) if task == running => queue.yielded.push_back(task),
+            Ready::InOrder(queue) if task == running => {
+                let due = queue.polled + queue.woken.len() as u64;
+                queue.yielded.push_back((task, due));
+            }
             Ready::InOrder(queue) => queue.woken.push_back(task),
             Ready::Drawn(rounds) => rounds.push(task, running),
         }
@@ -104,11 +111,22 @@ impl Ready {
 
 impl Queue {
     #[inline]
+    fn pop_overlooked(&mut self) -> Option<Slot> {
+        let &(slot, due) = self.yielded.front().filter(|_| !self.served)?;
+        if due > self.polled {
+            return None;
+        }
+        self.yielded.pop_front();
+        Some(slot)
+    }
+
+    #[inline]
     fn pop(&mut self) -> Option<Next> {
         if let Some(slot) = self.woken.pop_front() {
+            self.polled += 1;
             return Some(Next { slot, yielded: false });
         }
-        let slot = self.yielded.pop_front()?;
+        let (slot, _) = self.yielded.pop_front()?;
         self.served = true;
         Some(Next { slot, yielded: true })
     }

@@ -26,6 +26,33 @@ use matou_runtime::{
 use super::doubles::{CountsDrop, Gate, watched};
 use super::support::{Counter, in_time, is_child_process, run_on, run_with, this_test};
 
+#[test]
+fn who_yields_lets_all_go_first_that_were_ready_however_many() {
+    const CROWD: usize = 10_000;
+    run_with(Builder::new().domains(1), || async {
+        let polls = Counter::new();
+        let crowd: Vec<_> = (0..CROWD)
+            .map(|_| {
+                let polls = polls.clone();
+                spawn(async move {
+                    polls.add();
+                    yield_now().await;
+                    polls.add();
+                })
+            })
+            .collect();
+        yield_now().await;
+        assert_eq!(polls.get(), CROWD);
+        yield_now().await;
+        assert_eq!(polls.get(), 2 * CROWD);
+        for task in crowd {
+            task.await?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
 /// Two tasks that wake each other for ever.
 #[derive(Default)]
 struct PingPong {
