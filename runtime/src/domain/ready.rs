@@ -20,8 +20,8 @@ pub(crate) enum Ready {
 ///
 /// A task that wakes itself lets all the others go first, also those that the next look at the
 /// system's events wakes: tasks that compute and yield do not keep a client waiting for longer than
-/// one of them computes at a stretch. But once those are polled that were ready before it, each turn
-/// polls one of its kind at least, so nobody starves.
+/// one of them computes at a stretch. But once those are polled that were ready before it, each
+/// turn polls one of its kind at least, so nobody starves.
 #[derive(Default)]
 pub(crate) struct Queue {
     woken: VecDeque<Slot>,
