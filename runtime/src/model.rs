@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 use crate::Interrupt;
 use crate::domain::{Mail, Message, Port as Inner};
 use crate::task::cell::State as CellState;
-use crate::time::Timers;
 
 /// The real port of a domain. Its messages are all alike, since only their number matters.
 #[derive(Debug)]
@@ -14,7 +13,7 @@ pub struct Port(Inner);
 impl Port {
     /// Makes the port of a domain whose driver is interrupted by `interrupt`.
     pub fn new(interrupt: Arc<dyn Interrupt>) -> Port {
-        let port = Inner::new(Weak::new(), Mail::at_once(), Timers::default());
+        let port = Inner::new(Weak::new(), Mail::at_once());
         port.connect(interrupt);
         Port(port)
     }
