@@ -245,7 +245,7 @@ impl Domain {
         Ok(())
     }
 
-    /// Nobody waits any more for the end of a child that was cancelled.
+    /// Nobody waits any more for the end of a child: it was cancelled, or goes on all the same.
     pub(crate) fn waive(&self, entry: Key) {
         if self.child_ended(entry) {
             self.reap(entry);

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message};
-use crate::task::{Cancelled, Claim, Key, Limit, Node, Rare, Shielding, Slot, Stage, panics};
+use crate::task::{Cancelled, Key, Limit, Node, Rare, Shielding, Slot, Stage, panics};
 use crate::time::Sleeper;
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
@@ -53,15 +53,6 @@ impl Domain {
                 shielding.limit = limit;
             }
         });
-    }
-
-    /// Nobody waits any more for a child that goes on all the same.
-    pub(crate) fn let_go(&self, entry: Key) {
-        if self.child_ended(entry) {
-            self.reap(entry);
-        } else if let Some(node) = self.tree.get(entry) {
-            node.claim.set(Claim::Waived);
-        }
     }
 
     /// The end of a shielded task was asked for: from now on its time is limited.

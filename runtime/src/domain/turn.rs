@@ -255,7 +255,7 @@ impl Domain {
                 }
             }
             Message::Dropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
-            Message::LetGo { entry } => self.let_go(entry),
+            Message::LetGo { entry } => self.waive(entry),
             Message::TimerDropped(timer) => {
                 let sleeper = self.timers.borrow_mut().remove(timer);
                 panics::ignore(|| drop(sleeper));

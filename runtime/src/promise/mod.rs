@@ -162,7 +162,7 @@ impl<T, E> Promise<T, E> {
             tell_parent(
                 &handle,
                 self.child,
-                |domain| domain.let_go(entry),
+                |domain| domain.waive(entry),
                 |_| Message::LetGo { entry },
             );
         }
