@@ -60,6 +60,21 @@ impl State {
         self.0.release()
     }
 
+    /// Says that the task has a place, so that references are counted apart until it is over.
+    pub fn settle(&self) {
+        self.0.settle_at(0);
+    }
+
+    /// Adds a reference, on the domain.
+    pub fn acquire_here(&self) {
+        self.0.acquire_here();
+    }
+
+    /// Gives a reference up, on the domain; returns whether it was the last one.
+    pub fn release_here(&self) -> bool {
+        self.0.release_here()
+    }
+
     /// Wakes the task on a foreign thread; returns whether a message has to be sent.
     pub fn call(&self) -> bool {
         self.0.call()
@@ -75,9 +90,10 @@ impl State {
         self.0.hand_over()
     }
 
-    /// Says that the task is over, and nobody has its outcome.
-    pub fn end_unseen(&self) {
-        self.0.end_unseen();
+    /// Says that the task is over and nobody has its outcome, and gives the domain's reference up;
+    /// returns whether it was the last one.
+    pub fn end_unseen(&self) -> bool {
+        self.0.end_unseen()
     }
 
     /// Lets the promise go; returns whether the outcome is its to drop.

@@ -2,10 +2,14 @@
 
 #[cfg(not(loom))]
 pub(crate) mod atomic {
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{
+        AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+    };
 }
 
 #[cfg(loom)]
 pub(crate) mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{
+        AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+    };
 }

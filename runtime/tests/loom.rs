@@ -9,6 +9,7 @@
 #![cfg(loom)]
 
 mod model {
+    mod counting;
     mod ending;
     mod sleep;
     mod support;

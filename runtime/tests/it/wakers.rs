@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::process::Output;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -444,13 +444,16 @@ fn t14_a_descriptor_wakes_the_last_of_many_wakers() {
 }
 
 /// The reference count lies in the header of its cell, one word of which grows by 8 with each
-/// clone. Where that word is, its own behaviour tells.
+/// clone on a thread that is not the task's. Where that word is, its own behaviour tells.
 #[test]
 fn t15_a_waker_cloned_too_often_aborts_the_process() {
     let Some(output) = in_child_process(this_test!()) else {
         run_on(1, || async {
             poll_fn(|cx| {
-                overflow_the_references_of(cx.waker());
+                let waker = cx.waker();
+                thread::scope(|scope| {
+                    scope.spawn(|| overflow_the_references_of(waker));
+                });
                 Poll::Ready(())
             })
             .await;
@@ -490,6 +493,41 @@ fn overflow_the_references_of(waker: &Waker) {
         std::mem::forget(waker.clone());
     }
     eprintln!("one clone too many");
+}
+
+/// A domain counts what it clones of its own tasks' wakers in a half word apart.
+#[test]
+fn t15_a_domain_that_clones_too_often_counts_where_the_others_do() {
+    const APART_MAX: u32 = 1 << 25;
+    const HALVES: usize = 8;
+    run_on(1, || async {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let header: *const AtomicU32 = waker.data().cast();
+        let read = || -> Vec<u32> {
+            // SAFETY: a task's allocation begins with its header, which is as long as these and has
+            // no padding; the waker keeps it.
+            (0..HALVES).map(|n| unsafe { (*header.add(n)).load(Ordering::SeqCst) }).collect()
+        };
+        let before = read();
+        let second = waker.clone();
+        let after = read();
+        let grown: Vec<_> = (0..HALVES).filter(|&n| after[n] == before[n] + 1).collect();
+        assert_eq!(grown.len(), 1, "{before:?}, {after:?}");
+        // SAFETY: as above.
+        let apart = unsafe { &*header.add(grown[0]) };
+        let missing = APART_MAX - apart.load(Ordering::SeqCst);
+        apart.fetch_add(missing, Ordering::SeqCst);
+        let full = read();
+        let third = waker.clone();
+        let changed = read().iter().zip(&full).filter(|(now, then)| now != then).count();
+        assert_eq!((changed, apart.load(Ordering::SeqCst)), (1, APART_MAX), "counted elsewhere");
+        drop((second, third));
+        assert_eq!(apart.fetch_sub(missing, Ordering::SeqCst), APART_MAX - 2);
+        // The task still ends, and is freed, with the one reference that the shared word now has
+        // too many and the half word too few.
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

@@ -78,8 +78,19 @@ impl Allocation {
 
     fn release(&self) {
         if self.state.release() {
-            assert!(self.write(None).is_none(), "freed with an outcome inside");
-            add(&self.freed);
+            self.free();
+        }
+    }
+
+    fn free(&self) {
+        assert!(self.write(None).is_none(), "freed with an outcome inside");
+        add(&self.freed);
+    }
+
+    /// The domain gives its reference up, with nobody left to take the outcome.
+    fn end_unseen(&self) {
+        if self.state.end_unseen() {
+            self.free();
         }
     }
 
@@ -87,13 +98,11 @@ impl Allocation {
     fn complete(&self, outcome: Outcome) {
         drop(self.write(Some(outcome)));
         if self.flaw == Flaw::CompletesBlindly {
-            self.state.end_unseen();
-            return self.release();
+            return self.end_unseen();
         }
         if !self.state.hand_over() {
             drop(self.write(None));
-            self.state.end_unseen();
-            self.release();
+            self.end_unseen();
         }
     }
 

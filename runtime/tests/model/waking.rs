@@ -21,6 +21,10 @@ trait Word: Send + Sync + 'static {
     fn hear(&self);
     fn acquire(&self);
     fn release(&self) -> bool;
+    /// Gives the domain's own reference up.
+    fn end(&self) -> bool {
+        self.release()
+    }
 }
 
 impl Word for State {
@@ -42,6 +46,10 @@ impl Word for State {
 
     fn release(&self) -> bool {
         State::release(self)
+    }
+
+    fn end(&self) -> bool {
+        self.end_unseen()
     }
 }
 
@@ -151,10 +159,10 @@ impl<W: Word> Task<W> {
     }
 
     /// Gives a reference up, and frees the memory if it was the last one.
-    fn release(&self) {
+    fn give_up(&self, release: impl FnOnce(&W) -> bool) {
         // SAFETY: who has a reference may read. Loom says if somebody frees it meanwhile.
         self.memory.with(|memory| assert_eq!(unsafe { *memory }, 0, "used after it was freed"));
-        if self.word.release() {
+        if release(&self.word) {
             // SAFETY: it was the last reference.
             self.memory.with_mut(|memory| unsafe { *memory += 1 });
         }
@@ -195,9 +203,9 @@ fn freed_by_the_last<W: Word>() {
     task.word.acquire();
     let threads = [0, 1].map(|_| {
         let task = Arc::clone(&task);
-        thread::spawn(move || task.release())
+        thread::spawn(move || task.give_up(W::release))
     });
-    task.release();
+    task.give_up(W::end);
     for thread in threads {
         thread.join().unwrap();
     }

@@ -25,13 +25,12 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) use state::State;
 
 use super::life::{Life, Verdict};
-use super::node::{NONE, Slot};
+use super::node::Slot;
 use super::panics;
 use super::spawn::Handle as OutcomeHandle;
 use crate::domain::{Domain, Port};
@@ -43,9 +42,6 @@ pub(crate) struct Header {
     vtable: &'static Vtable,
     /// The outside of the domain that the task lives on.
     port: Arc<Port>,
-    /// The node's place in its domain's tree: from before the first poll until the task is over.
-    /// Written and read by the domain alone, hence relaxed.
-    slot: AtomicU32,
 }
 
 /// The allocation. `repr(C)`: a pointer to the header is one to the whole.
@@ -144,12 +140,11 @@ pub(crate) fn allocate<L: Living + 'static>(
     life: impl FnOnce() -> L,
 ) -> (Own, Handle<L::Outcome>) {
     let vtable = &Cell::<L>::VTABLE;
-    let (state, slot) = (State::new(), AtomicU32::new(NONE));
     let mut cell = Box::<Cell<L>>::new_uninit();
     let place = cell.as_mut_ptr();
     // SAFETY: the box has room for both; nothing is dropped by writing to it for the first time.
     unsafe {
-        (&raw mut (*place).header).write(Header { state, vtable, port, slot });
+        (&raw mut (*place).header).write(Header { state: State::new(), vtable, port });
         (&raw mut (*place).life).write(life());
     }
     // SAFETY: all of the cell was written. A box is never null.
@@ -188,7 +183,7 @@ impl Own {
     /// Notes where the node is.
     #[inline]
     pub(crate) fn settle_at(&self, slot: Slot) {
-        self.header().slot.store(slot, Ordering::Relaxed);
+        self.header().state.settle_at(slot);
     }
 
     /// Returns by what a waker of this task can be told.
@@ -207,22 +202,9 @@ impl Own {
         // this poll has taken, and nobody else touches the life before `hand_over`.
         match unsafe { (self.header().vtable.poll)(self.header, domain, &mut cx) } {
             Poll::Pending => Polled::Pending(self),
-            Poll::Ready(Ended::ForPromise) if self.hand_over() => Polled::Over,
+            // With that our reference is gone.
+            Poll::Ready(Ended::ForPromise) if self.header().state.hand_over() => Polled::Over,
             Poll::Ready(_) => Polled::Unseen(self),
-        }
-    }
-
-    /// Hands the outcome to the promise, and our reference goes with it; unless the promise is
-    /// gone.
-    #[inline]
-    fn hand_over(&self) -> bool {
-        let Header { state, slot, .. } = self.header();
-        // Before the cell may be freed.
-        let place = slot.load(Ordering::Relaxed);
-        self.settle_at(NONE);
-        state.hand_over() || {
-            self.settle_at(place);
-            false
         }
     }
 
@@ -235,10 +217,10 @@ impl Own {
 
     /// Gives up a task that is over, and whose outcome was dropped.
     pub(crate) fn end_unseen(self) {
-        self.settle_at(NONE);
-        self.header().state.end_unseen();
-        // SAFETY: the reference is ours, and is not used any more.
-        unsafe { release(self.header) };
+        if self.header().state.end_unseen() {
+            // SAFETY: our reference was the last one, and is not used any more.
+            unsafe { free(self.header) };
+        }
     }
 }
 
@@ -359,9 +341,9 @@ impl Woken {
     /// Called by the domain: says that the message has come, and whom it concerns.
     pub(crate) fn hear(&self) -> Slot {
         // SAFETY: the reference keeps the cell.
-        let header = unsafe { self.0.as_ref() };
-        header.state.hear();
-        header.slot()
+        let state = unsafe { &self.0.as_ref().state };
+        state.hear();
+        state.slot()
     }
 }
 
@@ -369,14 +351,6 @@ impl Drop for Woken {
     fn drop(&mut self) {
         // SAFETY: the reference is there, and given up once.
         unsafe { release(self.0) };
-    }
-}
-
-impl Header {
-    /// Where the node is; `NONE` if the task is over.
-    #[inline]
-    fn slot(&self) -> Slot {
-        self.slot.load(Ordering::Relaxed)
     }
 }
 
@@ -388,12 +362,40 @@ impl Header {
 #[inline]
 unsafe fn release(header: NonNull<Header>) {
     // SAFETY: the reference is there until the next line; if it was the last one, the cell is
-    // nobody else's. Neither body nor outcome is left in it: the domain gives its reference up
-    // after the end, and the promise goes only with the outcome.
+    // nobody else's.
     unsafe {
         if header.as_ref().state.release() {
-            let free = header.as_ref().vtable.free;
             free(header);
         }
+    }
+}
+
+/// As [`release`], on the domain of the task.
+///
+/// # Safety
+///
+/// As for `release`; and the present thread steps the domain of the task.
+#[inline]
+unsafe fn release_here(header: NonNull<Header>) {
+    // SAFETY: as in `release`.
+    unsafe {
+        if header.as_ref().state.release_here() {
+            free(header);
+        }
+    }
+}
+
+/// Frees a cell. Neither body nor outcome is left in it: the domain gives its reference up after
+/// the end, and the promise goes only with the outcome.
+///
+/// # Safety
+///
+/// The last reference was given up.
+#[inline]
+unsafe fn free(header: NonNull<Header>) {
+    // SAFETY: nobody else refers to the cell.
+    unsafe {
+        let free = header.as_ref().vtable.free;
+        free(header);
     }
 }

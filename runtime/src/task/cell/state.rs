@@ -1,6 +1,6 @@
-//! The word that everybody who refers to a task shares.
+//! What everybody who refers to a task shares, and how references to it are counted.
 //!
-//! It counts the references, and three bits settle what must be settled between threads:
+//! A word counts the references, and three bits of it settle what must be settled between threads:
 //!
 //! | bit | set by | settles |
 //! | --- | --- | --- |
@@ -9,10 +9,21 @@
 //! | `DETACHED` | the promise, when it goes without it | who drops the outcome: who comes second |
 //!
 //! What a domain alone knows of its tasks (queued, running) is not here but in its tree, where it
-//! costs no locked instruction. `runtime/tests/model/cell.rs` runs this very word against its wrong
-//! twins.
+//! costs no locked instruction.
+//!
+//! Nor do the references cost one that a domain makes and gives up itself, as it does whenever one
+//! of its tasks waits: it counts them apart, until the task is over. Some of them may meanwhile be
+//! given up on other threads, which the word then has too few of, as the count apart has too many.
+//! So the domain's own reference counts in the word as very many, and no thread can take another
+//! one for the last. At the end the domain puts the two counts together. (This is the biased
+//! reference counting of Choi, Shull and Torrellas, PACT 2018, made simpler by an end that is
+//! certain to come.)
+//!
+//! `runtime/tests/model/ending.rs`, `waking.rs` and `counting.rs` run this very state against its
+//! wrong twins.
 
-use crate::sys::atomic::{AtomicUsize, Ordering};
+use crate::sys::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use crate::task::node::{NONE, Slot};
 
 const CALLED: usize = 1;
 const OVER: usize = 2;
@@ -21,22 +32,51 @@ const DETACHED: usize = 4;
 const REFERENCE: usize = 8;
 const FLAGS: usize = REFERENCE - 1;
 
+/// The domain's own reference, as long as references are counted apart.
+const OWN: usize = REFERENCE << 26;
+
+/// How many references are counted apart at most, either way: less than what `OWN` stands for.
+const APART_MAX: i32 = 1 << 25;
+
 /// Beyond so many references somebody leaks them in a loop, and the count would wrap.
 const COUNT_MAX: usize = isize::MAX as usize;
 
 /// The state of a task that is shared between threads.
 #[derive(Debug)]
-pub(crate) struct State(AtomicUsize);
+pub(crate) struct State {
+    word: AtomicUsize,
+    /// The references that the domain has made, less those that it gave up. As `slot`, it is
+    /// written and read by the domain alone, hence relaxed.
+    apart: AtomicI32,
+    /// The node's place in its domain's tree: from before the first poll until the task is over.
+    slot: AtomicU32,
+}
 
 impl State {
     /// A task with two references: its domain's and its promise's.
     pub(crate) fn new() -> State {
-        State(AtomicUsize::new(2 * REFERENCE))
+        State {
+            word: AtomicUsize::new(OWN + REFERENCE),
+            apart: AtomicI32::new(0),
+            slot: AtomicU32::new(NONE),
+        }
+    }
+
+    /// Called by the domain when it has a place for the task.
+    #[inline]
+    pub(crate) fn settle_at(&self, slot: Slot) {
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Where the node is; `NONE` if the task is over. For the domain.
+    #[inline]
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot.load(Ordering::Relaxed)
     }
 
     /// Adds a reference. Relaxed, because whoever does so has one already.
     pub(crate) fn acquire(&self) {
-        if self.0.fetch_add(REFERENCE, Ordering::Relaxed) > COUNT_MAX {
+        if self.word.fetch_add(REFERENCE, Ordering::Relaxed) > COUNT_MAX {
             // As `Arc` does it: a panic could be caught, and the count would still be wrong.
             std::process::abort();
         }
@@ -47,10 +87,42 @@ impl State {
         // Who has the only reference need not write: nobody is left to make another one. The
         // acquiring load sees what was done before the others were given up, since a chain of
         // read-modify-writes leads from each of them to the value that is read here.
-        if self.0.load(Ordering::Acquire) & !FLAGS == REFERENCE {
+        if self.word.load(Ordering::Acquire) & !FLAGS == REFERENCE {
             return true;
         }
-        self.0.fetch_sub(REFERENCE, Ordering::AcqRel) & !FLAGS == REFERENCE
+        self.word.fetch_sub(REFERENCE, Ordering::AcqRel) & !FLAGS == REFERENCE
+    }
+
+    /// As [`acquire`](State::acquire), on the task's own domain.
+    #[inline]
+    pub(crate) fn acquire_here(&self) {
+        if !self.count_apart(1) {
+            self.acquire();
+        }
+    }
+
+    /// As [`release`](State::release), on the task's own domain.
+    #[inline]
+    pub(crate) fn release_here(&self) -> bool {
+        !self.count_apart(-1) && self.release()
+    }
+
+    /// Counts a reference of the domain apart, unless the counts are together already.
+    #[inline]
+    fn count_apart(&self, change: i32) -> bool {
+        let changed = self.apart.load(Ordering::Relaxed) + change;
+        let may = self.slot() != NONE && changed.abs() <= APART_MAX;
+        if may {
+            self.apart.store(changed, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// What the domain's own reference is to be replaced by in the word when the task is over.
+    #[inline]
+    fn counted_apart(&self) -> usize {
+        // It may be less than none: then the word has more.
+        (self.apart.load(Ordering::Relaxed) as usize).wrapping_mul(REFERENCE)
     }
 
     /// Called on a foreign thread that wakes the task. Returns whether a message has to be sent.
@@ -58,42 +130,52 @@ impl State {
     /// A wake-up while one is under way must still write, so that the domain, when it hears of the
     /// first, sees what was written before the second.
     pub(crate) fn call(&self) -> bool {
-        !self.is_over() && self.0.fetch_or(CALLED, Ordering::AcqRel) & (CALLED | OVER) == 0
+        !self.is_over() && self.word.fetch_or(CALLED, Ordering::AcqRel) & (CALLED | OVER) == 0
     }
 
     /// Called by the domain when the message has come, before it looks at the task.
     pub(crate) fn hear(&self) {
-        self.0.fetch_and(!CALLED, Ordering::AcqRel);
+        self.word.fetch_and(!CALLED, Ordering::AcqRel);
     }
 
     /// Called by the domain after the outcome was written: says so, and gives the domain's
     /// reference up. Returns false, and keeps the reference, if the promise is gone: the outcome
     /// is then the domain's to drop.
     pub(crate) fn hand_over(&self) -> bool {
-        let mut now = self.0.load(Ordering::Acquire);
+        // Before the cell may be freed.
+        let place = self.slot();
+        self.settle_at(NONE);
+        let apart = self.counted_apart();
+        let mut now = self.word.load(Ordering::Acquire);
         while now & DETACHED == 0 {
-            debug_assert!(now & !FLAGS >= 2 * REFERENCE, "the promise has a reference of its own");
-            let new = (now | OVER) - REFERENCE;
-            match self.0.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
+            let new = (now | OVER).wrapping_sub(OWN).wrapping_add(apart);
+            debug_assert!(new & !FLAGS >= REFERENCE, "the promise has a reference of its own");
+            match self.word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(other) => now = other,
             }
         }
+        self.settle_at(place);
         false
     }
 
-    /// Called by the domain when nobody can take the outcome any more.
-    pub(crate) fn end_unseen(&self) {
-        self.0.fetch_or(OVER, Ordering::AcqRel);
+    /// Called by the domain when nobody can take the outcome any more: says that the task is over,
+    /// and gives the domain's reference up. Returns whether it was the last one.
+    pub(crate) fn end_unseen(&self) -> bool {
+        self.settle_at(NONE);
+        self.word.fetch_or(OVER, Ordering::AcqRel);
+        let given_up = OWN.wrapping_sub(self.counted_apart());
+        let before = self.word.fetch_sub(given_up, Ordering::AcqRel);
+        before.wrapping_sub(given_up) & !FLAGS == 0
     }
 
     /// Called by the promise when it goes. Returns whether the outcome is the promise's to drop.
     pub(crate) fn detach(&self) -> bool {
-        self.0.fetch_or(DETACHED, Ordering::AcqRel) & OVER != 0
+        self.word.fetch_or(DETACHED, Ordering::AcqRel) & OVER != 0
     }
 
     /// Whether the outcome was written.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.load(Ordering::Acquire) & OVER != 0
+        self.word.load(Ordering::Acquire) & OVER != 0
     }
 }

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::{Header, Woken, release};
+use super::{Header, Woken, release, release_here};
 use crate::domain::{Domain, Message};
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -36,29 +36,50 @@ unsafe fn pointer(data: *const ()) -> NonNull<Header> {
 
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: the waker that is cloned has a reference.
-    unsafe { pointer(data).as_ref() }.state.acquire();
+    let header = unsafe { pointer(data).as_ref() };
+    if Domain::is_here(&header.port) {
+        header.state.acquire_here();
+    } else {
+        header.state.acquire();
+    }
     RawWaker::new(data, &VTABLE)
 }
 
 unsafe fn wake(data: *const ()) {
     // SAFETY: the waker has a reference, which it gives up.
     unsafe {
-        wake_by_ref(data);
-        release(pointer(data));
+        if wake_here(pointer(data).as_ref()) {
+            release_here(pointer(data));
+        } else {
+            send(pointer(data).as_ref());
+            release(pointer(data));
+        }
     }
 }
 
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: the waker has a reference for the whole call.
     let header = unsafe { pointer(data).as_ref() };
-    if !Domain::wake_if_here(&header.port, || header.slot()) {
+    if !wake_here(header) {
         send(header);
     }
 }
 
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: the waker has a reference, which it gives up.
-    unsafe { release(pointer(data)) };
+    unsafe {
+        if Domain::is_here(&pointer(data).as_ref().port) {
+            release_here(pointer(data));
+        } else {
+            release(pointer(data));
+        }
+    }
+}
+
+/// Wakes the task if the present thread is stepping the domain that it lives on.
+#[inline]
+fn wake_here(header: &Header) -> bool {
+    Domain::wake_if_here(&header.port, || header.state.slot())
 }
 
 /// Tells the domain of the task, unless it has been told and has not heard yet.
