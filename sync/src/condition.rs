@@ -2,13 +2,13 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
+use crate::line::Line;
 use crate::mutex::{Lock, Mutex, MutexGuard};
 use crate::observe;
 use crate::sys::{self, Sabotage};
-use crate::waiters::{Call, Waiters};
+use crate::waiters::{Call, Key};
 
 /// A place where tasks wait, with a [`Mutex`] unlocked meanwhile, until another task signals.
 ///
@@ -53,7 +53,7 @@ use crate::waiters::{Call, Waiters};
 /// });
 /// ```
 pub struct Condition {
-    waiters: sys::Mutex<Waiters>,
+    line: Line,
 }
 
 impl Condition {
@@ -67,7 +67,7 @@ impl Condition {
         /// assert_eq!(CHANGED.waiters(), 0);
         /// ```
         pub fn new() -> Self {
-            Self { waiters: sys::Mutex::new(Waiters::new()) }
+            Self { line: Line::new() }
         }
     }
 
@@ -158,11 +158,7 @@ impl Condition {
     /// assert!(!matou_sync::Condition::new().signal());
     /// ```
     pub fn signal(&self) -> bool {
-        // Wake outside of the lock: a waker is foreign code and may well come back here.
-        let waker = self.lock_waiters().call_first();
-        let called = waker.is_some();
-        waker.into_iter().for_each(Waker::wake);
-        called
+        wake_one(self.line.call_first())
     }
 
     /// Calls all waiters, and returns how many there were.
@@ -177,13 +173,14 @@ impl Condition {
     /// assert_eq!(matou_sync::Condition::new().broadcast(), 0);
     /// ```
     pub fn broadcast(&self) -> usize {
-        let wakers = self.lock_waiters().call_all();
+        let wakers = self.line.call_all();
         let called = wakers.len();
         wake_all(wakers);
         called
     }
 
-    /// Returns how many waits are not over: in the line, or called and not yet polled. A snapshot.
+    /// Returns how many wait and were not signalled. One that was called with all the others
+    /// counts until it is polled. A snapshot.
     ///
     /// # Examples
     ///
@@ -197,53 +194,18 @@ impl Condition {
     /// assert_eq!(changed.waiters(), 1);
     /// ```
     pub fn waiters(&self) -> usize {
-        self.lock_waiters().len()
+        self.line.len()
     }
 
-    fn lock_waiters(&self) -> sys::MutexGuard<'_, Waiters> {
-        // No foreign code runs under this lock. If the line itself panics it is a bug in it, which
-        // the first panic has told already.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stands in the line for the first time.
-    fn enqueue<T: ?Sized>(&self, mutex: &Mutex<T>, cx: &Context<'_>) -> usize {
-        let address = (&raw const *mutex).cast::<()>().addr();
-        let waker = cx.waker().clone();
-        // The line is unlocked again at the end of this statement, before a refused waker drops.
-        let pushed = self.lock_waiters().push(waker, address);
-        pushed.expect("a `Condition` was used with two mutexes at the same time")
-    }
-
-    /// Asks whether the waiter of `key` was called; if not, sees to it that `cx` will be woken.
-    fn poll_call(&self, key: usize, cx: &Context<'_>) -> Poll<Call> {
-        {
-            let mut waiters = self.lock_waiters();
-            if let Some(call) = waiters.take_called(key) {
-                return Poll::Ready(call);
-            }
-            if waiters.waker_mut(key).is_some_and(|waker| waker.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-        }
-        // Clone the waker and drop the old one while nothing is locked: both are foreign code.
-        let new = cx.waker().clone();
-        let mut waiters = self.lock_waiters();
-        let old = waiters.waker_mut(key).map(|waker| std::mem::replace(waker, new));
-        let called = waiters.take_called(key);
-        drop(waiters);
-        drop(old);
-        called.map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// Passes on what a waiter had got that ends before its future resolves.
-    fn pass_on(&self, call: Call) {
+    /// Passes on what a waiter had got that ends before its future resolves: not to one who came
+    /// since with another mutex, and waits for something else.
+    fn pass_on(&self, call: Call, mutex_address: usize) {
         let is_due = match call {
             Call::Signal => !sys::sabotaged(Sabotage::WaitKeepsItsSignal),
             Call::Broadcast => sys::sabotaged(Sabotage::BroadcastIsPassedOn),
         };
         if is_due {
-            self.signal();
+            wake_one(self.line.call_first_with(mutex_address));
         }
     }
 }
@@ -258,6 +220,19 @@ impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Condition").field("waiters", &self.waiters()).finish()
     }
+}
+
+/// Wakes who was called, if anybody was, and returns whether.
+fn wake_one(waker: Option<Waker>) -> bool {
+    // Not under the lock of the line: a waker is foreign code and may well come back here.
+    let called = waker.is_some();
+    waker.into_iter().for_each(Waker::wake);
+    called
+}
+
+/// Where a mutex is.
+fn address<T: ?Sized>(mutex: &Mutex<T>) -> usize {
+    (&raw const *mutex).cast::<()>().addr()
 }
 
 /// Wakes all, also if one of them panics; then the first panic goes on.
@@ -300,9 +275,9 @@ enum Stage<'m, T: ?Sized> {
     /// Not polled yet.
     Holding(MutexGuard<'m, T>),
     /// In the line, or called and not polled since. The key must go back to the line.
-    Waiting { mutex: &'m Mutex<T>, key: usize },
+    Waiting { mutex: &'m Mutex<T>, key: Key },
     /// Called. The call counts as delivered only when the lock is had.
-    Locking { lock: Lock<'m, T>, call: Call },
+    Locking { mutex: &'m Mutex<T>, lock: Lock<'m, T>, call: Call },
     /// Resolved, or ended by a panic.
     Over,
 }
@@ -317,7 +292,8 @@ impl<'m, T: ?Sized> Wait<'_, 'm, T> {
         } else {
             Some(guard)
         };
-        let key = self.condition.enqueue(mutex, cx);
+        let key = self.condition.line.push(address(mutex), cx);
+        let key = key.expect("a `Condition` was used with two mutexes at the same time");
         self.stage = Stage::Waiting { mutex, key };
         // Unlock last: from here on others can make true what this one waits for.
         drop(guard);
@@ -337,11 +313,11 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             return Poll::Pending;
         }
         if let Stage::Waiting { mutex, key } = this.stage {
-            let Poll::Ready(call) = this.condition.poll_call(key, cx) else {
+            let Poll::Ready(call) = this.condition.line.poll_call(key, cx) else {
                 observe::waiting(None, "condition", this.called_at);
                 return Poll::Pending;
             };
-            this.stage = Stage::Locking { lock: mutex.lock_at(this.called_at), call };
+            this.stage = Stage::Locking { mutex, lock: mutex.lock_at(this.called_at), call };
         }
         let Stage::Locking { lock, .. } = &mut this.stage else {
             panic!("a `Wait` was polled after it had resolved");
@@ -356,13 +332,13 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
 
 impl<T: ?Sized> Drop for Wait<'_, '_, T> {
     fn drop(&mut self) {
-        let call = match std::mem::replace(&mut self.stage, Stage::Over) {
+        let (mutex, call) = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Holding(_) | Stage::Over => return,
-            Stage::Waiting { key, .. } => self.condition.lock_waiters().remove(key).ok(),
-            Stage::Locking { call, .. } => Some(call),
+            Stage::Waiting { mutex, key } => (mutex, self.condition.line.remove(key)),
+            Stage::Locking { mutex, call, .. } => (mutex, Some(call)),
         };
         if let Some(call) = call {
-            self.condition.pass_on(call);
+            self.condition.pass_on(call, address(mutex));
         }
     }
 }

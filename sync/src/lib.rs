@@ -67,6 +67,7 @@ mod blocking;
 mod condition;
 mod error;
 mod gate;
+mod line;
 mod mutex;
 mod observe;
 mod queue;

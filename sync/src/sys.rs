@@ -12,23 +12,23 @@
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(all(shuttle, not(loom)))]
 mod imp {
-    pub(crate) use shuttle::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 }
 
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
-    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }
 
-pub(crate) use imp::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+pub(crate) use imp::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use shipped::{Patience, foreign_call, sabotaged};
@@ -70,6 +70,8 @@ pub enum Sabotage {
     WaitKeepsItsSignal,
     /// A dropped `Wait` that was called by a broadcast calls somebody else.
     BroadcastIsPassedOn,
+    /// A `Wait` that looks whether it was signalled looks for broadcasts before that, not after.
+    BroadcastLookedForFirst,
     /// `Pop` and `Push` do not look again at the queue once they listen.
     QueueWithoutRecheck,
     /// A dropped `Pop` or `Push` keeps the call it got.

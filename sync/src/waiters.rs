@@ -18,23 +18,36 @@ pub(crate) enum Call {
     Broadcast,
 }
 
+/// By what a waiter is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    slot: u32,
+    /// How many had come when it came: whoever has a smaller number stood ahead of it.
+    pub(crate) number: u64,
+}
+
+/// The index of no slot: the end of a line.
+const NONE: u32 = u32::MAX;
+
 #[derive(Debug)]
 enum Slot {
     /// In the line. The neighbours are towards the head and towards the tail.
-    Waiting { waker: Waker, ahead: Option<usize>, behind: Option<usize> },
-    /// Out of the line; its waiter has not seen it yet.
-    Called(Call),
+    Waiting { waker: Waker, number: u64, ahead: u32, behind: u32 },
+    /// Called with all the others; its waiter has not seen it yet. Who is signalled leaves no mark.
+    Broadcast { number: u64 },
     /// Unused; the next one of the free slots.
-    Free { next: Option<usize> },
+    Free { next: u32 },
 }
 
 /// All waiters of one condition.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     slots: Vec<Slot>,
-    free: Option<usize>,
-    head: Option<usize>,
-    tail: Option<usize>,
+    free: u32,
+    head: u32,
+    tail: u32,
+    /// How many ever came.
+    came: u64,
     /// Slots that are not free.
     used: usize,
     /// The address of the mutex that they came with; meaningless while none is used.
@@ -43,125 +56,167 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     pub(crate) const fn new() -> Self {
-        Self { slots: Vec::new(), free: None, head: None, tail: None, used: 0, mutex_address: 0 }
+        Self {
+            slots: Vec::new(),
+            free: NONE,
+            head: NONE,
+            tail: NONE,
+            came: 0,
+            used: 0,
+            mutex_address: 0,
+        }
     }
 
-    /// Waiters in the line and called ones.
+    /// Those in the line, and those that were called with all the others and have not seen it yet.
     pub(crate) fn len(&self) -> usize {
         self.used
     }
 
-    /// Puts a waiter at the end and returns its key. Refuses, and gives the waker back, if the
-    /// others came with another mutex.
-    pub(crate) fn push(&mut self, waker: Waker, mutex_address: usize) -> Result<usize, Waker> {
-        if self.used == 0 {
-            self.mutex_address = mutex_address;
-        } else if self.mutex_address != mutex_address {
-            return Err(waker);
-        }
-        let key = self.take_slot(Slot::Waiting { waker, ahead: self.tail, behind: None });
-        match self.tail.replace(key) {
-            Some(last) => self.set_behind(last, Some(key)),
-            None => self.head = Some(key),
-        }
-        Ok(key)
+    /// The number of who came last.
+    pub(crate) fn came(&self) -> u64 {
+        self.came
     }
 
-    /// Calls the first in the line. The caller wakes it, outside of all locks.
-    pub(crate) fn call_first(&mut self) -> Option<Waker> {
-        let key = self.head?;
-        Some(self.call(key, Call::Signal))
+    /// Whether those who wait, if any, came with this mutex.
+    pub(crate) fn are_of(&self, mutex_address: usize) -> bool {
+        self.used == 0 || self.mutex_address == mutex_address
+    }
+
+    /// Puts a waiter at the end and returns its key. Refuses, and gives the waker back, if the
+    /// others came with another mutex.
+    pub(crate) fn push(&mut self, waker: Waker, mutex_address: usize) -> Result<Key, Waker> {
+        if !self.are_of(mutex_address) {
+            return Err(waker);
+        }
+        self.mutex_address = mutex_address;
+        self.came += 1;
+        let number = self.came;
+        let ahead = self.tail;
+        let slot = self.take_slot(Slot::Waiting { waker, number, ahead, behind: NONE });
+        self.set_behind(ahead, slot);
+        self.tail = slot;
+        Ok(Key { slot, number })
+    }
+
+    /// Signals the first in the line, and returns its number. The caller wakes it, outside of all
+    /// locks.
+    pub(crate) fn call_first(&mut self) -> Option<(u64, Waker)> {
+        let slot = self.head;
+        (slot != NONE).then(|| {
+            self.unlink(slot);
+            waiting(self.free_slot(slot))
+        })
     }
 
     /// Calls the whole line.
     pub(crate) fn call_all(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while let Some(key) = self.head {
-            wakers.push(self.call(key, Call::Broadcast));
+        while self.head != NONE {
+            let slot = self.head;
+            self.unlink(slot);
+            let called = Slot::Broadcast { number: self.number(slot) };
+            wakers.push(waiting(mem::replace(self.slot(slot), called)).1);
         }
         wakers
     }
 
-    /// Takes a called waiter out, and says why it was called.
-    pub(crate) fn take_called(&mut self, key: usize) -> Option<Call> {
-        let Slot::Called(call) = self.slots[key] else {
-            return None;
-        };
-        // A call has nothing to drop.
-        drop(self.free_slot(key));
-        Some(call)
+    /// Says why a waiter was called, if it was; then it is here no more.
+    pub(crate) fn take_called(&mut self, key: Key) -> Option<Call> {
+        match self.slots[key.slot as usize] {
+            Slot::Waiting { number, .. } if number == key.number => None,
+            Slot::Broadcast { number } if number == key.number => {
+                // There is nothing to drop in it.
+                drop(self.free_slot(key.slot));
+                Some(Call::Broadcast)
+            }
+            // The slot is free, or another's by now.
+            _ => Some(Call::Signal),
+        }
     }
 
     /// The waker of one that has not been called.
-    pub(crate) fn waker_mut(&mut self, key: usize) -> Option<&mut Waker> {
-        match &mut self.slots[key] {
-            Slot::Waiting { waker, .. } => Some(waker),
+    pub(crate) fn waker_mut(&mut self, key: Key) -> Option<&mut Waker> {
+        match self.slot(key.slot) {
+            Slot::Waiting { waker, number, .. } if *number == key.number => Some(waker),
             _ => None,
         }
     }
 
     /// Takes a waiter out that gives up. Either it had been called, or the caller drops its waker,
     /// outside of all locks.
-    pub(crate) fn remove(&mut self, key: usize) -> Result<Call, Waker> {
+    pub(crate) fn remove(&mut self, key: Key) -> Result<Call, Waker> {
         if let Some(call) = self.take_called(key) {
             return Ok(call);
         }
-        self.unlink(key);
-        match self.free_slot(key) {
-            Slot::Waiting { waker, .. } => Err(waker),
-            slot => unreachable!("a waiter gave up in the state {slot:?}"),
+        self.unlink(key.slot);
+        Err(waiting(self.free_slot(key.slot)).1)
+    }
+
+    fn slot(&mut self, slot: u32) -> &mut Slot {
+        &mut self.slots[slot as usize]
+    }
+
+    fn number(&self, slot: u32) -> u64 {
+        match self.slots[slot as usize] {
+            Slot::Waiting { number, .. } | Slot::Broadcast { number } => number,
+            Slot::Free { .. } => unreachable!("a free slot has no number"),
         }
     }
 
-    fn call(&mut self, key: usize, call: Call) -> Waker {
-        self.unlink(key);
-        match mem::replace(&mut self.slots[key], Slot::Called(call)) {
-            Slot::Waiting { waker, .. } => waker,
-            slot => unreachable!("a waiter was called in the state {slot:?}"),
-        }
-    }
-
-    fn unlink(&mut self, key: usize) {
-        let Slot::Waiting { ahead, behind, .. } = self.slots[key] else {
+    fn unlink(&mut self, slot: u32) {
+        let &mut Slot::Waiting { ahead, behind, .. } = self.slot(slot) else {
             unreachable!("only those who wait are in the line");
         };
-        match ahead {
-            Some(ahead) => self.set_behind(ahead, behind),
-            None => self.head = behind,
-        }
+        self.set_behind(ahead, behind);
         match behind {
-            Some(behind) => self.set_ahead(behind, ahead),
-            None => self.tail = ahead,
+            NONE => self.tail = ahead,
+            behind => {
+                if let Slot::Waiting { ahead: place, .. } = self.slot(behind) {
+                    *place = ahead;
+                }
+            }
         }
     }
 
-    fn set_ahead(&mut self, key: usize, to: Option<usize>) {
-        if let Slot::Waiting { ahead, .. } = &mut self.slots[key] {
-            *ahead = to;
+    /// Says who stands behind `ahead`, or first in the line if that is none.
+    fn set_behind(&mut self, ahead: u32, slot: u32) {
+        match ahead {
+            NONE => self.head = slot,
+            ahead => {
+                if let Slot::Waiting { behind, .. } = self.slot(ahead) {
+                    *behind = slot;
+                }
+            }
         }
     }
 
-    fn set_behind(&mut self, key: usize, to: Option<usize>) {
-        if let Slot::Waiting { behind, .. } = &mut self.slots[key] {
-            *behind = to;
-        }
-    }
-
-    fn take_slot(&mut self, slot: Slot) -> usize {
+    fn take_slot(&mut self, slot: Slot) -> u32 {
         self.used += 1;
-        let Some(key) = self.free else {
+        let free = self.free;
+        if free == NONE {
+            let index = self.slots.len() as u32;
+            assert!(index != NONE, "fewer than 2^32 - 1 wait for a condition");
             self.slots.push(slot);
-            return self.slots.len() - 1;
-        };
-        match mem::replace(&mut self.slots[key], slot) {
+            return index;
+        }
+        match mem::replace(self.slot(free), slot) {
             Slot::Free { next } => self.free = next,
             slot => unreachable!("the free list led to {slot:?}"),
         }
-        key
+        free
     }
 
-    fn free_slot(&mut self, key: usize) -> Slot {
+    fn free_slot(&mut self, slot: u32) -> Slot {
         self.used -= 1;
-        mem::replace(&mut self.slots[key], Slot::Free { next: self.free.replace(key) })
+        let next = mem::replace(&mut self.free, slot);
+        mem::replace(self.slot(slot), Slot::Free { next })
+    }
+}
+
+/// The number and the waker of one that was in the line.
+fn waiting(slot: Slot) -> (u64, Waker) {
+    match slot {
+        Slot::Waiting { waker, number, .. } => (number, waker),
+        slot => unreachable!("a waiter was in the state {slot:?}"),
     }
 }

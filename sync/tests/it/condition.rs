@@ -118,6 +118,46 @@ fn m8_what_a_broadcast_gave_to_a_dropped_wait_goes_to_nobody() {
 }
 
 #[test]
+fn m8_one_called_by_a_broadcast_passes_nothing_on_though_later_ones_were_signalled() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (task, late_task) = (Task::new(), Task::new());
+    let mut first = enqueued(&changed, &mutex, &task);
+    changed.broadcast();
+    let _second = enqueued(&changed, &mutex, &task);
+    changed.signal();
+    let _late = enqueued(&changed, &mutex, &late_task);
+    let guard = mutex.try_lock();
+    task.wait(&mut first);
+    drop(first);
+    assert_eq!(late_task.wakes(), 0);
+    drop(guard);
+}
+
+#[test]
+fn m8_a_signal_that_is_found_late_is_passed_on_though_a_broadcast_came_since() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let (task, late_task) = (Task::new(), Task::new());
+    let first = enqueued(&changed, &mutex, &task);
+    changed.signal();
+    let _second = enqueued(&changed, &mutex, &task);
+    changed.broadcast();
+    let _late = enqueued(&changed, &mutex, &late_task);
+    drop(first);
+    assert_eq!(late_task.wakes(), 1);
+}
+
+#[test]
+fn m13_a_signal_is_not_passed_on_to_one_that_waits_with_another_mutex() {
+    let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
+    let (task, other_task) = (Task::new(), Task::new());
+    let first = enqueued(&changed, &mutex, &task);
+    changed.signal();
+    let _second = enqueued(&changed, &other, &other_task);
+    drop(first);
+    assert_eq!(other_task.wakes(), 0);
+}
+
+#[test]
 fn m13_waiting_with_two_mutexes_at_a_time_panics_and_unlocks() {
     let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
     let task = Task::new();

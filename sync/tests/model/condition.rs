@@ -151,6 +151,39 @@ fn m8_a_broadcast_that_is_passed_on_is_found() {
     falls_without!(Sabotage::BroadcastIsPassedOn, one_called_by_a_broadcast_is_dropped);
 }
 
+/// One that was called by a broadcast looks why, while a later one is signalled, and gives up while
+/// it locks: the one after that is to go on waiting.
+fn one_called_by_a_broadcast_is_polled_late() {
+    let shared = shared();
+    let mut first = enqueued(&shared);
+    let calling = thread::spawn(move || {
+        shared.1.broadcast();
+        let second = enqueued(&shared);
+        // In some schedules the first has the mutex, so that these get no further.
+        let signalled = shared.1.signal();
+        let third = enqueued(&shared);
+        let guard = shared.0.try_lock();
+        let waits = signalled && shared.1.waiters() == 1 && guard.is_some();
+        drop(guard);
+        (second, waits.then_some(third))
+    });
+    drop((poll_once(&mut first), first));
+    let (_second, third) = calling.join().unwrap();
+    if let Some(mut third) = third {
+        assert!(poll_once(&mut third).is_pending());
+    }
+}
+
+#[test]
+fn m8_a_broadcast_is_not_taken_for_a_signal() {
+    holds(3, one_called_by_a_broadcast_is_polled_late);
+}
+
+#[test]
+fn m8_a_broadcast_taken_for_a_signal_is_found() {
+    falls_without!(Sabotage::BroadcastLookedForFirst, one_called_by_a_broadcast_is_polled_late);
+}
+
 #[test]
 fn two_signals_end_two_waits() {
     holds(2, || {
