@@ -9,8 +9,9 @@
 //! ```
 //!
 //! With sequentially consistent fences between the write and the look, at least one of the two
-//! sees the other. Only a sleeper is interrupted, and only once: a sender that finds `AWAKE` or
-//! `RUNG` makes no system call.
+//! sees the other. The fences alone do that: all else is relaxed, and orders nothing. Only a
+//! sleeper is interrupted, and only once: a sender that finds `AWAKE` or `RUNG` makes no system
+//! call.
 
 use crate::sys::atomic::{AtomicU8, Ordering, fence};
 
@@ -35,7 +36,7 @@ impl Bell {
     /// Called by the domain before it waits. Returns whether it may: `empty` is asked after the
     /// intent to sleep can be seen by every sender.
     pub(crate) fn lie_down(&self, empty: impl FnOnce() -> bool) -> bool {
-        self.state.store(ASLEEP, Ordering::SeqCst);
+        self.state.store(ASLEEP, Ordering::Relaxed);
         // Pairs with the fence in `ring`: either we see the message or the sender sees us.
         fence(Ordering::SeqCst);
         if empty() {
@@ -47,7 +48,7 @@ impl Bell {
 
     /// Called by the domain after it waited.
     pub(crate) fn get_up(&self) {
-        self.state.store(AWAKE, Ordering::SeqCst);
+        self.state.store(AWAKE, Ordering::Relaxed);
     }
 
     /// Called by a sender after its message is in the inbox. Returns whether the sender has to
@@ -56,7 +57,8 @@ impl Bell {
     pub(crate) fn ring(&self) -> bool {
         // Pairs with the fence in `lie_down`.
         fence(Ordering::SeqCst);
-        self.state.load(Ordering::SeqCst) == ASLEEP
-            && self.state.compare_exchange(ASLEEP, RUNG, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let relaxed = Ordering::Relaxed;
+        self.state.load(relaxed) == ASLEEP
+            && self.state.compare_exchange(ASLEEP, RUNG, relaxed, relaxed).is_ok()
     }
 }
