@@ -258,7 +258,7 @@ impl Domain {
     pub(crate) fn has_work(&self) -> bool {
         !self.is_stopped()
             && (!self.ready.borrow().is_empty()
-                || self.port().pending() > 0
+                || !self.port().is_empty()
                 || self.timers.borrow().next_deadline().is_some_and(|first| first <= self.now()))
     }
 

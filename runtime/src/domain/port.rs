@@ -136,6 +136,12 @@ impl Port {
         self.inbox.len()
     }
 
+    /// Whether no message has arrived.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
     pub(crate) fn receive(&self) -> Option<Message> {
         self.inbox.pop()
     }
@@ -146,7 +152,7 @@ impl Port {
     }
 
     pub(crate) fn lie_down(&self) -> bool {
-        self.bell.lie_down(|| self.inbox.is_empty())
+        self.bell.lie_down(|| self.is_empty())
     }
 
     pub(crate) fn get_up(&self) {

@@ -4,12 +4,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::io::Io;
-use super::sys::{Queue, Ready};
+use super::sys::{Events, Queue};
 use super::{Driver, Interrupt, Until};
 use crate::task::panics;
 
@@ -19,8 +19,8 @@ use crate::task::panics;
 /// their life on the domain, and only when an operation first would block; see [`Io`].
 pub struct Reactor {
     shared: Arc<Shared>,
-    /// What the last wait brought, and who is to be woken; kept to use their memory again.
-    ready: RefCell<Vec<Ready>>,
+    /// Where a wait puts the events, and who is to be woken; kept to use their memory again.
+    events: RefCell<Events>,
     woken: RefCell<Vec<Waker>>,
 }
 
@@ -40,8 +40,8 @@ impl Reactor {
     /// If the system has no descriptors left for its event queue.
     pub fn new() -> io::Result<Reactor> {
         let shared = Shared { queue: Queue::new()?, sources: Mutex::default() };
-        let (ready, woken) = (RefCell::default(), RefCell::default());
-        Ok(Reactor { shared: Arc::new(shared), ready, woken })
+        let (events, woken) = (RefCell::new(Events::new()), RefCell::default());
+        Ok(Reactor { shared: Arc::new(shared), events, woken })
     }
 
     /// Returns how many descriptors are registered.
@@ -53,30 +53,26 @@ impl Reactor {
         &self.shared
     }
 
-    /// Wakes the tasks that wait for what has become ready.
-    fn dispatch(&self, ready: &mut Vec<Ready>) {
-        if ready.is_empty() {
-            return;
-        }
-        let (mut woken, mut busy) = (self.woken.take(), Vec::new());
-        {
-            let sources = self.shared.sources();
-            for ready in ready.drain(..) {
-                // A descriptor may have left meanwhile, or another one taken its key: its tasks
-                // then look once more and find that they have to wait. No event is lost by that.
-                let Some(io) = sources.get(ready.key) else { continue };
-                // Who uses a descriptor may want the sources next: it is not waited for here.
-                if !io.try_mark_ready(ready, &mut woken) {
-                    busy.push((Arc::clone(io), ready));
-                }
+    /// Waits, and takes out who waits for what has become ready.
+    fn wait_for_events(&self, timeout: Option<Duration>, woken: &mut Vec<Waker>) -> io::Result<()> {
+        let mut events = self.events.borrow_mut();
+        let (mut sources, mut busy) = (None, Vec::new());
+        for ready in self.shared.queue.wait(timeout, &mut events)? {
+            // One lock for all, if there are any.
+            let sources = sources.get_or_insert_with(|| self.shared.sources());
+            // A descriptor may have left meanwhile, or another one taken its key: its tasks then
+            // look once more and find that they have to wait. No event is lost by that.
+            let Some(io) = sources.get(ready.key) else { continue };
+            // Who uses a descriptor may want the sources next: it is not waited for here.
+            if !io.try_mark_ready(ready, woken) {
+                busy.push((Arc::clone(io), ready));
             }
         }
-        for (io, ready) in busy {
-            io.mark_ready(ready, &mut woken);
+        drop(sources);
+        while let Some((io, ready)) = busy.pop() {
+            io.mark_ready(ready, woken);
         }
-        // Not under a lock: a waker may do anything.
-        woken.drain(..).for_each(panics::wake);
-        self.woken.replace(woken);
+        Ok(())
     }
 }
 
@@ -112,14 +108,15 @@ impl Driver for Reactor {
 
     fn wait(&self, until: Until) -> io::Result<()> {
         let timeout = match until {
-            Until::Now => Some(std::time::Duration::ZERO),
+            Until::Now => Some(Duration::ZERO),
             Until::Deadline(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
             Until::Forever => None,
         };
-        let mut ready = self.ready.take();
-        let waited = self.shared.queue.wait(timeout, &mut ready);
-        self.dispatch(&mut ready);
-        self.ready.replace(ready);
+        let mut woken = self.woken.take();
+        let waited = self.wait_for_events(timeout, &mut woken);
+        // Not under a lock: a waker may do anything.
+        woken.drain(..).for_each(panics::wake);
+        self.woken.replace(woken);
         waited
     }
 

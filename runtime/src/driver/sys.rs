@@ -16,19 +16,19 @@ pub(super) struct Ready {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::Queue;
+pub(super) use linux::{Events, Queue};
 #[cfg(not(target_os = "linux"))]
-pub(super) use portable::Queue;
+pub(super) use portable::{Events, Queue};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
-    use std::mem::MaybeUninit;
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::sync::{Arc, Mutex, PoisonError};
     use std::time::Duration;
 
     use polling::Poller;
+    use rustix::buffer::spare_capacity;
     use rustix::event::epoll::{self, EventData, EventFlags};
     use rustix::event::{EventfdFlags, Timespec, eventfd};
     use rustix::io::Errno;
@@ -45,6 +45,15 @@ mod linux {
     pub(in crate::driver) struct Queue {
         poller: Poller,
         bell: Arc<Bell>,
+    }
+
+    /// Room for what one wait brings.
+    pub(in crate::driver) struct Events(Vec<epoll::Event>);
+
+    impl Events {
+        pub(in crate::driver) fn new() -> Events {
+            Events(Vec::with_capacity(EVENTS_MAX))
+        }
     }
 
     /// An eventfd, registered edge-triggered once: every write is an edge, and it is never read.
@@ -101,32 +110,33 @@ mod linux {
             self.poller.delete(fd)
         }
 
-        /// Waits; `None` means without end.
-        pub(in crate::driver) fn wait(
+        /// Waits, and returns what is ready; `None` means without end.
+        #[inline]
+        pub(in crate::driver) fn wait<'e>(
             &self,
             timeout: Option<Duration>,
-            ready: &mut Vec<Ready>,
-        ) -> io::Result<()> {
+            events: &'e mut Events,
+        ) -> io::Result<impl Iterator<Item = Ready> + use<'e>> {
             let timeout = timeout.map(round_up);
-            let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_MAX];
-            let waited = epoll::wait(self.poller.as_fd(), &mut events, timeout.as_ref());
-            let (events, _) = match waited {
-                Err(Errno::INTR) => return Ok(()),
-                waited => waited?,
-            };
-            let known = events.iter().filter(|event| event.data.u64() < BELL_KEY);
-            ready.extend(known.map(|event| {
-                let flags = event.flags;
-                let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
-                Ready {
-                    key: event.data.u64() as usize,
-                    readable: gone || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
-                    writable: gone || flags.contains(EventFlags::OUT),
-                    closed: gone || flags.contains(EventFlags::RDHUP),
-                }
-            }));
-            Ok(())
+            let events = &mut events.0;
+            events.clear();
+            match epoll::wait(self.poller.as_fd(), spare_capacity(events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => Ok(events.iter().filter_map(ready)),
+                Err(error) => Err(error.into()),
+            }
         }
+    }
+
+    /// What an event says of a descriptor; `None` if it is the bell's.
+    fn ready(event: &epoll::Event) -> Option<Ready> {
+        let (key, flags) = (event.data.u64(), event.flags);
+        let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        (key < BELL_KEY).then(|| Ready {
+            key: key as usize,
+            readable: gone || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+            writable: gone || flags.contains(EventFlags::OUT),
+            closed: gone || flags.contains(EventFlags::RDHUP),
+        })
     }
 
     /// Whole milliseconds, which every kernel understands, and never less than asked: a wait that
@@ -143,17 +153,25 @@ mod portable {
     use std::fmt;
     use std::io;
     use std::os::fd::{AsRawFd, BorrowedFd};
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use polling::{Event, Events, PollMode, Poller};
+    use polling::{Event, PollMode, Poller};
 
     use super::Ready;
     use crate::driver::Interrupt;
 
     pub(in crate::driver) struct Queue {
         poller: Arc<Poller>,
-        events: Mutex<Events>,
+    }
+
+    /// Room for what one wait brings.
+    pub(in crate::driver) struct Events(polling::Events);
+
+    impl Events {
+        pub(in crate::driver) fn new() -> Events {
+            Events(polling::Events::new())
+        }
     }
 
     struct Bell(Arc<Poller>);
@@ -166,7 +184,7 @@ mod portable {
 
     impl Queue {
         pub(in crate::driver) fn new() -> io::Result<Queue> {
-            Ok(Queue { poller: Arc::new(Poller::new()?), events: Mutex::new(Events::new()) })
+            Ok(Queue { poller: Arc::new(Poller::new()?) })
         }
 
         pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
@@ -183,25 +201,24 @@ mod portable {
             self.poller.delete(fd)
         }
 
-        pub(in crate::driver) fn wait(
+        pub(in crate::driver) fn wait<'e>(
             &self,
             timeout: Option<Duration>,
-            ready: &mut Vec<Ready>,
-        ) -> io::Result<()> {
-            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+            events: &'e mut Events,
+        ) -> io::Result<impl Iterator<Item = Ready> + use<'e>> {
+            let events = &mut events.0;
             events.clear();
-            match self.poller.wait(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                waited => waited?,
-            };
-            ready.extend(events.iter().map(|event| Ready {
+            match self.poller.wait(events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            Ok(events.iter().map(|event| Ready {
                 key: event.key,
                 readable: event.readable,
                 writable: event.writable,
                 // Not told apart here: a short read is then never taken for the last one.
                 closed: true,
-            }));
-            Ok(())
+            }))
         }
     }
 

@@ -196,7 +196,13 @@ impl Timers {
     }
 
     /// No timer is due before this moment. Rarely none is due at it either, if one was dropped.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.places.is_empty() { None } else { self.first_deadline() }
+    }
+
+    /// As [`next_deadline`](Timers::next_deadline), though all may have been dropped.
+    fn first_deadline(&self) -> Option<Instant> {
         match (self.sorted.last(), self.newer.peek()) {
             (Some(turn), None) | (None, Some(Reverse(turn))) => Some(turn.deadline),
             (Some(one), Some(Reverse(other))) => Some(one.deadline.min(other.deadline)),
