@@ -9,9 +9,12 @@ use matou_runtime::Io;
 use socket2::SockRef;
 
 /// What a ledger keeps of a socket, so that it can close it while its handle is out of reach.
+///
+/// Each use looks at the link and the beginning of the ticket, which are neighbours.
+#[repr(C)]
 pub(crate) struct Socket<S: Simulated> {
-    ticket: Ticket,
     link: Link<S>,
+    ticket: Ticket,
 }
 
 /// What is behind a socket.
@@ -42,7 +45,7 @@ impl<S: Simulated> Socket<S> {
     /// socket, and a future is not polled from that line.
     #[track_caller]
     pub(crate) fn new(ticket: Ticket, link: impl Into<Link<S>>) -> Arc<Socket<S>> {
-        let socket = Arc::new(Socket { ticket, link: link.into() });
+        let socket = Arc::new(Socket { link: link.into(), ticket });
         own(&(Arc::clone(&socket) as Arc<dyn Resource>));
         socket
     }

@@ -21,6 +21,11 @@ local! {
 }
 
 local! {
+    /// Whether a misuse was recorded since somebody asked.
+    static MISUSED: Cell<bool> = Cell::new(false);
+}
+
+local! {
     static PHASE: Cell<Phase> = Cell::new(Phase::Outside);
 }
 
@@ -227,6 +232,39 @@ pub fn take_fault() -> Option<NotOwner> {
     let fault = ledger.as_deref().and_then(Ledger::take_fault);
     exchange(ledger);
     fault
+}
+
+/// Returns whether a misuse was recorded on this thread since this was last asked.
+///
+/// For runtimes, which ask after each poll: without one there is no need to look into the ledger of
+/// the task for a [fault](Ledger::take_fault).
+///
+/// # Examples
+///
+/// ```
+/// use matou_ownership::{Owned, check, enter, was_misused};
+///
+/// let entered = enter(None);
+/// let owned = Owned::new(1, drop);
+/// let owner = entered.leave();
+/// assert!(!was_misused());
+///
+/// let entered = enter(None);
+/// assert!(check(&owned).is_err());
+/// let ledger = entered.leave().expect("it has a fault");
+/// assert!(was_misused());
+/// assert!(ledger.take_fault().is_some());
+/// assert!(!was_misused());
+/// # drop((owned, owner));
+/// ```
+#[inline]
+pub fn was_misused() -> bool {
+    MISUSED.with(|cell| cell.replace(false))
+}
+
+/// Notes a misuse by what runs on this thread.
+pub(crate) fn note_misuse() {
+    MISUSED.with(|cell| cell.set(true));
 }
 
 /// Returns whether what runs on this thread has a ledger already.

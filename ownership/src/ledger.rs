@@ -37,8 +37,8 @@ use crate::{NotOwner, Resource, ResourceInfo, Settle, current, nursery};
 /// ```
 pub struct Ledger {
     inner: Mutex<Inner>,
-    /// Whether there is a fault. Runtimes ask after each poll, and mostly there is none. Relaxed,
-    /// because a fault is recorded by the thread that polls the task, which is the one that asks.
+    /// Whether there is a fault; mostly there is none. Relaxed, because a fault is recorded by the
+    /// thread that polls the task, which is the one that asks.
     faulted: AtomicBool,
     label: OnceLock<Label>,
 }
@@ -188,19 +188,13 @@ impl Ledger {
         }
     }
 
-    /// Returns whether there was a misuse by this ledger's task that nobody has taken yet.
-    #[inline]
-    pub fn has_fault(&self) -> bool {
-        self.faulted.load(Ordering::Relaxed)
-    }
-
     /// Takes the first misuse by this ledger's task, if there was one.
     pub fn take_fault(&self) -> Option<NotOwner> {
-        if !self.has_fault() {
-            return None;
-        }
-        self.faulted.store(false, Ordering::Relaxed);
-        self.lock().rare().fault.take()
+        let faulted = self.faulted.load(Ordering::Relaxed);
+        faulted.then(|| {
+            self.faulted.store(false, Ordering::Relaxed);
+            self.lock().rare().fault.take()
+        })?
     }
 
     /// Begins to finalize what is still owned, newest first, each exactly once. The future does it.
@@ -232,7 +226,9 @@ impl Ledger {
         self.lock().list(list).remove(slot)
     }
 
+    /// Records a fault of what runs on this thread, whose ledger this is.
     pub(crate) fn record_fault(&self, fault: NotOwner) {
+        current::note_misuse();
         self.lock().rare().fault.get_or_insert(fault);
         self.faulted.store(true, Ordering::Relaxed);
     }

@@ -94,7 +94,7 @@ mod ticket;
 mod verbs;
 
 pub use current::{
-    Entered, Phase, current_ledger, enter, has_ledger, is_inside, phase, take_fault,
+    Entered, Phase, current_ledger, enter, has_ledger, is_inside, phase, take_fault, was_misused,
 };
 pub use ids::replace_id_source;
 pub use ledger::{Label, Ledger};

@@ -75,12 +75,14 @@ impl Domain {
         let node = &self.tree[slot];
         self.witness(|_| Happening::Polled(node.id.get()));
         let (own, ledger) = self.begin_step(slot, node);
+        let is_new = ledger.is_none();
         let entered = matou_ownership::enter(ledger);
         // A panic cannot come out: every call of user code inside is caught.
         let polled = own.poll(self);
         let ledger = entered.leave();
+        // Nothing is looked at without need: that would be a line of the cache for each poll.
         if let Some(ledger) = &ledger
-            && (ledger.has_fault() || ledger.label().is_none())
+            && (is_new || matou_ownership::was_misused())
         {
             self.look_into(slot, ledger);
         }
@@ -212,12 +214,15 @@ impl Domain {
 
     /// Whether a message comes so soon that it does not pay to sleep.
     fn soon_busy(&self) -> bool {
-        self.world.is_none() && self.spin.sees(|| self.port().pending() > 0)
+        self.world.is_none() && self.spin.sees(|| !self.port().is_empty())
     }
 
     /// Reads the messages that are there, but none that comes meanwhile: a flood from another
     /// domain must not keep the tasks of this one from running.
     fn receive(&self) {
+        if self.port().is_empty() {
+            return;
+        }
         for _ in 0..self.port().pending() {
             let Some(message) = self.port().receive() else {
                 return;

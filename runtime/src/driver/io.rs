@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
 use super::reactor::Shared;
+use super::side::{Both, Direction, Side};
 use super::sys::Ready;
 use crate::domain::Domain;
 use crate::task::panics;
@@ -26,96 +27,23 @@ pub struct Io {
     state: Mutex<State>,
 }
 
+/// What each operation and each event looks at comes first, and what only a writer who has to wait
+/// does comes last: mostly one line of the cache is all there is to fetch.
+#[repr(C)]
 struct State {
     /// None once it is closed.
     fd: Option<OwnedFd>,
-    registration: Option<Registration>,
-    read: Side,
-    write: Side,
     /// An event said that no later one will come.
     closed: bool,
-}
-
-struct Registration {
-    reactor: Arc<Shared>,
+    /// For each direction whether the last try would have blocked, and no event came since.
+    exhausted: Both<bool>,
+    /// For each direction whether somebody waits.
+    awaited: Both<bool>,
+    /// The reactor that it is registered with.
+    reactor: Option<Arc<Shared>>,
+    waiting: Both<Side>,
+    /// Its key there; meaningless without one.
     key: usize,
-}
-
-/// One direction of a descriptor.
-#[derive(Default)]
-struct Side {
-    /// Whether the last try would have blocked, and no event came since.
-    exhausted: bool,
-    /// Who waits: one task as a rule.
-    waker: Option<Waker>,
-    /// More of them, when one task's combinators wait with wakers of their own. Boxed, since that
-    /// is rare.
-    others: Option<Box<Others>>,
-}
-
-#[derive(Default)]
-struct Others {
-    wakers: Vec<Waker>,
-    /// How often there were as many as are kept, since the last event.
-    overflows: u32,
-}
-
-/// How many further wakers a direction keeps before it asks who still waits.
-///
-/// A combinator that polls with a new waker each time leaves the old ones behind, and a quiet
-/// descriptor would keep them all. So the full list is woken: who still waits comes back. The
-/// list then may be twice as long, up to 64 times, so that many who really wait are not asked
-/// again and again.
-const OTHERS_MAX: usize = 16;
-const OVERFLOWS_MAX: u32 = 6;
-
-impl Side {
-    /// Registers a waker. Those that are to be asked whether they still wait go to `stale`.
-    fn register(&mut self, waker: &Waker, stale: &mut Vec<Waker>) {
-        let known = |known: &Waker| known.will_wake(waker);
-        if self.is_free() {
-            self.waker = Some(waker.clone());
-            return;
-        }
-        let others = self.others.get_or_insert_default();
-        if self.waker.as_ref().is_some_and(known) || others.wakers.iter().any(known) {
-            return;
-        }
-        if others.wakers.len() == OTHERS_MAX << others.overflows {
-            others.overflows = (others.overflows + 1).min(OVERFLOWS_MAX);
-            stale.append(&mut others.wakers);
-            stale.extend(self.waker.replace(waker.clone()));
-        } else {
-            others.wakers.push(waker.clone());
-        }
-    }
-
-    /// Whether nobody waits.
-    #[inline]
-    fn is_free(&self) -> bool {
-        self.waker.is_none() && self.others.as_ref().is_none_or(|others| others.wakers.is_empty())
-    }
-
-    /// Notes an event, and takes out who waits for it.
-    #[inline]
-    fn take(&mut self, woken: &mut Vec<Waker>) {
-        self.exhausted = false;
-        if let Some(waker) = self.waker.take() {
-            woken.push(waker);
-        }
-        if let Some(others) = self.others.take() {
-            woken.extend(others.wakers);
-        }
-    }
-}
-
-/// What is done with a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Waiting for data or for a connection.
-    Read,
-    /// Waiting for room, or for a connection to be made.
-    Write,
 }
 
 impl Io {
@@ -152,10 +80,12 @@ impl Io {
     pub fn new(fd: OwnedFd) -> Arc<Io> {
         let state = State {
             fd: Some(fd),
-            registration: None,
-            read: Side::default(),
-            write: Side::default(),
             closed: false,
+            exhausted: Both::default(),
+            awaited: Both::default(),
+            reactor: None,
+            waiting: Both::default(),
+            key: 0,
         };
         Arc::new(Io { state: Mutex::new(state) })
     }
@@ -242,8 +172,7 @@ impl Io {
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         Ok(done) => {
-                            let exhausted = is_short(&done) && state.tells_more();
-                            state.side(direction).exhausted = exhausted;
+                            state.exhausted[direction] = is_short(&done) && state.tells_more();
                             return Poll::Ready(Ok(done));
                         }
                         failed => return Poll::Ready(failed),
@@ -311,7 +240,7 @@ impl Io {
     /// Leaves a reactor that is about to go, and takes out who waits for it in vain.
     pub(super) fn evict(&self, woken: &mut Vec<Waker>) {
         let mut state = self.state();
-        state.registration = None;
+        state.reactor = None;
         state.take_wakers(woken);
     }
 
@@ -342,29 +271,21 @@ impl State {
         }
     }
 
-    #[inline]
-    fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
-            Direction::Read => &mut self.read,
-            Direction::Write => &mut self.write,
-        }
-    }
-
     fn is_registered_with(&self, reactor: &Arc<Shared>) -> bool {
-        self.registration.as_ref().is_some_and(|here| Arc::ptr_eq(&here.reactor, reactor))
+        self.reactor.as_ref().is_some_and(|here| Arc::ptr_eq(here, reactor))
     }
 
     /// Whether trying is known to be in vain: an event from this very reactor is still to come.
     #[inline]
     fn must_wait(&mut self, direction: Direction, domain: &Domain) -> bool {
-        self.side(direction).exhausted
+        self.exhausted[direction]
             && domain.reactor().is_some_and(|reactor| self.is_registered_with(reactor.shared()))
     }
 
     /// Whether an event will tell when there is more.
     #[inline]
     fn tells_more(&self) -> bool {
-        self.registration.is_some() && !self.closed
+        self.reactor.is_some() && !self.closed
     }
 
     /// Registers the waker, in the usual case: the descriptor is registered here already, and
@@ -377,13 +298,11 @@ impl State {
         waker: &Waker,
     ) -> Option<RawFd> {
         let fd = self.fd.as_ref()?.as_raw_fd();
-        let here = self.is_registered_with(reactor);
-        let side = self.side(direction);
-        if !here || !side.is_free() {
+        if self.awaited[direction] || !self.is_registered_with(reactor) {
             return None;
         }
-        side.exhausted = true;
-        side.waker = Some(waker.clone());
+        self.expect_event(direction);
+        self.waiting[direction].register_first(waker);
         Some(fd)
     }
 
@@ -405,33 +324,48 @@ impl State {
             // What is ready already is told as the first edge, so nothing is missed between the
             // try and the registration.
             let key = reactor.register(self.fd()?, Arc::clone(io))?;
-            self.registration = Some(Registration { reactor: Arc::clone(reactor), key });
+            (self.reactor, self.key) = (Some(Arc::clone(reactor)), key);
         }
-        let side = self.side(direction);
-        side.exhausted = true;
-        side.register(waker, stale);
+        self.expect_event(direction);
+        self.waiting[direction].register(waker, stale);
         Ok(self.fd()?.as_raw_fd())
+    }
+
+    /// Notes that somebody is about to wait.
+    #[inline]
+    fn expect_event(&mut self, direction: Direction) {
+        self.exhausted[direction] = true;
+        self.awaited[direction] = true;
     }
 
     #[inline]
     fn mark_ready(&mut self, ready: Ready, woken: &mut Vec<Waker>) {
         self.closed |= ready.closed;
         if ready.readable {
-            self.read.take(woken);
+            self.take(Direction::Read, woken);
         }
         if ready.writable {
-            self.write.take(woken);
+            self.take(Direction::Write, woken);
         }
     }
 
     fn take_wakers(&mut self, woken: &mut Vec<Waker>) {
-        self.read.take(woken);
-        self.write.take(woken);
+        self.take(Direction::Read, woken);
+        self.take(Direction::Write, woken);
+    }
+
+    /// Notes an event, and takes out who waits for it.
+    #[inline]
+    fn take(&mut self, direction: Direction, woken: &mut Vec<Waker>) {
+        self.exhausted[direction] = false;
+        if std::mem::take(&mut self.awaited[direction]) {
+            self.waiting[direction].take(woken);
+        }
     }
 
     fn deregister(&mut self) {
-        if let (Some(registration), Some(fd)) = (self.registration.take(), &self.fd) {
-            registration.reactor.deregister(fd.as_fd(), registration.key);
+        if let (Some(reactor), Some(fd)) = (self.reactor.take(), &self.fd) {
+            reactor.deregister(fd.as_fd(), self.key);
         }
     }
 
@@ -454,7 +388,7 @@ impl fmt::Debug for Io {
         let Ok(state) = self.state.try_lock() else { return f.write_str("Io { busy }") };
         f.debug_struct("Io")
             .field("fd", &state.fd)
-            .field("registered", &state.registration.is_some())
+            .field("registered", &state.reactor.is_some())
             .finish_non_exhaustive()
     }
 }

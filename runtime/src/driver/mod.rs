@@ -2,6 +2,7 @@
 
 mod io;
 mod reactor;
+mod side;
 mod sys;
 
 use std::fmt;
@@ -9,8 +10,9 @@ use std::io as std_io;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use io::{Direction, Io};
+pub use io::Io;
 pub use reactor::Reactor;
+pub use side::Direction;
 
 /// What a domain needs of an event monitor: wait, be interrupted, tell the time.
 ///
