@@ -84,7 +84,13 @@ async fn sleepers(n: u64) -> Cost {
         compio::time::sleep_until(due).await;
         late.borrow_mut().push(since(due));
     };
-    let tasks: Vec<_> = (0..n).map(|_| spawn(sleeper(Rc::clone(&late)))).collect();
+    let mut tasks = Vec::with_capacity(n as usize);
+    for number in 0..n {
+        if number.is_multiple_of(super::NEW_SLEEPERS) {
+            futures_lite::future::yield_now().await;
+        }
+        tasks.push(spawn(sleeper(Rc::clone(&late))));
+    }
     for task in tasks {
         task.await.expect("it ends well");
     }

@@ -113,6 +113,10 @@ type Row = (&'static str, &'static str, fn(u64) -> Cost);
 /// How long sleepers sleep.
 const NAP: Duration = Duration::from_millis(100);
 
+/// After how many new sleepers they are let begin. If all were made first and began then, they
+/// would be due in half the time that it takes to wake them and to let them end.
+const NEW_SLEEPERS: u64 = 16;
+
 /// How late sleepers woke: the 99th percentile, in microseconds.
 fn lateness(mut late: Vec<Duration>) -> Option<f64> {
     late.sort();

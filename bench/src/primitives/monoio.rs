@@ -83,7 +83,13 @@ async fn sleepers(n: u64) -> Cost {
         monoio::time::sleep_until(due.into()).await;
         late.borrow_mut().push(since(due));
     };
-    let tasks: Vec<_> = (0..n).map(|_| monoio::spawn(sleeper(Rc::clone(&late)))).collect();
+    let mut tasks = Vec::with_capacity(n as usize);
+    for number in 0..n {
+        if number.is_multiple_of(super::NEW_SLEEPERS) {
+            futures_lite::future::yield_now().await;
+        }
+        tasks.push(monoio::spawn(sleeper(Rc::clone(&late))));
+    }
     for task in tasks {
         task.await;
     }

@@ -165,7 +165,13 @@ async fn sleepers(n: u64) -> Cost {
         sleep_until(due).await;
         late.borrow_mut().push(since(due));
     };
-    let promises: Vec<_> = (0..n).map(|_| spawn(sleeper(Rc::clone(&late)))).collect();
+    let mut promises = Vec::with_capacity(n as usize);
+    for number in 0..n {
+        if number.is_multiple_of(super::NEW_SLEEPERS) {
+            yield_now().await;
+        }
+        promises.push(spawn(sleeper(Rc::clone(&late))));
+    }
     await_all(promises).await.into_iter().for_each(done);
     let cost = meter.stop(n);
     Cost { p99_us: lateness(late.take()), ..cost }

@@ -174,7 +174,13 @@ async fn sleepers(executor: Shared, n: u64) -> Cost {
         Timer::at(due).await;
         late.lock().expect("nobody panics").push(since(due));
     };
-    let tasks: Vec<_> = (0..n).map(|_| executor.spawn(sleeper(Arc::clone(&late)))).collect();
+    let mut tasks = Vec::with_capacity(n as usize);
+    for number in 0..n {
+        if number.is_multiple_of(super::NEW_SLEEPERS) {
+            yield_now().await;
+        }
+        tasks.push(executor.spawn(sleeper(Arc::clone(&late))));
+    }
     for task in tasks {
         task.await;
     }

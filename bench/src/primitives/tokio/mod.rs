@@ -159,7 +159,13 @@ async fn sleepers(n: u64) -> Cost {
         tokio::time::sleep_until(due.into()).await;
         late.lock().expect("nobody panics").push(since(due));
     };
-    let tasks: Vec<_> = (0..n).map(|_| spawn(sleeper(Arc::clone(&late)))).collect();
+    let mut tasks = Vec::with_capacity(n as usize);
+    for number in 0..n {
+        if number.is_multiple_of(super::NEW_SLEEPERS) {
+            yield_now().await;
+        }
+        tasks.push(spawn(sleeper(Arc::clone(&late))));
+    }
     for task in tasks {
         task.await.expect("it ends well");
     }
