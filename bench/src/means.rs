@@ -20,7 +20,11 @@ pub(crate) fn find() -> Means {
     // That it is there does not say that it may.
     strace.args(["-c", "true"]);
     let strace = process::run(&mut strace, Duration::from_secs(10)).is_ok();
-    Means { strace, io_uring: monoio::utils::detect_uring() }
+    #[cfg(feature = "peers")]
+    let io_uring = monoio::utils::detect_uring();
+    #[cfg(not(feature = "peers"))]
+    let io_uring = false;
+    Means { strace, io_uring }
 }
 
 impl Means {

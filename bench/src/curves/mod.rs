@@ -1,6 +1,7 @@
 //! Whether an operation costs the same in a crowd: with 10 others alive, and with 1,000,000.
 
 mod matou;
+#[cfg(feature = "peers")]
 mod tokio;
 
 use std::sync::{Arc, Mutex};
@@ -96,7 +97,11 @@ pub(crate) fn run(name: &str, runtime: &str, crowd: u64, operations: u64) -> Res
 }
 
 fn programs() -> impl Iterator<Item = &'static Row> {
-    matou::PROGRAMS.iter().chain(tokio::PROGRAMS)
+    #[cfg(feature = "peers")]
+    let peers = tokio::PROGRAMS;
+    #[cfg(not(feature = "peers"))]
+    let peers: &[Row] = &[];
+    matou::PROGRAMS.iter().chain(peers)
 }
 
 fn child(name: &str, runtime: &str, crowd: u64, operations: u64) -> Result<Cost> {

@@ -1,13 +1,19 @@
 //! The small operations of a runtime, the same program in each.
 
+#[cfg(feature = "peers")]
 mod compio;
 mod matou;
+#[cfg(feature = "peers")]
 mod monoio;
+#[cfg(feature = "peers")]
 mod smol;
+#[cfg(feature = "peers")]
 mod threads;
+#[cfg(feature = "peers")]
 mod tokio;
 
 use std::pin::Pin;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::figure::Kind;
@@ -98,13 +104,15 @@ pub(crate) use matou::stop_the_clock;
 
 /// All programs.
 pub(crate) fn programs() -> Vec<Program> {
-    let here = [matou::PROGRAMS, tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS];
-    let others = [compio::PROGRAMS, matou::ACROSS, tokio::ACROSS, smol::ACROSS, threads::PROGRAMS];
-    here.into_iter()
-        .chain(others)
-        .flatten()
-        .map(|&(runtime, work, run)| Program { work, runtime, run })
-        .collect()
+    #[cfg(feature = "peers")]
+    let peers = [
+        [tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS, compio::PROGRAMS],
+        [tokio::ACROSS, smol::ACROSS, threads::PROGRAMS, &[]],
+    ];
+    #[cfg(not(feature = "peers"))]
+    let peers: [[&[Row]; 0]; 0] = [];
+    let rows = [matou::PROGRAMS, matou::ACROSS].into_iter().chain(peers.into_iter().flatten());
+    rows.flatten().map(|&(runtime, work, run)| Program { work, runtime, run }).collect()
 }
 
 /// A runtime's name, a work's name, and the program.
@@ -134,7 +142,7 @@ async fn idle() {
 /// Sets so many timers, and drops them when all are set.
 fn set_and_drop<F: Future>(n: u64, timer: impl Fn() -> F) -> Cost {
     let mut timers: Vec<Pin<Box<F>>> = Vec::with_capacity(n as usize);
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = std::task::Context::from_waker(Waker::noop());
     let meter = Meter::start();
     for _ in 0..n {
         let mut timer = Box::pin(timer());
@@ -148,4 +156,26 @@ fn set_and_drop<F: Future>(n: u64, timer: impl Fn() -> F) -> Cost {
 /// How late it is now.
 fn since(due: Instant) -> Duration {
     Instant::now().saturating_duration_since(due)
+}
+
+/// A thread of no runtime wakes the task, and is told when it has run.
+async fn wake_from_a_thread(n: u64) -> Cost {
+    let (to_thread, wakers) = std::sync::mpsc::sync_channel::<Waker>(1);
+    let thread = std::thread::spawn(move || wakers.into_iter().for_each(Waker::wake));
+    let meter = Meter::start();
+    for _ in 0..n {
+        let mut asked = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(());
+            }
+            to_thread.send(cx.waker().clone()).expect("the thread listens");
+            Poll::Pending
+        })
+        .await;
+    }
+    let cost = meter.stop(n);
+    drop(to_thread);
+    thread.join().expect("it ends well");
+    cost
 }

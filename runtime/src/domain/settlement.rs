@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use matou_ownership::{Settle, Settled};
 
@@ -42,13 +42,37 @@ impl Settlement {
 }
 
 impl Domain {
-    /// Finalizes what the current task still owns, newest first. Returns the first panic of a
-    /// finalizer, if there was one, or the settlement if a finalizer has to wait.
-    pub(crate) fn settle(
+    /// Ends the children of the current task, whose body is over, and then settles what it owns.
+    /// Returns the first panic of a finalizer, if there was one.
+    ///
+    /// All that can be done for any task is done here: what is in `Life` is
+    /// compiled anew for each body.
+    pub(crate) fn poll_ending(
         &self,
         normal: bool,
+        settlement: &mut Option<Box<Settlement>>,
         cx: &mut Context<'_>,
-    ) -> Result<Option<Panic>, Box<Settlement>> {
+    ) -> Poll<Option<Panic>> {
+        let settled = match settlement.take() {
+            Some(waiting) => waiting.poll(self, cx),
+            None => {
+                ready!(self.end_children(normal));
+                self.begin_settling();
+                self.settle(normal, cx)
+            }
+        };
+        match settled {
+            Ok(panic) => Poll::Ready(panic),
+            Err(waiting) => {
+                *settlement = Some(waiting);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Finalizes what the current task still owns, newest first. Returns the first panic of a
+    /// finalizer, if there was one, or the settlement if a finalizer has to wait.
+    fn settle(&self, normal: bool, cx: &mut Context<'_>) -> Result<Option<Panic>, Box<Settlement>> {
         // Most tasks never owned anything.
         let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
         if normal && self.current_node().inherit.get() {

@@ -175,21 +175,8 @@ where
                 }
                 LifeProj::Ending { outcome, settlement } => {
                     let normal = matches!(outcome, Some(Ok(_)));
-                    let settled = match settlement.take() {
-                        Some(waiting) => waiting.poll(domain, cx),
-                        None => {
-                            ready!(domain.end_children(normal));
-                            domain.begin_settling();
-                            domain.settle(normal, cx)
-                        }
-                    };
-                    match settled {
-                        Ok(None) => {}
-                        Ok(Some(panic)) => self.as_mut().overrule(panic),
-                        Err(waiting) => {
-                            *settlement = Some(waiting);
-                            return Poll::Pending;
-                        }
+                    if let Some(panic) = ready!(domain.poll_ending(normal, settlement, cx)) {
+                        self.as_mut().overrule(panic);
                     }
                     return Poll::Ready(());
                 }

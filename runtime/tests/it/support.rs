@@ -68,6 +68,11 @@ impl Place {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
+        self.make_boxed(task, Box::new(move || Box::pin(make())))
+    }
+
+    #[track_caller]
+    fn make_boxed<T: Send + 'static>(self, task: Task, make: Make<T>) -> Promise<T> {
         match self {
             Place::Here => task.spawn(make()),
             Place::Away => task.call(make).expect("there are several domains"),
@@ -79,6 +84,15 @@ impl Place {
     where
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = Result<T, E>> + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.try_spawn_boxed(Box::new(move || Box::pin(make())))
+    }
+
+    #[track_caller]
+    fn try_spawn_boxed<T, E>(self, make: Make<Result<T, E>>) -> Promise<T, E>
+    where
         T: Send + 'static,
         E: Send + 'static,
     {
@@ -308,6 +322,18 @@ where
     F: Future<Output = Result<T, matou_runtime::MainError>> + 'static,
     T: Send + 'static,
 {
+    run_boxed(builder, Box::new(move || Box::pin(main())))
+}
+
+/// What makes a future on the thread where it is going to run. Boxed: otherwise all that becomes of
+/// a future in a run would be compiled once for each test, which takes minutes.
+type Make<T> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = T>>> + Send>;
+
+#[track_caller]
+fn run_boxed<T: Send + 'static>(
+    builder: Builder,
+    main: Make<Result<T, matou_runtime::MainError>>,
+) -> Result<T, RunError> {
     in_time(move || builder.run(async move { main().await }))
 }
 

@@ -32,10 +32,9 @@ pub(super) const SECTIONS: &[Section] = &[
     Section { name: "docs", about: "the documentation, warnings are errors", run: docs },
     Section { name: "test", about: "unit and integration tests, debug", run: test },
     Section { name: "doctest", about: "the examples in the documentation", run: doctest },
-    Section { name: "test-release", about: "tests, optimized, overflow checks", run: test_release },
+    Section { name: "optimized", about: "tests, optimized, AddressSanitizer", run: optimized },
     Section { name: "models", about: "loom and shuttle models", run: models },
     Section { name: "explore", about: "random programs, planted faults", run: explore },
-    Section { name: "asan", about: "tests under AddressSanitizer (nightly)", run: asan },
     Section { name: "alone", about: "each library crate outside the workspace", run: alone },
     Section { name: "counts", about: "instructions of small operations", run: counts },
     Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
@@ -98,17 +97,45 @@ fn doctest(runner: &mut Runner) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn test_release(runner: &mut Runner) -> Result<Outcome> {
-    // Another target directory than the load test's build, which has no overflow checks. Most of
-    // the time would go into making quick tests of what is looked at once: one level is enough.
-    let target = runner.target_below("overflow");
-    for words in ["build --workspace --examples".to_string(), format!("test {TESTS}")] {
-        let mut command = runner.cargo(&format!("{words} --release"));
-        command.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+/// The libraries' tests as their users run them: optimized. Under AddressSanitizer, if there is the
+/// nightly toolchain that it needs. The programs are run optimized by other sections.
+fn optimized(runner: &mut Runner) -> Result<Outcome> {
+    let sanitized = has_nightly();
+    for library in LIBRARIES {
+        let mut command = if sanitized { nightly(runner) } else { runner.cargo("") };
+        command.args(["test", "--release", "--lib", "--tests", "--no-fail-fast"]);
+        command.args(["--package", &format!("matou-{library}")]);
+        // Most of the time would go into making quick tests of what is looked at once: one level
+        // is enough.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        runner.run(command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"))?;
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+        command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
+        command.env("CARGO_TARGET_DIR", runner.target_below("optimized"));
+        if sanitized {
+            let leaks = if LOSES_ON_PURPOSE.contains(&library) { "0" } else { "1" };
+            // A target of its own keeps build scripts and macros from being sanitized.
+            command.args(["--target", HOST]).env("RUSTFLAGS", "-Zsanitizer=address");
+            command.env("ASAN_OPTIONS", format!("detect_leaks={leaks}"));
+        }
+        runner.run(&mut command)?;
+    }
+    if !sanitized {
+        println!("without AddressSanitizer: no nightly toolchain is installed");
     }
     Ok(Outcome::Passed)
+}
+
+fn nightly(runner: &Runner) -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).current_dir(runner.workspace.root());
+    // The variables of the stable cargo that runs this program must not reach the nightly one.
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
+    command
+}
+
+fn has_nightly() -> bool {
+    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn models(runner: &mut Runner) -> Result<Outcome> {
@@ -133,30 +160,6 @@ fn models(runner: &mut Runner) -> Result<Outcome> {
         }
     }
     Ok(if any { Outcome::Passed } else { Outcome::Skipped("there are no models".into()) })
-}
-
-fn asan(runner: &mut Runner) -> Result<Outcome> {
-    if !has_nightly() {
-        return Ok(Outcome::Skipped("no nightly toolchain is installed".into()));
-    }
-    for library in LIBRARIES {
-        let leaks = if LOSES_ON_PURPOSE.contains(&library) { "0" } else { "1" };
-        let mut command = Command::new("rustup");
-        command.args(["run", "nightly", "cargo", "test", "--target", HOST, "--lib", "--tests"]);
-        command.args(["--no-fail-fast", "--package", &format!("matou-{library}")]);
-        command.current_dir(runner.workspace.root());
-        // The variables of the stable cargo that runs this program must not reach the nightly one.
-        command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("LD_LIBRARY_PATH");
-        command.env("CARGO_TARGET_DIR", runner.target_below("asan"));
-        command.env("ASAN_OPTIONS", format!("detect_leaks={leaks}"));
-        runner.run(command.env("RUSTFLAGS", "-Zsanitizer=address"))?;
-    }
-    Ok(Outcome::Passed)
-}
-
-fn has_nightly() -> bool {
-    let output = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
-    output.is_ok_and(|output| output.status.success())
 }
 
 fn alone(runner: &mut Runner) -> Result<Outcome> {

@@ -1,12 +1,16 @@
 //! The servers: each with one task for each connection, a buffer of 4 KiB, small writes sent at
 //! once, until the end of the stream.
 
+#[cfg(feature = "peers")]
 mod compio;
 mod epoll;
 mod matou;
+#[cfg(feature = "peers")]
 mod monoio;
+#[cfg(feature = "peers")]
 mod smol;
 mod threads;
+#[cfg(feature = "peers")]
 mod tokio;
 
 use std::hint::black_box;
@@ -72,12 +76,17 @@ pub(crate) fn serve(runtime: &str, setting: Setting) -> Result<()> {
     match runtime {
         "epoll" => epoll::serve(listeners, setting),
         "matou" => matou::serve(listeners, setting),
-        "tokio-ct" => tokio::current_thread(listeners, setting),
-        "tokio-mt" => tokio::multi_thread(listeners, setting),
-        "smol" => smol::serve(listeners, setting),
-        "monoio" => monoio::serve(listeners, setting),
-        "compio" => compio::serve(listeners, setting),
         "threads" => threads::serve(listeners, setting),
+        #[cfg(feature = "peers")]
+        "tokio-ct" => tokio::current_thread(listeners, setting),
+        #[cfg(feature = "peers")]
+        "tokio-mt" => tokio::multi_thread(listeners, setting),
+        #[cfg(feature = "peers")]
+        "smol" => smol::serve(listeners, setting),
+        #[cfg(feature = "peers")]
+        "monoio" => monoio::serve(listeners, setting),
+        #[cfg(feature = "peers")]
+        "compio" => compio::serve(listeners, setting),
         other => bail!("there is no server of {other}"),
     }
 }

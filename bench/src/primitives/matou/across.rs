@@ -83,7 +83,7 @@ async fn give(n: u64, at_a_time: u64) -> Cost {
 }
 
 async fn wake(n: u64) -> Cost {
-    crate::primitives::tokio::wake_from_a_thread(n).await
+    crate::primitives::wake_from_a_thread(n).await
 }
 
 /// A ball between two players.

@@ -15,7 +15,7 @@ pub(crate) const PROGRAMS: &[Row] = &[
     (NAME, "call", |n| call(n, 1, pending())),
     (NAME, "call-busy", |n| call(n, 1, busy())),
     (NAME, "call-1000", |n| call(n, 1000, pending())),
-    (NAME, "wake", |n| async_io::block_on(crate::primitives::tokio::wake_from_a_thread(n))),
+    (NAME, "wake", |n| async_io::block_on(crate::primitives::wake_from_a_thread(n))),
     (NAME, "lock-domains", lock),
     (NAME, "queue-2", queue),
 ];

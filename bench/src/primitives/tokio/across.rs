@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 
 use futures_lite::future::block_on;
 use tokio::runtime::Builder;
@@ -16,7 +15,7 @@ pub(crate) const PROGRAMS: &[Row] = &[
     (MANY, "call", |n| call_one(n, 2, false)),
     (MANY, "call-busy", |n| call_one(n, 1, true)),
     (MANY, "call-1000", |n| many(spawn_many(n, 1000))),
-    (ONE, "wake", |n| one(wake_from_a_thread(n))),
+    (ONE, "wake", |n| one(crate::primitives::wake_from_a_thread(n))),
     (ONE, "notify-2", notify),
     (MANY, "lock-domains", |n| many(lock(n))),
     (MANY, "queue-2", |n| many(queue(n))),
@@ -39,28 +38,6 @@ fn call_one(n: u64, threads: usize, busy: bool) -> Cost {
         black_box(block_on(task).expect("it ends well"));
     }
     meter.stop(n)
-}
-
-/// A thread of no runtime wakes the task, and is told when it has run.
-pub(crate) async fn wake_from_a_thread(n: u64) -> Cost {
-    let (to_thread, wakers) = std::sync::mpsc::sync_channel::<Waker>(1);
-    let thread = std::thread::spawn(move || wakers.into_iter().for_each(Waker::wake));
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut asked = false;
-        std::future::poll_fn(|cx| {
-            if std::mem::replace(&mut asked, true) {
-                return Poll::Ready(());
-            }
-            to_thread.send(cx.waker().clone()).expect("the thread listens");
-            Poll::Pending
-        })
-        .await;
-    }
-    let cost = meter.stop(n);
-    drop(to_thread);
-    thread.join().expect("it ends well");
-    cost
 }
 
 pub(super) async fn play(mine: Arc<Notify>, yours: Arc<Notify>, n: u64) {

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, LocalSet, spawn, spawn_local, yield_now};
 use super::{NAP, Row, idle, lateness, since};
 use crate::meter::{Cost, Meter, Scales};
 
-pub(super) use across::{PROGRAMS as ACROSS, wake_from_a_thread};
+pub(super) use across::PROGRAMS as ACROSS;
 
 /// One thread, tasks that need not be `Send` are not used: `spawn` is its fast path.
 const ONE: &str = "tokio-ct";
