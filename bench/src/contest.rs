@@ -1,6 +1,6 @@
 //! Who needs how much for the same work, and how we stand among them.
 
-use crate::figure::{Figure, Kind, Measured};
+use crate::figure::{Figure, Kind, Measured, Spread};
 
 /// The figures of all runtimes for one work.
 pub(crate) struct Contest<'a> {
@@ -55,13 +55,13 @@ impl<'a> Contest<'a> {
     }
 
     /// What counts: what it costs, how long it takes, or how much is kept.
-    pub(crate) fn counts(&self, measured: &Measured) -> Option<f64> {
+    pub(crate) fn counts<'m>(&self, measured: &'m Measured) -> Option<&'m Spread> {
         match self.kind() {
-            Kind::Echo | Kind::Primitive => Some(measured.cpu_ns.median),
-            Kind::Across | Kind::Cores => Some(measured.wall_ns.median),
-            Kind::Silence => measured.resident,
-            Kind::Hogged => measured.p99_us.map(|spread| spread.median),
-            Kind::Memory => measured.bytes,
+            Kind::Echo | Kind::Primitive => Some(&measured.cpu_ns),
+            Kind::Across | Kind::Cores => Some(&measured.wall_ns),
+            Kind::Silence => measured.resident.as_ref(),
+            Kind::Hogged => measured.p99_us.as_ref(),
+            Kind::Memory => measured.bytes.as_ref(),
         }
     }
 
@@ -89,31 +89,31 @@ impl<'a> Contest<'a> {
 
     /// matou beside the best of its peers, by the time that passes.
     pub(crate) fn beside_fastest(&self) -> Option<Standing<'a>> {
-        self.beside(|_| true, |_, measured| Some(measured.wall_ns.median))
+        self.beside(|_| true, |_, measured| Some(&measured.wall_ns))
     }
 
     /// matou beside the best of its peers, by how late the latest hundredth is.
     pub(crate) fn beside_most_punctual(&self) -> Option<Standing<'a>> {
-        self.beside(|_| true, |_, measured| Some(measured.p99_us?.median))
+        self.beside(|_| true, |_, measured| measured.p99_us.as_ref())
     }
 
     /// matou beside what the system alone takes.
     pub(crate) fn beside_limit(&self) -> Option<f64> {
-        let value = |measured| self.counts(measured);
-        Some(value(self.ours()?)? / value(self.of("epoll")?)?)
+        self.counts(self.ours()?)?.of_other(self.counts(self.of("epoll")?)?)
     }
 
     fn beside(
         &self,
         is_rival: impl Fn(&str) -> bool,
-        value: impl Fn(&Contest<'a>, &Measured) -> Option<f64>,
+        value: impl for<'m> Fn(&Contest<'a>, &'m Measured) -> Option<&'m Spread>,
     ) -> Option<Standing<'a>> {
         let ours = value(self, self.ours()?)?;
         let peers = self.figures.iter().filter(|it| !it.is_ours() && !it.is_limit());
         let peers = peers.filter(|it| is_rival(&it.subject.runtime));
-        let values = peers.filter_map(|it| Some((value(self, it.measured()?)?, *it)));
-        let (best, peer) = values.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        // What costs nothing has no multiples.
-        (best > 0.0).then(|| Standing { ratio: ours / best, other: &peer.subject.runtime })
+        let standings = peers.filter_map(|it| {
+            let ratio = ours.of_other(value(self, it.measured()?)?)?;
+            Some(Standing { ratio, other: &it.subject.runtime })
+        });
+        standings.max_by(|one, other| one.ratio.total_cmp(&other.ratio))
     }
 }

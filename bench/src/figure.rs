@@ -73,27 +73,38 @@ pub(crate) struct Measured {
     pub(crate) system_ns: f64,
     pub(crate) allocations: f64,
     /// None where it was not measured, as with all that follow.
-    pub(crate) bytes: Option<f64>,
-    pub(crate) resident: Option<f64>,
+    pub(crate) bytes: Option<Spread>,
+    pub(crate) resident: Option<Spread>,
     pub(crate) p99_us: Option<Spread>,
     pub(crate) system_calls: Option<f64>,
 }
 
-/// The median of the rounds, and the least and the greatest.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+/// The rounds, their median, and the least and the greatest.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// In the order in which they were measured.
+    rounds: Vec<f64>,
 }
 
 impl Spread {
     /// None if there are no values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        Some(Spread { median: values[values.len() / 2], min, max })
+        let rounds: Vec<f64> = values.into_iter().collect();
+        let mut sorted = rounds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        Some(Spread { median: sorted[sorted.len() / 2], min, max, rounds })
+    }
+
+    /// How many times as much this is: the median of the rounds, in each of which both were
+    /// measured. What slows the machine down for a while slows both. None if the other is nothing,
+    /// which has no multiples.
+    pub(crate) fn of_other(&self, other: &Spread) -> Option<f64> {
+        let ratios = self.rounds.iter().zip(&other.rounds).map(|(this, other)| this / other);
+        Some(Spread::of(ratios.filter(|ratio| ratio.is_finite()))?.median)
     }
 }
 
@@ -147,8 +158,8 @@ impl Measured {
             user_ns: spread(|cost| cost.user_ns)?.median,
             system_ns: spread(|cost| cost.system_ns)?.median,
             allocations: spread(|cost| cost.allocations)?.median,
-            bytes: some(|cost| cost.bytes).map(|spread| spread.median),
-            resident: some(|cost| cost.resident).map(|spread| spread.median),
+            bytes: some(|cost| cost.bytes),
+            resident: some(|cost| cost.resident),
             p99_us: some(|cost| cost.p99_us),
             system_calls,
         })

@@ -70,7 +70,7 @@ fn rows<'a>(
         let unit = contest.counts(unit(&contest)?)?;
         let point = |figure: &&Figure| {
             let value = contest.counts(figure.measured()?)?;
-            Some((figure.subject.runtime.clone(), value / unit))
+            Some((figure.subject.runtime.clone(), value.of_other(unit)?))
         };
         let points = contest.figures.iter().filter_map(point).collect();
         // All servers are measured by the same.

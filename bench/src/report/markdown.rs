@@ -103,7 +103,7 @@ fn headline(figures: &[Figure]) -> String {
             "| {} | {} | {} | {} | {} | {} |",
             contest.about(),
             contest.unit(),
-            short(ours),
+            short(ours.median),
             two_digits(contest.beside_limit()),
             two_digits(tokio),
             ratio(contest.beside_best()),
@@ -129,7 +129,7 @@ fn standings<'a>(contests: impl Iterator<Item = &'a Contest<'a>>) -> String {
             "| {} | {} | {} | {} | {} | {} | {} | {} |",
             contest.about(),
             contest.unit(),
-            short(ours),
+            short(ours.median),
             two_digits(contest.beside_limit()),
             two_digits(contest.beside_tokio().map(|it| it.ratio)),
             ratio(contest.beside_best()),
@@ -151,7 +151,7 @@ fn echo(figures: &[Figure]) -> String {
         let _ = writeln!(text, "\n{title}:\n\n{}", lines.trim());
     };
     add("CPU time of each server for one operation, in ns", |it| Some(it.cpu_ns.median));
-    add("Latency, 99th percentile, in us", |it| Some(it.p99_us?.median));
+    add("Latency, 99th percentile, in us", |it| Some(it.p99_us.as_ref()?.median));
     add("System calls for one operation", |it| it.system_calls);
     add("Allocations for one operation", |it| Some(it.allocations));
     text + &missing(figures)
@@ -180,7 +180,8 @@ fn silence(figures: &[Figure]) -> String {
     text += "| --- | ---: | ---: |\n";
     for figure in figures.iter().filter(|figure| figure.subject.kind == Kind::Silence) {
         let Some(measured) = figure.measured() else { continue };
-        let bytes = super::short_or_dash(measured.resident);
+        let bytes = measured.resident.as_ref().map(|bytes| bytes.median);
+        let bytes = super::short_or_dash(bytes);
         let all_ms = measured.wall_ns.median * SILENT as f64 / 1e6;
         let _ = writeln!(text, "| {} | {bytes} | {} |", figure.subject.runtime, short(all_ms));
     }
@@ -196,7 +197,7 @@ fn primitives(figures: &[Figure]) -> String {
         let lines = lines.as_deref().unwrap_or("Not measured in this run.");
         let _ = writeln!(text, "\n{title}:\n\n{}", lines.trim());
     };
-    add("Each runtime, in the unit that counts", |contest, it| contest.counts(it));
+    add("Each runtime, in the unit that counts", |contest, it| Some(contest.counts(it)?.median));
     add("Allocations for one operation", |_, it| Some(it.allocations));
     add("System calls for one operation", |_, it| it.system_calls);
     text
@@ -237,8 +238,7 @@ fn cores(figures: &[Figure]) -> String {
     };
     let (plain_one, plain_two) = (find("echo-64-64"), find("echo-both"));
     let times = |one: Option<&Contest<'_>>, two: Option<&Contest<'_>>, runtime: &str| {
-        let one = one?.of(runtime)?.wall_ns.median;
-        Some(one / two?.of(runtime)?.wall_ns.median)
+        one?.of(runtime)?.wall_ns.of_other(&two?.of(runtime)?.wall_ns)
     };
     for figure in &two.figures {
         let runtime = figure.subject.runtime.as_str();

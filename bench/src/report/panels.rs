@@ -53,7 +53,7 @@ fn draw_panel(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
 ) -> Result<()> {
     let mine: Vec<_> = points.iter().filter(|point| point.curve == curve.name).collect();
-    let values = mine.iter().filter_map(|point| Some(point.cpu_ns?.median));
+    let values = mine.iter().filter_map(|point| Some(point.cpu_ns.as_ref()?.median));
     let most = values.clone().fold(10.0, f64::max);
     let least = values.fold(most, f64::min);
     // Whole powers of ten, so that a flat line looks flat.
@@ -79,7 +79,7 @@ fn draw_panel(
         let mut places: Vec<(f64, f64)> = mine
             .iter()
             .filter(|point| point.runtime == runtime)
-            .filter_map(|point| Some((point.crowd as f64, point.cpu_ns?.median)))
+            .filter_map(|point| Some((point.crowd as f64, point.cpu_ns.as_ref()?.median)))
             .collect();
         places.sort_by(|a, b| a.0.total_cmp(&b.0));
         let style = color(runtime).stroke_width(2);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{short, short_or_dash};
 use crate::contest::Contest;
 use crate::curves::Point;
-use crate::figure::{Figure, Measured, Outcome};
+use crate::figure::{Figure, Measured, Outcome, Spread};
 
 /// Each work with its headline and a line for each runtime.
 pub(crate) fn table(figures: &[Figure]) -> String {
@@ -64,11 +64,12 @@ fn headline(contest: &Contest<'_>) -> Option<String> {
 }
 
 fn line(measured: &Measured) -> String {
-    let wall = measured.wall_ns;
+    let wall = &measured.wall_ns;
     let range = format!("{}..{}", short(wall.min), short(wall.max));
     let parts = format!("{}+{}", short(measured.user_ns), short(measured.system_ns));
-    let kept = measured.resident.or(measured.bytes);
-    let both = match (measured.bytes, measured.resident) {
+    let median = |spread: &Option<Spread>| spread.as_ref().map(|spread| spread.median);
+    let (bytes, resident) = (median(&measured.bytes), median(&measured.resident));
+    let both = match (bytes, resident) {
         (Some(bytes), Some(resident)) => {
             format!("  {} allocated, {} resident", short(bytes), short(resident))
         }
@@ -80,8 +81,8 @@ fn line(measured: &Measured) -> String {
         short(measured.cpu_ns.median),
         short(measured.allocations),
         short_or_dash(measured.system_calls),
-        short_or_dash(measured.p99_us.map(|spread| spread.median)),
-        short_or_dash(kept),
+        short_or_dash(median(&measured.p99_us)),
+        short_or_dash(resident.or(bytes)),
     )
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn curves(points: &[Point]) -> String {
             let mine = |it: &&Point| {
                 (it.curve.as_str(), it.runtime.as_str(), it.crowd) == (curve, runtime, *crowd)
             };
-            let cpu_ns = points.iter().find(mine).and_then(|point| point.cpu_ns);
+            let cpu_ns = points.iter().find(mine).and_then(|point| point.cpu_ns.as_ref());
             let _ = write!(text, " {:>9}", short_or_dash(cpu_ns.map(|spread| spread.median)));
         }
         let _ = writeln!(text);
