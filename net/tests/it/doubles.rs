@@ -5,6 +5,7 @@ use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -42,6 +43,15 @@ pub(crate) fn run_on<T: 'static>(
 pub(crate) fn bounded<T: 'static>(
     builder: Builder,
     main: impl Future<Output = Result<T>> + 'static,
+) -> Result<T, RunError> {
+    bounded_boxed(builder, Box::pin(main))
+}
+
+/// Boxed: otherwise all that becomes of a run would be compiled once for each test.
+#[track_caller]
+fn bounded_boxed<T: 'static>(
+    builder: Builder,
+    main: Pin<Box<dyn Future<Output = Result<T>>>>,
 ) -> Result<T, RunError> {
     builder.run(async { timeout(DEADLINE, main).await? })
 }

@@ -108,7 +108,7 @@ fn optimized(runner: &mut Runner) -> Result<Outcome> {
         // Most of the time would go into making quick tests of what is looked at once: one level
         // is enough.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
-        command.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
         command.env("CARGO_TARGET_DIR", runner.target_below("optimized"));
         if sanitized {
