@@ -109,6 +109,12 @@ struct Committed {
 }
 
 impl RunOptions {
+    /// What the file knows already. Read first: half an hour of measuring must not be lost to a
+    /// file that cannot be read.
+    fn record(&self) -> Result<Record> {
+        self.json.as_deref().map_or_else(|| Ok(Record::default()), Record::read)
+    }
+
     /// `rounds` are those of an ordinary run, and of a quick one.
     fn plan(&self, rounds: [usize; 2]) -> Plan {
         Plan {
@@ -158,6 +164,7 @@ fn choose(what: What) -> Result<()> {
 }
 
 fn run(options: &RunOptions) -> Result<()> {
+    let record = options.record()?;
     let (plan, means) = (options.plan([5, 3]), means::find());
     let machine = Machine::look(&means);
     let mut figures = rounds::primitives(&plan, &means);
@@ -171,26 +178,24 @@ fn run(options: &RunOptions) -> Result<()> {
     }
     let failures = figures.iter().filter(|figure| figure.is_our_failure()).count();
     let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: figures };
-    keep(options, |record| record.figures = Some(part))?;
+    keep(options, Record { figures: Some(part), ..record })?;
     ensure!(failures == 0, "{failures} measurements failed");
     Ok(())
 }
 
 fn run_curves(options: &RunOptions) -> Result<()> {
+    let record = options.record()?;
     let plan = options.plan([5, 3]);
     let machine = Machine::look(&means::find());
     let points = curves::measure(&plan);
     print!("{}", report::curves(&points));
     let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: points };
-    keep(options, |record| record.curves = Some(part))
+    keep(options, Record { curves: Some(part), ..record })
 }
 
-/// Writes what was measured, beside what the file knows already, and draws it.
-fn keep(options: &RunOptions, note: impl FnOnce(&mut Record)) -> Result<()> {
-    let file = options.json.as_deref();
-    let mut record = file.map_or_else(|| Ok(Record::default()), Record::read)?;
-    note(&mut record);
-    if let Some(file) = file {
+/// Writes what was measured, and draws it.
+fn keep(options: &RunOptions, record: Record) -> Result<()> {
+    if let Some(file) = &options.json {
         record.write(file)?;
     }
     if let Some(folder) = &options.pictures {
