@@ -190,11 +190,11 @@ impl Ledger {
 
     /// Takes the first misuse by this ledger's task, if there was one.
     pub fn take_fault(&self) -> Option<NotOwner> {
-        let faulted = self.faulted.load(Ordering::Relaxed);
-        faulted.then(|| {
-            self.faulted.store(false, Ordering::Relaxed);
-            self.lock().rare().fault.take()
-        })?
+        if !self.faulted.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.faulted.store(false, Ordering::Relaxed);
+        self.lock().rare().fault.take()
     }
 
     /// Begins to finalize what is still owned, newest first, each exactly once. The future does it.

@@ -159,6 +159,26 @@ fn a_theft_is_reported_rather_than_what_the_thief_left_undone_in_the_same_poll()
 }
 
 #[test]
+fn a_theft_by_one_who_owned_something_before_is_noticed_after_the_very_poll() {
+    for place in Place::BOTH {
+        let result = run_on(place.domains(), move || async move {
+            let shared = Arc::new(Log::new().resource("shared"));
+            let theirs = shared.clone();
+            let thief = place.spawn(move || async move {
+                let _own = Log::new().resource("own");
+                yield_now().await;
+                drop(theirs.get());
+                pending::<()>().await;
+            });
+            thief.await?;
+            drop(shared);
+            Ok(())
+        });
+        assert_eq!(violation(result).name(), "NotOwner");
+    }
+}
+
+#[test]
 fn a_violation_weighs_more_than_what_main_returns_or_panics() {
     for panics in [false, true] {
         let result: Result<(), RunError> = run_on(1, move || async move {

@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 
-use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use matou_runtime::model::State;
 
-use super::support::{fails, holds};
+use super::support::{Memory, fails, holds};
 
 /// What is done with the references of a task.
 trait Counter: Send + Sync + 'static {
@@ -125,28 +124,17 @@ impl<const FLAW: u8> Counter for Twin<FLAW> {
 
 struct Task<C> {
     counter: C,
-    memory: UnsafeCell<usize>,
+    memory: Memory,
 }
 
-// SAFETY: that each access has the memory for itself is what the model shows.
-unsafe impl<C: Send> Send for Task<C> {}
-// SAFETY: as above.
-unsafe impl<C: Sync> Sync for Task<C> {}
-
 impl<C: Counter> Task<C> {
-    /// Gives a reference up, and frees the memory if it was the last one.
     fn give_up(&self, release: impl FnOnce(&C) -> bool) {
-        // SAFETY: who has a reference may read. Loom says if somebody frees it meanwhile.
-        self.memory.with(|memory| assert_eq!(unsafe { *memory }, 0, "used after it was freed"));
-        if release(&self.counter) {
-            // SAFETY: it was the last reference.
-            self.memory.with_mut(|memory| unsafe { *memory += 1 });
-        }
+        self.memory.give_up(|| release(&self.counter));
     }
 }
 
 fn freed_by_the_last<C: Counter>() {
-    let task = Arc::new(Task { counter: C::make(), memory: UnsafeCell::new(0) });
+    let task = Arc::new(Task { counter: C::make(), memory: Memory::new() });
     task.counter.acquire_here();
     task.counter.acquire_here();
     let threads = [C::release, C::let_the_promise_go].map(|release| {
@@ -160,8 +148,7 @@ fn freed_by_the_last<C: Counter>() {
     for thread in threads {
         thread.join().unwrap();
     }
-    // SAFETY: all the others are gone.
-    task.memory.with(|memory| assert_eq!(unsafe { *memory }, 1, "freed exactly once"));
+    task.memory.assert_freed();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Runs models that have to hold, and models that must not.
 
+use loom::cell::UnsafeCell;
 use std::env;
 use std::process::Command;
 use std::thread;
@@ -31,4 +32,35 @@ pub(super) fn fails(why: &str, model: impl Fn() + Send + Sync + 'static) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "a wrong twin passed its model");
     assert!(text.contains(why), "it failed for another reason: {text}");
+}
+
+/// Memory that is freed once, by whoever gives the last reference up.
+pub(super) struct Memory(UnsafeCell<usize>);
+
+// SAFETY: that each access has the memory for itself is what a model shows: loom's cell panics when
+// two threads are inside, or when one does not see what the other did before.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub(super) fn new() -> Memory {
+        Memory(UnsafeCell::new(0))
+    }
+
+    /// Gives a reference up, and frees the memory if `release` says that it was the last one.
+    pub(super) fn give_up(&self, release: impl FnOnce() -> bool) {
+        // SAFETY: who has a reference may read. Loom says if somebody frees it meanwhile.
+        self.0.with(|memory| assert_eq!(unsafe { *memory }, 0, "used after it was freed"));
+        if release() {
+            // SAFETY: it was the last reference.
+            self.0.with_mut(|memory| unsafe { *memory += 1 });
+        }
+    }
+
+    /// Called when all references are gone.
+    pub(super) fn assert_freed(&self) {
+        // SAFETY: nobody else refers to it.
+        self.0.with(|memory| assert_eq!(unsafe { *memory }, 1, "freed exactly once"));
+    }
 }

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Count;
 
-use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use matou_runtime::model::State;
 
-use super::support::{fails, holds};
+use super::support::{Memory, fails, holds};
 
 /// What a waker and a domain do with the word of a task.
 trait Word: Send + Sync + 'static {
@@ -115,13 +114,8 @@ struct Task<W> {
     messages: AtomicUsize,
     under_way: AtomicUsize,
     under_way_max: Count,
-    memory: UnsafeCell<usize>,
+    memory: Memory,
 }
-
-// SAFETY: that each access has the memory for itself is what the model shows.
-unsafe impl<W: Send> Send for Task<W> {}
-// SAFETY: as above.
-unsafe impl<W: Sync> Sync for Task<W> {}
 
 impl<W: Word> Task<W> {
     fn new() -> Arc<Task<W>> {
@@ -132,7 +126,7 @@ impl<W: Word> Task<W> {
             messages: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             under_way_max: Count::new(0),
-            memory: UnsafeCell::new(0),
+            memory: Memory::new(),
         })
     }
 
@@ -158,14 +152,8 @@ impl<W: Word> Task<W> {
         self.said.iter().map(|said| said.load(Ordering::Relaxed)).sum()
     }
 
-    /// Gives a reference up, and frees the memory if it was the last one.
     fn give_up(&self, release: impl FnOnce(&W) -> bool) {
-        // SAFETY: who has a reference may read. Loom says if somebody frees it meanwhile.
-        self.memory.with(|memory| assert_eq!(unsafe { *memory }, 0, "used after it was freed"));
-        if release(&self.word) {
-            // SAFETY: it was the last reference.
-            self.memory.with_mut(|memory| unsafe { *memory += 1 });
-        }
+        self.memory.give_up(|| release(&self.word));
     }
 }
 
@@ -209,8 +197,7 @@ fn freed_by_the_last<W: Word>() {
     for thread in threads {
         thread.join().unwrap();
     }
-    // SAFETY: all the others are gone.
-    task.memory.with(|memory| assert_eq!(unsafe { *memory }, 1, "freed exactly once"));
+    task.memory.assert_freed();
 }
 
 #[test]
