@@ -23,9 +23,14 @@ impl Port {
         self.0.send(Message::Stop);
     }
 
-    /// Takes a message out of the inbox.
-    pub fn receive(&self) -> bool {
-        self.0.receive().is_some()
+    /// Takes all messages out of the inbox, and tells how many.
+    pub fn receive(&self) -> usize {
+        if self.0.is_empty() {
+            return 0;
+        }
+        let mut more = Vec::new();
+        let first = self.0.take(&mut more);
+        usize::from(first.is_some()) + more.len()
     }
 
     /// Returns whether the domain may wait.

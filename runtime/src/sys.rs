@@ -3,13 +3,23 @@
 #[cfg(not(loom))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
-        AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
     };
 }
 
 #[cfg(loom)]
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{
-        AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+        AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
     };
+}
+
+#[cfg(not(loom))]
+pub(crate) mod lock {
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+}
+
+#[cfg(loom)]
+pub(crate) mod lock {
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 }

@@ -11,7 +11,7 @@
 //! With sequentially consistent fences between the write and the look, at least one of the two
 //! sees the other. The fences alone do that: all else is relaxed, and orders nothing. Only a
 //! sleeper is interrupted, and only once: a sender that finds `AWAKE` or `RUNG` makes no system
-//! call.
+//! call. Who puts a message behind another one does not look at all: the sender of that one does.
 
 use crate::sys::atomic::{AtomicU8, Ordering, fence};
 

@@ -4,20 +4,15 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use concurrent_queue::ConcurrentQueue;
-
 use super::Message;
+use super::inbox::Inbox;
 use crate::random::Random;
 use crate::test::Clock;
 
-/// The inbox of a domain.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each domain, and the large one is the hot one"
-)]
+/// How messages come to a domain.
 pub(crate) enum Mail {
     /// A message is there when it was sent.
-    AtOnce(ConcurrentQueue<Message>),
+    AtOnce(Inbox),
     /// The moment at which a message arrives is drawn from the seed.
     Late(Late),
 }
@@ -39,7 +34,7 @@ struct State {
 
 impl Mail {
     pub(crate) fn at_once() -> Mail {
-        Mail::AtOnce(ConcurrentQueue::unbounded())
+        Mail::AtOnce(Inbox::new())
     }
 
     pub(crate) fn late(clock: Arc<Clock>, random: Random) -> Mail {
@@ -47,37 +42,31 @@ impl Mail {
         Mail::Late(Late { clock, state: Mutex::new(state) })
     }
 
-    /// Sends a message; it comes back if the domain is gone.
+    /// Sends a message; it comes back if the domain is gone. Returns whether the domain has to be
+    /// told: if not, another sender does it, or has done it.
     #[inline]
-    pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+    pub(crate) fn push(&self, message: Message) -> Result<bool, Message> {
         match self {
-            Mail::AtOnce(queue) => queue.push(message).map_err(|error| error.into_inner()),
-            Mail::Late(late) => late.push(message),
+            Mail::AtOnce(inbox) => inbox.push(message),
+            Mail::Late(late) => late.push(message).map(|()| true),
         }
     }
 
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Message> {
-        match self {
-            Mail::AtOnce(queue) => queue.pop().ok(),
-            Mail::Late(late) => late.pop(),
-        }
-    }
-
-    /// How many messages have arrived.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Mail::AtOnce(queue) => queue.len(),
-            Mail::Late(late) => late.arrived(),
-        }
-    }
-
+    /// Whether no message has arrived.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Mail::AtOnce(queue) => queue.is_empty(),
+            Mail::AtOnce(inbox) => inbox.is_empty(),
             Mail::Late(late) => late.arrived() == 0,
+        }
+    }
+
+    /// Takes what has arrived: returns what was sent first, and puts the rest, in the order in
+    /// which it was sent, into a list that is empty.
+    pub(crate) fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
+        match self {
+            Mail::AtOnce(inbox) => inbox.take(more),
+            Mail::Late(late) => late.take(more),
         }
     }
 
@@ -91,7 +80,7 @@ impl Mail {
 
     pub(crate) fn close(&self) {
         match self {
-            Mail::AtOnce(queue) => drop(queue.close()),
+            Mail::AtOnce(inbox) => inbox.close(),
             Mail::Late(late) => late.close(),
         }
     }
@@ -113,14 +102,13 @@ impl Late {
         Ok(())
     }
 
-    fn pop(&self) -> Option<Message> {
-        let now = self.clock.now();
+    fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
+        let arrived = self.arrived();
         let mut state = self.state();
-        let (arrival, _) = state.messages.front()?;
-        if *arrival > now {
-            return None;
-        }
-        state.messages.pop_front().map(|(_, message)| message)
+        let mut messages = state.messages.drain(..arrived).map(|(_, message)| message);
+        let first = messages.next();
+        more.extend(messages);
+        first
     }
 
     fn arrived(&self) -> usize {

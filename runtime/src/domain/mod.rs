@@ -4,6 +4,7 @@
 
 mod bell;
 mod current;
+mod inbox;
 mod kin;
 mod mail;
 mod pace;
@@ -57,6 +58,8 @@ pub(crate) struct Domain {
     index: usize,
     driver: Box<dyn Driver>,
 
+    /// The messages that are being read; kept to use its memory again.
+    letters: RefCell<Vec<Message>>,
     /// Tasks to be polled.
     ready: RefCell<Ready>,
     tree: Tree,
@@ -128,6 +131,7 @@ impl Domain {
             port,
             index,
             driver,
+            letters: RefCell::default(),
             ready: RefCell::new(ready),
             tree: Tree::default(),
             called: RefCell::default(),
@@ -292,7 +296,7 @@ impl Domain {
 impl Drop for Domain {
     fn drop(&mut self) {
         self.port().close();
-        while self.port().receive().is_some() {}
+        drop(self.port().take(&mut self.letters.take()));
     }
 }
 

@@ -117,23 +117,18 @@ impl Port {
     /// future that only the domain's own thread could drop. (There is none by then: a run ends
     /// after its last task.)
     pub(crate) fn send(&self, message: Message) {
-        match self.inbox.push(message) {
-            Ok(()) => {}
+        let tell = match self.inbox.push(message) {
+            Ok(tell) => tell,
             // It holds a task's memory, and nothing of its life.
             Err(Message::Wake(woken)) => return drop(woken),
             Err(message) => return std::mem::forget(message),
-        }
-        if self.bell.ring() {
+        };
+        if tell && self.bell.ring() {
             // A domain that has not connected yet has not slept yet either.
             if let Some(interrupter) = self.interrupter.get() {
                 interrupter.interrupt();
             }
         }
-    }
-
-    /// How many messages have arrived in the inbox.
-    pub(crate) fn pending(&self) -> usize {
-        self.inbox.len()
     }
 
     /// Whether no message has arrived.
@@ -142,8 +137,9 @@ impl Port {
         self.inbox.is_empty()
     }
 
-    pub(crate) fn receive(&self) -> Option<Message> {
-        self.inbox.pop()
+    /// Takes the messages that have arrived: the first one, and the others into an empty list.
+    pub(crate) fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
+        self.inbox.take(more)
     }
 
     /// When the next message arrives, in a run that draws that from its seed.
@@ -168,7 +164,7 @@ impl Port {
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
-            .field("pending", &self.pending())
+            .field("empty", &self.is_empty())
             .field("bell", &self.bell)
             .finish_non_exhaustive()
     }

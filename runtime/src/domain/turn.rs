@@ -223,12 +223,14 @@ impl Domain {
         if self.port().is_empty() {
             return;
         }
-        for _ in 0..self.port().pending() {
-            let Some(message) = self.port().receive() else {
-                return;
-            };
+        let mut more = self.letters.take();
+        if let Some(first) = self.port().take(&mut more) {
+            self.handle(first);
+        }
+        for message in more.drain(..) {
             self.handle(message);
         }
+        self.letters.replace(more);
     }
 
     fn handle(&self, message: Message) {

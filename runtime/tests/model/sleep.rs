@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use concurrent_queue::ConcurrentQueue;
-use loom::sync::atomic::{AtomicU8, Ordering, fence};
+use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use matou_runtime::Interrupt;
@@ -48,7 +47,8 @@ impl Interrupt for EventFd {
 trait Inbox: Send + Sync + 'static {
     fn make(eventfd: Arc<EventFd>, flaw: Flaw) -> Self;
     fn send(&self);
-    fn receive(&self) -> bool;
+    /// Takes all that is there, and tells how many.
+    fn receive(&self) -> usize;
     fn lie_down(&self) -> bool;
     fn get_up(&self);
 }
@@ -61,7 +61,7 @@ impl Inbox for Port {
     fn send(&self) {
         Port::send(self);
     }
-    fn receive(&self) -> bool {
+    fn receive(&self) -> usize {
         Port::receive(self)
     }
     fn lie_down(&self) -> bool {
@@ -83,6 +83,10 @@ enum Flaw {
     StoresBlindly,
     /// A sender that finds the domain asleep rings only before its message is in the inbox.
     RingsFirst,
+    /// The domain says that it knows of nothing after it has let the list go, not before.
+    ForgetsLate,
+    /// A sender asks whether its message is the first before it has the list.
+    AsksTooEarly,
 }
 
 const AWAKE: u8 = 0;
@@ -91,13 +95,30 @@ const RUNG: u8 = 2;
 
 /// The port's protocol once more, with a flaw.
 struct Twin {
-    inbox: ConcurrentQueue<()>,
+    messages: Mutex<usize>,
+    known: AtomicBool,
     state: AtomicU8,
     eventfd: Arc<EventFd>,
     flaw: Flaw,
 }
 
 impl Twin {
+    /// Puts a message in; returns whether the domain is to be told.
+    fn push(&self) -> bool {
+        let asked = self.is_empty();
+        let mut messages = self.messages.lock().unwrap();
+        let is_first = if self.flaw == Flaw::AsksTooEarly { asked } else { *messages == 0 };
+        *messages += 1;
+        if is_first {
+            self.known.store(true, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.known.load(Ordering::Relaxed)
+    }
+
     fn fence(&self) {
         if self.flaw != Flaw::NoFence {
             fence(Ordering::SeqCst);
@@ -121,7 +142,8 @@ impl Twin {
 
 impl Inbox for Twin {
     fn make(eventfd: Arc<EventFd>, flaw: Flaw) -> Twin {
-        Twin { inbox: ConcurrentQueue::unbounded(), state: AtomicU8::new(AWAKE), eventfd, flaw }
+        let (messages, known) = (Mutex::new(0), AtomicBool::new(false));
+        Twin { messages, known, state: AtomicU8::new(AWAKE), eventfd, flaw }
     }
 
     fn send(&self) {
@@ -129,28 +151,36 @@ impl Inbox for Twin {
             if self.ring() {
                 self.eventfd.interrupt();
             }
-            self.inbox.push(()).unwrap();
+            self.push();
             return;
         }
-        self.inbox.push(()).unwrap();
-        if self.ring() {
+        if self.push() && self.ring() {
             self.eventfd.interrupt();
         }
     }
 
-    fn receive(&self) -> bool {
-        self.inbox.pop().is_ok()
+    fn receive(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let mut messages = self.messages.lock().unwrap();
+        let taken = std::mem::take(&mut *messages);
+        if self.flaw == Flaw::ForgetsLate {
+            drop(messages);
+        }
+        self.known.store(false, Ordering::Relaxed);
+        taken
     }
 
     fn lie_down(&self) -> bool {
         if self.flaw == Flaw::LooksFirst {
-            let empty = self.inbox.is_empty();
+            let empty = self.is_empty();
             self.state.store(if empty { ASLEEP } else { AWAKE }, Ordering::SeqCst);
             return empty;
         }
         self.state.store(ASLEEP, Ordering::SeqCst);
         self.fence();
-        if self.inbox.is_empty() {
+        if self.is_empty() {
             return true;
         }
         self.get_up();
@@ -203,9 +233,7 @@ fn be_a_domain(inbox: &impl Inbox, eventfd: &EventFd, scene: Scene) {
     let mut missing = scene.senders * scene.messages_each;
     let mut timer = scene.timer;
     loop {
-        while inbox.receive() {
-            missing -= 1;
-        }
+        missing -= inbox.receive();
         if missing == 0 {
             return;
         }
@@ -263,6 +291,16 @@ fn without_fences_a_message_is_lost() {
 #[test]
 fn a_sender_that_stores_blindly_silences_the_next_one() {
     fails("deadlock", play::<Twin>(TWO_SENDERS, Flaw::StoresBlindly));
+}
+
+#[test]
+fn a_domain_that_forgets_late_forgets_what_has_just_come() {
+    fails("deadlock", play::<Twin>(TWO_MESSAGES, Flaw::ForgetsLate));
+}
+
+#[test]
+fn a_sender_that_asks_too_early_whether_it_is_first_tells_nobody() {
+    fails("deadlock", play::<Twin>(TWO_MESSAGES, Flaw::AsksTooEarly));
 }
 
 #[test]
