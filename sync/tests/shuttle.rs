@@ -19,7 +19,7 @@ use shuttle::future::block_on;
 use shuttle::{check_pct, check_random, thread};
 
 /// Schedules of each kind for each model.
-const SCHEDULES: usize = 100_000;
+const SCHEDULES: usize = 50_000;
 
 fn holds(model: fn()) {
     for impatient in [false, true] {
@@ -35,7 +35,7 @@ fn falls_without(step: Sabotage, model: fn()) {
     let crippled = std::thread::spawn(move || {
         with_impatience(true, || {
             with_sabotage(step, || {
-                catch_unwind(AssertUnwindSafe(|| check_random(model, 20 * SCHEDULES))).is_err()
+                catch_unwind(AssertUnwindSafe(|| check_random(model, 40 * SCHEDULES))).is_err()
             })
         })
     });

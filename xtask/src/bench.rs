@@ -135,7 +135,10 @@ fn build(workspace: &Workspace, with_peers: bool) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--release", "--locked", "--manifest-path"]);
     command.arg(workspace.root().join("bench/Cargo.toml")).arg("--target-dir").arg(&target);
-    command.args((!with_peers).then_some("--no-default-features"));
+    if !with_peers {
+        // Instructions are counted, not told apart by their lines.
+        command.arg("--no-default-features").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    }
     let status = command.status().context("failed to run cargo")?;
     ensure!(status.success(), "the benchmark was not built");
     Ok(target.join("release/matou-bench"))
