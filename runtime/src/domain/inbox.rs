@@ -22,8 +22,7 @@ const KEPT: usize = 1024;
 /// Messages from many senders to one receiver.
 #[repr(C, align(64))]
 pub(crate) struct Inbox {
-    /// Whether the receiver has to look. A list that is not empty is known, or about to be: who
-    /// made it so says it.
+    /// Whether there is a message. Set and cleared under the lock, asked without it.
     known: AtomicBool,
     /// Whether nobody receives any more. Belongs to the lock.
     closed: AtomicBool,
@@ -37,8 +36,8 @@ struct List {
     more: Vec<Message>,
 }
 
-/// As much room as there is behind the lock.
-#[cfg(all(not(loom), target_pointer_width = "64"))]
+/// As much room as there is behind the lock, which on other systems may be larger.
+#[cfg(all(not(loom), target_os = "linux", target_pointer_width = "64"))]
 const _: () = assert!(mem::offset_of!(Inbox, list) + size_of::<Mutex<Option<Message>>>() <= 64);
 
 impl Inbox {
@@ -95,5 +94,76 @@ impl Inbox {
     pub(crate) fn close(&self) {
         let _list = self.list();
         self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn numbered(collector: u32) -> Message {
+        Message::CollectorDropped { collector }
+    }
+
+    fn number(message: Message) -> u32 {
+        match message {
+            Message::CollectorDropped { collector } => collector,
+            other => unreachable!("a {} was not sent", other.kind()),
+        }
+    }
+
+    /// Takes all that is there.
+    fn numbers(inbox: &Inbox) -> Vec<u32> {
+        let mut more = Vec::new();
+        let first = inbox.take(&mut more);
+        first.into_iter().chain(more).map(number).collect()
+    }
+
+    fn told(inbox: &Inbox, messages: std::ops::Range<u32>) -> Vec<bool> {
+        messages.map(|n| inbox.push(numbered(n)).ok().expect("it is open")).collect()
+    }
+
+    #[test]
+    fn messages_are_taken_in_the_order_in_which_they_were_sent() {
+        let inbox = Inbox::new();
+        for count in [0, 1, 2, 5, 3 * KEPT as u32] {
+            told(&inbox, 0..count);
+            assert_eq!(inbox.is_empty(), count == 0);
+            assert_eq!(numbers(&inbox), Vec::from_iter(0..count));
+            assert!(inbox.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_who_sends_the_first_message_after_all_were_taken_tells_it() {
+        let inbox = Inbox::new();
+        for _ in 0..2 {
+            assert_eq!(told(&inbox, 0..3), [true, false, false]);
+            numbers(&inbox);
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_flood_is_given_back() {
+        let inbox = Inbox::new();
+        let mut more = Vec::new();
+        for (sent, kept) in [(KEPT as u32, true), (3 * KEPT as u32, false)] {
+            told(&inbox, 0..sent);
+            inbox.take(&mut more);
+            more.clear();
+            told(&inbox, 0..1);
+            inbox.take(&mut more);
+            assert_eq!(more.capacity() > 0, kept);
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_to_who_receives_no_more() {
+        let inbox = Inbox::new();
+        told(&inbox, 0..2);
+        inbox.close();
+        let back = inbox.push(numbered(7)).map_err(number);
+        assert_eq!(back, Err(7));
+        assert_eq!(numbers(&inbox), [0, 1]);
     }
 }
