@@ -1,10 +1,10 @@
 //! Messages that are there as soon as they are sent.
 //!
 //! Senders share a lock that each of them needs for a few instructions, and that the receiver needs
-//! once for all the messages that have arrived meanwhile: it takes the list, and leaves an empty one
-//! whose memory serves for those that come next. What a queue without locks does for each message
-//! at its other end (a look at both ends, two locked instructions, a block now and then) is done
-//! once for each list.
+//! once for all the messages that have arrived meanwhile: it takes the list, and leaves an empty
+//! one whose memory serves for those that come next. What a queue without locks does for each
+//! message at its other end (a look at both ends, two locked instructions, a block now and then) is
+//! done once for each list.
 //!
 //! The first message lies next to the lock, in the same line of the cache: two domains that talk to
 //! each other, a message at a time, fetch one line from each other for each, and nothing else.
