@@ -55,10 +55,9 @@ struct Binary {
 }
 
 impl Bench {
-    /// Copies the tracked files, as they are in the working tree. Each lane has a copy and a target
-    /// directory of its own: in a common one cargo takes a package of one copy for the other's.
-    pub(super) fn prepare(workspace: &Workspace, lane: usize) -> Result<Bench> {
-        let folder = workspace.target().join(format!("mutants/{lane}"));
+    /// Copies the tracked files, as they are in the working tree.
+    pub(super) fn prepare(workspace: &Workspace) -> Result<Bench> {
+        let folder = workspace.target().join("mutants");
         let bench = Bench { copy: folder.join("work"), target: folder.join("build") };
         let tracked = tracked(workspace.root())?;
         for name in &tracked {

@@ -10,9 +10,6 @@ mod bench;
 mod table;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
@@ -30,51 +27,24 @@ pub(crate) struct Options {
     rules: Vec<String>,
 }
 
-/// How many mutants are tried at a time: neither a build nor a test of few tasks fills two cores.
-const LANES: usize = 2;
-
 pub(crate) fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
     let workspace = Workspace::load()?;
     let mutants = choose(table::read(workspace.root())?, &options.rules)?;
-    let lanes: Vec<Bench> =
-        (0..LANES).map(|lane| Bench::prepare(&workspace, lane)).collect::<Result<_>>()?;
-    check_unchanged(&lanes[0], &mutants)?;
-    let survivors = judge_all(&lanes, &mutants)?;
+    let bench = Bench::prepare(&workspace)?;
+    check_unchanged(&bench, &mutants)?;
+    let mut survivors = 0;
+    for mutant in &mutants {
+        let began = Instant::now();
+        let verdict = bench.judge(mutant)?;
+        survivors += usize::from(matches!(verdict, Verdict::Survived));
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{:4}{seconds:>6.1} s  {}\n{:14}{verdict}", mutant.rule, mutant.why, "");
+    }
     let seconds = began.elapsed().as_secs_f64();
     println!("{} mutants, {survivors} survived, {seconds:.1} s", mutants.len());
     ensure!(survivors == 0, "{survivors} mutants survived: those rules are not shown by tests");
     Ok(())
-}
-
-/// Judges all mutants, and tells how many survived.
-fn judge_all(lanes: &[Bench], mutants: &[Mutant]) -> Result<usize> {
-    let next = AtomicUsize::new(0);
-    let (sender, verdicts) = mpsc::channel();
-    thread::scope(|scope| {
-        for bench in lanes {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let began = Instant::now();
-                    let verdict = bench.judge(mutant);
-                    // Nobody listens any more after an error.
-                    if sender.send((mutant, began.elapsed(), verdict)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut survivors = 0;
-        for (mutant, took, verdict) in verdicts {
-            let verdict = verdict?;
-            survivors += usize::from(matches!(verdict, Verdict::Survived));
-            let seconds = took.as_secs_f64();
-            println!("{:4}{seconds:>6.1} s  {}\n{:14}{verdict}", mutant.rule, mutant.why, "");
-        }
-        Ok(survivors)
-    })
 }
 
 /// The mutants of the rules that were asked for, or all.
