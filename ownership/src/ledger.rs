@@ -228,6 +228,7 @@ impl Ledger {
 
     /// Records a fault of what runs on this thread, whose ledger this is.
     pub(crate) fn record_fault(&self, fault: NotOwner) {
+        // fault: misuse-not-checked
         current::note_misuse();
         self.lock().rare().fault.get_or_insert(fault);
         self.faulted.store(true, Ordering::Relaxed);
@@ -251,6 +252,7 @@ impl Ledger {
     /// Returns the newest resource owned here, or closes the ledger if there is none.
     pub(crate) fn newest_or_close(&self) -> Option<Arc<dyn Resource>> {
         let mut inner = self.lock();
+        // fault: finalized-oldest-first
         let newest = inner.owned.newest().cloned();
         if newest.is_none() {
             inner.stage = Stage::Closed;

@@ -222,6 +222,7 @@ impl<T, E> Orphans<T, E> {
     /// R2: whether the current task owns the collector. If it does not, the violation is recorded.
     fn check_owner(&self, home: &Home) -> bool {
         Domain::with("`Orphans`", |domain| {
+            // fault: any-task-may-use-group
             if domain.is_behind(&home.port) && domain.current_key() == home.owner {
                 return true;
             }

@@ -252,6 +252,7 @@ impl Registry {
         drop(table);
         wakers.into_iter().for_each(panics::wake);
         match (handled, begun, streamed) {
+            // fault: second-signal-swallowed
             (true, true, false) => (Answer::EndNow, false),
             (true, false, _) => (Answer::Told, true),
             (_, _, true) => (Answer::Told, false),
@@ -321,6 +322,7 @@ fn deliver(signal: Signal) {
         told |= matches!(answer, Answer::Told);
         end_now |= matches!(answer, Answer::EndNow);
     }
+    // fault: default-signal-not-restored
     if end_now || !told {
         // The default of both signals is to end the process by them, and this does not return.
         let _ = signal_hook::low_level::emulate_default_handler(signal.number());

@@ -38,16 +38,16 @@ pub(crate) struct Options {
     /// Measure what operations cost in crowds of 10 to 1,000,000 instead.
     #[arg(long, conflicts_with_all = ["check", "update"])]
     curves: bool,
-    /// Measure everything, keep the figures in `bench/figures.json`, and fill the documents.
+    /// Measure everything, keep the figures in `tools/bench/figures.json`, and fill the documents.
     #[arg(long, conflicts_with_all = ["check", "update", "curves", "json", "only", "runtime"])]
     publish: bool,
-    /// Only fill the documents, from `bench/figures.json`.
+    /// Only fill the documents, from `tools/bench/figures.json`.
     #[arg(long, conflicts_with_all = ["check", "update", "curves", "publish"])]
     report: bool,
     /// Compare instruction counts, and ratios to peers, with the committed ones instead.
     #[arg(long)]
     check: bool,
-    /// Commit new counts and ratios: write them to `bench/counts.json` and `bench/ratios.json`.
+    /// Commit new counts and ratios: write them to `tools/bench/counts.json` and `tools/bench/ratios.json`.
     #[arg(long)]
     update: bool,
     /// With `--check` or `--update`: only counts, which repeat on any machine that is busy.
@@ -88,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn figures(root: &Path) -> PathBuf {
-    root.join("bench/figures.json")
+    root.join("tools/bench/figures.json")
 }
 
 fn measure(
@@ -112,8 +112,8 @@ fn measure(
 
 /// Counts first: they take no quiet machine.
 fn compare(program: &Path, root: &Path, options: &Options) -> Result<()> {
-    let counts = (!options.ratios_only).then_some(("counts", "bench/counts.json"));
-    let ratios = (!options.counts_only).then_some(("ratios", "bench/ratios.json"));
+    let counts = (!options.ratios_only).then_some(("counts", "tools/bench/counts.json"));
+    let ratios = (!options.counts_only).then_some(("ratios", "tools/bench/ratios.json"));
     for (what, file) in counts.into_iter().chain(ratios) {
         let mut command = Command::new(program);
         command.args([what, "--file"]).arg(root.join(file));
@@ -134,7 +134,7 @@ fn build(workspace: &Workspace, with_peers: bool) -> Result<PathBuf> {
     let target = workspace.target().join(if with_peers { "bench" } else { "counts" });
     let mut command = cargo();
     command.args(["build", "--release", "--locked", "--manifest-path"]);
-    command.arg(workspace.root().join("bench/Cargo.toml")).arg("--target-dir").arg(&target);
+    command.arg(workspace.root().join("tools/bench/Cargo.toml")).arg("--target-dir").arg(&target);
     if !with_peers {
         // Instructions are counted, not told apart by their lines.
         command.arg("--no-default-features").env("CARGO_PROFILE_RELEASE_DEBUG", "false");

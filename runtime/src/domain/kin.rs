@@ -140,6 +140,8 @@ impl Domain {
     /// Picks the domain of the next `call`: each of the others in turn, or any in a simulated run.
     pub(crate) fn pick_target(&self, pinned: Option<usize>) -> Option<usize> {
         let domains = self.run.domains();
+        // fault: call-to-domain-zero
+        // fault: call-to-own-domain
         let eligible = |&target: &usize| target != 0 && target != self.index && target < domains;
         if let Some(pinned) = pinned {
             return Some(pinned).filter(eligible);
@@ -157,7 +159,9 @@ impl Domain {
     #[inline]
     fn mine(&self, port: &Port, child: ChildRef) -> Option<&Node> {
         let node = self.tree.get(child.entry)?;
+        // fault: any-task-may-await
         let mine = node.parent.get().here() == Some(self.current.get())
+            // fault: foreign-promise-accepted
             && (std::ptr::eq(port, &*self.port) || self.is(port, child.domain));
         mine.then_some(node)
     }
@@ -258,6 +262,7 @@ impl Domain {
     pub(crate) fn is_abandonment(&self) -> bool {
         let current = self.current.get();
         std::thread::panicking()
+            // fault: abandoned-branch-forgotten
             || self.abandoning.get().is_some()
             || (current != NONE && self.tree[current].stage.get() != Stage::Living)
     }
@@ -282,6 +287,8 @@ impl Domain {
             Request::Ask => self.ask_shield(slot, cancelled),
             Request::Tell { domain, id } => {
                 let cancelled = cancelled.clone();
+                // fault: remote-child-ended-early
+                // fault: remote-children-not-cancelled
                 self.run.port(usize::from(domain)).send(Message::Cancel { id, cancelled });
             }
         }
@@ -297,12 +304,17 @@ impl Domain {
             // What the task did in this very poll comes before what it left undone.
             self.raise_fault(matou_ownership::take_fault());
             let violated = self.current_violated();
+            // fault: abnormal-end-is-forgetting
+            // fault: unjoined-children-ignored
             if normal && !violated {
+                // fault: handler-may-leave-children
                 self.check_r1(current);
             }
             node.stage.set(Stage::Winding);
+            // fault: abnormal-end-without-cancel
             self.cancel_children(current);
         }
+        // fault: remote-subtree-not-awaited
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
@@ -337,6 +349,7 @@ impl Domain {
         }
         let cancelled = self.with_parent(parent);
         while child != NONE {
+            // fault: handlers-outlive-root
             self.request_cancel(child, &cancelled);
             child = self.tree[child].next.get();
         }
@@ -353,6 +366,7 @@ impl Domain {
         let current = self.current.get();
         if current != NONE {
             let cancelled = Cancelled::new(violation.reason());
+            // fault: offender-resumed
             drop(self.tree[current].cancel.replace(Some(cancelled)));
         }
         self.run.raise(violation);
@@ -362,6 +376,7 @@ impl Domain {
     pub(super) fn raise_fault(&self, fault: Option<NotOwner>) -> bool {
         let Some(fault) = fault else { return false };
         let task = self.current_info();
+        // fault: foreign-use-ignored
         self.raise(Violation::NotOwner { task, fault });
         true
     }

@@ -129,6 +129,7 @@ impl Late {
 /// before it arrives.
 fn delay(random: &Random) -> Duration {
     match random.below(8) {
+        // fault: messages-immediate
         0..4 => Duration::ZERO,
         4..7 => Duration::from_nanos(random.below(100_000) as u64),
         _ => Duration::from_nanos(random.below(5_000_000) as u64),

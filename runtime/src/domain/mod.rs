@@ -216,6 +216,7 @@ impl Domain {
                 Poll::Ready(())
             }
             None => {
+                // fault: budget-unlimited
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -41,6 +41,7 @@ impl Pace {
         yielded: bool,
         now: impl FnOnce() -> Instant,
     ) -> bool {
+        // fault: slow-polls-unbounded
         if !self.watched.get() || !(yielded || polls.is_multiple_of(POLLS_BETWEEN)) {
             return false;
         }

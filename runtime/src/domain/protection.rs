@@ -67,6 +67,7 @@ impl Domain {
         // Beyond what the clock can tell there is no limit.
         let end_by = self.now().checked_add(limit).map(|end| (end, cancelled.after_shield()));
         drop(node.with_rare(|rare| std::mem::replace(&mut rare.end_by, end_by)));
+        // fault: shield-limit-ignored
         self.set_end_timer(slot, node);
         self.tell_asked(slot, cancelled);
     }
@@ -82,6 +83,7 @@ impl Domain {
             }
             if let Some(domain) = node.away.get() {
                 let (id, cancelled) = (node.id.get(), cancelled.clone());
+                // fault: remote-descendants-not-notified
                 self.run.port(usize::from(domain)).send(Message::Ask { id, cancelled });
                 continue;
             }

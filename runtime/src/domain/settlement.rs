@@ -56,7 +56,9 @@ impl Domain {
         let settled = match settlement.take() {
             Some(waiting) => waiting.poll(self, cx),
             None => {
+                // fault: end-before-descendants
                 ready!(self.end_children(normal));
+                // fault: cancel-skips-finalizers
                 self.begin_settling();
                 self.settle(normal, cx)
             }
@@ -64,6 +66,7 @@ impl Domain {
         match settled {
             Ok(panic) => Poll::Ready(panic),
             Err(waiting) => {
+                // fault: end-before-finalizers
                 *settlement = Some(waiting);
                 Poll::Pending
             }
@@ -82,6 +85,7 @@ impl Domain {
         match Pin::new(&mut settle).poll(cx) {
             Poll::Ready(settled) => Ok(self.settled(settled, normal)),
             Poll::Pending => {
+                // fault: finalizers-unbounded
                 let grace = Sleep::new(self.run.config.grace);
                 Box::new(Settlement { settle, normal, grace }).poll(self, cx)
             }
@@ -90,10 +94,12 @@ impl Domain {
 
     /// Reports what a settlement brought to light, and returns the first panic.
     fn settled(&self, settled: Settled, normal: bool) -> Option<Panic> {
+        // fault: leak-not-reported
         if normal && !settled.leaked.is_empty() {
             let task = self.current_info();
             self.raise(Violation::ResourceLeaked { task, resources: settled.leaked });
         }
+        // fault: unfinished-finalizer-ignored
         if !settled.unfinished.is_empty() {
             let task = self.current_info();
             self.raise(Violation::FinalizerUnfinished { task, resources: settled.unfinished });
@@ -160,6 +166,7 @@ impl Domain {
         match node.claim.get() {
             Claim::Service => {
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
+                    // fault: handler-panic-swallowed
                     self.run.fail(crate::run::Failure::SignalHandler(panic));
                 }
                 Ended::Unseen

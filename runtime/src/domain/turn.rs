@@ -20,6 +20,7 @@ impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
     /// something happens.
     pub(crate) fn turn(&self) {
+        // fault: tasks-starve-messages
         let _entered = self.enter();
         self.receive();
         self.fire_timers();
@@ -45,6 +46,7 @@ impl Domain {
     }
 
     fn poll_some(&self, polls_max: usize, begun: Option<Instant>) {
+        // fault: tasks-starve-events
         for polls in 1..=polls_max {
             let Some(next) = self.ready.borrow_mut().pop(&self.random) else {
                 return;
@@ -165,6 +167,7 @@ impl Domain {
         let entered = matou_ownership::enter(ledger);
         own.drop_outcome();
         let ledger = entered.leave();
+        // fault: outcome-finalizers-lost
         let Some(left) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
             own.end_unseen();
             return self.finish(slot, node, ledger);
@@ -257,6 +260,7 @@ impl Domain {
             Message::Ended { proxy, bequest } => {
                 let parent = self.tree.get(proxy).map(|node| node.parent.get());
                 if let Some(Parent::Here(parent)) = parent {
+                    // fault: remote-transfer-lost
                     self.deliver(parent, bequest);
                     self.end_entry(proxy.slot);
                 }

@@ -44,6 +44,7 @@ impl<T, E> Future for Cancel<T, E> {
         assert!(this.handle.is_some(), "`Cancel` is polled after it was ready");
         let wait = ("the end of a cancelled task", Some(this.at));
         Domain::with("cancelling a task", |domain| {
+            // fault: finished-value-lost
             poll_handle(domain, &mut this.handle, this.child, wait, cx).map(Outcome::ok)
         })
     }

@@ -202,6 +202,7 @@ fn poll_handle<T, E>(
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
     let handle = slot.as_ref().expect("a promise is polled after it yielded its outcome");
+    // fault: cancel-busy-wait
     ready!(domain.poll_child(handle.port(), child, wait, cx));
     Poll::Ready(slot.take().expect("it was there a moment ago").take())
 }
@@ -222,6 +223,7 @@ fn tell_parent<T, E>(
         Some(domain.is_abandonment())
     });
     if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
+        // fault: remote-drop-not-sent
         handle.port().send_to(usize::from(child.domain), message(abandoned));
     }
 }

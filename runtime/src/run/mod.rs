@@ -120,11 +120,13 @@ impl Run {
         let cancelled = Cancelled::new(violation.reason());
         let mut record = self.record();
         if record.violations.len() < VIOLATIONS_MAX {
+            // fault: violation-not-recorded
             record.violations.push(violation);
         } else {
             record.more += 1;
         }
         drop(record);
+        // fault: violation-spares-root
         self.port(0).send(Message::CancelRoot(cancelled));
     }
 

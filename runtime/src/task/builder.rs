@@ -184,6 +184,7 @@ impl Task {
     #[track_caller]
     fn dowry(self, domain: &Domain, parent: Slot, id: TaskId) -> Dowry {
         let Task { about, given, inherit, .. } = self;
+        // fault: remote-child-without-deadline
         let rare = domain.legacy(parent);
         let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &about, given)) };
         Dowry { name: about.name, ledger, inherit, rare }

@@ -81,6 +81,7 @@ impl Resource for Deferred {
     fn finalize(&self) -> Finalization {
         let id = self.ticket.id();
         let future = Domain::try_with(|domain| domain.take_deferred(id)).flatten();
+        // fault: deferred-future-lost
         future.map_or(Finalization::Done, Finalization::Later)
     }
 

@@ -166,6 +166,7 @@ where
                         continue;
                     }
                     // Children first: the body, with its guards and buffers, outlives them.
+                    // fault: future-dropped-before-children
                     ready!(domain.end_children(false));
                     domain.begin_settling();
                     self.as_mut().end_with(domain.cancelled_outcome());
@@ -196,6 +197,7 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended> {
         // Nearly every poll is one of a body that goes on.
+        // fault: cancelled-task-polled
         if matches!(*self, Life::Body { .. }) && !domain.current_cancelled() {
             ready!(self.as_mut().poll_body(cx));
         }

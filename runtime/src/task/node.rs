@@ -149,6 +149,7 @@ impl Parent {
 impl Claim {
     /// Whether a normal end of the parent with this child in its list breaks R1.
     pub(crate) fn breaks_r1(self) -> bool {
+        // fault: undrained-group-excused
         matches!(self, Claim::Held | Claim::Collected { .. } | Claim::Forgotten)
     }
 }

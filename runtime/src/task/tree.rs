@@ -98,6 +98,7 @@ impl Tree {
         if node.cancel.is_full() || node.ended() {
             return Request::Nothing;
         }
+        // fault: shield-ineffective
         if node.is_shield() {
             return Request::Ask;
         }

@@ -189,7 +189,7 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
 
 /// The benchmark is a workspace of its own, so its lints are looked at here.
 fn counts(runner: &mut Runner) -> Result<Outcome> {
-    let manifest = "--manifest-path bench/Cargo.toml";
+    let manifest = "--manifest-path tools/bench/Cargo.toml";
     let mut format = runner.cargo(&format!("fmt {manifest} --check"));
     runner.run(&mut format)?;
     let mut lints = runner.cargo(&format!("clippy {manifest} --release -- -D warnings"));
