@@ -1,8 +1,7 @@
 //! `cargo xtask explore`: random programs under many seeds, judged by a model of the rules.
 //!
 //! The explorer is the package `explore`, built in release mode. Two of its processes run the first
-//! seeds and must agree on every hash. The self-test builds it with faults to plant
-//! (`--cfg planted`) in a target directory of its own.
+//! seeds and must agree on every hash.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 
 /// Runs random programs, the rules' own bodies, and the echo server with a hundred clients, each
 /// under many seeds.
@@ -29,9 +28,6 @@ pub(crate) struct Options {
     /// Run this seed alone, and tell all of it.
     #[arg(long)]
     seed: Option<u64>,
-    /// Also plant faults one after the other, and show that each is found, and found again.
-    #[arg(long)]
-    self_test: bool,
 }
 
 /// How many seeds two processes run to compare their hashes.
@@ -57,14 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(first.contains("digest"), "the explorer tells no digest:\n{first}");
     ensure!(first == second, "two processes disagree:\n{first}\n{second}");
     println!("two processes agree on all hashes of {compared} seeds");
-    if options.self_test {
-        let mut command = cargo();
-        command.current_dir(workspace.root()).env("RUSTFLAGS", "--cfg planted");
-        command.env("CARGO_TARGET_DIR", workspace.target().join("planted"));
-        command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-        command.args("run --release --quiet --package matou-explore -- --self-test".split(' '));
-        finish(command.arg("--seeds").arg(options.seeds.to_string()))?;
-    }
     println!("explored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

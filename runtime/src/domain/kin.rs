@@ -4,8 +4,6 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-#[cfg(planted)]
-use matou_ownership::planted::{Bug, is_planted};
 use matou_ownership::{Label, Ledger, NotOwner, Resource};
 use slab::Slab;
 
@@ -318,18 +316,8 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
-        #[cfg(planted)]
-        if is_planted(Bug::GrandchildLeftBehind) && self.has_only_children_elsewhere(current) {
-            return Poll::Ready(());
-        }
         self.note_wait(Wait { what: "the end of its children", at: None, on: WaitOn::Unknown });
         Poll::Pending
-    }
-
-    #[cfg(planted)]
-    fn has_only_children_elsewhere(&self, parent: Slot) -> bool {
-        let mut children = self.tree.children(parent).map(|slot| &self.tree[slot]);
-        children.all(|child| child.ended() || child.away.get().is_some())
     }
 
     fn check_r1(&self, parent: Slot) {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use matou_ownership::Ledger;
-#[cfg(planted)]
-use matou_ownership::planted::{Bug, is_planted};
 
 use super::kin::label_of;
 use super::protection::born_with;
@@ -239,10 +237,7 @@ impl Domain {
     fn handle(&self, message: Message) {
         self.witness(|_| Happening::Received(message.kind()));
         match message {
-            #[cfg(planted)]
-            Message::Wake(woken) if is_planted(Bug::LostWakeUp) && self.is_busy() => {
-                woken.hear();
-            }
+            // fault: lost-wake-up
             Message::Wake(woken) => self.wake(woken.hear()),
             Message::Start(birth) => self.start(birth),
             Message::Cancel { id, cancelled } => {
@@ -283,11 +278,6 @@ impl Domain {
             Message::Signal(signal) => self.handle_signal(signal),
             Message::Stop => self.stop(),
         }
-    }
-
-    #[cfg(planted)]
-    fn is_busy(&self) -> bool {
-        !self.ready.borrow().is_empty()
     }
 
     /// A task that another domain called begins its life here.

@@ -17,8 +17,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-#[cfg(planted)]
-use matou_ownership::planted::{Bug, is_planted};
 use pin_project_lite::pin_project;
 
 use super::cell::{Ended, Living};
@@ -141,12 +139,8 @@ where
             match self.as_mut().project() {
                 LifeProj::Unborn { make, .. } => {
                     if cancelled {
+                        // fault: unstarted-task-leaks-resources
                         self.as_mut().end_with(domain.cancelled_outcome());
-                        #[cfg(planted)]
-                        if is_planted(Bug::GivenToNobody) {
-                            std::mem::forget(matou_ownership::current_ledger());
-                            return Poll::Ready(());
-                        }
                         continue;
                     }
                     let make = make.take().expect("a body is made once");
@@ -160,11 +154,6 @@ where
                 }
                 LifeProj::Body { .. } => {
                     debug_assert!(cancelled, "any other body was polled");
-                    #[cfg(planted)]
-                    if is_planted(Bug::GuardsFirst) {
-                        self.as_mut().end_with(domain.cancelled_outcome());
-                        continue;
-                    }
                     // Children first: the body, with its guards and buffers, outlives them.
                     // fault: future-dropped-before-children
                     ready!(domain.end_children(false));

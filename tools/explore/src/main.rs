@@ -12,7 +12,6 @@ mod program;
 mod record;
 mod resource;
 mod rules;
-mod selftest;
 mod tally;
 mod trial;
 
@@ -43,9 +42,6 @@ struct Options {
     /// How many threads. Each run stays on one.
     #[arg(long, default_value_t = 2)]
     threads: u64,
-    /// Plant faults one after the other, and show that each is found, and found again.
-    #[arg(long)]
-    self_test: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,9 +56,6 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    if options.self_test {
-        return selftest::run(options.seeds);
-    }
     if let Some(seed) = options.seed {
         let name = options.part.as_deref().unwrap_or(PARTS[0].name);
         let part = PARTS.iter().find(|part| part.name == name);

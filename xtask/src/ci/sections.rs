@@ -206,7 +206,7 @@ fn counts(runner: &mut Runner) -> Result<Outcome> {
 
 fn explore(runner: &mut Runner) -> Result<Outcome> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["explore", "--self-test"]).current_dir(runner.workspace.root());
+    command.args(["explore"]).current_dir(runner.workspace.root());
     runner.run(&mut command)?;
     Ok(Outcome::Passed)
 }
