@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::hooks;
 use crate::line::Line;
 use crate::mutex::{Lock, Mutex, MutexGuard};
-use crate::observe;
 use crate::sys::{self, Sabotage};
 use crate::waiters::{Call, Key};
 
@@ -309,12 +309,12 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             && let Stage::Holding(guard) = std::mem::replace(&mut this.stage, Stage::Over)
         {
             this.start(guard, cx);
-            observe::waiting(None, "condition", this.called_at);
+            hooks::on_wait(None, "condition", this.called_at);
             return Poll::Pending;
         }
         if let Stage::Waiting { mutex, key } = this.stage {
             let Poll::Ready(call) = this.condition.line.poll_call(key, cx) else {
-                observe::waiting(None, "condition", this.called_at);
+                hooks::on_wait(None, "condition", this.called_at);
                 return Poll::Pending;
             };
             this.stage = Stage::Locking { mutex, lock: mutex.lock_at(this.called_at), call };

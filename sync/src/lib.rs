@@ -50,8 +50,8 @@
 //!   An uncontended lock is one exchange, as is the unlocking, without allocation. Nothing here has
 //!   a timeout: combine the futures with that of your runtime.
 //! - **Diagnosis.** [`Mutex::holder`] names the line that holds a lock, a task that seems to wait
-//!   for itself is reported, see [`Relock`], and a runtime can be told who waits for what:
-//!   [`observe`].
+//!   for itself is reported, see [`SelfDeadlock`], and a runtime can be told who waits for what:
+//!   [`set_hooks`].
 //!
 //! # How it is tested
 //!
@@ -67,12 +67,12 @@ mod blocking;
 mod condition;
 mod error;
 mod gate;
+mod hooks;
 mod line;
 mod mutex;
-mod observe;
 mod queue;
 mod raw;
-mod relock;
+mod self_deadlock;
 mod sys;
 mod waiters;
 
@@ -85,10 +85,10 @@ pub mod futures {
 
 pub use crate::condition::Condition;
 pub use crate::error::{PopError, PushError, TryPopError, TryPushError};
+pub use crate::hooks::{Hooks, set_hooks};
 pub use crate::mutex::{Mutex, MutexGuard};
-pub use crate::observe::{Observer, observe};
 pub use crate::queue::Queue;
-pub use crate::relock::{Relock, set_relock_hook};
+pub use crate::self_deadlock::{SelfDeadlock, set_self_deadlock_hook};
 
 /// Levers of the models; not part of the interface.
 #[cfg(any(loom, shuttle))]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::raw::{Queued, RawLock};
-use crate::{observe, relock, sys};
+use crate::{hooks, self_deadlock, sys};
 
 /// A lock whose guard may be held across an `.await`.
 ///
@@ -35,8 +35,8 @@ use crate::{observe, relock, sys};
 ///
 /// # A task that waits for itself
 ///
-/// Locking a mutex twice in one task waits for ever, as nothing is left to unlock it. matou-sync
-/// reports such a wait as [`Relock`](crate::Relock), once, and goes on waiting.
+/// A task that locks a mutex twice waits for ever, since only the task itself could unlock it. Such
+/// a wait is reported to the hook of [`set_self_deadlock_hook`](crate::set_self_deadlock_hook).
 ///
 /// # Examples
 ///
@@ -150,8 +150,8 @@ impl<T: ?Sized> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let line = Location::caller();
         self.raw.try_lock().then(|| {
-            self.raw.note().write(None, line);
-            observe::acquired(self.name(), line);
+            self.raw.holder().set(None, line);
+            hooks::on_acquire(self.name(), line);
             MutexGuard::new(self)
         })
     }
@@ -205,7 +205,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(mutex.holder().unwrap().line(), line!() - 1);
     /// ```
     pub fn holder(&self) -> Option<&'static Location<'static>> {
-        if self.raw.is_locked() { self.raw.note().line() } else { None }
+        if self.raw.is_locked() { self.raw.holder().location() } else { None }
     }
 
     /// Returns how many locks wait now. A snapshot for reports.
@@ -282,9 +282,9 @@ impl<T: ?Sized> Lock<'_, T> {
         if self.reported {
             return;
         }
-        if let Some(relock) = raw.note().suspect(cx.waker(), self.wanted_at) {
+        if let Some(found) = raw.holder().check(cx.waker(), self.wanted_at) {
             self.reported = true;
-            relock::report(&relock);
+            self_deadlock::report(&found);
         }
     }
 }
@@ -299,14 +299,14 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
             let queued = this.queued.get_or_insert_with(|| mutex.raw.enqueue());
             if mutex.raw.poll_queued(queued, cx).is_pending() {
                 this.suspect(&mutex.raw, cx);
-                observe::waiting(Some(mutex.name()), "lock", this.wanted_at);
+                hooks::on_wait(Some(mutex.name()), "lock", this.wanted_at);
                 return Poll::Pending;
             }
             this.queued = None;
         }
         this.mutex = None;
-        mutex.raw.note().write(Some(cx.waker()), this.wanted_at);
-        observe::acquired(mutex.name(), this.wanted_at);
+        mutex.raw.holder().set(Some(cx.waker()), this.wanted_at);
+        hooks::on_acquire(mutex.name(), this.wanted_at);
         Poll::Ready(MutexGuard::new(mutex))
     }
 }
@@ -403,7 +403,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // Before another one can lock it.
-        observe::released(self.mutex.name());
+        hooks::on_release(self.mutex.name());
         self.mutex.raw.unlock();
     }
 }

@@ -8,7 +8,7 @@ use concurrent_queue::ConcurrentQueue;
 
 use crate::error::{PopError, PushError, TryPopError, TryPushError};
 use crate::gate::{Gate, Turn};
-use crate::observe;
+use crate::hooks;
 use crate::sys::{self, Sabotage};
 
 /// A queue of values between tasks, for any number of pushers and poppers.
@@ -424,7 +424,7 @@ impl<T> Future for Push<'_, T> {
             }
         });
         if poll.is_pending() {
-            observe::waiting(None, "push", at);
+            hooks::on_wait(None, "push", at);
         }
         poll
     }
@@ -472,7 +472,7 @@ impl<T> Future for Pop<'_, T> {
             Err(TryPopError::Empty) => None,
         });
         if poll.is_pending() {
-            observe::waiting(None, "pop", this.at);
+            hooks::on_wait(None, "pop", this.at);
         } else {
             this.queue = None;
         }

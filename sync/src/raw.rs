@@ -34,7 +34,7 @@ use std::task::{Context, Poll, ready};
 
 use event_listener::{Event, EventListener, Listener};
 
-use crate::relock::Note;
+use crate::self_deadlock::HolderNote;
 use crate::sys::{self, AtomicUsize, Ordering, Patience, Sabotage};
 
 /// Set while somebody holds the lock.
@@ -73,7 +73,7 @@ pub(crate) struct RawLock {
     /// Told once for each unlocking that found somebody waiting.
     unlocked: Event,
     /// Who holds the lock, for diagnosis only.
-    note: Note,
+    holder: HolderNote,
 }
 
 /// A place in the line. It must go back to its lock: through a successful
@@ -97,12 +97,12 @@ impl Queued {
 impl RawLock {
     sys::const_constructor! {
         pub(crate) fn new() -> Self {
-            Self { state: AtomicUsize::new(0), unlocked: Event::new(), note: Note::new() }
+            Self { state: AtomicUsize::new(0), unlocked: Event::new(), holder: HolderNote::new() }
         }
     }
 
-    pub(crate) fn note(&self) -> &Note {
-        &self.note
+    pub(crate) fn holder(&self) -> &HolderNote {
+        &self.holder
     }
 
     pub(crate) fn is_locked(&self) -> bool {
@@ -221,7 +221,7 @@ impl RawLock {
     /// Unlocks, and tells the first in the line, if any. For the one who holds the lock.
     #[inline]
     pub(crate) fn unlock(&self) {
-        self.note.erase();
+        self.holder.clear();
         let before = self.state.fetch_sub(LOCKED, Ordering::Release);
         debug_assert!(is_locked(before), "unlocked a mutex that nobody holds");
         if waiters(before) > 0 {

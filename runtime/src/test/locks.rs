@@ -46,10 +46,10 @@ impl Locks {
 /// need know the other. With `matou-sync`, once in a program or a test:
 ///
 /// ```ignore
-/// matou_sync::observe(Observer {
-///     waiting: test::waiting,
-///     acquired: test::acquired,
-///     released: test::released,
+/// matou_sync::set_hooks(Hooks {
+///     on_wait: test::waiting,
+///     on_acquire: test::acquired,
+///     on_release: test::released,
 /// });
 /// ```
 ///

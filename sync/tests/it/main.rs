@@ -13,5 +13,5 @@ mod condition;
 mod executors;
 mod mutex;
 mod queue;
-mod relock;
+mod self_deadlock;
 mod support;

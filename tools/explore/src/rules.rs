@@ -16,7 +16,7 @@ use matou_runtime::{
     MainError, NoDomainAvailable, Orphans, Promise, RunError, Task, TaskError, call, cancelled,
     deadline, now, remaining, shield, sleep, spawn, timeout, yield_now,
 };
-use matou_sync::{Mutex, Observer, Queue, observe};
+use matou_sync::{Hooks, Mutex, Queue, set_hooks};
 
 use crate::trial::{Finding, Passed, conclude};
 
@@ -74,7 +74,7 @@ pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
 /// Lets the locks of `matou-sync` tell the runtime who waits and who holds.
 fn observe_locks() {
     // It is the same for every run of the process, so the first one to say it is enough.
-    let _ = observe(Observer { waiting, acquired, released });
+    let _ = set_hooks(Hooks { on_wait: waiting, on_acquire: acquired, on_release: released });
 }
 
 impl End {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use futures::FutureExt;
 use futures::executor::block_on;
-use matou_sync::{Condition, Mutex, Observer, Queue, observe};
+use matou_sync::{Condition, Hooks, Mutex, Queue, set_hooks};
 
 std::thread_local! {
     static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -36,15 +36,16 @@ fn released(_: usize) {
 }
 
 fn begin() {
-    observe(Observer { waiting, acquired, released });
+    set_hooks(Hooks { on_wait: waiting, on_acquire: acquired, on_release: released });
     drop(heard());
 }
 
 #[test]
 fn the_first_observer_stays() {
     begin();
-    let other = Observer { waiting, acquired, released: |_| panic!("nobody calls it") };
-    assert!(!observe(other));
+    let other =
+        Hooks { on_wait: waiting, on_acquire: acquired, on_release: |_| panic!("nobody calls it") };
+    assert!(!set_hooks(other));
     drop(Mutex::new(0).try_lock());
     assert_eq!(heard().last().map(String::as_str), Some("released"));
 }
