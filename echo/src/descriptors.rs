@@ -4,7 +4,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Returns how many descriptors this process has open, where the system tells.
-pub fn count_open() -> Option<usize> {
+pub fn open_descriptors() -> Option<usize> {
     // The listing itself takes one.
     let listing = fs::read_dir("/proc/self/fd").ok()?;
     Some(listing.count().saturating_sub(1))
@@ -15,7 +15,7 @@ pub fn count_open() -> Option<usize> {
 /// # Errors
 ///
 /// When the system refuses.
-pub fn raise_limit() -> io::Result<u64> {
+pub fn raise_descriptor_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

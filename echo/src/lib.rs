@@ -4,17 +4,17 @@
 
 mod client;
 mod descriptors;
-mod doors;
 mod limits;
+mod listeners;
 mod log;
 mod server;
 mod shutdown;
 mod stats;
 
-pub use descriptors::{count_open, raise_limit};
-pub use doors::Doors;
+pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use limits::{InvalidLimits, Limits};
+pub use listeners::Listeners;
 pub use log::{Level, Log};
 pub use server::run;
 pub use shutdown::Shutdown;
-pub use stats::Served;
+pub use stats::Stats;

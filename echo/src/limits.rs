@@ -12,7 +12,7 @@ use std::time::Duration;
 ///
 /// let limits = Limits { connections_max: 100, ..Limits::default() };
 /// assert_eq!(limits.idle_timeout, Duration::from_millis(30_000));
-/// assert!(limits.check().is_ok());
+/// assert!(limits.validate().is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -51,7 +51,7 @@ impl Limits {
     /// # Errors
     ///
     /// Names the limit that makes no sense.
-    pub fn check(&self) -> Result<(), InvalidLimits> {
+    pub fn validate(&self) -> Result<(), InvalidLimits> {
         let rules = [
             (self.connections_max > 0, "at least one client must be allowed"),
             (!self.idle_timeout.is_zero(), "the idle timeout must be longer than zero"),
@@ -75,7 +75,7 @@ impl Limits {
     }
 }
 
-/// A limit that makes no sense; found by [`Limits::check`].
+/// A limit that makes no sense; found by [`Limits::validate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidLimits(&'static str);
 

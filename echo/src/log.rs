@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use matou_net::Pause;
+use matou_net::AcceptPause;
 use matou_runtime::now;
 use matou_sync::Mutex;
 
@@ -63,7 +63,7 @@ impl fmt::Display for Level {
 /// use matou_echo::{Level, Log};
 ///
 /// let log = Log::new(Level::Error);
-/// assert!(!log.tells(Level::Debug));
+/// assert!(!log.enabled(Level::Debug));
 /// ```
 #[derive(Debug)]
 pub struct Log {
@@ -79,7 +79,7 @@ impl Log {
     }
 
     /// Returns whether lines of `level` are written; ask before an expensive one.
-    pub fn tells(&self, level: Level) -> bool {
+    pub fn enabled(&self, level: Level) -> bool {
         level != Level::Off && level <= self.level
     }
 
@@ -89,7 +89,7 @@ impl Log {
     ///
     /// Dropping the future writes nothing, or has written all of it.
     pub async fn line(&self, level: Level, text: fmt::Arguments<'_>) {
-        if self.tells(level) {
+        if self.enabled(level) {
             let _line = self.line.lock().await;
             write_line(level, text);
         }
@@ -97,8 +97,8 @@ impl Log {
 
     /// Tells of a shortage, once a second at most. Whoever calls it cannot wait, so if another line
     /// is being written, the next pause will tell.
-    pub(crate) fn shortage(&self, pause: &Pause<'_>) {
-        if !self.tells(Level::Warn) {
+    pub(crate) fn shortage(&self, pause: &AcceptPause<'_>) {
+        if !self.enabled(Level::Warn) {
             return;
         }
         let Some(mut told) = self.line.try_lock() else {

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use matou_echo::{Doors, Level, Limits, Log, Served, Shutdown, count_open, raise_limit, run};
+use matou_echo::{
+    Level, Limits, Listeners, Log, Shutdown, Stats, open_descriptors, raise_descriptor_limit, run,
+};
 use matou_runtime::{Builder, RunError, signal, signal::Signal};
 
 /// Descriptors that clients cannot have: standard streams, signals, and room for surprises.
@@ -82,8 +84,9 @@ impl Options {
 
     /// Finds out how many clients there are descriptors for.
     fn limits(&self) -> Result<Limits> {
-        let allowed = usize::try_from(raise_limit().context("failed to ask for the limits")?)
-            .unwrap_or(usize::MAX);
+        let allowed =
+            usize::try_from(raise_descriptor_limit().context("failed to ask for the limits")?)
+                .unwrap_or(usize::MAX);
         let per_domain = DESCRIPTORS_PER_DOMAIN + self.listen.len();
         let reserve = (RESERVE_MIN / 2 + self.domains() * per_domain).max(RESERVE_MIN);
         let room = allowed.saturating_sub(reserve);
@@ -121,7 +124,7 @@ fn start(options: &Options) -> Result<()> {
     let limits = options.limits()?;
     // What watches for signals belongs to the process and stays, so it is there before the count.
     run_on(1, async { Ok(watch_signals(&Arc::default())?) })?;
-    let before = count_open();
+    let before = open_descriptors();
     let served = run_on(options.domains(), {
         let domains = options.domains();
         let (listen, level, quiet) = (options.listen.clone(), options.level(), options.quiet);
@@ -129,7 +132,7 @@ fn start(options: &Options) -> Result<()> {
     })?;
     // The run has returned, so all its tasks have ended: it would have failed otherwise.
     let tasks_left = 0;
-    let descriptors_left = match (before, count_open()) {
+    let descriptors_left = match (before, open_descriptors()) {
         (Some(before), Some(after)) => after.saturating_sub(before),
         // This system does not tell.
         _ => 0,
@@ -172,22 +175,22 @@ async fn serve(
     limits: Limits,
     level: Level,
     quiet: bool,
-) -> Result<Served> {
+) -> Result<Stats> {
     let shutdown = Arc::new(Shutdown::new());
     let log = Arc::new(Log::new(level));
     // A server that may have no client would leave those that come to its door waiting.
     let servers = domains.min(limits.connections_max);
-    let doors = Doors::open(listen, servers)?;
+    let listeners = Listeners::bind(listen, servers)?;
     watch_signals(&shutdown)?;
     if !quiet {
-        for address in doors.addresses() {
+        for address in listeners.addresses() {
             say(format_args!("listening on {address}"));
         }
     }
     let clients = limits.connections_max;
     let line = format!("{clients} clients at most, on {servers} domains");
     log.line(Level::Info, format_args!("{line}")).await;
-    let served = run(doors, limits, shutdown, log).await?;
+    let served = run(listeners, limits, shutdown, log).await?;
     Ok(served)
 }
 

@@ -12,9 +12,9 @@ use matou_runtime::{Orphans, Outcome, Task, TaskError, now, parallel, race, time
 
 use crate::client::{Client, End};
 use crate::stats::Counters;
-use crate::{Doors, Level, Limits, Log, Served, Shutdown};
+use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 
-/// Serves whoever comes in at the doors, until the shutdown begins and the clients are gone.
+/// Serves whoever comes in at the listeners, until the shutdown begins and the clients are gone.
 ///
 /// The structure is that of the seed: the first server runs on this domain, the others each on one
 /// of the others, in [`parallel`]. Each has its own listeners, and collects its clients in
@@ -31,23 +31,23 @@ use crate::{Doors, Level, Limits, Log, Served, Shutdown};
 ///
 /// # Panics
 ///
-/// Outside a run, and if there are no doors.
+/// Outside a run, and if there are no listeners.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::sync::Arc;
-/// use matou_echo::{Doors, Level, Limits, Log, Shutdown, run};
+/// use matou_echo::{Listeners, Level, Limits, Log, Shutdown, run};
 /// use matou_net::TcpStream;
 /// use matou_runtime::{Builder, RunError, try_spawn};
 ///
 /// # fn main() -> Result<(), RunError> {
 /// Builder::new().domains(2).run(async {
-///     let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
-///     let address = doors.addresses()[0];
+///     let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
+///     let address = listeners.addresses()[0];
 ///     let shutdown = Arc::new(Shutdown::new());
 ///     let log = Arc::new(Log::new(Level::Error));
-///     let server = try_spawn(run(doors, Limits::default(), Arc::clone(&shutdown), log));
+///     let server = try_spawn(run(listeners, Limits::default(), Arc::clone(&shutdown), log));
 ///
 ///     let mut stream = TcpStream::connect(address).await?;
 ///     stream.write_all(b"purr").await?;
@@ -64,15 +64,15 @@ use crate::{Doors, Level, Limits, Log, Served, Shutdown};
 /// # }
 /// ```
 pub async fn run(
-    doors: Doors,
+    listeners: Listeners,
     limits: Limits,
     shutdown: Arc<Shutdown>,
     log: Arc<Log>,
-) -> io::Result<Served> {
+) -> io::Result<Stats> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-    limits.check().map_err(invalid)?;
-    let servers = doors.servers();
-    let mut jobs = doors.into_listeners().into_iter().enumerate();
+    limits.validate().map_err(invalid)?;
+    let servers = listeners.servers();
+    let mut jobs = listeners.into_per_server().into_iter().enumerate();
     let (_, first) = jobs.next().expect("there is a server");
     let serve = move |index: usize, listeners: Vec<TcpListener>| {
         let (shutdown, log) = (Arc::clone(&shutdown), Arc::clone(&log));
@@ -133,7 +133,7 @@ async fn serve(
     limits: Limits,
     shutdown: &Shutdown,
     log: Arc<Log>,
-) -> io::Result<Served> {
+) -> io::Result<Stats> {
     for listener in &mut listeners {
         let log = Arc::clone(&log);
         listener.on_pause(move |pause| log.shortage(pause));
@@ -219,7 +219,7 @@ async fn admit((stream, peer): (TcpStream, SocketAddr), clients: &Orphans<End>, 
     let task = Task::new().name(Arc::clone(&hall.client_name));
     let admitted = task.orphans(clients).spawn(client);
     let id = admitted.expect("the permit came before the accept");
-    if hall.log.tells(Level::Debug) {
+    if hall.log.enabled(Level::Debug) {
         let text = format_args!("client {id} comes from {peer}");
         hall.log.line(Level::Debug, text).await;
     }
@@ -229,7 +229,7 @@ async fn admit((stream, peer): (TcpStream, SocketAddr), clients: &Orphans<End>, 
 async fn note(outcome: Outcome<End>, log: &Log) {
     let (level, text) = match outcome {
         Ok(End::Closed) => return,
-        Ok(end) if !log.tells(Level::Debug) => return drop(end),
+        Ok(end) if !log.enabled(Level::Debug) => return drop(end),
         Ok(end) => (Level::Debug, format!("a client {end}")),
         Err(error) if error.is_cancelled() => return,
         Err(error) => (Level::Error, format!("a client failed: {error}")),

@@ -6,25 +6,25 @@ use std::iter::Sum;
 /// # Examples
 ///
 /// ```
-/// use matou_echo::Served;
+/// use matou_echo::Stats;
 ///
-/// let both: Served = [(1, 10), (2, 20)]
-///     .map(|(connections, bytes)| Served { connections, bytes })
+/// let both: Stats = [(1, 10), (2, 20)]
+///     .map(|(connections, bytes)| Stats { connections, bytes })
 ///     .into_iter()
 ///     .sum();
 /// assert_eq!((both.connections, both.bytes), (3, 30));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Served {
+pub struct Stats {
     /// Connections that were accepted.
     pub connections: u64,
     /// Bytes that were sent back.
     pub bytes: u64,
 }
 
-impl Sum for Served {
-    fn sum<I: Iterator<Item = Served>>(parts: I) -> Served {
-        parts.fold(Served::default(), |all, part| Served {
+impl Sum for Stats {
+    fn sum<I: Iterator<Item = Stats>>(parts: I) -> Stats {
+        parts.fold(Stats::default(), |all, part| Stats {
             connections: all.connections + part.connections,
             bytes: all.bytes + part.bytes,
         })
@@ -47,7 +47,7 @@ impl Counters {
         self.bytes.set(self.bytes.get() + bytes as u64);
     }
 
-    pub(crate) fn served(&self) -> Served {
-        Served { connections: self.connections.get(), bytes: self.bytes.get() }
+    pub(crate) fn served(&self) -> Stats {
+        Stats { connections: self.connections.get(), bytes: self.bytes.get() }
     }
 }

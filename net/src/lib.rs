@@ -10,8 +10,8 @@ mod socket;
 mod stream;
 mod sys;
 
-pub use listener::{ListenOptions, Pause, SharedListener, TcpListener};
-pub use stream::{SharedStream, TcpStream};
+pub use listener::{AcceptPause, ListenOptions, TcpListener, TcpListenerRef};
+pub use stream::{TcpStream, TcpStreamRef};
 
 /// The runtime that the sockets live in, for packages that depend on this crate alone.
 #[doc(no_inline)]
@@ -25,7 +25,7 @@ pub use std::net::Shutdown;
 /// their network is. Every address exists, from `127.0.0.1` to `[2001:db8::1]`, and nothing of the
 /// system is touched.
 pub mod test {
-    pub use crate::simulated::{Counters, Faults, counters, faults};
+    pub use crate::simulated::{Counters, Faults, counters, set_faults};
 }
 
 /// The named futures that the methods of this crate return.

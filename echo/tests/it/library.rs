@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matou_echo::{Doors, Level, Limits, Log, Served, Shutdown, run};
+use matou_echo::{Level, Limits, Listeners, Log, Shutdown, Stats, run};
 use matou_net::TcpStream;
 use matou_runtime::{Builder, MainError, RunError, timeout, try_spawn};
 
@@ -25,20 +25,20 @@ fn log() -> Arc<Log> {
 #[test]
 fn a_shutdown_that_began_before_the_server_is_not_missed() {
     let served = on(2, async {
-        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
         let shutdown = Arc::new(Shutdown::new());
         shutdown.begin().await;
-        Ok(run(doors, Limits::default(), shutdown, log()).await?)
+        Ok(run(listeners, Limits::default(), shutdown, log()).await?)
     });
-    assert_eq!(served.unwrap(), Served::default());
+    assert_eq!(served.unwrap(), Stats::default());
 }
 
 #[test]
 fn several_servers_need_several_domains() {
     let result = on(1, async {
-        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
         let shutdown = Arc::new(Shutdown::new());
-        let error = run(doors, Limits::default(), shutdown, log()).await.unwrap_err();
+        let error = run(listeners, Limits::default(), shutdown, log()).await.unwrap_err();
         assert!(error.to_string().contains("no other domain"), "{error}");
         Ok(())
     });
@@ -55,9 +55,9 @@ fn limits_that_make_no_sense_are_refused() {
     ];
     for limits in limits {
         let result = on(1, async move {
-            let doors = Doors::open(&["127.0.0.1:0".parse()?], 1)?;
+            let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 1)?;
             let shutdown = Arc::new(Shutdown::new());
-            Ok(run(doors, limits, shutdown, log()).await.unwrap_err())
+            Ok(run(listeners, limits, shutdown, log()).await.unwrap_err())
         });
         assert_eq!(result.unwrap().kind(), ErrorKind::InvalidInput);
     }
@@ -72,10 +72,10 @@ fn a_timeout_without_end_is_allowed() {
             drain_timeout: Duration::MAX,
             ..Limits::default()
         };
-        let doors = Doors::open(&["127.0.0.1:0".parse()?], 1)?;
-        let address = doors.addresses()[0];
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 1)?;
+        let address = listeners.addresses()[0];
         let shutdown = Arc::new(Shutdown::new());
-        let server = try_spawn(run(doors, limits, Arc::clone(&shutdown), log()));
+        let server = try_spawn(run(listeners, limits, Arc::clone(&shutdown), log()));
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"for ever").await?;
         let mut buf = [0; 8];
@@ -87,16 +87,16 @@ fn a_timeout_without_end_is_allowed() {
         shutdown.begin().await;
         Ok(server.await?)
     });
-    let expected = Served { connections: 1, bytes: 8 };
+    let expected = Stats { connections: 1, bytes: 8 };
     assert_eq!(served.unwrap(), expected);
 }
 
 #[test]
 fn a_server_that_is_cancelled_leaves_no_client_behind() {
     let result = on(2, async {
-        let doors = Doors::open(&["127.0.0.1:0".parse()?], 2)?;
-        let address = doors.addresses()[0];
-        let server = try_spawn(run(doors, Limits::default(), Arc::new(Shutdown::new()), log()));
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
+        let address = listeners.addresses()[0];
+        let server = try_spawn(run(listeners, Limits::default(), Arc::new(Shutdown::new()), log()));
         let mut streams = Vec::new();
         for _ in 0..20 {
             let mut stream = TcpStream::connect(address).await?;

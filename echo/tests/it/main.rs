@@ -3,6 +3,6 @@
 mod commandline;
 mod library;
 mod limits;
+mod miou_tutorial;
 mod process;
-mod seed;
 mod shutdown;

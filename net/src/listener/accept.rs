@@ -10,7 +10,7 @@ use matou_runtime::futures::Sleep;
 use matou_runtime::{Direction, Wait, WaitOn, now, sleep_until};
 
 use super::TcpListener;
-use super::patience::Verdict;
+use super::accept_backoff::Verdict;
 use crate::access::Access;
 use crate::error::failed_to;
 use crate::simulated::End;

@@ -1,6 +1,6 @@
 mod accept;
+mod accept_backoff;
 mod options;
-mod patience;
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,9 @@ use matou_ownership::{Handle, Resource, Ticket, release};
 use matou_runtime::Io;
 
 pub use accept::Accept;
+pub use accept_backoff::AcceptPause;
+use accept_backoff::Patience;
 pub use options::ListenOptions;
-use patience::Patience;
-pub use patience::Pause;
 
 use crate::access::Access;
 use crate::simulated::Listening;
@@ -154,7 +154,7 @@ impl TcpListener {
     /// log. It replaces the watcher before it.
     ///
     /// It is called at most 8 times within the first second of a shortage, and once a second then.
-    pub fn on_pause(&mut self, watcher: impl Fn(&Pause<'_>) + Send + Sync + 'static) {
+    pub fn on_pause(&mut self, watcher: impl Fn(&AcceptPause<'_>) + Send + Sync + 'static) {
         self.patience.watch(Arc::new(watcher));
     }
 
@@ -185,8 +185,8 @@ impl TcpListener {
     /// })
     /// # }
     /// ```
-    pub fn shared(&self) -> SharedListener<'_> {
-        SharedListener { listener: self }
+    pub fn shared(&self) -> TcpListenerRef<'_> {
+        TcpListenerRef { listener: self }
     }
 
     #[track_caller]
@@ -227,11 +227,11 @@ impl fmt::Debug for TcpListener {
 /// [`NotOwner`](matou_runtime::Violation::NotOwner); outside a run it is an error of kind
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
 #[derive(Clone, Copy, Debug)]
-pub struct SharedListener<'a> {
+pub struct TcpListenerRef<'a> {
     listener: &'a TcpListener,
 }
 
-impl<'a> SharedListener<'a> {
+impl<'a> TcpListenerRef<'a> {
     /// Waits for the next connection; see [`TcpListener::accept`].
     #[track_caller]
     pub fn accept(self) -> Accept<'a> {

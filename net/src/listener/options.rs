@@ -130,16 +130,16 @@ impl ListenOptions {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listeners = TcpListener::options().listen_each("127.0.0.1:0".parse()?, 4)?;
+    ///     let mut listeners = TcpListener::options().listen_many("127.0.0.1:0".parse()?, 4)?;
     ///     let address = listeners[0].local_addr()?;
     ///     assert_eq!(listeners[3].local_addr()?, address);
-    ///     assert!(TcpListener::options().listen_each(address, 4).is_err());
+    ///     assert!(TcpListener::options().listen_many(address, 4).is_err());
     ///     Ok(())
     /// })
     /// # }
     /// ```
     #[track_caller]
-    pub fn listen_each(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    pub fn listen_many(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
         let mut listeners = Vec::with_capacity(count);
         if count == 0 {
             return Ok(listeners);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// What the network of a simulated run does to its connections; set by
-/// [`faults`](super::faults).
+/// [`set_faults`](super::set_faults).
 ///
 /// The chances are in thousandths. By default there is only what every network does: bytes come in
 /// pieces, and late.

@@ -23,4 +23,4 @@ pub(crate) use listening::Listening;
 pub(crate) use network::{Network, network};
 
 pub use faults::{Counters, Faults};
-pub use network::{counters, faults};
+pub use network::{counters, set_faults};

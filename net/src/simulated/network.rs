@@ -25,13 +25,13 @@ const FIRST_PORT: u16 = 32_768;
 ///
 /// ```
 /// use std::io;
-/// use matou_net::test::{Faults, counters, faults};
+/// use matou_net::test::{Faults, counters, set_faults};
 /// use matou_net::{TcpListener, TcpStream};
 /// use matou_runtime::test::check;
 /// use matou_runtime::{MainError, try_spawn};
 ///
 /// check(0..100, || async {
-///     faults(Faults::default().resets(100));
+///     set_faults(Faults::default().resets(100));
 ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
 ///     let address = listener.local_addr()?;
 ///     let client = try_spawn(async move {
@@ -59,7 +59,7 @@ const FIRST_PORT: u16 = 32_768;
 ///     Ok::<_, MainError>(())
 /// });
 /// ```
-pub fn faults(faults: Faults) {
+pub fn set_faults(faults: Faults) {
     if let Some(network) = network() {
         lock(&network.inner).faults = faults;
     }

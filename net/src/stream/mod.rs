@@ -14,7 +14,7 @@ use matou_ownership::{Handle, Resource, Ticket, release};
 use matou_runtime::Io;
 
 pub use connect::{Connect, ConnectTimeout};
-pub use shared::SharedStream;
+pub use shared::TcpStreamRef;
 pub use transfer::{Read, Write, WriteAll};
 
 use crate::access::Access;
@@ -343,8 +343,8 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
-    pub fn shared(&self) -> SharedStream<'_> {
-        SharedStream::new(self)
+    pub fn shared(&self) -> TcpStreamRef<'_> {
+        TcpStreamRef::new(self)
     }
 
     #[track_caller]

@@ -11,13 +11,13 @@ use crate::access::Access;
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied). Otherwise the methods are those of
 /// [`TcpStream`].
 #[derive(Clone, Copy, Debug)]
-pub struct SharedStream<'a> {
+pub struct TcpStreamRef<'a> {
     stream: &'a TcpStream,
 }
 
-impl<'a> SharedStream<'a> {
-    pub(super) fn new(stream: &'a TcpStream) -> SharedStream<'a> {
-        SharedStream { stream }
+impl<'a> TcpStreamRef<'a> {
+    pub(super) fn new(stream: &'a TcpStream) -> TcpStreamRef<'a> {
+        TcpStreamRef { stream }
     }
 
     /// Reads what is there; see [`TcpStream::read`].

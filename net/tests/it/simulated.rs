@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use futures::future::try_join;
-use matou_net::test::{Faults, counters, faults};
+use matou_net::test::{Faults, counters, set_faults};
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::test::{Check, check};
 use matou_runtime::{MainError, RunError, Task, await_all, now, sleep, try_spawn};
@@ -110,7 +110,7 @@ async fn an_address_is_taken_once() -> End {
     let options = TcpListener::options().reuse_port(true);
     let _one = options.listen(address)?;
     let _two = options.listen(address)?;
-    assert!(TcpListener::options().listen_each(address, 2).is_err());
+    assert!(TcpListener::options().listen_many(address, 2).is_err());
     Ok(())
 }
 
@@ -157,7 +157,7 @@ fn it_does_what_the_system_does() {
 #[test]
 fn a_body_with_faults_runs_over_the_systems_network_too() {
     async fn body() -> End {
-        faults(Faults::default().segmentation(false));
+        set_faults(Faults::default().segmentation(false));
         let (mut client, mut server) = pair().await?;
         client.write_all(b"purr").await?;
         assert!(server.read(&mut [0; 10]).await? > 0);
@@ -172,7 +172,7 @@ fn a_body_with_faults_runs_over_the_systems_network_too() {
 #[test]
 fn segments_travel_for_as_long_as_the_faults_say() {
     check(0..20, || async {
-        faults(Faults::none());
+        set_faults(Faults::none());
         let begun = now();
         let (mut client, mut server) = pair().await?;
         client.write_all(b"purr").await?;
@@ -180,7 +180,7 @@ fn segments_travel_for_as_long_as_the_faults_say() {
         let passed = now() - begun;
         assert!(passed < Duration::from_secs(1), "only the messages of domains: {passed:?}");
 
-        faults(Faults::none().delay(Duration::from_secs(3600)));
+        set_faults(Faults::none().delay(Duration::from_secs(3600)));
         let begun = now();
         for _ in 0..20 {
             client.write_all(b"purr").await?;
@@ -240,7 +240,7 @@ fn faults_happen_and_are_counted() {
     let mut seen = [0; 4];
     for seed in 0..40 {
         let trial = Check::simulated().trial(seed, async {
-            faults(Faults::all().resets(300).refusals(100).accept_errors(200));
+            set_faults(Faults::all().resets(300).refusals(100).accept_errors(200));
             let mut listener = TcpListener::bind(anywhere())?;
             let address = listener.local_addr()?;
             let clients: Vec<_> =
@@ -278,7 +278,7 @@ fn faults_happen_and_are_counted() {
 #[test]
 fn a_broken_connection_leaves_no_gap() {
     check(0..300, || async {
-        faults(Faults::default().resets(1000));
+        set_faults(Faults::default().resets(1000));
         let (mut client, mut server) = pair().await?;
         let writer = try_spawn(async move {
             for chunk in tape(60_000).chunks(500) {
@@ -349,7 +349,7 @@ fn the_same_seed_is_the_same_network() {
     for seed in 0..10 {
         let trial = || {
             Check::simulated().domains(3).trial(seed, async {
-                faults(Faults::all());
+                set_faults(Faults::all());
                 let (mut client, mut server) = pair().await?;
                 client.write_all(&tape(5000)).await?;
                 client.shutdown(Shutdown::Write)?;

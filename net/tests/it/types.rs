@@ -1,6 +1,6 @@
 //! What the compiler is to grant users of the types.
 
-use matou_net::{ListenOptions, SharedListener, SharedStream, TcpListener, TcpStream, futures};
+use matou_net::{ListenOptions, TcpListener, TcpListenerRef, TcpStream, TcpStreamRef, futures};
 
 fn is_send_sync_unpin<T: Send + Sync + Unpin>() {}
 
@@ -8,8 +8,8 @@ fn is_send_sync_unpin<T: Send + Sync + Unpin>() {}
 fn sockets_and_their_futures_may_go_anywhere() {
     is_send_sync_unpin::<TcpStream>();
     is_send_sync_unpin::<TcpListener>();
-    is_send_sync_unpin::<SharedStream<'_>>();
-    is_send_sync_unpin::<SharedListener<'_>>();
+    is_send_sync_unpin::<TcpStreamRef<'_>>();
+    is_send_sync_unpin::<TcpListenerRef<'_>>();
     is_send_sync_unpin::<ListenOptions>();
     is_send_sync_unpin::<futures::Accept<'_>>();
     is_send_sync_unpin::<futures::Connect>();

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use matou_echo::{Doors, Level, Limits, Log, Served, Shutdown, run};
+use matou_echo::{Level, Limits, Listeners, Log, Shutdown, Stats, run};
 use matou_net::TcpStream;
-use matou_net::test::{Counters, Faults, counters, faults};
+use matou_net::test::{Counters, Faults, counters, set_faults};
 use matou_runtime::test::{Check, world};
 use matou_runtime::{
     MainError, Outcome, Promise, await_all, now, sleep, timeout, try_call, try_spawn,
@@ -45,14 +45,14 @@ pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
 }
 
 async fn serve(domains: usize) -> Result<Shown, MainError> {
-    faults(Faults::all());
+    set_faults(Faults::all());
     let world = world().ok_or("it is a simulated run")?;
-    let doors = Doors::open(&["10.0.0.1:7".parse()?], domains)?;
-    let address = doors.addresses()[0];
+    let listeners = Listeners::bind(&["10.0.0.1:7".parse()?], domains)?;
+    let address = listeners.addresses()[0];
     let limits = Limits { connections_max: SERVED_MAX, ..Limits::default() };
     let shutdown = Arc::new(Shutdown::new());
     let log = Arc::new(Log::new(Level::Off));
-    let served = run(doors, limits, Arc::clone(&shutdown), log);
+    let served = run(listeners, limits, Arc::clone(&shutdown), log);
     let server = try_spawn(async move { served.await.map(|served| (served, now())) });
 
     let mut clients = Vec::new();
@@ -111,7 +111,7 @@ impl Clients {
 }
 
 /// Before its end a server fails no client but for a fault that cost the connection.
-fn judge(clients: &Clients, served: Served, early: bool) -> Result<Shown, MainError> {
+fn judge(clients: &Clients, served: Stats, early: bool) -> Result<Shown, MainError> {
     let counters = counters();
     let Counters { connections, refusals, resets, accepts_aborted, .. } = counters;
     let excused = clients.failed <= refusals + resets + accepts_aborted;

@@ -174,7 +174,7 @@ fn alone(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn loadtest(runner: &mut Runner) -> Result<Outcome> {
-    let seed = "--example seed --kill-in-the-middle";
+    let seed = "--example miou_tutorial --kill-in-the-middle";
     for server in ["", seed] {
         for domains in [1, 2, 4] {
             let words = format!("loadtest --seconds 3 --domains {domains} {server}");

@@ -3,7 +3,7 @@ use std::net::TcpListener as Listener;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use matou_echo::{Doors, Level, Limits, Log, Shutdown};
+use matou_echo::{Level, Limits, Listeners, Log, Shutdown};
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{Builder, MainError, Orphans, Task, race, spawn, yield_now};
 
@@ -66,12 +66,12 @@ pub(super) fn echo(setting: Setting) -> Result<()> {
     anyhow::ensure!(!setting.labour, "it only echoes");
     let run = Builder::new().domains(setting.cores).run(async move {
         let hogs: Vec<_> = (0..setting.hogs).map(|_| spawn(hog())).collect();
-        let doors = Doors::open(&["127.0.0.1:0".parse()?], setting.cores)?;
-        announce(doors.addresses()[0])?;
+        let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], setting.cores)?;
+        announce(listeners.addresses()[0])?;
         let limits =
             Limits { connections_max: 65_536, buffered_bytes_max: BUFFER, ..Limits::default() };
         let (shutdown, log) = (Arc::new(Shutdown::new()), Arc::new(Log::new(Level::Error)));
-        matou_echo::run(doors, limits, shutdown, log).await?;
+        matou_echo::run(listeners, limits, shutdown, log).await?;
         drop(hogs);
         Ok::<_, MainError>(())
     });

@@ -35,13 +35,13 @@ struct State {
     watcher: Option<Watcher>,
 }
 
-type Watcher = Arc<dyn Fn(&Pause<'_>) + Send + Sync>;
+type Watcher = Arc<dyn Fn(&AcceptPause<'_>) + Send + Sync>;
 
 /// A pause of `accept`, because the system ran out of descriptors or memory; see
 /// [`TcpListener::on_pause`](super::TcpListener::on_pause).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Pause<'a> {
+pub struct AcceptPause<'a> {
     /// What the system said.
     pub error: &'a io::Error,
     /// How long it is.
@@ -106,7 +106,7 @@ impl Patience {
         state.pause = (state.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         state.until = now.checked_add(state.pause);
         state.pauses += 1;
-        let pause = Pause { error, duration: state.pause, count: state.pauses };
+        let pause = AcceptPause { error, duration: state.pause, count: state.pauses };
         let watcher = state.watcher.clone();
         // The watcher is the program's code: not under the lock.
         drop(state);

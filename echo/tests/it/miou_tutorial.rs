@@ -17,13 +17,13 @@ fn program() -> &'static PathBuf {
         let profile = env::current_exe().unwrap();
         let profile = profile.ancestors().nth(2).unwrap().to_owned();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "matou-echo", "--example", "seed"]);
+        cargo.args(["build", "--quiet", "--package", "matou-echo", "--example", "miou_tutorial"]);
         cargo.arg("--target-dir").arg(profile.parent().unwrap());
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
         assert!(cargo.status().unwrap().success());
-        profile.join("examples/seed")
+        profile.join("examples/miou_tutorial")
     })
 }
 
