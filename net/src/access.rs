@@ -1,7 +1,7 @@
 use std::io;
 use std::task::Poll;
 
-use matou_ownership::{Handle, Misuse, adopt, check, is_inside};
+use matou_ownership::{AccessError, ResourceHandle, adopt, check, in_task};
 
 /// How a socket is used, which decides what its ownership has to look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,25 +16,25 @@ impl Access {
     /// Checks an operation that cannot wait.
     #[inline]
     #[track_caller]
-    pub(crate) fn verify(self, handle: &impl Handle) -> io::Result<()> {
+    pub(crate) fn verify(self, handle: &impl ResourceHandle) -> io::Result<()> {
         self.ask(handle).map_err(refusal)
     }
 
     /// Checks an operation that can wait. One that is refused to a task never becomes ready: the
     /// misuse is recorded, and its task is not resumed.
     #[inline]
-    pub(crate) fn poll(self, handle: &impl Handle) -> Poll<io::Result<()>> {
-        if handle.ticket().is_mine() {
+    pub(crate) fn poll(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
+        if handle.ticket().is_owned_by_current() {
             return Poll::Ready(Ok(()));
         }
         self.poll_slow(handle)
     }
 
     #[cold]
-    fn poll_slow(self, handle: &impl Handle) -> Poll<io::Result<()>> {
+    fn poll_slow(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
         match self.ask(handle) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(Misuse::NotOwner(_)) if is_inside() => Poll::Pending,
+            Err(AccessError::NotOwner(_)) if in_task() => Poll::Pending,
             Err(misuse) => Poll::Ready(Err(refusal(misuse))),
         }
     }
@@ -43,7 +43,7 @@ impl Access {
     /// no line of the program, check again and answer.
     #[inline]
     #[track_caller]
-    pub(crate) fn begin(self, handle: &impl Handle) {
+    pub(crate) fn begin(self, handle: &impl ResourceHandle) {
         if self == Access::Shared {
             let _ = check(handle);
         }
@@ -51,7 +51,7 @@ impl Access {
 
     #[inline]
     #[track_caller]
-    fn ask(self, handle: &impl Handle) -> Result<(), Misuse> {
+    fn ask(self, handle: &impl ResourceHandle) -> Result<(), AccessError> {
         match self {
             Access::Exclusive => adopt(handle),
             Access::Shared => check(handle),
@@ -60,10 +60,10 @@ impl Access {
 }
 
 #[cold]
-fn refusal(misuse: Misuse) -> io::Error {
+fn refusal(misuse: AccessError) -> io::Error {
     let kind = match misuse {
-        Misuse::NotOwner(_) => io::ErrorKind::PermissionDenied,
-        Misuse::Finalized(_) => io::ErrorKind::NotConnected,
+        AccessError::NotOwner(_) => io::ErrorKind::PermissionDenied,
+        AccessError::Finalized(_) => io::ErrorKind::NotConnected,
     };
     io::Error::new(kind, misuse)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use matou_ownership::{Finalization, Resource, Ticket, own};
+use matou_ownership::{FinalizeStatus, Resource, Ticket, own};
 use matou_runtime::Io;
 use socket2::SockRef;
 
@@ -97,14 +97,14 @@ impl<S: Simulated> Resource for Socket<S> {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
+    fn finalize(&self) -> FinalizeStatus {
         match &self.link {
             Link::System(io) => {
                 io.close();
             }
             Link::Simulated(socket) => socket.close(),
         }
-        Finalization::Done
+        FinalizeStatus::Done
     }
 }
 

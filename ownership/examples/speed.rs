@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use matou_ownership::{
-    Finalization, Handle, Ledger, Owned, Resource, Ticket, adopt, check, enter, own, release,
+    FinalizeStatus, Ledger, Owned, Resource, ResourceHandle, Ticket, adopt, check, enter, own,
+    release,
 };
 
 const ROUNDS: u32 = 20;
@@ -22,14 +23,14 @@ impl Resource for Door {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
-        Finalization::Done
+    fn finalize(&self) -> FinalizeStatus {
+        FinalizeStatus::Done
     }
 }
 
 struct DoorHandle(Arc<Door>);
 
-impl Handle for DoorHandle {
+impl ResourceHandle for DoorHandle {
     fn ticket(&self) -> &Ticket {
         &self.0.ticket
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use crate::settle::{Settle, Settled, Settler};
+use crate::settle::{FinalizeAll, FinalizeReport, Settler};
 
 /// A settlement that goes on on a thread of its own.
 ///
@@ -27,7 +27,7 @@ struct State {
     /// The work, until the thread takes it up.
     settler: Option<Settler>,
     /// The result, until it is fetched.
-    settled: Option<Settled>,
+    settled: Option<FinalizeReport>,
     /// Who waits for the result.
     waker: Option<Waker>,
 }
@@ -52,9 +52,9 @@ impl Away {
 }
 
 impl Future for Away {
-    type Output = Settled;
+    type Output = FinalizeReport;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FinalizeReport> {
         // A waker is the executor's code, so it is cloned before the lock and dropped after it.
         let waker = cx.waker().clone();
         let _stale;
@@ -77,7 +77,7 @@ fn settle_here(shared: &Shared) {
     let Some(settler) = shared.lock().settler.take() else {
         return;
     };
-    let settled = block_on(Settle::new(settler));
+    let settled = block_on(FinalizeAll::new(settler));
     let mut state = shared.lock();
     state.settled = Some(settled);
     let waker = state.waker.take();
@@ -87,7 +87,7 @@ fn settle_here(shared: &Shared) {
     }
 }
 
-fn block_on(mut settle: Settle) -> Settled {
+fn block_on(mut settle: FinalizeAll) -> FinalizeReport {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     loop {

@@ -26,7 +26,8 @@ local! {
 }
 
 local! {
-    static PHASE: Cell<Phase> = Cell::new(Phase::Outside);
+    /// Whether a finalizer runs here.
+    static IN_FINALIZER: Cell<bool> = Cell::new(false);
 }
 
 local! {
@@ -35,29 +36,18 @@ local! {
     static LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> = Cell::new(ManuallyDrop::new(None));
 }
 
-/// What kind of code runs on this thread, as far as ownership is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Code outside any task.
-    Outside,
-    /// A task.
-    Inside,
-    /// A finalizer, which may use and drop resources, but not make them, nor say who owns them.
-    Finalizing,
-}
-
 /// Makes `ledger` the current one of this thread for as long as the guard lives.
 ///
 /// `None` stands for a task that owns nothing yet: a ledger is made for it when it first does, and
-/// handed out by [`Entered::leave`]. Guards nest, and are left in the reverse order.
+/// handed out by [`EnterGuard::leave`]. Guards nest, and are left in the reverse order.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Owned, enter, is_inside};
+/// use matou_ownership::{Owned, enter, in_task};
 ///
 /// let entered = enter(None);
-/// assert!(is_inside());
+/// assert!(in_task());
 /// assert!(entered.leave().is_none());
 ///
 /// let entered = enter(None);
@@ -68,24 +58,24 @@ pub enum Phase {
 /// ```
 #[must_use = "the ledger is current only while the guard lives"]
 #[inline]
-pub fn enter(ledger: Option<Arc<Ledger>>) -> Entered {
-    enter_phase(ledger, Phase::Inside)
+pub fn enter(ledger: Option<Arc<Ledger>>) -> EnterGuard {
+    enter_as(ledger, false)
 }
 
 /// Enters the ledger for a finalizer.
-pub(crate) fn enter_finalizing(ledger: Option<Arc<Ledger>>) -> Entered {
-    enter_phase(ledger, Phase::Finalizing)
+pub(crate) fn enter_finalizing(ledger: Option<Arc<Ledger>>) -> EnterGuard {
+    enter_as(ledger, true)
 }
 
 #[inline]
-fn enter_phase(ledger: Option<Arc<Ledger>>, phase: Phase) -> Entered {
+fn enter_as(ledger: Option<Arc<Ledger>>, in_finalizer: bool) -> EnterGuard {
     let lazy = ledger.is_none();
     let here = ledger.as_ref().map_or(NO_LEDGER, Ledger::address);
     let outer_here = HERE.with(|cell| cell.replace(here));
-    let outer_phase = replace_phase(phase);
+    let outer_in_finalizer = replace_in_finalizer(in_finalizer);
     // Most tasks have no ledger, nor has what is around them; then there is none to exchange.
     let outer = if lazy && outer_here <= NO_LEDGER { None } else { turn_to(ledger) };
-    Entered { outer, outer_here, outer_phase, lazy, _not_send: PhantomData }
+    EnterGuard { outer, outer_here, outer_in_finalizer, lazy, _not_send: PhantomData }
 }
 
 /// Makes another ledger the current one. What is young belongs to the one before.
@@ -100,25 +90,25 @@ fn exchange(ledger: Option<Arc<Ledger>>) -> Option<Arc<Ledger>> {
 }
 
 #[inline]
-fn replace_phase(phase: Phase) -> Phase {
-    PHASE.with(|cell| cell.replace(phase))
+fn replace_in_finalizer(in_finalizer: bool) -> bool {
+    IN_FINALIZER.with(|cell| cell.replace(in_finalizer))
 }
 
 /// Keeps a ledger current; see [`enter`].
 ///
-/// When it is dropped rather than [left](Entered::leave), and a ledger was made inside, nobody else
+/// When it is dropped rather than [left](EnterGuard::leave), and a ledger was made inside, nobody else
 /// knows that ledger, so it is settled on the spot, as a dropped [`Scope`](crate::Scope) is.
-pub struct Entered {
+pub struct EnterGuard {
     outer: Option<Arc<Ledger>>,
     outer_here: usize,
-    outer_phase: Phase,
+    outer_in_finalizer: bool,
     /// Whether `enter` was given no ledger.
     lazy: bool,
     /// It must be dropped on its own thread.
     _not_send: PhantomData<*mut ()>,
 }
 
-impl Entered {
+impl EnterGuard {
     /// Makes the previous ledger current again, and returns this one: the one that was entered, or
     /// the one that was made since, if any.
     #[inline]
@@ -130,7 +120,7 @@ impl Entered {
     #[inline]
     fn restore(&mut self) -> Option<Arc<Ledger>> {
         let here = HERE.with(|cell| cell.replace(self.outer_here));
-        replace_phase(self.outer_phase);
+        replace_in_finalizer(self.outer_in_finalizer);
         if here <= NO_LEDGER && self.outer_here <= NO_LEDGER {
             return None;
         }
@@ -138,7 +128,7 @@ impl Entered {
     }
 }
 
-impl Drop for Entered {
+impl Drop for EnterGuard {
     #[inline]
     fn drop(&mut self) {
         let ledger = self.restore();
@@ -148,31 +138,33 @@ impl Drop for Entered {
     }
 }
 
-impl fmt::Debug for Entered {
+impl fmt::Debug for EnterGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("outer", &self.outer).finish_non_exhaustive()
+        f.debug_struct("EnterGuard").field("outer", &self.outer).finish_non_exhaustive()
     }
 }
 
 /// Returns whether a task runs on this thread, be it its future or one of its finalizers.
 #[inline]
-pub fn is_inside() -> bool {
+pub fn in_task() -> bool {
     here() != OUTSIDE
 }
 
-/// Returns what kind of code runs on this thread.
+/// Returns whether a finalizer runs on this thread.
+///
+/// A finalizer may use and drop resources, but not make them, nor say who owns them.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Owned, Phase, phase};
+/// use matou_ownership::{Owned, in_finalizer};
 ///
-/// assert_eq!(phase(), Phase::Outside);
-/// Owned::new((), |()| assert_eq!(phase(), Phase::Finalizing));
+/// assert!(!in_finalizer());
+/// Owned::new((), |()| assert!(in_finalizer()));
 /// ```
 #[inline]
-pub fn phase() -> Phase {
-    PHASE.with(Cell::get)
+pub fn in_finalizer() -> bool {
+    IN_FINALIZER.with(Cell::get)
 }
 
 /// Returns the word of who runs here.
@@ -205,31 +197,31 @@ pub fn current_ledger() -> Option<Arc<Ledger>> {
 
 /// Takes the first misuse by what runs on this thread, if there was one.
 ///
-/// For runtimes: the same as [`Ledger::take_fault`] of the [`current_ledger`], but counts no
+/// For runtimes: the same as [`Ledger::take_not_owner`] of the [`current_ledger`], but counts no
 /// reference to it.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Owned, check, enter, take_fault};
+/// use matou_ownership::{Owned, check, enter, take_not_owner};
 ///
 /// let entered = enter(None);
 /// let owned = Owned::new(1, drop);
 /// let owner = entered.leave();
 ///
 /// let entered = enter(None);
-/// assert!(take_fault().is_none());
+/// assert!(take_not_owner().is_none());
 /// assert!(check(&owned).is_err());
-/// assert!(take_fault().is_some());
+/// assert!(take_not_owner().is_some());
 /// # drop((owned, owner, entered.leave()));
 /// ```
 #[inline]
-pub fn take_fault() -> Option<NotOwner> {
+pub fn take_not_owner() -> Option<NotOwner> {
     if !has_ledger() {
         return None;
     }
     let ledger = exchange(None);
-    let fault = ledger.as_deref().and_then(Ledger::take_fault);
+    let fault = ledger.as_deref().and_then(Ledger::take_not_owner);
     exchange(ledger);
     fault
 }
@@ -237,28 +229,28 @@ pub fn take_fault() -> Option<NotOwner> {
 /// Returns whether a misuse was recorded on this thread since this was last asked.
 ///
 /// For runtimes, which ask after each poll: without one there is no need to look into the ledger of
-/// the task for a [fault](Ledger::take_fault).
+/// the task for a [fault](Ledger::take_not_owner).
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Owned, check, enter, was_misused};
+/// use matou_ownership::{Owned, check, enter, take_not_owner_flag};
 ///
 /// let entered = enter(None);
 /// let owned = Owned::new(1, drop);
 /// let owner = entered.leave();
-/// assert!(!was_misused());
+/// assert!(!take_not_owner_flag());
 ///
 /// let entered = enter(None);
 /// assert!(check(&owned).is_err());
 /// let ledger = entered.leave().expect("it has a fault");
-/// assert!(was_misused());
-/// assert!(ledger.take_fault().is_some());
-/// assert!(!was_misused());
+/// assert!(take_not_owner_flag());
+/// assert!(ledger.take_not_owner().is_some());
+/// assert!(!take_not_owner_flag());
 /// # drop((owned, owner));
 /// ```
 #[inline]
-pub fn was_misused() -> bool {
+pub fn take_not_owner_flag() -> bool {
     MISUSED.with(|cell| cell.replace(false))
 }
 
@@ -310,17 +302,17 @@ pub(crate) fn shared_or_new() -> Option<Arc<Ledger>> {
     Some(ledger)
 }
 
-/// Makes the current phase `Finalizing`, on behalf of whoever is current, while the guard lives.
+/// Marks this thread as running a finalizer while the guard lives.
 pub(crate) fn finalizing() -> InFinalizer {
-    InFinalizer { outer: replace_phase(Phase::Finalizing) }
+    InFinalizer { outer: replace_in_finalizer(true) }
 }
 
 pub(crate) struct InFinalizer {
-    outer: Phase,
+    outer: bool,
 }
 
 impl Drop for InFinalizer {
     fn drop(&mut self) {
-        replace_phase(self.outer);
+        replace_in_finalizer(self.outer);
     }
 }

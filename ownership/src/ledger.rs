@@ -7,12 +7,12 @@ use crate::entries::Entries;
 use crate::settle::Settler;
 use crate::sys::{Mutex, MutexGuard};
 use crate::ticket::Place;
-use crate::{NotOwner, Resource, ResourceInfo, Settle, current, nursery};
+use crate::{FinalizeAll, NotOwner, Resource, ResourceInfo, current, nursery};
 
 /// What one task owns.
 ///
 /// A runtime makes one for each task, [enters](crate::enter) it while it polls the task, and
-/// [settles](Ledger::settle) it when the task's future is gone. Under any other executor
+/// [settles](Ledger::finalize_all) it when the task's future is gone. Under any other executor
 /// [`scope`](crate::scope()) does this.
 ///
 /// Entering, leaving and moving are O(1) whatever the number of resources, and may be done from any
@@ -40,7 +40,7 @@ pub struct Ledger {
     /// Whether there is a fault; mostly there is none. Relaxed, because a fault is recorded by the
     /// thread that polls the task, which is the one that asks.
     faulted: AtomicBool,
-    label: OnceLock<Label>,
+    label: OnceLock<OwnerInfo>,
 }
 
 struct Inner {
@@ -90,13 +90,13 @@ impl Ledger {
     }
 
     /// Says whose ledger this is. Only the first label counts.
-    pub fn set_label(&self, label: Label) {
+    pub fn set_owner(&self, label: OwnerInfo) {
         let _ = self.label.set(label);
     }
 
     /// Returns whose ledger this is, if it was said.
     #[inline]
-    pub fn label(&self) -> Option<&Label> {
+    pub fn owner(&self) -> Option<&OwnerInfo> {
         self.label.get()
     }
 
@@ -133,11 +133,11 @@ impl Ledger {
     /// let entered = enter(Some(child.clone()));
     /// let _owned = Owned::new(1, drop);
     /// entered.leave();
-    /// child.inherit_all();
-    /// parent.receive(child.take_bequest());
+    /// child.transfer_all();
+    /// parent.receive(child.take_transferred());
     /// assert_eq!((child.len(), parent.len()), (0, 1));
     /// ```
-    pub fn inherit_all(self: &Arc<Self>) {
+    pub fn transfer_all(self: &Arc<Self>) {
         let mut resources: Vec<_> = self.lock_complete().owned.newest_first().cloned().collect();
         while let Some(resource) = resources.pop() {
             let ticket = resource.ticket();
@@ -159,7 +159,7 @@ impl Ledger {
     /// It is then unowned until the parent [receives](Ledger::receive) it, or somebody else uses it
     /// first. A runtime takes the bequest once, when the task has ended.
     #[must_use = "what is taken is owned by nobody until it is received"]
-    pub fn take_bequest(&self) -> Vec<Arc<dyn Resource>> {
+    pub fn take_transferred(&self) -> Vec<Arc<dyn Resource>> {
         let mut bequest = Vec::new();
         loop {
             let oldest = self.lock().rare.as_ref().and_then(|rare| rare.bequest.oldest().cloned());
@@ -189,7 +189,7 @@ impl Ledger {
     }
 
     /// Takes the first misuse by this ledger's task, if there was one.
-    pub fn take_fault(&self) -> Option<NotOwner> {
+    pub fn take_not_owner(&self) -> Option<NotOwner> {
         if !self.faulted.load(Ordering::Relaxed) {
             return None;
         }
@@ -199,9 +199,9 @@ impl Ledger {
 
     /// Begins to finalize what is still owned, newest first, each exactly once. The future does it.
     ///
-    /// The task's future must be gone by then. See [`Settle`].
-    pub fn settle(self: &Arc<Self>) -> Settle {
-        Settle::new(Settler::new(Arc::clone(self)))
+    /// The task's future must be gone by then. See [`FinalizeAll`].
+    pub fn finalize_all(self: &Arc<Self>) -> FinalizeAll {
+        FinalizeAll::new(Settler::new(Arc::clone(self)))
     }
 
     /// Returns the word that the tickets of what is owned here hold.
@@ -308,7 +308,7 @@ impl Inner {
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger")
-            .field("label", &self.label())
+            .field("label", &self.owner())
             .field("resources", &self.resources())
             .finish_non_exhaustive()
     }
@@ -319,15 +319,15 @@ impl fmt::Debug for Ledger {
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::Label;
+/// use matou_ownership::OwnerInfo;
 /// use std::panic::Location;
 ///
 /// let made_at = Location::caller();
-/// let label = Label { id: 7, name: Some("client".into()), made_at };
+/// let label = OwnerInfo { id: 7, name: Some("client".into()), made_at };
 /// assert_eq!(label.to_string(), format!("task #7 \"client\" made at {made_at}"));
 /// ```
 #[derive(Clone, Debug)]
-pub struct Label {
+pub struct OwnerInfo {
     /// The number of the task.
     pub id: u64,
     /// The name of the task, if it was given one.
@@ -336,7 +336,7 @@ pub struct Label {
     pub made_at: &'static Location<'static>,
 }
 
-impl fmt::Display for Label {
+impl fmt::Display for OwnerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task #{}", self.id)?;
         if let Some(name) = &self.name {

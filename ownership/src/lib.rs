@@ -44,12 +44,12 @@
 //! [`scope()`] and [`Owned`] are all that most programs need. [`scope()`] runs a future as a task
 //! under any executor; [`Owned`] is a value with a finalizer.
 //!
-//! Those who write handles of their own, such as sockets, implement [`Resource`] and [`Handle`],
+//! Those who write handles of their own, such as sockets, implement [`Resource`] and [`ResourceHandle`],
 //! call [`own()`] when they make one, [`check`] or [`adopt`] when it is used, and [`release`]
 //! when it is dropped.
 //!
 //! Those who write runtimes make a [`Ledger`] for a task, [`enter`] it around each poll, look for a
-//! [fault](Ledger::take_fault) afterwards, and [settle](Ledger::settle) it when the future is gone.
+//! [fault](Ledger::take_not_owner) afterwards, and [settle](Ledger::finalize_all) it when the future is gone.
 //!
 //! # Guarantees
 //!
@@ -94,15 +94,16 @@ mod ticket;
 mod verbs;
 
 pub use current::{
-    Entered, Phase, current_ledger, enter, has_ledger, is_inside, phase, take_fault, was_misused,
+    EnterGuard, current_ledger, enter, has_ledger, in_finalizer, in_task, take_not_owner,
+    take_not_owner_flag,
 };
 pub use ids::replace_id_source;
-pub use ledger::{Label, Ledger};
-pub use misuse::{Misuse, NotOwner};
+pub use ledger::{Ledger, OwnerInfo};
+pub use misuse::{AccessError, NotOwner};
 pub use owned::{Owned, OwnedError, OwnedMut, OwnedRef, Release};
-pub use resource::{Finalization, Handle, Resource, ResourceInfo};
+pub use resource::{FinalizeStatus, Resource, ResourceHandle, ResourceInfo};
 pub use scope::{Scope, ScopeError, scope};
-pub use settle::{Settle, Settled};
+pub use settle::{FinalizeAll, FinalizeReport};
 pub use ticket::Ticket;
 pub use verbs::{adopt, check, defer, disown, give, own, release, transfer};
 

@@ -2,42 +2,42 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use crate::{Label, ResourceInfo};
+use crate::{OwnerInfo, ResourceInfo};
 
 /// Why a resource could not be used, moved or left.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Misuse, Owned, check, release};
+/// use matou_ownership::{AccessError, Owned, check, release};
 ///
 /// let owned = Owned::new(1, drop);
 /// release(&owned);
-/// assert!(matches!(check(&owned), Err(Misuse::Finalized(_))));
+/// assert!(matches!(check(&owned), Err(AccessError::Finalized(_))));
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub enum Misuse {
+pub enum AccessError {
     /// It belongs to another task.
     NotOwner(NotOwner),
     /// Its finalizer has run, or has begun to.
     Finalized(ResourceInfo),
 }
 
-impl fmt::Display for Misuse {
+impl fmt::Display for AccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Misuse::NotOwner(fault) => fault.fmt(f),
-            Misuse::Finalized(resource) => write!(f, "{resource} is finalized already"),
+            AccessError::NotOwner(fault) => fault.fmt(f),
+            AccessError::Finalized(resource) => write!(f, "{resource} is finalized already"),
         }
     }
 }
 
-impl Error for Misuse {
+impl Error for AccessError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Misuse::NotOwner(fault) => Some(fault),
-            Misuse::Finalized(_) => None,
+            AccessError::NotOwner(fault) => Some(fault),
+            AccessError::Finalized(_) => None,
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct NotOwner {
     /// What was used.
     pub resource: ResourceInfo,
     /// Who owns it (or sent it on its way), if that task has a label.
-    pub owner: Option<Label>,
+    pub owner: Option<OwnerInfo>,
     /// Whether the owner has [transferred](crate::transfer) it, so that it is on its way to the
     /// owner's parent.
     pub in_transit: bool,

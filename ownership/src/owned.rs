@@ -14,7 +14,8 @@ use crate::sys::{Sabotage, sabotaged};
 use crate::ticket::UNOWNED;
 use crate::verbs::leave_to_owner;
 use crate::{
-    Handle, Misuse, NotOwner, Resource, ResourceInfo, Ticket, adopt, check, defer, nursery, release,
+    AccessError, NotOwner, Resource, ResourceHandle, ResourceInfo, Ticket, adopt, check, defer,
+    nursery, release,
 };
 
 /// A value with a finalizer that runs exactly once, however the task that owns it ends.
@@ -60,7 +61,7 @@ impl<T: Send + 'static> Owned<T> {
     ///
     /// Dropping the handle runs the finalizer there and then. If it panics, so does the drop,
     /// unless the thread is panicking already; then the panic is caught, and recorded for the
-    /// owner's [`Settled`](crate::Settled).
+    /// owner's [`FinalizeReport`](crate::FinalizeReport).
     ///
     /// # Panics
     ///
@@ -220,7 +221,7 @@ impl<T: Send + 'static> Owned<T> {
     }
 }
 
-impl<T: Send + 'static> Handle for Owned<T> {
+impl<T: Send + 'static> ResourceHandle for Owned<T> {
     #[inline]
     fn ticket(&self) -> &Ticket {
         self.shared.ticket()
@@ -438,11 +439,11 @@ pub enum OwnedError {
     Borrowed(ResourceInfo),
 }
 
-impl From<Misuse> for OwnedError {
-    fn from(misuse: Misuse) -> OwnedError {
+impl From<AccessError> for OwnedError {
+    fn from(misuse: AccessError) -> OwnedError {
         match misuse {
-            Misuse::NotOwner(fault) => OwnedError::NotOwner(fault),
-            Misuse::Finalized(resource) => OwnedError::Finalized(resource),
+            AccessError::NotOwner(fault) => OwnedError::NotOwner(fault),
+            AccessError::Finalized(resource) => OwnedError::Finalized(resource),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::Ticket;
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Finalization, Handle, Resource, Ticket, own, release};
+/// use matou_ownership::{FinalizeStatus, ResourceHandle, Resource, Ticket, own, release};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
@@ -22,15 +22,15 @@ use crate::Ticket;
 ///
 /// impl Resource for Door {
 ///     fn ticket(&self) -> &Ticket { &self.ticket }
-///     fn finalize(&self) -> Finalization {
+///     fn finalize(&self) -> FinalizeStatus {
 ///         self.open.store(false, Ordering::SeqCst);
-///         Finalization::Done
+///         FinalizeStatus::Done
 ///     }
 /// }
 ///
 /// struct DoorHandle(Arc<Door>);
 ///
-/// impl Handle for DoorHandle {
+/// impl ResourceHandle for DoorHandle {
 ///     fn ticket(&self) -> &Ticket { &self.0.ticket }
 ///     fn resource(&self) -> Arc<dyn Resource> { self.0.clone() }
 /// }
@@ -54,9 +54,9 @@ pub trait Resource: Send + Sync + 'static {
     /// This crate calls it at most once over the resource's life, never under one of its locks,
     /// from whoever comes first: an explicit release, the drop of the handle, or the owner's
     /// settlement.
-    fn finalize(&self) -> Finalization;
+    fn finalize(&self) -> FinalizeStatus;
 
-    /// Tells whether [`finalize`](Resource::finalize) answers [`Finalization::Later`].
+    /// Tells whether [`finalize`](Resource::finalize) answers [`FinalizeStatus::Pending`].
     ///
     /// It is asked before, since such a finalizer has to be made where it will be polled.
     fn is_async(&self) -> bool {
@@ -65,18 +65,18 @@ pub trait Resource: Send + Sync + 'static {
 }
 
 /// How far a call of [`Resource::finalize`] came.
-pub enum Finalization {
+pub enum FinalizeStatus {
     /// The resource is finalized.
     Done,
     /// The rest is this future. It need not be `Send`: it is made and polled in the owner's place.
-    Later(Pin<Box<dyn Future<Output = ()>>>),
+    Pending(Pin<Box<dyn Future<Output = ()>>>),
 }
 
-impl fmt::Debug for Finalization {
+impl fmt::Debug for FinalizeStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Finalization::Done => f.write_str("Done"),
-            Finalization::Later(_) => f.write_str("Later(..)"),
+            FinalizeStatus::Done => f.write_str("Done"),
+            FinalizeStatus::Pending(_) => f.write_str("Pending(..)"),
         }
     }
 }
@@ -85,7 +85,7 @@ impl fmt::Debug for Finalization {
 ///
 /// A handle in an `Arc` and a reference to a handle are handles too. See [`Resource`] for an
 /// example.
-pub trait Handle {
+pub trait ResourceHandle {
     /// Returns the resource's ticket, without counting a reference.
     fn ticket(&self) -> &Ticket;
 
@@ -93,7 +93,7 @@ pub trait Handle {
     fn resource(&self) -> Arc<dyn Resource>;
 }
 
-impl<H: Handle + ?Sized> Handle for Arc<H> {
+impl<H: ResourceHandle + ?Sized> ResourceHandle for Arc<H> {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()
     }
@@ -104,7 +104,7 @@ impl<H: Handle + ?Sized> Handle for Arc<H> {
 }
 
 /// The shared part itself will do for a handle, for those who keep nothing else, such as runtimes.
-impl Handle for Arc<dyn Resource> {
+impl ResourceHandle for Arc<dyn Resource> {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()
     }
@@ -114,7 +114,7 @@ impl Handle for Arc<dyn Resource> {
     }
 }
 
-impl<H: Handle + ?Sized> Handle for &H {
+impl<H: ResourceHandle + ?Sized> ResourceHandle for &H {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()
     }
@@ -124,7 +124,7 @@ impl<H: Handle + ?Sized> Handle for &H {
     }
 }
 
-impl<H: Handle + ?Sized> Handle for &mut H {
+impl<H: ResourceHandle + ?Sized> ResourceHandle for &mut H {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()
     }

@@ -11,8 +11,8 @@ use std::thread;
 use crate::away::Away;
 use crate::current::ledger_or_new;
 use crate::ids::next_id;
-use crate::settle::{Settled, Settler, let_go};
-use crate::{Label, Ledger, NotOwner, ResourceInfo, enter};
+use crate::settle::{FinalizeReport, Settler, let_go};
+use crate::{Ledger, NotOwner, OwnerInfo, ResourceInfo, enter};
 
 /// Runs `future` as a task with a ledger of its own, under any executor.
 ///
@@ -92,7 +92,7 @@ impl<F: Future> Future for Scope<F> {
             let ledger = Arc::clone(ledger);
             let entered = enter(Some(Arc::clone(&ledger)));
             let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-            let outcome = match (polled, ledger.take_fault()) {
+            let outcome = match (polled, ledger.take_not_owner()) {
                 (Err(payload), _) => Outcome::Panic(payload),
                 (Ok(_), Some(fault)) => Outcome::Fault(fault),
                 (Ok(Poll::Ready(value)), None) => Outcome::Value(value),
@@ -114,7 +114,7 @@ impl<F: Future> Scope<F> {
     fn drop_future(&mut self, outcome: Outcome<F::Output>, ledger: &Ledger) -> Outcome<F::Output> {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stage)));
-        match (outcome, dropped, ledger.take_fault()) {
+        match (outcome, dropped, ledger.take_not_owner()) {
             (Outcome::Panic(payload), ..) | (_, Err(payload), _) => Outcome::Panic(payload),
             (Outcome::Fault(fault), ..) | (_, Ok(()), Some(fault)) => Outcome::Fault(fault),
             (outcome @ Outcome::Value(_), Ok(()), None) => outcome,
@@ -161,13 +161,13 @@ impl<F: Future> Scope<F> {
 
 fn labelled(made_at: &'static Location<'static>) -> Arc<Ledger> {
     let ledger = Ledger::new();
-    ledger.set_label(Label { id: next_id(), name: Some("scope".into()), made_at });
+    ledger.set_owner(OwnerInfo { id: next_id(), name: Some("scope".into()), made_at });
     ledger
 }
 
 /// Hands what was transferred to the enclosing scope, or to nobody.
 fn deliver_bequest(ledger: &Arc<Ledger>) {
-    let bequest = ledger.take_bequest();
+    let bequest = ledger.take_transferred();
     if bequest.is_empty() {
         return;
     }
@@ -176,12 +176,12 @@ fn deliver_bequest(ledger: &Arc<Ledger>) {
     }
 }
 
-fn conclude<T>(outcome: Outcome<T>, settled: Settled) -> Result<T, ScopeError> {
+fn conclude<T>(outcome: Outcome<T>, settled: FinalizeReport) -> Result<T, ScopeError> {
     let fault = match outcome {
         Outcome::Panic(payload) => resume_unwind(payload),
         Outcome::Fault(fault) => Some(fault),
         Outcome::Value(value) => {
-            let Settled { leaked, panicked, unfinished, .. } = &settled;
+            let FinalizeReport { leaked, panicked, unfinished, .. } = &settled;
             if leaked.is_empty() && panicked.is_empty() && unfinished.is_empty() {
                 return Ok(value);
             }
@@ -245,7 +245,7 @@ pub struct ScopeError {
 #[derive(Clone)]
 struct Report {
     fault: Option<NotOwner>,
-    settled: Settled,
+    settled: FinalizeReport,
 }
 
 impl ScopeError {

@@ -8,21 +8,21 @@ use std::task::{Context, Poll, Waker};
 
 use crate::away::Away;
 use crate::current::enter_finalizing;
-use crate::{Finalization, Ledger, Resource, ResourceInfo};
+use crate::{FinalizeStatus, Ledger, Resource, ResourceInfo};
 
 type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Finalizes what a ledger still owns, newest first, each exactly once.
 ///
-/// Made by [`Ledger::settle`]. A poll runs synchronous finalizers one after the other, up to an
+/// Made by [`Ledger::finalize_all`]. A poll runs synchronous finalizers one after the other, up to an
 /// asynchronous one, which it polls to its end before it goes on. A panic of a finalizer is caught
 /// and reported, and the rest still run. Meanwhile the ledger is the current one, and the
-/// [phase](crate::phase()) is `Finalizing`. What enters the ledger during the settlement is settled
+/// thread is [in a finalizer](crate::in_finalizer). What enters the ledger during the settlement is settled
 /// too; then the ledger is closed.
 ///
 /// # Cancel safety
 ///
-/// Dropping it is the same as [`abandon`](Settle::abandon), without the report.
+/// Dropping it is the same as [`finish_without_waiting`](FinalizeAll::finish_without_waiting), without the report.
 ///
 /// # Examples
 ///
@@ -33,11 +33,11 @@ type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 /// let entered = enter(Some(ledger.clone()));
 /// std::mem::forget(Owned::with_async(1, |_| async {}));
 /// entered.leave();
-/// let settled = futures::executor::block_on(ledger.settle());
+/// let settled = futures::executor::block_on(ledger.finalize_all());
 /// assert_eq!(settled.leaked.len(), 1);
 /// ```
 #[must_use = "futures do nothing unless polled"]
-pub struct Settle {
+pub struct FinalizeAll {
     settler: Settler,
     running: Option<(ResourceInfo, LocalFuture)>,
     done: bool,
@@ -46,7 +46,7 @@ pub struct Settle {
 /// What a settlement did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Settled {
+pub struct FinalizeReport {
     /// What was finalized by the settlement, in the order in which the finalizers began.
     pub finalized: Vec<ResourceInfo>,
     /// Those of `finalized` that were owned when it began, and whose handle was not dropped by
@@ -59,9 +59,9 @@ pub struct Settled {
     pub unfinished: Vec<ResourceInfo>,
 }
 
-impl Settle {
-    pub(crate) fn new(settler: Settler) -> Settle {
-        Settle { settler, running: None, done: false }
+impl FinalizeAll {
+    pub(crate) fn new(settler: Settler) -> FinalizeAll {
+        FinalizeAll { settler, running: None, done: false }
     }
 
     /// Lists what is not finalized yet: what is being awaited, and all that was not reached.
@@ -75,11 +75,11 @@ impl Settle {
     /// The asynchronous finalizer that is being awaited is dropped. The synchronous ones run,
     /// newest first as ever; an asynchronous one is polled once, and dropped if that was not
     /// enough.
-    pub fn abandon(mut self) -> Settled {
-        self.finish_without_waiting()
+    pub fn finish_without_waiting(mut self) -> FinalizeReport {
+        self.finish()
     }
 
-    fn finish_without_waiting(&mut self) -> Settled {
+    fn finish(&mut self) -> FinalizeReport {
         self.done = true;
         if let Some((info, future)) = self.running.take() {
             self.settler.settled.unfinished.push(info.clone());
@@ -89,12 +89,12 @@ impl Settle {
     }
 }
 
-impl Future for Settle {
-    type Output = Settled;
+impl Future for FinalizeAll {
+    type Output = FinalizeReport;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FinalizeReport> {
         let this = &mut *self;
-        assert!(!this.done, "a `Settle` was polled after it had completed");
+        assert!(!this.done, "a `FinalizeAll` was polled after it had completed");
         loop {
             if let Some((info, future)) = &mut this.running {
                 let polled = this.settler.run(info, || future.as_mut().poll(cx));
@@ -116,30 +116,32 @@ impl Future for Settle {
     }
 }
 
-impl Drop for Settle {
+impl Drop for FinalizeAll {
     fn drop(&mut self) {
         if !self.done {
-            self.finish_without_waiting();
+            self.finish();
         }
     }
 }
 
-impl fmt::Debug for Settle {
+impl fmt::Debug for FinalizeAll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settle").field("unfinished", &self.unfinished()).finish_non_exhaustive()
+        f.debug_struct("FinalizeAll")
+            .field("unfinished", &self.unfinished())
+            .finish_non_exhaustive()
     }
 }
 
 /// The part of a settlement that may move between threads.
 pub(crate) struct Settler {
     ledger: Arc<Ledger>,
-    settled: Settled,
+    settled: FinalizeReport,
 }
 
 impl Settler {
     pub(crate) fn new(ledger: Arc<Ledger>) -> Settler {
         ledger.begin_settlement();
-        Settler { ledger, settled: Settled::default() }
+        Settler { ledger, settled: FinalizeReport::default() }
     }
 
     /// Runs synchronous finalizers until there is nothing more to do (true), or an asynchronous one
@@ -156,7 +158,7 @@ impl Settler {
         }
     }
 
-    pub(crate) fn finish_without_waiting(&mut self) -> Settled {
+    pub(crate) fn finish_without_waiting(&mut self) -> FinalizeReport {
         while let Some(resource) = self.next() {
             self.finalize_without_waiting(resource);
         }
@@ -164,7 +166,7 @@ impl Settler {
     }
 
     /// Returns the report. The ledger is closed by now.
-    pub(crate) fn finish(&mut self) -> Settled {
+    pub(crate) fn finish(&mut self) -> FinalizeReport {
         self.settled.panicked.append(&mut self.ledger.take_panics());
         std::mem::take(&mut self.settled)
     }
@@ -194,8 +196,8 @@ impl Settler {
         // Ours may be the last reference, so its drop is the finalizer's affair, too.
         let finalized = self.run(&info, move || resource.finalize());
         match finalized {
-            Some(Finalization::Later(future)) => Some(future),
-            Some(Finalization::Done) | None => None,
+            Some(FinalizeStatus::Pending(future)) => Some(future),
+            Some(FinalizeStatus::Done) | None => None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::settle::let_go;
-use crate::{Finalization, Ledger, OwnedError, Resource, Ticket};
+use crate::{FinalizeStatus, Ledger, OwnedError, Resource, Ticket};
 
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -148,7 +148,7 @@ impl<T: Send + 'static> Resource for Shared<T> {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
+    fn finalize(&self) -> FinalizeStatus {
         let rest = match self.take_or_leave_word() {
             Ok(content) => content.finalize(),
             Err(TakeError::Taken) => self.take_half_done(),
@@ -158,7 +158,7 @@ impl<T: Send + 'static> Resource for Shared<T> {
                 self.ticket.info()
             ),
         };
-        rest.map_or(Finalization::Done, Finalization::Later)
+        rest.map_or(FinalizeStatus::Done, FinalizeStatus::Pending)
     }
 
     fn is_async(&self) -> bool {

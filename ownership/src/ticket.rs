@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use crate::ids::next_id;
 use crate::ledger::List;
 use crate::sys::{AtomicUsize, Mutex, MutexGuard, Ordering, Sabotage, sabotaged};
-use crate::{Ledger, Phase, Resource, ResourceInfo, current, nursery, verbs};
+use crate::{Ledger, Resource, ResourceInfo, current, nursery, verbs};
 
 // What `Ticket::owner` may hold besides the address of a ledger, which is never as small as these.
 
@@ -26,7 +26,7 @@ const IN_TRANSIT: usize = 3;
 ///      ^  ^ ----- disown ------------- | ^ \                  |  |   \
 ///      |    the ledger is closed       | |  \-- adopt, give --+--+    |
 ///      |                               | |      receive       |       |
-///      +----- take_bequest ------------|-+--------------------+       |
+///      +----- take_transferred ------------|-+--------------------+       |
 ///                                      v                              v
 ///   (any) ---- release, settlement --> Finalized <----- release ------+
 /// ```
@@ -102,7 +102,7 @@ impl Ticket {
     /// Makes the ticket of a resource that is young in the current task. Outside nobody owns it.
     #[track_caller]
     pub(crate) fn young(kind: &'static str) -> Ticket {
-        if current::phase() == Phase::Finalizing {
+        if current::in_finalizer() {
             verbs::refuse("own", &Ticket::new(kind).info());
         }
         match nursery::ledger_to_enter() {
@@ -148,17 +148,17 @@ impl Ticket {
     /// # Examples
     ///
     /// ```
-    /// use matou_ownership::{Handle, Owned, enter};
+    /// use matou_ownership::{ResourceHandle, Owned, enter};
     ///
     /// let entered = enter(None);
     /// let owned = Owned::new(1, drop);
-    /// assert!(owned.ticket().is_mine());
+    /// assert!(owned.ticket().is_owned_by_current());
     /// let ledger = entered.leave();
-    /// assert!(!owned.ticket().is_mine());
+    /// assert!(!owned.ticket().is_owned_by_current());
     /// # drop(enter(ledger));
     /// ```
     #[inline]
-    pub fn is_mine(&self) -> bool {
+    pub fn is_owned_by_current(&self) -> bool {
         self.owner() == current::here()
     }
 

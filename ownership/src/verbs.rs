@@ -2,11 +2,13 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use crate::current::{self, Phase, ledger_or_new};
+use crate::current::{self, ledger_or_new};
 use crate::ledger::List;
 use crate::settle::{let_go, message_of};
 use crate::ticket::{Detached, LockedTicket, Place};
-use crate::{Finalization, Handle, Ledger, Misuse, NotOwner, Resource, ResourceInfo};
+use crate::{
+    AccessError, FinalizeStatus, Ledger, NotOwner, Resource, ResourceHandle, ResourceInfo,
+};
 
 /// Enters a new resource into the current task. Outside any scope it stays unowned.
 ///
@@ -18,7 +20,7 @@ use crate::{Finalization, Handle, Ledger, Misuse, NotOwner, Resource, ResourceIn
 #[track_caller]
 pub fn own(resource: &Arc<dyn Resource>) {
     refuse_in_finalizer("own", resource.ticket().info());
-    if current::is_inside() {
+    if current::in_task() {
         // A resource that was finalized before it was entered has nothing left to own.
         let _ = adopt_slow(resource);
     }
@@ -31,13 +33,13 @@ pub fn own(resource: &Arc<dyn Resource>) {
 ///
 /// # Errors
 ///
-/// [`Misuse::NotOwner`] if another task owns it; inside a task this is also recorded as the task's
-/// [fault](Ledger::take_fault), if it is the first. [`Misuse::Finalized`] if it is finalized.
+/// [`AccessError::NotOwner`] if another task owns it; inside a task this is also recorded as the task's
+/// [fault](Ledger::take_not_owner), if it is the first. [`AccessError::Finalized`] if it is finalized.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Misuse, Owned, check, enter};
+/// use matou_ownership::{AccessError, Owned, check, enter};
 ///
 /// let entered = enter(None);
 /// let owned = Owned::new(1, drop);
@@ -46,14 +48,14 @@ pub fn own(resource: &Arc<dyn Resource>) {
 ///
 /// // Another task:
 /// let entered = enter(None);
-/// assert!(matches!(check(&owned), Err(Misuse::NotOwner(_))));
-/// let fault = entered.leave().and_then(|ledger| ledger.take_fault());
+/// assert!(matches!(check(&owned), Err(AccessError::NotOwner(_))));
+/// let fault = entered.leave().and_then(|ledger| ledger.take_not_owner());
 /// assert_eq!(fault.expect("it was recorded").used_at.file(), file!());
 /// ```
 #[inline]
 #[track_caller]
-pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
-    if handle.ticket().is_mine() {
+pub fn check<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
+    if handle.ticket().is_owned_by_current() {
         return Ok(());
     }
     check_slow(&handle.resource(), Location::caller())
@@ -68,7 +70,7 @@ pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 ///
 /// # Errors
 ///
-/// [`Misuse::Finalized`] if it is finalized.
+/// [`AccessError::Finalized`] if it is finalized.
 ///
 /// # Examples
 ///
@@ -83,12 +85,12 @@ pub fn check<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 /// adopt(&owned)?;
 /// let taker = entered.leave().expect("it owns something");
 /// assert_eq!((giver.len(), taker.len()), (0, 1));
-/// # Ok::<(), matou_ownership::Misuse>(())
+/// # Ok::<(), matou_ownership::AccessError>(())
 /// ```
 #[inline]
 #[track_caller]
-pub fn adopt<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
-    if handle.ticket().is_mine() {
+pub fn adopt<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
+    if handle.ticket().is_owned_by_current() {
         return Ok(());
     }
     adopt_slow(&handle.resource())
@@ -115,10 +117,10 @@ pub fn adopt<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 /// let owned = Owned::new(1, drop);
 /// disown(&owned)?;
 /// assert!(ledger.is_empty());
-/// # Ok::<(), matou_ownership::Misuse>(())
+/// # Ok::<(), matou_ownership::AccessError>(())
 /// ```
 #[track_caller]
-pub fn disown<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
+pub fn disown<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
     refuse_in_finalizer("disown", handle.ticket().info());
     let (resource, here) = (handle.resource(), ledger_or_new());
     let _left;
@@ -162,7 +164,7 @@ pub fn disown<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 /// # });
 /// ```
 #[track_caller]
-pub fn transfer<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
+pub fn transfer<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
     refuse_in_finalizer("transfer", handle.ticket().info());
     let (resource, here) = (handle.resource(), ledger_or_new());
     if let Some(here) = &here {
@@ -201,10 +203,10 @@ pub fn transfer<H: Handle + ?Sized>(handle: &H) -> Result<(), Misuse> {
 /// let shared = Arc::new(Owned::new(1, drop));
 /// give(&shared, &child)?;
 /// assert_eq!(child.len(), 1);
-/// # Ok::<(), matou_ownership::Misuse>(())
+/// # Ok::<(), matou_ownership::AccessError>(())
 /// ```
 #[track_caller]
-pub fn give<H: Handle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), Misuse> {
+pub fn give<H: ResourceHandle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), AccessError> {
     refuse_in_finalizer("give", handle.ticket().info());
     let (resource, here) = (handle.resource(), ledger_or_new());
     let _moved;
@@ -219,14 +221,14 @@ pub fn give<H: Handle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), Misu
 /// For those who write handles: it is what `Drop` of a handle calls. It minds neither whose
 /// resource it is, nor on which thread it runs, nor whether there is a scope. Returns what the
 /// resource's [`finalize`](Resource::finalize) answered, or `None` if another was first; of what
-/// is [`Later`](Finalization::Later) the caller has to take care, and where that cannot be
+/// is [`Pending`](FinalizeStatus::Pending) the caller has to take care, and where that cannot be
 /// awaited, [`defer`] is the better choice.
 ///
 /// # Panics
 ///
 /// If the finalizer does. When the thread is panicking already, the second panic is caught, and
-/// recorded for the owner's [`Settled`](crate::Settled).
-pub fn release<H: Handle + ?Sized>(handle: &H) -> Option<Finalization> {
+/// recorded for the owner's [`FinalizeReport`](crate::FinalizeReport).
+pub fn release<H: ResourceHandle + ?Sized>(handle: &H) -> Option<FinalizeStatus> {
     let Detached { resource, ledger, .. } = handle.ticket().finish()?;
     let resource = resource.unwrap_or_else(|| handle.resource());
     let _finalizing = current::finalizing();
@@ -239,7 +241,7 @@ pub fn release<H: Handle + ?Sized>(handle: &H) -> Option<Finalization> {
         if let Some(ledger) = ledger.or_else(ledger_or_new) {
             ledger.record_panic(resource.ticket().info(), message);
         }
-        Finalization::Done
+        FinalizeStatus::Done
     }))
 }
 
@@ -248,7 +250,7 @@ pub fn release<H: Handle + ?Sized>(handle: &H) -> Option<Finalization> {
 /// For those who write handles: it is what `Drop` of a handle calls if the finalizer is
 /// asynchronous. If nobody owns it, it belongs to the current task. Outside any scope there is no
 /// end to wait for, so its finalizer runs at once, on a thread of its own that nobody waits for.
-pub fn defer<H: Handle + ?Sized>(handle: &H) {
+pub fn defer<H: ResourceHandle + ?Sized>(handle: &H) {
     if handle.ticket().is_finalized() {
         return;
     }
@@ -286,7 +288,7 @@ pub(crate) fn leave_to_owner(resource: &Arc<dyn Resource>) -> bool {
 fn check_slow(
     resource: &Arc<dyn Resource>,
     used_at: &'static Location<'static>,
-) -> Result<(), Misuse> {
+) -> Result<(), AccessError> {
     let here = ledger_or_new();
     let _moved;
     let mut ticket = lock_as_user(resource, here.as_ref(), used_at)?;
@@ -296,12 +298,12 @@ fn check_slow(
     Ok(())
 }
 
-fn adopt_slow(resource: &Arc<dyn Resource>) -> Result<(), Misuse> {
+fn adopt_slow(resource: &Arc<dyn Resource>) -> Result<(), AccessError> {
     let here = ledger_or_new();
     let (_moved, _left);
     let mut ticket = resource.ticket().lock();
     match (ticket.place(), here) {
-        (Place::Finalized, _) => return Err(Misuse::Finalized(resource.ticket().info())),
+        (Place::Finalized, _) => return Err(AccessError::Finalized(resource.ticket().info())),
         (Place::Young { ledger } | Place::Owned { ledger, .. }, Some(here))
             if Arc::ptr_eq(ledger, &here) => {}
         (_, Some(here)) => _moved = ticket.relocate(resource, here, List::Owned),
@@ -315,31 +317,31 @@ fn lock_as_user<'a>(
     resource: &'a Arc<dyn Resource>,
     here: Option<&Arc<Ledger>>,
     used_at: &'static Location<'static>,
-) -> Result<LockedTicket<'a>, Misuse> {
+) -> Result<LockedTicket<'a>, AccessError> {
     let ticket = resource.ticket();
     let locked = ticket.lock();
     let (owner, in_transit) = match locked.place() {
-        Place::Finalized => return Err(Misuse::Finalized(ticket.info())),
+        Place::Finalized => return Err(AccessError::Finalized(ticket.info())),
         Place::Unowned => return Ok(locked),
         Place::Young { ledger } | Place::Owned { ledger, .. }
             if here.is_some_and(|here| Arc::ptr_eq(ledger, here)) =>
         {
             return Ok(locked);
         }
-        Place::Young { ledger } | Place::Owned { ledger, .. } => (ledger.label().cloned(), false),
-        Place::InTransit { ledger, .. } => (ledger.label().cloned(), true),
+        Place::Young { ledger } | Place::Owned { ledger, .. } => (ledger.owner().cloned(), false),
+        Place::InTransit { ledger, .. } => (ledger.owner().cloned(), true),
     };
     drop(locked);
     let fault = NotOwner { resource: ticket.info(), owner, in_transit, used_at };
     if let Some(here) = here {
         here.record_fault(fault.clone());
     }
-    Err(Misuse::NotOwner(fault))
+    Err(AccessError::NotOwner(fault))
 }
 
 #[track_caller]
 fn refuse_in_finalizer(verb: &str, resource: ResourceInfo) {
-    if current::phase() == Phase::Finalizing {
+    if current::in_finalizer() {
         refuse(verb, &resource);
     }
 }

@@ -179,7 +179,7 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> 
     }
 }
 
-fn owner_title(owner: &matou_ownership::Label) -> String {
+fn owner_title(owner: &matou_ownership::OwnerInfo) -> String {
     match &owner.name {
         Some(name) => format!("task `{name}`, made at {}", owner.made_at),
         None => format!("a task made at {}", owner.made_at),

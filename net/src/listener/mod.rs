@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use matou_ownership::{Handle, Resource, Ticket, release};
+use matou_ownership::{Resource, ResourceHandle, Ticket, release};
 use matou_runtime::Io;
 
 pub use accept::Accept;
@@ -196,7 +196,7 @@ impl TcpListener {
     }
 }
 
-impl Handle for TcpListener {
+impl ResourceHandle for TcpListener {
     fn ticket(&self) -> &Ticket {
         self.socket.ticket()
     }

@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matou_ownership::{Handle, Resource, Ticket, release};
+use matou_ownership::{Resource, ResourceHandle, Ticket, release};
 use matou_runtime::Io;
 
 pub use connect::{Connect, ConnectTimeout};
@@ -354,7 +354,7 @@ impl TcpStream {
     }
 }
 
-impl Handle for TcpStream {
+impl ResourceHandle for TcpStream {
     fn ticket(&self) -> &Ticket {
         self.socket.ticket()
     }

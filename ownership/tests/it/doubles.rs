@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use matou_ownership::{Finalization, Handle, Label, Ledger, Owned, Resource, Ticket, enter};
+use matou_ownership::{
+    FinalizeStatus, Ledger, Owned, OwnerInfo, Resource, ResourceHandle, Ticket, enter,
+};
 
 /// A resource that counts its finalizations, and whose handle's drop does nothing.
 pub(crate) struct Probe {
@@ -40,13 +42,13 @@ impl Resource for ProbeShared {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
+    fn finalize(&self) -> FinalizeStatus {
         self.finalized.fetch_add(1, Ordering::SeqCst);
-        Finalization::Done
+        FinalizeStatus::Done
     }
 }
 
-impl Handle for Probe {
+impl ResourceHandle for Probe {
     fn ticket(&self) -> &Ticket {
         &self.shared.ticket
     }
@@ -145,7 +147,7 @@ pub(crate) fn within<R>(ledger: &Arc<Ledger>, body: impl FnOnce() -> R) -> R {
 #[track_caller]
 pub(crate) fn labelled(name: &str) -> Arc<Ledger> {
     let ledger = Ledger::new();
-    ledger.set_label(Label { id: 1, name: Some(name.into()), made_at: Location::caller() });
+    ledger.set_owner(OwnerInfo { id: 1, name: Some(name.into()), made_at: Location::caller() });
     ledger
 }
 

@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use matou_ownership::{Ledger, Owned, adopt, enter, own, release, transfer};
 
 use crate::doubles::{Probe, within};
-use matou_ownership::Handle;
+use matou_ownership::ResourceHandle;
 
 #[test]
 fn o10_a_million_cycles_of_own_and_release_keep_the_ledger_small() {
@@ -40,7 +40,7 @@ fn a_settled_task_leaves_no_ledger_behind() {
     let books = Arc::downgrade(&ledger);
     within(&ledger, || own(&probe.resource()));
     assert_eq!(probe.references(), 2);
-    block_on(ledger.settle());
+    block_on(ledger.finalize_all());
     drop(ledger);
     assert!(books.upgrade().is_none());
     assert_eq!(probe.references(), 1);
@@ -60,7 +60,7 @@ fn transfers_that_are_released_or_taken_back_keep_the_bequest_small() {
             release(&probe);
         }
     });
-    assert!(ledger.take_bequest().is_empty());
+    assert!(ledger.take_transferred().is_empty());
     assert!(ledger.capacity() <= 8, "capacity {}", ledger.capacity());
 }
 

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use futures::executor::block_on;
-use matou_ownership::{Handle, Ledger, Misuse, adopt, check, disown, give, own, release, transfer};
+use matou_ownership::{
+    AccessError, Ledger, ResourceHandle, adopt, check, disown, give, own, release, transfer,
+};
 
 use crate::doubles::{Probe, within};
 
@@ -32,7 +34,7 @@ enum Step {
     /// The bequest of a task is delivered to the other one.
     Deliver(usize),
     Inherit(usize),
-    Settle(usize),
+    FinalizeAll(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,7 +96,7 @@ impl Model {
                     self.move_to(resource, Place::InTransit(task));
                 }
             }
-            Step::Settle(task) => {
+            Step::FinalizeAll(task) => {
                 let mut ids = 0;
                 while let Some(&newest) = self.tasks[task].owned.last() {
                     self.finalize(newest);
@@ -193,11 +195,11 @@ impl Real {
                 }
             }
             Step::Deliver(from) => {
-                self.ledgers[1 - from].receive(self.ledgers[from].take_bequest());
+                self.ledgers[1 - from].receive(self.ledgers[from].take_transferred());
             }
-            Step::Inherit(task) => self.ledgers[task].inherit_all(),
-            Step::Settle(task) => {
-                let settled = block_on(self.ledgers[task].settle());
+            Step::Inherit(task) => self.ledgers[task].transfer_all(),
+            Step::FinalizeAll(task) => {
+                let settled = block_on(self.ledgers[task].finalize_all());
                 assert_eq!(settled.finalized, settled.leaked);
                 let indexes = settled.finalized.iter().map(|info| self.index(info.id));
                 return Answer::Ids(indexes.fold(0, |ids, index| ids * 4 + 1 + index as u8));
@@ -221,8 +223,8 @@ impl Real {
         };
         match result {
             Ok(()) => Answer::Fine,
-            Err(Misuse::NotOwner(_)) => Answer::NotOwner,
-            Err(Misuse::Finalized(_)) => Answer::Finalized,
+            Err(AccessError::NotOwner(_)) => Answer::NotOwner,
+            Err(AccessError::Finalized(_)) => Answer::Finalized,
         }
     }
 
@@ -236,7 +238,7 @@ impl Real {
                 ledger.resources().iter().map(|info| self.index(info.id)).collect();
             assert!(newest_first.iter().eq(task.owned.iter().rev()), "{steps:?}");
             assert_eq!(ledger.len(), task.owned.len(), "{steps:?}");
-            assert_eq!(ledger.take_fault().is_some(), task.fault, "{steps:?}");
+            assert_eq!(ledger.take_not_owner().is_some(), task.fault, "{steps:?}");
         }
         for (index, probe) in self.probes.iter().enumerate() {
             assert_eq!(probe.finalized(), model.finalized[index], "{steps:?}");
@@ -258,7 +260,7 @@ fn steps(resources: usize, verbs: &[Verb]) -> Vec<Step> {
         steps.push(Step::Release(resource));
     }
     for task in [0, 1] {
-        steps.extend([Step::Deliver(task), Step::Inherit(task), Step::Settle(task)]);
+        steps.extend([Step::Deliver(task), Step::Inherit(task), Step::FinalizeAll(task)]);
     }
     steps
 }

@@ -34,7 +34,7 @@ fn get_is_for_the_owner_and_get_mut_makes_one() {
     let (mine, yours) = (Ledger::new(), Ledger::new());
     let mut owned = within(&mine, || Owned::new(1, drop));
     within(&yours, || assert!(matches!(owned.get(), Err(OwnedError::NotOwner(_)))));
-    assert!(yours.take_fault().is_some());
+    assert!(yours.take_not_owner().is_some());
     within(&yours, || *owned.get_mut().unwrap() = 2);
     assert_eq!((mine.len(), yours.len()), (0, 1));
     within(&yours, || assert_eq!(*owned.get().unwrap(), 2));
@@ -46,7 +46,7 @@ fn into_inner_gives_the_value_and_forgets_the_finalizer() {
     let owned = within(&ledger, || log.owned("never"));
     assert_eq!(owned.into_inner().unwrap(), "never");
     assert!(ledger.is_empty());
-    assert_eq!(block_on(ledger.settle()).finalized, []);
+    assert_eq!(block_on(ledger.finalize_all()).finalized, []);
     assert!(log.take().is_empty());
 }
 
@@ -54,7 +54,7 @@ fn into_inner_gives_the_value_and_forgets_the_finalizer() {
 fn into_inner_after_the_owners_end_is_an_error() {
     let (ledger, log) = (Ledger::new(), Log::default());
     let owned = within(&ledger, || log.owned("once"));
-    block_on(ledger.settle());
+    block_on(ledger.finalize_all());
     assert!(matches!(owned.into_inner(), Err(OwnedError::Finalized(_))));
     assert_eq!(log.take(), ["once"]);
 }
@@ -99,7 +99,7 @@ fn a_panicking_finalizer_panics_out_of_the_drop_once() {
     let owned = Owned::new((), |()| panic!("loud"));
     let caught = catch_unwind(AssertUnwindSafe(|| drop(owned))).unwrap_err();
     assert_eq!(caught.downcast_ref::<&str>(), Some(&"loud"));
-    own(&matou_ownership::Handle::resource(&Owned::new(1, drop)));
+    own(&matou_ownership::ResourceHandle::resource(&Owned::new(1, drop)));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_asynchronous_value_dropped_elsewhere_waits_for_its_owner() {
     let owned = within(&ledger, || log.owned_async("mine", &Gate::open()));
     std::thread::spawn(move || drop(owned)).join().unwrap();
     assert!(log.take().is_empty());
-    assert!(block_on(ledger.settle()).leaked.is_empty());
+    assert!(block_on(ledger.finalize_all()).leaked.is_empty());
     assert_eq!(log.take(), ["begin", "mine"]);
 }
 
@@ -147,7 +147,7 @@ fn an_unowned_asynchronous_value_dropped_in_a_task_is_left_to_that_task() {
     let entered = enter(None);
     drop(owned);
     let ledger = entered.leave().unwrap();
-    assert_eq!(block_on(ledger.settle()).finalized.len(), 1);
+    assert_eq!(block_on(ledger.finalize_all()).finalized.len(), 1);
     assert_eq!(log.take(), ["begin", "adopted"]);
 }
 

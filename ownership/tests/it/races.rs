@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use futures::executor::block_on;
-use matou_ownership::{Handle, Ledger, Owned, adopt, check, own, release};
+use matou_ownership::{Ledger, Owned, ResourceHandle, adopt, check, own, release};
 
 use crate::doubles::{Probe, within};
 
@@ -88,7 +88,7 @@ fn release_against_settlement() {
     race(
         &[
             |round| drop(release(&round.probe)),
-            |round| drop(block_on(round.first.settle())),
+            |round| drop(block_on(round.first.finalize_all())),
             |round| drop(release(&round.probe)),
         ],
         |round| {
@@ -104,7 +104,7 @@ fn adoption_against_settlement_against_release() {
     race(
         &[
             |round| drop(within(&round.second, || adopt(&round.probe))),
-            |round| drop(block_on(round.first.settle())),
+            |round| drop(block_on(round.first.finalize_all())),
             |round| drop(release(&round.probe)),
             |round| drop(within(&round.second, || check(&round.probe))),
         ],
@@ -120,11 +120,11 @@ fn adoption_against_settlement_leaves_it_to_one_of_the_two() {
     race(
         &[
             |round| drop(within(&round.second, || adopt(&round.probe))),
-            |round| drop(block_on(round.first.settle())),
+            |round| drop(block_on(round.first.finalize_all())),
         ],
         |round| {
             assert_eq!(round.probe.finalized() + round.second.len(), 1);
-            drop(block_on(round.second.settle()));
+            drop(block_on(round.second.finalize_all()));
             assert_eq!((round.probe.finalized(), round.probe.references()), (1, 1));
         },
     );
@@ -162,7 +162,7 @@ fn a_borrow_against_the_end_of_the_owner() {
             let (owned, ledger) = (fetch(), Ledger::new());
             start_together(ready, 2);
             within(&ledger, || check(&owned)).unwrap();
-            drop(block_on(ledger.settle()));
+            drop(block_on(ledger.finalize_all()));
             barrier.wait();
             if finalized.load(Ordering::SeqCst) != round + 1 {
                 wrong.get_or_insert(round);

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures::executor::block_on;
 use futures::future::{LocalBoxFuture, poll_fn};
-use matou_ownership::{Handle, Ledger, Owned, Phase, enter, phase, scope};
+use matou_ownership::{Ledger, Owned, ResourceHandle, enter, in_finalizer, scope};
 
 use crate::doubles::{Gate, Log, poll_once, within};
 
@@ -35,7 +35,7 @@ fn an_asynchronous_release_ends_before_the_task() {
 fn a_release_that_is_never_polled_is_a_drop() {
     let (ledger, log) = (Ledger::new(), Log::default());
     within(&ledger, || drop(log.owned_async("later", &Gate::open()).release()));
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
     assert_eq!(log.take(), ["begin", "later"]);
 }
@@ -48,7 +48,7 @@ fn a_release_that_is_cancelled_half_way_is_finished_by_the_settlement() {
         assert!(poll_once(&mut release).is_pending());
     });
     assert_eq!(log.take(), ["begin"]);
-    let mut settle = ledger.settle();
+    let mut settle = ledger.finalize_all();
     assert!(poll_once(&mut settle).is_pending());
     gate.unlock();
     let settled = block_on(settle);
@@ -66,7 +66,7 @@ fn who_releases_a_moved_value_becomes_its_owner() {
     assert_eq!((maker.len(), taker.len()), (0, 1));
     within(&taker, || drop(release));
     gate.unlock();
-    let settled = block_on(taker.settle());
+    let settled = block_on(taker.finalize_all());
     assert_eq!(log.take(), ["begin", "whole"]);
     assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
 }
@@ -107,12 +107,12 @@ fn a_finalizer_that_panics_in_a_release_is_over() {
         let owned = Owned::with_async(finalizer, |finalizer| finalizer());
         let mut release = owned.release();
         assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut release))).is_err());
-        assert_eq!(phase(), Phase::Inside);
+        assert!(!in_finalizer());
         drop(release);
         assert!(ledger.is_empty());
     }
     entered.leave();
-    assert_eq!(block_on(ledger.settle()).finalized, []);
+    assert_eq!(block_on(ledger.finalize_all()).finalized, []);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_settlement_elsewhere_does_not_run_a_finalizer_twice() {
     let mut release = within(&ledger, || log.owned_async("once", &gate).release());
     within(&ledger, || assert!(poll_once(&mut release).is_pending()));
     let books = ledger.clone();
-    std::thread::spawn(move || drop(block_on(books.settle()))).join().unwrap();
+    std::thread::spawn(move || drop(block_on(books.finalize_all()))).join().unwrap();
     gate.unlock();
     block_on(release);
     assert_eq!(log.take(), ["begin", "once"]);

@@ -9,7 +9,9 @@ use std::thread;
 use async_executor::{Executor, LocalExecutor};
 use futures::executor::block_on;
 use futures::future::{join_all, poll_fn};
-use matou_ownership::{Handle, Ledger, Owned, adopt, check, disown, is_inside, scope, transfer};
+use matou_ownership::{
+    Ledger, Owned, ResourceHandle, adopt, check, disown, in_task, scope, transfer,
+};
 
 use crate::doubles::{Gate, Log, message, poll_once, within};
 
@@ -29,14 +31,14 @@ async fn step() {
 #[test]
 fn a_task_that_keeps_the_rules_yields_its_value() {
     let value = block_on(scope(async {
-        assert!(is_inside());
+        assert!(in_task());
         let owned = Owned::new(40, drop);
         step().await;
         let value = *owned.get().unwrap();
         value + 2
     }));
     assert_eq!(value.unwrap(), 42);
-    assert!(!is_inside());
+    assert!(!in_task());
 }
 
 #[test]
@@ -174,7 +176,7 @@ fn what_was_transferred_is_delivered_after_an_abnormal_end_too() {
             drop(inner);
         });
         assert_eq!((outer.len(), log.count("passed up")), (1, 0), "{how}");
-        drop(block_on(outer.settle()));
+        drop(block_on(outer.finalize_all()));
         assert_eq!(log.count("passed up"), 1, "{how}");
     }
 }
@@ -349,7 +351,7 @@ fn what_was_transferred_is_delivered_if_the_scope_is_dropped_while_it_settles() 
     });
     assert_eq!((outer.len(), log.count("passed up")), (1, 0));
     gate.unlock();
-    drop(block_on(outer.settle()));
+    drop(block_on(outer.finalize_all()));
     assert_eq!(log.count("passed up"), 1);
 }
 
@@ -378,5 +380,5 @@ fn reports_name_the_scope_that_owns() {
 #[test]
 fn a_handle_may_be_asked_for_its_resource_anywhere() {
     let owned = Arc::new(Owned::new(1, drop));
-    assert_eq!(owned.resource().ticket().id(), Handle::ticket(&*owned).id());
+    assert_eq!(owned.resource().ticket().id(), ResourceHandle::ticket(&*owned).id());
 }

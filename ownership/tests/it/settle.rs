@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::executor::block_on;
 use matou_ownership::{
-    Handle, Ledger, Owned, Phase, adopt, check, give, is_inside, own, phase, release,
+    Ledger, Owned, ResourceHandle, adopt, check, give, in_finalizer, in_task, own, release,
 };
 
 use crate::doubles::{Gate, Log, Probe, poll_once, within};
@@ -24,7 +24,7 @@ fn the_newest_goes_first_also_after_moves() {
     within(&ledger, || adopt(&things[1])).unwrap();
     drop(things.remove(2));
     assert_eq!(log.take(), ["c"]);
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["b", "d", "a"]);
     assert_eq!(settled.leaked, settled.finalized);
     drop(things);
@@ -39,7 +39,7 @@ fn asynchronous_finalizers_are_awaited_one_after_the_other() {
         (log.owned("oldest"), log.owned_async("slow", &slow), log.owned_async("newest", &open))
     });
     let infos = [things.2.info(), things.1.info(), things.0.info()];
-    let mut settle = ledger.settle();
+    let mut settle = ledger.finalize_all();
     assert_eq!(settle.unfinished(), infos);
     assert!(poll_once(&mut settle).is_pending());
     assert_eq!(log.take(), ["begin", "newest", "begin"]);
@@ -58,7 +58,7 @@ fn what_was_dropped_before_is_finalized_but_not_leaked() {
     within(&ledger, || drop(log.owned_async("late", &Gate::open())));
     assert_eq!(ledger.len(), 1);
     assert!(log.take().is_empty());
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["begin", "late"]);
     assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
 }
@@ -70,8 +70,8 @@ fn what_was_dropped_in_transit_is_no_leak_of_the_parent() {
         let owned = log.owned_async("late", &Gate::open());
         matou_ownership::transfer(&owned).unwrap();
     });
-    parent.receive(child.take_bequest());
-    let settled = block_on(parent.settle());
+    parent.receive(child.take_transferred());
+    let settled = block_on(parent.finalize_all());
     assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
 }
 
@@ -79,16 +79,16 @@ fn what_was_dropped_in_transit_is_no_leak_of_the_parent() {
 fn inherit_all_keeps_what_was_dropped_already() {
     let (ledger, log) = (Ledger::new(), Log::default());
     within(&ledger, || drop(log.owned_async("late", &Gate::open())));
-    ledger.inherit_all();
-    assert!(ledger.take_bequest().is_empty());
-    assert_eq!(block_on(ledger.settle()).finalized.len(), 1);
+    ledger.transfer_all();
+    assert!(ledger.take_transferred().is_empty());
+    assert_eq!(block_on(ledger.finalize_all()).finalized.len(), 1);
 }
 
 #[test]
 fn what_enters_during_the_settlement_is_settled_too_but_not_leaked() {
     let (ledger, gate, log) = (Ledger::new(), Gate::default(), Log::default());
     let slow = within(&ledger, || log.owned_async("slow", &gate));
-    let mut settle = ledger.settle();
+    let mut settle = ledger.finalize_all();
     assert!(poll_once(&mut settle).is_pending());
     let late = Probe::new();
     give(&late, &ledger).unwrap();
@@ -108,19 +108,19 @@ fn a_finalizer_runs_in_its_owners_place() {
     within(&ledger, || {
         own(&older.resource());
         std::mem::forget(Owned::new((), move |()| {
-            assert_eq!(phase(), Phase::Finalizing);
+            assert!(in_finalizer());
             check(&used).unwrap();
         }));
         std::mem::forget(Owned::with_async((), move |()| async move {
-            assert!(is_inside());
-            assert_eq!(phase(), Phase::Finalizing);
+            assert!(in_task());
+            assert!(in_finalizer());
             check(&asynchronous).unwrap();
         }));
     });
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(settled.panicked, []);
     assert_eq!(settled.finalized.len(), 3);
-    assert_eq!(phase(), Phase::Outside);
+    assert!(!in_task() && !in_finalizer());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_value_that_holds_another_resource_releases_it_in_its_finalizer() {
             inner.release().await;
         }));
     });
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["outer", "inner"]);
     assert_eq!((settled.finalized.len(), settled.panicked.len()), (1, 0));
 }
@@ -149,7 +149,7 @@ fn a_finalizer_that_takes_a_resource_of_another_leaves_nothing_behind() {
     within(&ledger, || {
         std::mem::forget(Owned::new((), move |()| adopt(&taken).unwrap()));
     });
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!((theirs.finalized(), settled.finalized.len(), settled.leaked.len()), (1, 2, 1));
     assert!(ledger.is_empty() && other.is_empty());
 }
@@ -178,7 +178,7 @@ fn panics_are_caught_at_every_step_and_the_rest_still_run() {
         std::mem::forget(Owned::new((), |()| std::panic::panic_any(Bomb)));
         std::mem::forget(log.owned("newest"));
     });
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["newest", "oldest"]);
     let texts: Vec<_> = settled.panicked.iter().map(|(_, text)| text.as_str()).collect();
     let expected = ["a panic whose payload is no text", "dropped", "polled", "made", "sync 1"];
@@ -197,9 +197,9 @@ fn to_abandon_a_settlement_runs_what_can_run_and_names_the_rest() {
             log.owned_async("stuck", &never),
         )
     });
-    let mut settle = ledger.settle();
+    let mut settle = ledger.finalize_all();
     assert!(poll_once(&mut settle).is_pending());
-    let settled = settle.abandon();
+    let settled = settle.finish_without_waiting();
     assert_eq!(log.take(), ["begin", "begin", "quick", "begin", "sync"]);
     assert_eq!(settled.unfinished, [things.3.info(), things.1.info()]);
     assert_eq!(settled.finalized.len(), 4);
@@ -215,7 +215,7 @@ fn a_dropped_settlement_is_abandoned_also_while_panicking() {
         std::mem::forget(log.owned("sync"));
         std::mem::forget(Owned::new((), |()| panic!("second")));
     });
-    let settle = ledger.settle();
+    let settle = ledger.finalize_all();
     let caught = catch_unwind(AssertUnwindSafe(move || {
         let _settle = settle;
         panic!("first");
@@ -226,7 +226,7 @@ fn a_dropped_settlement_is_abandoned_also_while_panicking() {
 
 #[test]
 fn a_completed_settlement_refuses_to_be_polled() {
-    let mut settle = Ledger::new().settle();
+    let mut settle = Ledger::new().finalize_all();
     assert!(poll_once(&mut settle).is_ready());
     let caught = catch_unwind(AssertUnwindSafe(|| poll_once(&mut settle))).unwrap_err();
     assert!(crate::doubles::message(caught).contains("after it had completed"));
@@ -242,7 +242,7 @@ fn a_panic_that_a_panicking_thread_swallowed_is_reported_at_the_end() {
         })
     }));
     assert!(caught.is_err());
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(settled.panicked.len(), 1);
     assert_eq!(settled.panicked[0].1, "second");
     assert!(settled.finalized.is_empty());
@@ -253,7 +253,7 @@ fn a_leaked_guard_is_reported_and_hangs_nobody() {
     let (ledger, log) = (Ledger::new(), Log::default());
     let owned = Box::leak(Box::new(within(&ledger, || log.owned("never"))));
     within(&ledger, || std::mem::forget(owned.get().unwrap()));
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(settled.leaked, [owned.info()]);
     assert!(settled.panicked[0].1.contains("is borrowed"), "{:?}", settled.panicked);
     assert!(log.take().is_empty());
@@ -265,7 +265,7 @@ fn a_guard_that_outlives_the_settlement_finalizes_when_it_is_dropped() {
     let owned = log.owned("late");
     let guard = owned.get().unwrap();
     within(&ledger, || check(&owned)).unwrap();
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(settled.panicked.len(), 1);
     assert_eq!(*guard, "late");
     drop(guard);
@@ -287,7 +287,7 @@ fn a_finalizer_may_release_what_the_settlement_has_not_reached() {
             release(&older.unwrap());
         }));
     });
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["older"]);
     assert_eq!((settled.finalized.len(), settled.panicked.len()), (1, 0));
 }

@@ -4,7 +4,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use futures::executor::block_on;
-use matou_ownership::{Handle, Ledger, Misuse, adopt, check, disown, give, own, release, transfer};
+use matou_ownership::{
+    AccessError, Ledger, ResourceHandle, adopt, check, disown, give, own, release, transfer,
+};
 
 use crate::doubles::{Probe, within};
 
@@ -16,8 +18,10 @@ fn elsewhere<R: Send>(body: impl FnOnce() -> R + Send) -> R {
 fn o4_a_task_on_another_thread_is_no_owner_and_touches_nothing() {
     let (mine, yours, probe) = (Ledger::new(), Ledger::new(), Probe::new());
     within(&mine, || own(&probe.resource()));
-    elsewhere(|| within(&yours, || assert!(matches!(check(&probe), Err(Misuse::NotOwner(_))))));
-    assert!(yours.take_fault().is_some());
+    elsewhere(|| {
+        within(&yours, || assert!(matches!(check(&probe), Err(AccessError::NotOwner(_)))))
+    });
+    assert!(yours.take_not_owner().is_some());
     assert_eq!((mine.len(), yours.len(), probe.finalized()), (1, 0, 0));
 }
 
@@ -43,7 +47,7 @@ fn give_disown_and_transfer_cross_threads() {
     within(&mine, || check(&probe)).unwrap();
     within(&mine, || disown(&probe)).unwrap();
     elsewhere(|| within(&yours, || transfer(&probe))).unwrap();
-    mine.receive(yours.take_bequest());
+    mine.receive(yours.take_transferred());
     within(&mine, || check(&probe)).unwrap();
     assert_eq!((mine.len(), yours.len()), (1, 0));
 }
@@ -54,7 +58,7 @@ fn a_release_on_another_thread_unlinks_from_the_owner() {
     within(&ledger, || own(&probe.resource()));
     elsewhere(|| release(&probe).is_some());
     assert!(ledger.is_empty());
-    assert_eq!(block_on(ledger.settle()).finalized, []);
+    assert_eq!(block_on(ledger.finalize_all()).finalized, []);
     assert_eq!(probe.finalized(), 1);
 }
 
@@ -77,14 +81,14 @@ fn four_threads_that_move_one_resource_about_keep_the_books_straight() {
                         2 => drop(transfer(probe)),
                         _ => drop(disown(probe)),
                     });
-                    other.receive(ledger.take_bequest());
+                    other.receive(ledger.take_transferred());
                 }
             });
         }
     });
     let owners = ledgers.iter().map(|ledger| ledger.len()).sum::<usize>();
     let settled: usize =
-        ledgers.iter().map(|ledger| block_on(ledger.settle()).finalized.len()).sum();
+        ledgers.iter().map(|ledger| block_on(ledger.finalize_all()).finalized.len()).sum();
     assert!(owners <= 1, "{owners} owners");
     assert_eq!(settled, owners);
     release(&probe);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::executor::block_on;
 use matou_ownership::{
-    Handle, Ledger, Misuse, Phase, Resource, adopt, check, disown, enter, give, is_inside, own,
-    phase, release, transfer,
+    AccessError, Ledger, Resource, ResourceHandle, adopt, check, disown, enter, give, in_finalizer,
+    in_task, own, release, transfer,
 };
 
 use crate::doubles::{Probe, labelled, within};
@@ -44,10 +44,10 @@ fn own_enters_the_current_task_only_if_there_is_one() {
 #[test]
 fn a_ledger_is_made_when_something_is_first_owned() {
     let entered = enter(None);
-    assert!(is_inside());
+    assert!(in_task());
     own(&Probe::new().resource());
     assert_eq!(entered.leave().unwrap().len(), 1);
-    assert!(!is_inside());
+    assert!(!in_task());
 }
 
 #[test]
@@ -57,10 +57,10 @@ fn entering_nests_and_restores_what_was_before() {
         within(&inner, || own(&Probe::new().resource()));
         drop(enter(Some(inner.clone())));
         own(&Probe::new().resource());
-        assert_eq!(phase(), Phase::Inside);
+        assert!(!in_finalizer());
     });
     assert_eq!((outer.len(), inner.len()), (1, 1));
-    assert_eq!(phase(), Phase::Outside);
+    assert!(!in_task());
 }
 
 #[test]
@@ -100,16 +100,16 @@ fn check_of_anothers_is_a_fault_and_the_first_one_is_kept() {
     within(&yours, || {
         let error = check(&probe).unwrap_err();
         let line = line!() - 1;
-        let Misuse::NotOwner(error) = error else { panic!("{error:?}") };
+        let AccessError::NotOwner(error) = error else { panic!("{error:?}") };
         assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
         assert!(check(&second).is_err());
     });
-    let fault = yours.take_fault().unwrap();
+    let fault = yours.take_not_owner().unwrap();
     assert_eq!(fault.resource, probe.ticket().info());
     assert_eq!(fault.owner.as_ref().unwrap().name.as_deref(), Some("mine"));
     let text = fault.to_string();
     assert!(text.contains("belongs to task #1 \"mine\"") && text.contains("`give`"), "{text}");
-    assert!(yours.take_fault().is_none());
+    assert!(yours.take_not_owner().is_none());
     assert!(owns(&mine, &probe), "nothing is touched");
 }
 
@@ -118,15 +118,15 @@ fn check_of_anothers_by_a_task_without_a_ledger_makes_one_for_the_fault() {
     let probe = owned_by(&Ledger::new());
     let entered = enter(None);
     assert!(check(&probe).is_err());
-    assert!(entered.leave().unwrap().take_fault().is_some());
+    assert!(entered.leave().unwrap().take_not_owner().is_some());
 }
 
 #[test]
 fn check_of_anothers_outside_is_an_error_that_nobody_records() {
     let ledger = Ledger::new();
     let probe = owned_by(&ledger);
-    assert!(matches!(check(&probe), Err(Misuse::NotOwner(_))));
-    assert!(ledger.take_fault().is_none());
+    assert!(matches!(check(&probe), Err(AccessError::NotOwner(_))));
+    assert!(ledger.take_not_owner().is_none());
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn adopt_takes_from_anywhere() {
         assert!(owns(&to, &probe));
     }
     assert!(from.is_empty());
-    assert!(from.take_bequest().is_empty());
-    assert!(to.take_fault().is_none());
+    assert!(from.take_transferred().is_empty());
+    assert!(to.take_not_owner().is_none());
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn adopt_outside_makes_unowned() {
 fn disown_lets_go_of_ones_own_only() {
     let (mine, yours) = (Ledger::new(), Ledger::new());
     let probe = owned_by(&mine);
-    assert!(matches!(within(&yours, || disown(&probe)), Err(Misuse::NotOwner(_))));
-    assert!(yours.take_fault().is_some());
+    assert!(matches!(within(&yours, || disown(&probe)), Err(AccessError::NotOwner(_))));
+    assert!(yours.take_not_owner().is_some());
     within(&mine, || disown(&probe)).unwrap();
     within(&mine, || disown(&Probe::new())).unwrap();
     assert!(mine.is_empty());
@@ -178,9 +178,9 @@ fn transfer_delivers_at_the_end_in_order_of_transfer() {
         transfer(&newer).unwrap();
     });
     assert!(child.is_empty());
-    let settled = block_on(child.settle());
+    let settled = block_on(child.finalize_all());
     assert!(settled.finalized.is_empty());
-    let bequest = child.take_bequest();
+    let bequest = child.take_transferred();
     let ids: Vec<_> = bequest.iter().map(|resource| resource.ticket().id()).collect();
     assert_eq!(ids, [&newer, &older, &unowned].map(|probe| probe.ticket().id()));
     parent.receive(bequest);
@@ -192,21 +192,21 @@ fn transfer_delivers_at_the_end_in_order_of_transfer() {
 fn nobody_uses_what_is_in_transit_by_shared_reference() {
     let child = labelled("child");
     let probe = in_transit_from(&child);
-    let Err(Misuse::NotOwner(error)) = within(&child, || check(&probe)) else { panic!() };
+    let Err(AccessError::NotOwner(error)) = within(&child, || check(&probe)) else { panic!() };
     assert!(error.in_transit);
     assert!(error.to_string().contains("on its way to the parent of task #1 \"child\""));
     assert!(within(&child, || disown(&probe)).is_err());
     assert!(within(&child, || give(&probe, &Ledger::new())).is_err());
     assert!(within(&Ledger::new(), || transfer(&probe)).is_err());
     assert!(check(&probe).is_err());
-    assert_eq!(child.take_bequest().len(), 1);
+    assert_eq!(child.take_transferred().len(), 1);
 }
 
 #[test]
 fn what_is_delivered_may_be_used_before_it_is_received() {
     let (child, parent, other) = (Ledger::new(), Ledger::new(), Ledger::new());
     let probe = in_transit_from(&child);
-    let bequest = child.take_bequest();
+    let bequest = child.take_transferred();
     within(&other, || check(&probe)).unwrap();
     parent.receive(bequest);
     assert!(owns(&other, &probe) && !owns(&parent, &probe));
@@ -216,7 +216,7 @@ fn what_is_delivered_may_be_used_before_it_is_received() {
 fn receive_skips_what_is_finalized() {
     let (child, parent) = (Ledger::new(), Ledger::new());
     let probe = in_transit_from(&child);
-    let bequest = child.take_bequest();
+    let bequest = child.take_transferred();
     release(&probe);
     parent.receive(bequest);
     assert!(parent.is_empty());
@@ -226,8 +226,8 @@ fn receive_skips_what_is_finalized() {
 fn give_moves_ones_own_or_nobodys() {
     let (mine, yours, child) = (Ledger::new(), Ledger::new(), Ledger::new());
     let probe = owned_by(&mine);
-    assert!(matches!(within(&yours, || give(&probe, &child)), Err(Misuse::NotOwner(_))));
-    assert!(matches!(give(&probe, &child), Err(Misuse::NotOwner(_))));
+    assert!(matches!(within(&yours, || give(&probe, &child)), Err(AccessError::NotOwner(_))));
+    assert!(matches!(give(&probe, &child), Err(AccessError::NotOwner(_))));
     assert!(owns(&mine, &probe));
     within(&mine, || give(&Arc::new(&probe), &child)).unwrap();
     assert!(owns(&child, &probe) && mine.is_empty());
@@ -240,9 +240,9 @@ fn give_moves_ones_own_or_nobodys() {
 fn inherit_all_sends_everything_to_the_parent_in_the_order_it_came() {
     let (child, parent) = (Ledger::new(), Ledger::new());
     let (older, newer) = (owned_by(&child), owned_by(&child));
-    child.inherit_all();
+    child.transfer_all();
     assert!(child.is_empty());
-    parent.receive(child.take_bequest());
+    parent.receive(child.take_transferred());
     assert_eq!(parent.resources(), [&newer, &older].map(|probe| probe.ticket().info()));
 }
 
@@ -255,7 +255,7 @@ fn release_finalizes_once_from_any_place() {
         assert!(probe.ticket().is_finalized());
         assert_eq!((probe.finalized(), probe.references()), (1, 1));
     }
-    assert!(ledger.is_empty() && ledger.take_bequest().is_empty());
+    assert!(ledger.is_empty() && ledger.take_transferred().is_empty());
 }
 
 #[test]
@@ -270,25 +270,28 @@ fn nothing_can_be_done_with_what_is_finalized() {
             transfer(&probe),
             give(&probe, &Ledger::new()),
         ] {
-            let Err(Misuse::Finalized(info)) = result else { panic!("{result:?}") };
+            let Err(AccessError::Finalized(info)) = result else { panic!("{result:?}") };
             assert_eq!(info, probe.ticket().info());
         }
     });
-    assert!(matches!(check(&probe), Err(Misuse::Finalized(_))));
-    assert!(matches!(adopt(&probe), Err(Misuse::Finalized(_))));
+    assert!(matches!(check(&probe), Err(AccessError::Finalized(_))));
+    assert!(matches!(adopt(&probe), Err(AccessError::Finalized(_))));
     assert!(ledger.is_empty());
-    assert!(ledger.take_fault().is_none(), "to use a finalized resource is an error, not a fault");
+    assert!(
+        ledger.take_not_owner().is_none(),
+        "to use a finalized resource is an error, not a fault"
+    );
 }
 
 #[test]
 fn a_closed_ledger_takes_nothing_in() {
     let ledger = Ledger::new();
-    block_on(ledger.settle());
+    block_on(ledger.finalize_all());
     let probe = Probe::new();
     give(&probe, &ledger).unwrap();
     within(&ledger, || own(&probe.resource()));
     within(&ledger, || transfer(&probe)).unwrap();
     assert_eq!((ledger.len(), probe.references()), (0, 1));
-    assert!(ledger.take_bequest().is_empty());
+    assert!(ledger.take_transferred().is_empty());
     assert!(check(&probe).is_ok(), "it stays unowned");
 }

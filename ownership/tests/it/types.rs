@@ -2,8 +2,8 @@
 
 use futures::future::{Ready, ready};
 use matou_ownership::{
-    Label, Ledger, Misuse, NotOwner, Owned, OwnedError, ResourceInfo, Scope, ScopeError, Settled,
-    Ticket, enter, scope,
+    AccessError, FinalizeReport, Ledger, NotOwner, Owned, OwnedError, OwnerInfo, ResourceInfo,
+    Scope, ScopeError, Ticket, enter, scope,
 };
 
 fn is_send_sync<T: Send + Sync>() {}
@@ -16,12 +16,12 @@ fn what_is_shared_is_send_and_sync() {
     is_send_sync::<Ledger>();
     is_send_sync::<Ticket>();
     is_send_sync::<Owned<std::cell::Cell<u8>>>();
-    is_send_sync::<(Label, ResourceInfo, Settled)>();
+    is_send_sync::<(OwnerInfo, ResourceInfo, FinalizeReport)>();
 }
 
 #[test]
 fn errors_are_errors_everywhere() {
-    is_error::<Misuse>();
+    is_error::<AccessError>();
     is_error::<NotOwner>();
     is_error::<OwnedError>();
     is_error::<ScopeError>();
@@ -43,9 +43,9 @@ fn everything_says_something_when_debugged() {
     let ledger = Ledger::new();
     let entered = enter(Some(ledger.clone()));
     let owned = Owned::new(1, drop);
-    assert!(format!("{entered:?}").contains("Entered"));
+    assert!(format!("{entered:?}").contains("EnterGuard"));
     entered.leave();
     assert!(format!("{ledger:?}").contains("i32"));
     assert!(format!("{owned:?}").contains("owned"));
-    assert!(format!("{:?}", ledger.settle()).contains("i32"));
+    assert!(format!("{:?}", ledger.finalize_all()).contains("i32"));
 }

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use matou_ownership::{Handle, Ledger, Owned, adopt, check, disown, enter, give, own, transfer};
+use matou_ownership::{
+    Ledger, Owned, ResourceHandle, adopt, check, disown, enter, give, own, transfer,
+};
 
 use crate::doubles::{Gate, Log, Probe, within};
 
@@ -126,10 +128,10 @@ fn run(sequence: &[Step]) {
     assert_eq!((mine.len(), yours.len()), (poll.listed.len(), poll.given.len()), "{sequence:?}");
     assert_eq!(*finalized.lock().unwrap(), poll.dropped, "{sequence:?}");
     poll.handles.drain(..).for_each(mem::forget);
-    assert_eq!(mine.take_bequest().len(), poll.transferred, "{sequence:?}");
+    assert_eq!(mine.take_transferred().len(), poll.transferred, "{sequence:?}");
     for (ledger, numbers) in [(mine, poll.listed), (yours, poll.given)] {
         finalized.lock().unwrap().clear();
-        drop(block_on(ledger.settle()));
+        drop(block_on(ledger.finalize_all()));
         assert!(finalized.lock().unwrap().iter().eq(numbers.iter().rev()), "{sequence:?}");
     }
 }
@@ -168,7 +170,7 @@ fn what_another_thread_drops_during_the_poll_is_not_listed_later() {
         assert_eq!(log.take(), ["once"]);
         assert!(ledger.is_empty());
     });
-    assert!(block_on(ledger.settle()).finalized.is_empty());
+    assert!(block_on(ledger.finalize_all()).finalized.is_empty());
     assert!(log.take().is_empty());
 }
 
@@ -184,7 +186,7 @@ fn what_another_task_takes_during_the_poll_and_transfers_stays_on_its_way() {
         });
         owned
     });
-    assert_eq!((mine.len(), yours.len(), yours.take_bequest().len()), (0, 0, 1));
+    assert_eq!((mine.len(), yours.len(), yours.take_transferred().len()), (0, 0, 1));
     drop(owned);
 }
 
@@ -199,7 +201,7 @@ fn what_enters_after_a_young_value_is_finalized_before_it() {
         adopt(&adopted).unwrap();
     });
     mem::forget(adopted);
-    let settled = block_on(ledger.settle());
+    let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["last", "second", "first"]);
     assert_eq!(settled.finalized[2], made.ticket().info());
 }
@@ -207,7 +209,7 @@ fn what_enters_after_a_young_value_is_finalized_before_it() {
 #[test]
 fn what_is_made_in_a_closed_ledger_and_dropped_elsewhere_is_finalized_all_the_same() {
     let ledger = Ledger::new();
-    drop(block_on(ledger.settle()));
+    drop(block_on(ledger.finalize_all()));
     let (sender, receiver) = mpsc::channel();
     within(&ledger, || {
         let owned = Owned::with_async(7, |value| async move { sender.send(value).unwrap() });
@@ -221,7 +223,7 @@ fn an_asynchronous_finalizer_of_a_young_value_waits_for_the_owner() {
     let (ledger, log) = (Ledger::new(), Log::default());
     within(&ledger, || drop(log.owned_async("once", &Gate::open())));
     assert!(log.take().is_empty());
-    assert!(block_on(ledger.settle()).leaked.is_empty());
+    assert!(block_on(ledger.finalize_all()).leaked.is_empty());
     assert_eq!(log.take(), ["begin", "once"]);
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::thread;
 use matou_ownership::model::Sabotage;
-use matou_ownership::{Handle, Ledger, Owned, Resource, adopt, check, release, transfer};
+use matou_ownership::{Ledger, Owned, Resource, ResourceHandle, adopt, check, release, transfer};
 
 use super::support::{falls_without, holds, within};
 
@@ -122,7 +122,7 @@ fn an_asynchronous_finalizer_that_is_left_while_its_value_is_listed_waits_for_th
         });
         other.join().unwrap();
         assert_eq!((ledger.len(), finalized.load(Ordering::Relaxed)), (1, 0));
-        let settled = ledger.settle().abandon();
+        let settled = ledger.finalize_all().finish_without_waiting();
         assert!(settled.leaked.is_empty() && settled.unfinished.is_empty());
         assert_eq!((ledger.len(), finalized.load(Ordering::Relaxed)), (0, 1));
     });

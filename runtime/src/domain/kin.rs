@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use matou_ownership::{Label, Ledger, NotOwner, Resource};
+use matou_ownership::{Ledger, NotOwner, OwnerInfo, Resource};
 use slab::Slab;
 
 use super::{Domain, Message, Port};
@@ -48,8 +48,8 @@ impl Domain {
     pub(crate) fn parent_to_be(&self) -> Slot {
         let current = self.current.get();
         assert_ne!(current, NONE, "a child needs a parent: spawn inside a task of the run");
-        let living = self.tree[current].stage.get() == Stage::Living
-            && matou_ownership::phase() != matou_ownership::Phase::Finalizing;
+        let living =
+            self.tree[current].stage.get() == Stage::Living && !matou_ownership::in_finalizer();
         assert!(
             living,
             "a task that is ending cannot spawn: not in its drops, and no task in a finalizer"
@@ -300,7 +300,7 @@ impl Domain {
         let node = &self.tree[current];
         if node.stage.get() == Stage::Living {
             // What the task did in this very poll comes before what it left undone.
-            self.raise_fault(matou_ownership::take_fault());
+            self.raise_fault(matou_ownership::take_not_owner());
             let violated = self.current_violated();
             // fault: abnormal-end-is-forgetting
             // fault: unjoined-children-ignored
@@ -393,7 +393,7 @@ impl Domain {
     fn finish_in_full(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
         self.drop_rare(slot);
         self.free_children(slot);
-        let bequest = ledger.map(|ledger| ledger.take_bequest()).unwrap_or_default();
+        let bequest = ledger.map(|ledger| ledger.take_transferred()).unwrap_or_default();
         let node = &self.tree[slot];
         let (parent, id) = (node.parent.get(), node.id.get());
         match parent {
@@ -430,7 +430,7 @@ impl Domain {
         let node = &self.tree[parent];
         let make = || {
             let ledger = Ledger::new();
-            ledger.set_label(label_of(node));
+            ledger.set_owner(label_of(node));
             ledger
         };
         let ledger = node.ledger.alter(|ledger| Arc::clone(ledger.get_or_insert_with(make)));
@@ -462,9 +462,9 @@ impl Domain {
     /// was made, but a child on another domain may meet what it owns before.
     pub(crate) fn label_current(&self) {
         if let Some(ledger) = matou_ownership::current_ledger()
-            && ledger.label().is_none()
+            && ledger.owner().is_none()
         {
-            ledger.set_label(label_of(self.current_node()));
+            ledger.set_owner(label_of(self.current_node()));
         }
     }
 
@@ -479,13 +479,13 @@ impl Domain {
     }
 }
 
-pub(crate) fn label_of(node: &Node) -> Label {
+pub(crate) fn label_of(node: &Node) -> OwnerInfo {
     label(node.id.get(), &node.about())
 }
 
 /// What a ledger says of its owner.
-pub(crate) fn label(id: TaskId, about: &About) -> Label {
-    Label { id: id.as_u64(), name: about.name(), made_at: about.spawned_at }
+pub(crate) fn label(id: TaskId, about: &About) -> OwnerInfo {
+    OwnerInfo { id: id.as_u64(), name: about.name(), made_at: about.spawned_at }
 }
 
 /// Notes who waits for a child inside its parent: the last one who asks is the one that waits.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_ownership::{Settle, Settled};
+use matou_ownership::{FinalizeAll, FinalizeReport};
 
 use super::Domain;
 use crate::task::cell::Ended;
@@ -15,7 +15,7 @@ use crate::wait::{Wait, WaitOn};
 
 /// The finalizers of a task, while one of them has to wait.
 pub(crate) struct Settlement {
-    settle: Settle,
+    settle: FinalizeAll,
     /// Whether the body ended normally.
     normal: bool,
     /// The end of the run's grace period for them all.
@@ -36,7 +36,7 @@ impl Settlement {
             domain.note_wait(Wait { what: "finalizer", at: None, on: WaitOn::Unknown });
             return Err(self);
         }
-        let settled = self.settle.abandon();
+        let settled = self.settle.finish_without_waiting();
         Ok(domain.settled(settled, self.normal))
     }
 }
@@ -79,9 +79,9 @@ impl Domain {
         // Most tasks never owned anything.
         let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
         if normal && self.current_node().inherit.get() {
-            ledger.inherit_all();
+            ledger.transfer_all();
         }
-        let mut settle = ledger.settle();
+        let mut settle = ledger.finalize_all();
         match Pin::new(&mut settle).poll(cx) {
             Poll::Ready(settled) => Ok(self.settled(settled, normal)),
             Poll::Pending => {
@@ -93,7 +93,7 @@ impl Domain {
     }
 
     /// Reports what a settlement brought to light, and returns the first panic.
-    fn settled(&self, settled: Settled, normal: bool) -> Option<Panic> {
+    fn settled(&self, settled: FinalizeReport, normal: bool) -> Option<Panic> {
         // fault: leak-not-reported
         if normal && !settled.leaked.is_empty() {
             let task = self.current_info();

@@ -82,7 +82,7 @@ impl Domain {
         let ledger = entered.leave();
         // Nothing is looked at without need: that would be a line of the cache for each poll.
         if let Some(ledger) = &ledger
-            && (is_new || matou_ownership::was_misused())
+            && (is_new || matou_ownership::take_not_owner_flag())
         {
             self.look_into(slot, ledger);
         }
@@ -122,10 +122,10 @@ impl Domain {
 
     /// Looks whether a task that has just run did wrong with what it owns.
     fn look_into(&self, slot: Slot, ledger: &Ledger) {
-        if ledger.label().is_none() {
-            ledger.set_label(label_of(self.current_node()));
+        if ledger.owner().is_none() {
+            ledger.set_owner(label_of(self.current_node()));
         }
-        if self.raise_fault(ledger.take_fault()) {
+        if self.raise_fault(ledger.take_not_owner()) {
             // It is to notice that it is ended.
             self.wake(slot);
         }
@@ -158,8 +158,8 @@ impl Domain {
         // The ledger that was settled is closed. Another one takes over what it has for the parent.
         let ledger = ledger.map(|settled| {
             let ledger = Ledger::new();
-            ledger.receive(settled.take_bequest());
-            ledger.inherit_all();
+            ledger.receive(settled.take_transferred());
+            ledger.transfer_all();
             ledger
         });
         let entered = matou_ownership::enter(ledger);
@@ -170,7 +170,7 @@ impl Domain {
             own.end_unseen();
             return self.finish(slot, node, ledger);
         };
-        left.set_label(label_of(node));
+        left.set_owner(label_of(node));
         node.stage.set(Stage::Settling);
         self.wake(slot);
         self.pause(slot, node, own, ledger);

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use matou_ownership::{Handle as OwnedHandle, Ledger, Resource};
+use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
 use super::cell::{allocate, allocate_newborn};
@@ -65,7 +65,7 @@ impl Task {
     ///
     /// If the current task does not own the resource, that is the violation
     /// [`NotOwner`](crate::Violation::NotOwner).
-    pub fn give(mut self, resource: &(impl OwnedHandle + ?Sized)) -> Task {
+    pub fn give(mut self, resource: &(impl ResourceHandle + ?Sized)) -> Task {
         self.given.push(resource.resource());
         self
     }
@@ -164,7 +164,7 @@ impl Task {
     #[track_caller]
     fn ledger(id: TaskId, about: &About, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
         let ledger = Ledger::new();
-        ledger.set_label(crate::domain::label(id, about));
+        ledger.set_owner(crate::domain::label(id, about));
         for resource in given {
             // A resource that is not ours to give is recorded as the current task's fault; one
             // that is finalized already cannot be given any more, nor need it.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use matou_ownership::{Finalization, Resource, Ticket};
+use matou_ownership::{FinalizeStatus, Resource, Ticket};
 
 use crate::domain::Domain;
 
@@ -78,11 +78,11 @@ impl Resource for Deferred {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
+    fn finalize(&self) -> FinalizeStatus {
         let id = self.ticket.id();
         let future = Domain::try_with(|domain| domain.take_deferred(id)).flatten();
         // fault: deferred-future-lost
-        future.map_or(Finalization::Done, Finalization::Later)
+        future.map_or(FinalizeStatus::Done, FinalizeStatus::Pending)
     }
 
     fn is_async(&self) -> bool {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use matou_ownership::{
-    Finalization, Handle, Misuse, Owned, Resource, Ticket, check, defer, own, release, transfer,
+    AccessError, FinalizeStatus, Owned, Resource, ResourceHandle, Ticket, check, defer, own,
+    release, transfer,
 };
 use matou_runtime::{Task, sleep};
 
@@ -32,14 +33,14 @@ impl Resource for Inner {
         &self.ticket
     }
 
-    fn finalize(&self) -> Finalization {
+    fn finalize(&self) -> FinalizeStatus {
         self.record.add(Event::Begun { resource: self.number });
         self.record.add(Event::Finalized { resource: self.number });
-        Finalization::Done
+        FinalizeStatus::Done
     }
 }
 
-impl Handle for Door {
+impl ResourceHandle for Door {
     fn ticket(&self) -> &Ticket {
         &self.0.ticket
     }
@@ -74,14 +75,14 @@ impl Held {
     }
 
     /// Uses it through a shared reference.
-    pub(crate) fn check(&self) -> Result<(), Misuse> {
+    pub(crate) fn check(&self) -> Result<(), AccessError> {
         match self {
             Held::Quick(door) => check(&**door),
             Held::Slow(owned) => check(&**owned),
         }
     }
 
-    pub(crate) fn transfer(&self) -> Result<(), Misuse> {
+    pub(crate) fn transfer(&self) -> Result<(), AccessError> {
         match self {
             Held::Quick(door) => transfer(&**door),
             Held::Slow(owned) => transfer(&**owned),

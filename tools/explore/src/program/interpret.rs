@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use matou_ownership::Misuse;
+use matou_ownership::AccessError;
 use matou_runtime::{
     Orphans, Outcome, Promise, Task, TaskError, await_all, await_first, await_one, deadline, defer,
     now, sleep, timeout, try_shield, yield_now,
@@ -156,7 +156,7 @@ fn body(world: &World, job: Arc<Job>, given: Option<usize>) -> Body {
 fn use_it(world: &World, job: usize, resource: usize) -> bool {
     let as_owner = match world.resource(resource).check() {
         Ok(()) => true,
-        Err(Misuse::NotOwner(_)) => false,
+        Err(AccessError::NotOwner(_)) => false,
         // Its owner has let it go already.
         Err(_) => return true,
     };
