@@ -152,7 +152,7 @@ async fn a_seat_is_sold_once() -> Result<(), MainError> {
     let first = spawn(buy(seats.clone()));
     sleep(Duration::from_millis(1)).await;
     let second = spawn(buy(seats.clone()));
-    assert!(first.await??, "who comes first gets the seat");
+    assert!(first.await??, "the first buyer gets the seat");
     assert!(!second.await??, "the seat was sold twice");
     Ok(())
 }
