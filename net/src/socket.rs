@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use matou_ownership::{FinalizeStatus, Resource, Ticket, own};
-use matou_runtime::Io;
+use matou_runtime::IoSource;
 use socket2::SockRef;
 
 /// What a ledger keeps of a socket, so that it can close it while its handle is out of reach.
@@ -20,7 +20,7 @@ pub(crate) struct Socket<S: Simulated> {
 /// What is behind a socket.
 pub(crate) enum Link<S> {
     /// A descriptor in non-blocking mode.
-    System(Arc<Io>),
+    System(Arc<IoSource>),
     /// The network in memory of a simulated run.
     Simulated(S),
 }
@@ -34,7 +34,7 @@ pub(crate) trait Simulated: Send + Sync + 'static {
 
 impl<S> From<OwnedFd> for Link<S> {
     fn from(fd: OwnedFd) -> Link<S> {
-        Link::System(Io::new(fd))
+        Link::System(IoSource::new(fd))
     }
 }
 
@@ -71,7 +71,10 @@ impl<S: Simulated> Socket<S> {
 }
 
 /// Calls `f` with a socket of the system.
-pub(crate) fn with<R>(io: &Io, f: impl FnOnce(&socket2::Socket) -> io::Result<R>) -> io::Result<R> {
+pub(crate) fn with<R>(
+    io: &IoSource,
+    f: impl FnOnce(&socket2::Socket) -> io::Result<R>,
+) -> io::Result<R> {
     io.with(|fd| f(&SockRef::from(&fd)))
 }
 
@@ -82,7 +85,7 @@ pub(crate) fn ip(address: socket2::SockAddr) -> io::Result<SocketAddr> {
 
 /// Fails in a simulated run, where a descriptor could never be waited for.
 pub(crate) fn check_descriptors() -> io::Result<()> {
-    match matou_runtime::test::world() {
+    match matou_runtime::test::simulation() {
         Some(_) => Err(no_descriptors()),
         None => Ok(()),
     }

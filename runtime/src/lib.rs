@@ -20,7 +20,7 @@ mod violation;
 mod wait;
 mod yield_now;
 
-pub use driver::{Direction, Driver, Interrupt, Io, Reactor, Until};
+pub use driver::{Direction, Driver, IoSource, ParkTimeout, Reactor, Unpark};
 pub use orphans::{Care, Orphans};
 pub use promise::{Promise, await_all, await_first, await_one};
 pub use race::race;
@@ -31,8 +31,8 @@ pub use task::{
 };
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
-pub use wait::{Wait, WaitOn};
-pub use yield_now::{spend_budget, yield_now};
+pub use wait::{BlockedOn, WaitTarget};
+pub use yield_now::{poll_proceed, yield_now};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::Interrupt;
+use crate::Unpark;
 use crate::domain::{Mail, Message, Port as Inner};
 use crate::task::cell::State as CellState;
 
@@ -11,10 +11,10 @@ use crate::task::cell::State as CellState;
 pub struct Port(Inner);
 
 impl Port {
-    /// Makes the port of a domain whose driver is interrupted by `interrupt`.
-    pub fn new(interrupt: Arc<dyn Interrupt>) -> Port {
+    /// Makes the port of a domain whose driver is interrupted by `unparker`.
+    pub fn new(unparker: Arc<dyn Unpark>) -> Port {
         let port = Inner::new(Weak::new(), Mail::at_once());
-        port.connect(interrupt);
+        port.connect(unparker);
         Port(port)
     }
 

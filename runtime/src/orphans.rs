@@ -15,7 +15,7 @@ use slab::Slab;
 use crate::domain::{Domain, Message, Port};
 use crate::promise::Promise;
 use crate::task::{Claim, Key, Outcome, TaskId, panics};
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// A collector for children that run in the background; it hands back the finished ones.
 ///
@@ -272,7 +272,7 @@ impl Domain {
     fn await_collector(&self, collector: u32, at: &'static Location<'static>, waker: &Waker) {
         let asked = self.collectors().borrow_mut()[collector as usize].register(waker);
         asked.into_iter().for_each(panics::wake);
-        self.note_wait(Wait::new("orphans", at, WaitOn::Collector(collector)));
+        self.note_wait(BlockedOn::new("orphans", at, WaitTarget::TaskGroup(collector)));
     }
 }
 

@@ -19,7 +19,7 @@ use signal_hook::iterator::{Handle, Signals as Watched};
 use crate::domain::{Domain, Message};
 use crate::run::Run;
 use crate::task::{About, panics};
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// A signal that a program can handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,7 +168,7 @@ impl Future for NextSignal<'_> {
         let old = occurrences.waker.replace(cx.waker().clone());
         drop(occurrences);
         drop(old);
-        Wait::new("signal", self.at, WaitOn::Unknown).note();
+        BlockedOn::new("signal", self.at, WaitTarget::Unknown).note();
         Poll::Pending
     }
 }
@@ -278,7 +278,7 @@ static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 /// Sees to it that the run of `domain` hears of `signal`.
 fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
     if domain.world().is_some() {
-        // A simulated run hears of signals from its own program, see `test::raise`.
+        // A simulated run hears of signals from its own program, see `test::send_signal`.
         return Ok(());
     }
     let run = &domain.run;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use matou_ownership::{NotOwner, ResourceInfo};
 
 use crate::task::{Actor, Cancelled, NONE, Node, Parent, Reason, Slot, Stage, TaskId, Tree, Why};
-use crate::wait::Wait;
+use crate::wait::BlockedOn;
 
 /// How many generations, and how many children, a report names.
 const NAMED_MAX: usize = 16;
@@ -35,7 +35,7 @@ pub enum Violation {
         /// The task that did it.
         task: TaskInfo,
         /// The resource, its owner and the line that used it.
-        fault: NotOwner,
+        error: NotOwner,
     },
     /// A task ended normally while it still owned resources (R7). They are finalized.
     ResourceLeaked {
@@ -95,8 +95,8 @@ impl Violation {
             Violation::NotAChild { child, .. } => {
                 write!(f, "{task} is not the parent of {}", child.title())
             }
-            Violation::NotOwner { fault, .. } => {
-                write!(f, "{task} used {} without owning it", fault.resource)
+            Violation::NotOwner { error, .. } => {
+                write!(f, "{task} used {} without owning it", error.resource)
             }
             Violation::ResourceLeaked { resources, .. } => {
                 let (number, resources) = plural(resources.len(), "resource", "resources");
@@ -113,13 +113,13 @@ impl Violation {
         match self {
             Violation::StillHasChildren { children, .. } => list(f, "child", children),
             Violation::NotAChild { child, .. } => list(f, "child", std::slice::from_ref(child)),
-            Violation::NotOwner { fault, .. } => {
-                writeln!(f, "  = used at {}", fault.used_at)?;
-                writeln!(f, "  = made at {}", fault.resource.made_at)?;
+            Violation::NotOwner { error, .. } => {
+                writeln!(f, "  = used at {}", error.used_at)?;
+                writeln!(f, "  = made at {}", error.resource.made_at)?;
                 // A ledger is labelled after the poll in which it was made.
                 let unknown = || "a task that has only begun to own things".to_owned();
-                let owner = fault.owner.as_ref().map_or_else(unknown, owner_title);
-                let way = if fault.in_transit { "on its way to the parent of " } else { "" };
+                let owner = error.owner.as_ref().map_or_else(unknown, owner_title);
+                let way = if error.in_transit { "on its way to the parent of " } else { "" };
                 writeln!(f, "  = owner: {way}{owner}")
             }
             Violation::ResourceLeaked { resources, .. }
@@ -308,7 +308,7 @@ pub struct ChildInfo {
     /// How far it had come.
     pub state: ChildState,
     /// What it waited for when it was last suspended; known for a child on the same domain.
-    pub wait: Wait,
+    pub blocked_on: BlockedOn,
     /// Why it was being ended, if it was.
     pub cancelled: Option<Cancelled>,
 }
@@ -320,11 +320,11 @@ pub enum ChildState {
     /// It was running, or waiting for something.
     Running,
     /// It lived on this other domain.
-    Elsewhere(usize),
+    Remote(usize),
     /// It was being ended.
-    Ending,
+    Terminating,
     /// It had ended, and its outcome was not taken.
-    Ended,
+    Complete,
     /// Not known to the task that made the report.
     Unknown,
 }
@@ -332,25 +332,25 @@ pub enum ChildState {
 impl ChildInfo {
     pub(crate) fn of(node: &Node) -> ChildInfo {
         let state = match (node.stage.get(), node.away.get()) {
-            (Stage::Ended, _) => ChildState::Ended,
-            (_, Some(domain)) => ChildState::Elsewhere(usize::from(domain)),
+            (Stage::Ended, _) => ChildState::Complete,
+            (_, Some(domain)) => ChildState::Remote(usize::from(domain)),
             (Stage::Living, None) if !node.cancel.is_full() => ChildState::Running,
-            _ => ChildState::Ending,
+            _ => ChildState::Terminating,
         };
         ChildInfo {
             id: node.id.get(),
             name: node.name(),
             spawned_at: node.spawned_at.get(),
             state,
-            wait: node.wait.get(),
+            blocked_on: node.wait.get(),
             cancelled: node.cancel.get(),
         }
     }
 
     /// A child that the reporting task does not know.
     pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
-        let (state, wait) = (ChildState::Unknown, Wait::NOTHING);
-        ChildInfo { id, name: None, spawned_at, state, wait, cancelled: None }
+        let (state, blocked_on) = (ChildState::Unknown, BlockedOn::NOTHING);
+        ChildInfo { id, name: None, spawned_at, state, blocked_on, cancelled: None }
     }
 
     fn title(&self) -> String {
@@ -365,14 +365,16 @@ impl fmt::Display for ChildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, made at {}", self.title(), self.spawned_at)?;
         match self.state {
-            ChildState::Running if self.wait == Wait::NOTHING => f.write_str(": running"),
-            ChildState::Running => write!(f, ": waiting for {}", self.wait),
-            ChildState::Elsewhere(domain) => write!(f, ": alive on domain {domain}"),
-            ChildState::Ending => match &self.cancelled {
+            ChildState::Running if self.blocked_on == BlockedOn::NOTHING => {
+                f.write_str(": running")
+            }
+            ChildState::Running => write!(f, ": waiting for {}", self.blocked_on),
+            ChildState::Remote(domain) => write!(f, ": alive on domain {domain}"),
+            ChildState::Terminating => match &self.cancelled {
                 Some(cancelled) => write!(f, ": being ended ({cancelled})"),
                 None => f.write_str(": being ended"),
             },
-            ChildState::Ended => f.write_str(": ended, its outcome not taken"),
+            ChildState::Complete => f.write_str(": ended, its outcome not taken"),
             ChildState::Unknown => Ok(()),
         }
     }

@@ -10,22 +10,22 @@ use crate::domain::Domain;
 
 /// What a task waits for: a word, the line that waits, and the thing waited for.
 ///
-/// Leaf futures write it once, when they suspend; see [`Wait::note`].
+/// Leaf futures write it once, when they suspend; see [`BlockedOn::note`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Wait {
+pub struct BlockedOn {
     /// What is waited for, in a word: `"sleep"`, `"promise"`, `"read"`; empty if unknown.
     pub what: &'static str,
     /// The line of the program that waits.
     pub at: Option<&'static Location<'static>>,
     /// The thing that is waited for.
-    pub on: WaitOn,
+    pub on: WaitTarget,
 }
 
 /// The thing that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WaitOn {
+pub enum WaitTarget {
     /// Not known.
     Unknown,
     /// A child. A promise is a future, and nothing tells a future which line awaits it; so the line
@@ -34,26 +34,26 @@ pub enum WaitOn {
         /// The child.
         id: TaskId,
         /// The line that made it.
-        made_at: &'static Location<'static>,
+        spawned_at: &'static Location<'static>,
     },
     /// Any of several promises.
-    Promises,
+    AnyPromise,
     /// Any of the children in a collector, by its number on its domain.
-    Collector(u32),
+    TaskGroup(u32),
     /// A descriptor, by its number.
-    Descriptor(i32),
+    IoSource(u64),
     /// A moment.
-    Until(Instant),
+    Deadline(Instant),
     /// A lock, by the number that a [simulated](crate::test) run gave it; 0 in other runs.
     Lock(u64),
 }
 
-impl Wait {
-    pub(crate) const NOTHING: Wait = Wait { what: "", at: None, on: WaitOn::Unknown };
+impl BlockedOn {
+    pub(crate) const NOTHING: BlockedOn = BlockedOn { what: "", at: None, on: WaitTarget::Unknown };
 
     /// Describes a wait.
-    pub fn new(what: &'static str, at: &'static Location<'static>, on: WaitOn) -> Wait {
-        Wait { what, at: Some(at), on }
+    pub fn new(what: &'static str, at: &'static Location<'static>, on: WaitTarget) -> BlockedOn {
+        BlockedOn { what, at: Some(at), on }
     }
 
     /// Notes what the current task waits for. For leaf futures, right before they return
@@ -63,9 +63,9 @@ impl Wait {
     ///
     /// ```
     /// use std::panic::Location;
-    /// use matou_runtime::{Wait, WaitOn};
+    /// use matou_runtime::{BlockedOn, WaitTarget};
     ///
-    /// Wait::new("a reply", Location::caller(), WaitOn::Unknown).note();
+    /// BlockedOn::new("a reply", Location::caller(), WaitTarget::Unknown).note();
     /// ```
     pub fn note(self) {
         Domain::try_with(|domain| domain.note_wait(self));
@@ -77,17 +77,17 @@ impl Wait {
 pub(crate) struct Noted {
     what: Cell<&'static str>,
     at: Cell<Option<&'static Location<'static>>>,
-    on: Cell<WaitOn>,
+    on: Cell<WaitTarget>,
 }
 
 impl Noted {
     pub(crate) fn nothing() -> Noted {
-        let Wait { what, at, on } = Wait::NOTHING;
+        let BlockedOn { what, at, on } = BlockedOn::NOTHING;
         Noted { what: Cell::new(what), at: Cell::new(at), on: Cell::new(on) }
     }
 
     #[inline]
-    pub(crate) fn set(&self, wait: Wait) {
+    pub(crate) fn set(&self, wait: BlockedOn) {
         self.what.set(wait.what);
         self.at.set(wait.at);
         self.on.set(wait.on);
@@ -98,26 +98,28 @@ impl Noted {
         self.what.set("");
     }
 
-    pub(crate) fn get(&self) -> Wait {
+    pub(crate) fn get(&self) -> BlockedOn {
         match self.what.get() {
-            "" => Wait::NOTHING,
-            what => Wait { what, at: self.at.get(), on: self.on.get() },
+            "" => BlockedOn::NOTHING,
+            what => BlockedOn { what, at: self.at.get(), on: self.on.get() },
         }
     }
 }
 
-impl fmt::Display for Wait {
+impl fmt::Display for BlockedOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.what.is_empty() {
             return f.write_str("something that matou does not know");
         }
         f.write_str(self.what)?;
         match self.on {
-            WaitOn::Unknown | WaitOn::Until(_) | WaitOn::Lock(0) => {}
-            WaitOn::Promises | WaitOn::Collector(_) => {}
-            WaitOn::Lock(number) => write!(f, " {number}")?,
-            WaitOn::Task { id, made_at } => write!(f, " of task {id} (made at {made_at})")?,
-            WaitOn::Descriptor(fd) => write!(f, " on descriptor {fd}")?,
+            WaitTarget::Unknown | WaitTarget::Deadline(_) | WaitTarget::Lock(0) => {}
+            WaitTarget::AnyPromise | WaitTarget::TaskGroup(_) => {}
+            WaitTarget::Lock(number) => write!(f, " {number}")?,
+            WaitTarget::Task { id, spawned_at } => {
+                write!(f, " of task {id} (spawned at {spawned_at})")?
+            }
+            WaitTarget::IoSource(number) => write!(f, " on descriptor {number}")?,
         }
         match self.at {
             Some(at) => write!(f, " at {at}"),

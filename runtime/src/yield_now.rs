@@ -64,13 +64,13 @@ impl Future for YieldNow {
 /// ```
 /// use std::future::poll_fn;
 /// use std::task::{Poll, ready};
-/// use matou_runtime::{RunError, run, spend_budget};
+/// use matou_runtime::{RunError, run, poll_proceed};
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
 ///     for _ in 0..1000 {
 ///         poll_fn(|cx| {
-///             ready!(spend_budget(cx));
+///             ready!(poll_proceed(cx));
 ///             Poll::Ready(()) // an operation that never blocks
 ///         })
 ///         .await;
@@ -79,6 +79,6 @@ impl Future for YieldNow {
 /// })
 /// # }
 /// ```
-pub fn spend_budget(cx: &mut Context<'_>) -> Poll<()> {
+pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<()> {
     Domain::try_with(|domain| domain.spend(cx)).unwrap_or(Poll::Ready(()))
 }

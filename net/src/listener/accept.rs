@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Sleep;
-use matou_runtime::{Direction, Wait, WaitOn, now, sleep_until};
+use matou_runtime::{BlockedOn, Direction, WaitTarget, now, sleep_until};
 
 use super::TcpListener;
 use super::accept_backoff::Verdict;
@@ -53,7 +53,7 @@ impl<'a> Accept<'a> {
             pause => pause.insert(sleep_until(until)),
         };
         if Pin::new(pause).poll(cx).is_pending() {
-            Wait::new("accept (paused)", self.at, WaitOn::Until(until)).note();
+            BlockedOn::new("accept (paused)", self.at, WaitTarget::Deadline(until)).note();
             return Poll::Pending;
         }
         Poll::Ready(())
@@ -66,7 +66,7 @@ impl<'a> Accept<'a> {
                 .poll(Direction::Read, "accept", self.at, cx, sys::accept)
                 .map_ok(|(fd, peer)| (fd.into(), peer)),
             Link::Simulated(listening) => listening
-                .poll_accept(Wait::new("accept", self.at, WaitOn::Unknown), cx)
+                .poll_accept(BlockedOn::new("accept", self.at, WaitTarget::Unknown), cx)
                 .map_ok(|(end, peer)| (Link::Simulated(end), peer)),
         }
     }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
-use matou_runtime::Io;
+use matou_runtime::IoSource;
 
 pub use accept::Accept;
 pub use accept_backoff::AcceptPause;
@@ -93,7 +93,7 @@ impl TcpListener {
         let ticket = Ticket::new(KIND);
         check_descriptors()?;
         listener.set_nonblocking(true)?;
-        Ok(TcpListener::new(ticket, Link::System(Io::new(listener.into()))))
+        Ok(TcpListener::new(ticket, Link::System(IoSource::new(listener.into()))))
     }
 
     /// Hands the socket to the standard library; no task owns it any more. It stays in

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use matou_ownership::Ticket;
-use matou_runtime::Io;
+use matou_runtime::IoSource;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpListener;
@@ -210,7 +210,7 @@ impl Bound {
         match self {
             Bound::System(socket) => {
                 socket.listen(backlog.min(i32::MAX as u32) as i32)?;
-                Ok(Link::System(Io::new(socket.into())))
+                Ok(Link::System(IoSource::new(socket.into())))
             }
             Bound::Simulated(listening) => Ok(Link::Simulated(listening)),
         }

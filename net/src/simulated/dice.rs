@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use matou_runtime::test::World;
+use matou_runtime::test::Simulation;
 
 use super::Faults;
 
@@ -11,7 +11,7 @@ const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// Draws what the network does.
 pub(super) struct Dice {
-    pub(super) world: World,
+    pub(super) simulation: Simulation,
     pub(super) faults: Faults,
 }
 
@@ -23,20 +23,20 @@ impl Dice {
 
     /// How many of so many bytes go at once: at least one.
     pub(super) fn cut(&self, length: usize) -> usize {
-        if !self.faults.segmentation || length < 2 || self.world.below(2) == 0 {
+        if !self.faults.segmentation || length < 2 || self.simulation.random_below(2) == 0 {
             return length;
         }
-        1 + self.world.below(length as u64) as usize
+        1 + self.simulation.random_below(length as u64) as usize
     }
 
     /// Whether something with this chance happens.
     pub(super) fn hit(&self, per_mille: u32) -> bool {
-        per_mille > 0 && self.world.below(1000) < u64::from(per_mille)
+        per_mille > 0 && self.simulation.random_below(1000) < u64::from(per_mille)
     }
 
     /// After how many bytes a new connection breaks, if it does.
     pub(super) fn reset_after(&self) -> Option<u64> {
-        self.hit(self.faults.resets).then(|| self.world.below(RESET_AFTER_MAX))
+        self.hit(self.faults.resets).then(|| self.simulation.random_below(RESET_AFTER_MAX))
     }
 
     /// For how long a direction takes nothing, if it stalls.
@@ -49,6 +49,6 @@ impl Dice {
             return Duration::ZERO;
         }
         let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX - 1);
-        Duration::from_micros(self.world.below(micros + 1))
+        Duration::from_micros(self.simulation.random_below(micros + 1))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use matou_runtime::test::world;
-use matou_runtime::{Wait, now};
+use matou_runtime::test::simulation;
+use matou_runtime::{BlockedOn, now};
 use rustix::io::Errno;
 
 use super::Network;
@@ -69,8 +69,12 @@ impl End {
     }
 
     /// Waits until the connection is made.
-    pub(crate) fn poll_connect(&self, wait: Wait, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(matou_runtime::spend_budget(cx));
+    pub(crate) fn poll_connect(
+        &self,
+        wait: BlockedOn,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(matou_runtime::poll_proceed(cx));
         let mut state = lock(&self.wire.state);
         let Some(knock) = &mut state.knock else {
             return Poll::Ready(Ok(()));
@@ -104,10 +108,10 @@ impl End {
     pub(crate) fn poll_read(
         &self,
         buf: &mut [u8],
-        wait: Wait,
+        wait: BlockedOn,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        ready!(matou_runtime::spend_budget(cx));
+        ready!(matou_runtime::poll_proceed(cx));
         let dice = self.wire.network.dice();
         let step = lock(&self.wire.state).sides[self.index].read(buf, now(), &dice);
         match step {
@@ -127,10 +131,10 @@ impl End {
     pub(crate) fn poll_write(
         &self,
         bytes: &[u8],
-        wait: Wait,
+        wait: BlockedOn,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        ready!(matou_runtime::spend_budget(cx));
+        ready!(matou_runtime::poll_proceed(cx));
         let dice = self.wire.network.dice();
         let mut state = lock(&self.wire.state);
         let step = state.write(self.index, bytes, &self.wire.network, &dice);
@@ -184,8 +188,8 @@ impl End {
         let (abort, finish) = (abort || side.aborts(), side.end_writes());
         side.incoming.clear();
         // After the run nobody is left who could be told.
-        let Some(world) = world() else { return };
-        let dice = self.wire.network.dice_of(world);
+        let Some(simulation) = simulation() else { return };
+        let dice = self.wire.network.dice_of(simulation);
         let other = &mut state.sides[1 - self.index];
         let arrives = now() + dice.delay();
         if abort {
@@ -274,7 +278,7 @@ impl State {
             counters.segments += 1;
             counters.bytes += count as u64;
         });
-        dice.world.event("segment", count as u64);
+        dice.simulation.record_event("segment", count as u64);
         if let Some(stall) = dice.stall() {
             side.stall(now + stall);
             network.count(|counters| counters.stalls += 1);
@@ -286,7 +290,7 @@ impl State {
                 side.reset(now + dice.delay());
                 other.reset(now + dice.delay());
                 network.count(|counters| counters.resets += 1);
-                dice.world.event("reset", index as u64);
+                dice.simulation.record_event("reset", index as u64);
             }
         }
         Step::Done(Ok(count))

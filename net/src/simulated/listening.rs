@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use matou_runtime::{Wait, now};
+use matou_runtime::{BlockedOn, now};
 use rustix::io::Errno;
 
 use super::waiters::{Waiters, lock};
@@ -76,7 +76,7 @@ impl Listening {
     pub(super) fn enter(&self, end: End, peer: SocketAddr) {
         let dice = self.network.dice();
         self.network.count(|counters| counters.connections += 1);
-        dice.world.event("connection", u64::from(peer.port()));
+        dice.simulation.record_event("connection", u64::from(peer.port()));
         // It is open: it was made just now.
         let _ = end.set_nodelay(self.nodelay);
         let arrives = now() + dice.delay();
@@ -86,10 +86,10 @@ impl Listening {
 
     pub(crate) fn poll_accept(
         &self,
-        wait: Wait,
+        wait: BlockedOn,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(End, SocketAddr)>> {
-        ready!(matou_runtime::spend_budget(cx));
+        ready!(matou_runtime::poll_proceed(cx));
         let dice = self.network.dice();
         let mut state = lock(&self.state);
         if state.closed {
@@ -102,14 +102,15 @@ impl Listening {
         match first {
             Some((index, arrives)) if arrives <= now() => {
                 if dice.hit(dice.faults.accept_errors) {
-                    let errno = ACCEPT_ERRORS[dice.world.below(4) as usize];
+                    let errno = ACCEPT_ERRORS[dice.simulation.random_below(4) as usize];
                     let lost = (errno == Errno::CONNABORTED).then(|| state.queue.remove(index));
                     drop(state);
                     self.network.count(|counters| {
                         counters.accept_errors += 1;
                         counters.accepts_aborted += u64::from(lost.is_some());
                     });
-                    dice.world.event("accept failed", errno.raw_os_error().unsigned_abs().into());
+                    dice.simulation
+                        .record_event("accept failed", errno.raw_os_error().unsigned_abs().into());
                     if let Some(lost) = lost {
                         lost.end.abort();
                     }

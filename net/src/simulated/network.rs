@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
 
-use matou_runtime::test::{World, world};
+use matou_runtime::test::{Simulation, simulation};
 use rustix::io::Errno;
 
 use super::dice::Dice;
@@ -73,13 +73,13 @@ pub fn counters() -> Counters {
 /// Returns the network of the present run, if that is a simulated one.
 #[inline]
 pub(crate) fn network() -> Option<Arc<Network>> {
-    world().map(|world| world.state::<Network>())
+    simulation().map(|simulation| simulation.state::<Network>())
 }
 
 /// Fails outside the simulated run that a socket belongs to.
 pub(super) fn alive() -> io::Result<()> {
     let gone = || io::Error::new(io::ErrorKind::NotConnected, "the socket's run is over");
-    world().map(drop).ok_or_else(gone)
+    simulation().map(drop).ok_or_else(gone)
 }
 
 /// The network of a simulated run.
@@ -107,11 +107,11 @@ pub(super) enum Found {
 impl Network {
     /// What decides. Only in the run.
     pub(super) fn dice(&self) -> Dice {
-        self.dice_of(world().expect("a socket of a simulated run is used in that run only"))
+        self.dice_of(simulation().expect("a socket of a simulated run is used in that run only"))
     }
 
-    pub(super) fn dice_of(&self, world: World) -> Dice {
-        Dice { world, faults: lock(&self.inner).faults }
+    pub(super) fn dice_of(&self, simulation: Simulation) -> Dice {
+        Dice { simulation, faults: lock(&self.inner).faults }
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut Counters)) {
@@ -176,11 +176,11 @@ impl Network {
         let listeners = lock(&self.inner).listeners_on(address);
         if listeners.is_empty() || dice.hit(dice.faults.refusals) {
             self.count(|counters| counters.refusals += 1);
-            dice.world.event("refusal", address.port().into());
+            dice.simulation.record_event("refusal", address.port().into());
             return Found::Nobody;
         }
         // As the system does: chosen first, and then perhaps full.
-        let drawn = dice.world.below(listeners.len() as u64) as usize;
+        let drawn = dice.simulation.random_below(listeners.len() as u64) as usize;
         let listening = &listeners[drawn];
         if listening.is_full() { Found::Full } else { Found::Open(Arc::clone(listening)) }
     }

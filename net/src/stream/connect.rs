@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Timeout;
-use matou_runtime::{Direction, Io, timeout};
+use matou_runtime::{Direction, IoSource, timeout};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::TcpStream;
@@ -92,7 +92,7 @@ fn begin(address: SocketAddr) -> io::Result<(Link<End>, bool)> {
         Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => false,
         Err(error) => return Err(error.into()),
     };
-    Ok((Link::System(Io::new(socket.into())), connected))
+    Ok((Link::System(IoSource::new(socket.into())), connected))
 }
 
 impl Future for Connect {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
-use matou_runtime::Io;
+use matou_runtime::IoSource;
 
 pub use connect::{Connect, ConnectTimeout};
 pub use shared::TcpStreamRef;
@@ -117,7 +117,7 @@ impl TcpStream {
         let ticket = Ticket::new(KIND);
         check_descriptors()?;
         stream.set_nonblocking(true)?;
-        Ok(TcpStream::new(ticket, Link::System(Io::new(stream.into()))))
+        Ok(TcpStream::new(ticket, Link::System(IoSource::new(stream.into()))))
     }
 
     /// Hands the socket to the standard library; no task owns it any more. It stays in

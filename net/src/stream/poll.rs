@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use matou_runtime::{Direction, Wait, WaitOn, spend_budget};
+use matou_runtime::{BlockedOn, Direction, WaitTarget, poll_proceed};
 
 use super::TcpStream;
 use crate::access::Access;
@@ -22,7 +22,7 @@ impl TcpStream {
     ) -> Poll<io::Result<usize>> {
         ready!(access.poll(self))?;
         if buf.is_empty() {
-            ready!(spend_budget(cx));
+            ready!(poll_proceed(cx));
             return Poll::Ready(Ok(0));
         }
         let io = match self.socket.link() {
@@ -42,7 +42,7 @@ impl TcpStream {
     ) -> Poll<io::Result<usize>> {
         ready!(access.poll(self))?;
         if buf.is_empty() {
-            ready!(spend_budget(cx));
+            ready!(poll_proceed(cx));
             return Poll::Ready(Ok(0));
         }
         let io = match self.socket.link() {
@@ -65,8 +65,8 @@ impl TcpStream {
 }
 
 /// What a task waits for at a socket without a descriptor.
-pub(super) fn wait(what: &'static str, at: &'static Location<'static>) -> Wait {
-    Wait::new(what, at, WaitOn::Unknown)
+pub(super) fn wait(what: &'static str, at: &'static Location<'static>) -> BlockedOn {
+    BlockedOn::new(what, at, WaitTarget::Unknown)
 }
 
 /// By `&mut`, hence the task that polls becomes the owner.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use matou_net::{TcpListener, TcpStream};
-use matou_runtime::{Builder, Driver, Interrupt, MainError, Reactor, RunError, Until, timeout};
+use matou_runtime::{Builder, Driver, MainError, ParkTimeout, Reactor, RunError, Unpark, timeout};
 
 /// No test takes this long unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -166,16 +166,16 @@ impl Driver for Probe {
         self.reactor.now()
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         let registered = self.reactor.registered();
         self.seen.registered.store(registered, SeqCst);
         self.seen.most.fetch_max(registered, SeqCst);
         self.seen.waits.fetch_add(1, SeqCst);
-        self.reactor.wait(until)
+        self.reactor.park(timeout)
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.reactor.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.reactor.unparker()
     }
 
     fn reactor(&self) -> Option<&Reactor> {

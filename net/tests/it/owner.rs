@@ -157,9 +157,9 @@ fn r7_a_shared_stream_that_was_not_given_is_not_read() {
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { fault, .. } = only(result) else { panic!("another rule was broken") };
-    assert_eq!(fault.resource.kind, "tcp stream");
-    assert_eq!((fault.used_at.file(), fault.used_at.line()), (file!(), line));
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    assert_eq!(error.resource.kind, "tcp stream");
+    assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
     assert_eq!(left, 0);
 }
 
@@ -200,10 +200,10 @@ fn r10_what_cannot_wait_is_refused_by_an_error_and_fails_the_run() {
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { fault, .. } = only(result) else { panic!("another rule was broken") };
-    assert_eq!(fault.used_at.file(), file!());
-    assert_eq!(fault.used_at.line(), used);
-    assert_eq!(fault.resource.made_at.line(), made);
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    assert_eq!(error.used_at.file(), file!());
+    assert_eq!(error.used_at.line(), used);
+    assert_eq!(error.resource.made_at.line(), made);
 }
 
 #[test]
@@ -218,9 +218,9 @@ fn r7_an_accept_by_a_task_that_was_not_given_the_listener_is_refused() {
         child.await??;
         Ok(())
     });
-    let Violation::NotOwner { fault, .. } = only(result) else { panic!("another rule was broken") };
-    assert_eq!(fault.used_at.file(), file!());
-    assert_eq!(fault.used_at.line(), line);
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    assert_eq!(error.used_at.file(), file!());
+    assert_eq!(error.used_at.line(), line);
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_body_with_faults_runs_over_the_systems_network_too() {
         let (mut client, mut server) = pair().await?;
         client.write_all(b"purr").await?;
         assert!(server.read(&mut [0; 10]).await? > 0);
-        let simulated = matou_runtime::test::world().is_some();
+        let simulated = matou_runtime::test::simulation().is_some();
         assert_eq!(counters().connections, u64::from(simulated));
         Ok(())
     }

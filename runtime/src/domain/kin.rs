@@ -16,7 +16,7 @@ use crate::task::{
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// A parent's reference to a child: where its entry is, on which domain.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,8 @@ pub(crate) struct ChildRef {
 }
 
 impl ChildRef {
-    fn wait_on(self) -> WaitOn {
-        WaitOn::Task { id: self.entry.id, made_at: self.spawned_at }
+    fn wait_on(self) -> WaitTarget {
+        WaitTarget::Task { id: self.entry.id, spawned_at: self.spawned_at }
     }
 }
 
@@ -206,7 +206,7 @@ impl Domain {
             self.tree.remove(slot).drop();
             return Poll::Ready(());
         }
-        self.note_wait(Wait { what, at, on: child.wait_on() });
+        self.note_wait(BlockedOn { what, at, on: child.wait_on() });
         // If the parent itself waits, it is there as long as its children are: no waker is needed.
         let itself = self.is_current_waker(cx.waker());
         node.awaited.set(itself);
@@ -316,7 +316,11 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
-        self.note_wait(Wait { what: "the end of its children", at: None, on: WaitOn::Unknown });
+        self.note_wait(BlockedOn {
+            what: "the end of its children",
+            at: None,
+            on: WaitTarget::Unknown,
+        });
         Poll::Pending
     }
 
@@ -365,7 +369,7 @@ impl Domain {
         let Some(fault) = fault else { return false };
         let task = self.current_info();
         // fault: foreign-use-ignored
-        self.raise(Violation::NotOwner { task, fault });
+        self.raise(Violation::NotOwner { task, error: fault });
         true
     }
 

@@ -46,7 +46,7 @@ use crate::task::cell::Identity;
 use crate::task::{Cancelled, IdHasher, Limit, LocalFuture, NONE, Slot, TaskId, Tree};
 use crate::test::{Happening, Shared};
 use crate::time::{Sleeper, Timers};
-use crate::wait::Wait;
+use crate::wait::BlockedOn;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
 const BUDGET: u32 = 128;
@@ -118,7 +118,7 @@ impl Domain {
         world: Option<Rc<Shared>>,
     ) -> Domain {
         let port = Arc::clone(run.port(index));
-        port.connect(driver.interrupter());
+        port.connect(driver.unparker());
         let random = Random::for_domain(run.config.seed, index);
         let (ready, timers) = match world {
             None => (Ready::in_order(), Timers::default()),
@@ -200,7 +200,7 @@ impl Domain {
     }
 
     #[inline]
-    pub(crate) fn note_wait(&self, wait: Wait) {
+    pub(crate) fn note_wait(&self, wait: BlockedOn) {
         let current = self.current.get();
         if current != NONE {
             self.tree[current].wait.set(wait);

@@ -9,7 +9,7 @@ use matou_ownership::Resource;
 
 use super::bell::Bell;
 use super::mail::Mail;
-use crate::driver::Interrupt;
+use crate::driver::Unpark;
 use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::cell::{Newborn, Woken};
@@ -25,7 +25,7 @@ pub(crate) struct Port {
     run: Weak<Run>,
     inbox: Mail,
     bell: Bell,
-    interrupter: OnceLock<Arc<dyn Interrupt>>,
+    unparker: OnceLock<Arc<dyn Unpark>>,
 }
 
 /// What one domain says to another.
@@ -90,7 +90,7 @@ pub(crate) struct Birth {
 
 impl Port {
     pub(crate) fn new(run: Weak<Run>, inbox: Mail) -> Port {
-        Port { run, inbox, bell: Bell::new(), interrupter: OnceLock::new() }
+        Port { run, inbox, bell: Bell::new(), unparker: OnceLock::new() }
     }
 
     /// Whether the domain is one of `run`'s.
@@ -107,8 +107,8 @@ impl Port {
     }
 
     /// Called once by the domain, before it looks into its inbox for the first time.
-    pub(crate) fn connect(&self, interrupter: Arc<dyn Interrupt>) {
-        assert!(self.interrupter.set(interrupter).is_ok(), "a port belongs to one domain");
+    pub(crate) fn connect(&self, unparker: Arc<dyn Unpark>) {
+        assert!(self.unparker.set(unparker).is_ok(), "a port belongs to one domain");
     }
 
     /// Puts a message into the inbox and wakes the domain if it sleeps.
@@ -125,8 +125,8 @@ impl Port {
         };
         if tell && self.bell.ring() {
             // A domain that has not connected yet has not slept yet either.
-            if let Some(interrupter) = self.interrupter.get() {
-                interrupter.interrupt();
+            if let Some(unparker) = self.unparker.get() {
+                unparker.unpark();
             }
         }
     }

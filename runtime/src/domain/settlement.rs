@@ -11,7 +11,7 @@ use crate::task::cell::Ended;
 use crate::task::{Claim, LocalFuture, NONE, Node, Outcome, Panic, Stage, TaskError};
 use crate::time::Sleep;
 use crate::violation::Violation;
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// The finalizers of a task, while one of them has to wait.
 pub(crate) struct Settlement {
@@ -33,7 +33,7 @@ impl Settlement {
             return Ok(domain.settled(settled, self.normal));
         }
         if Pin::new(&mut self.grace).poll(cx).is_pending() {
-            domain.note_wait(Wait { what: "finalizer", at: None, on: WaitOn::Unknown });
+            domain.note_wait(BlockedOn { what: "finalizer", at: None, on: WaitTarget::Unknown });
             return Err(self);
         }
         let settled = self.settle.finish_without_waiting();

@@ -8,7 +8,7 @@ use matou_ownership::Ledger;
 use super::kin::label_of;
 use super::protection::born_with;
 use super::{BUDGET, Birth, Domain, Message};
-use crate::driver::Until;
+use crate::driver::ParkTimeout;
 use crate::task::cell::{Identity, Own, Polled};
 use crate::task::{NONE, Node, Parent, Sched, Slot, Stage, panics, spawn_service};
 use crate::test::Happening;
@@ -201,10 +201,11 @@ impl Domain {
     fn wait(&self) {
         let busy = !self.ready.borrow().is_empty() || self.soon_busy() || !self.port().lie_down();
         let waited = if busy {
-            self.driver.wait(Until::Now)
+            self.driver.park(ParkTimeout::Immediate)
         } else {
             let deadline = self.timers.borrow().next_deadline();
-            let waited = self.driver.wait(deadline.map_or(Until::Forever, Until::Deadline));
+            let waited =
+                self.driver.park(deadline.map_or(ParkTimeout::Forever, ParkTimeout::Deadline));
             self.port().get_up();
             waited
         };

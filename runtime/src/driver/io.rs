@@ -10,7 +10,7 @@ use super::side::{Both, Direction, Side};
 use super::sys::Ready;
 use crate::domain::Domain;
 use crate::task::panics;
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// A non-blocking descriptor that tasks can wait for: what sockets are made of.
 ///
@@ -20,10 +20,10 @@ use crate::wait::{Wait, WaitOn};
 /// that is accepted on one domain and given to another never touches the first one's queue. It is
 /// used on one domain at a time: two domains that wait for it at once take it from each other.
 ///
-/// Who makes one has to [`close`](Io::close) it: while it is registered, the reactor holds it too.
+/// Who makes one has to [`close`](IoSource::close) it: while it is registered, the reactor holds it too.
 /// It is deregistered before it is closed, and nothing borrows the descriptor for longer than one
 /// operation, so it cannot be closed under anybody's hands.
-pub struct Io {
+pub struct IoSource {
     state: Mutex<State>,
 }
 
@@ -46,7 +46,7 @@ struct State {
     key: usize,
 }
 
-impl Io {
+impl IoSource {
     /// Takes a descriptor that is in non-blocking mode. Nothing is registered yet.
     ///
     /// # Examples
@@ -56,13 +56,13 @@ impl Io {
     /// use std::io::{Read, Write};
     /// use std::os::unix::net::UnixStream;
     /// use std::panic::Location;
-    /// use matou_runtime::{Direction, Io, RunError, run, spawn};
+    /// use matou_runtime::{Direction, IoSource, RunError, run, spawn};
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let (ours, mut theirs) = UnixStream::pair()?;
     ///     ours.set_nonblocking(true)?;
-    ///     let io = Io::new(ours.into());
+    ///     let io = IoSource::new(ours.into());
     ///     let here = Location::caller();
     ///     let reader = spawn(poll_fn(move |cx| {
     ///         io.poll(Direction::Read, "read", here, cx, |fd| {
@@ -77,7 +77,7 @@ impl Io {
     /// })
     /// # }
     /// ```
-    pub fn new(fd: OwnedFd) -> Arc<Io> {
+    pub fn new(fd: OwnedFd) -> Arc<IoSource> {
         let state = State {
             fd: Some(fd),
             closed: false,
@@ -87,7 +87,7 @@ impl Io {
             waiting: Both::default(),
             key: 0,
         };
-        Arc::new(Io { state: Mutex::new(state) })
+        Arc::new(IoSource { state: Mutex::new(state) })
     }
 
     #[inline]
@@ -97,7 +97,7 @@ impl Io {
 
     /// Calls `f` with the descriptor, whether or not it is ready.
     ///
-    /// `f` runs under a lock: it must not block, nor use this `Io`.
+    /// `f` runs under a lock: it must not block, nor use this `IoSource`.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Io {
     /// Tries `operation`, and waits for the descriptor when that would block.
     ///
     /// `what` and `at` say in reports what the task waits for. `operation` runs under a lock: it
-    /// must not block, nor use this `Io`. A success spends a part of the task's budget.
+    /// must not block, nor use this `IoSource`. A success spends a part of the task's budget.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Io {
         self.poll_with(direction, (what, at), cx, operation, |_| false)
     }
 
-    /// Moves up to `wanted` bytes by `operation`, and waits as [`poll`](Io::poll) does.
+    /// Moves up to `wanted` bytes by `operation`, and waits as [`poll`](IoSource::poll) does.
     ///
     /// Beyond that, an operation that moves less than was wanted says that the next one would
     /// block, which then waits at once: that saves a system call. Not when the peer has closed,
@@ -137,7 +137,7 @@ impl Io {
     ///
     /// # Errors
     ///
-    /// As [`poll`](Io::poll).
+    /// As [`poll`](IoSource::poll).
     #[inline]
     pub fn poll_transfer(
         self: &Arc<Self>,
@@ -212,7 +212,11 @@ impl Io {
         };
         match waiting {
             Ok(fd) => {
-                domain.note_wait(Wait { what, at: Some(at), on: WaitOn::Descriptor(fd) });
+                domain.note_wait(BlockedOn {
+                    what,
+                    at: Some(at),
+                    on: WaitTarget::IoSource(fd as u64),
+                });
                 Poll::Pending
             }
             Err(error) => Poll::Ready(error),
@@ -249,7 +253,7 @@ impl Io {
         self.state().mark_ready(ready, woken);
     }
 
-    /// As [`mark_ready`](Io::mark_ready), unless somebody else uses the descriptor right now.
+    /// As [`mark_ready`](IoSource::mark_ready), unless somebody else uses the descriptor right now.
     #[inline]
     pub(super) fn try_mark_ready(&self, ready: Ready, woken: &mut Vec<Waker>) -> bool {
         let mut state = match self.state.try_lock() {
@@ -311,7 +315,7 @@ impl State {
     /// `stale`, also when it fails.
     fn wait_on(
         &mut self,
-        io: &Arc<Io>,
+        io: &Arc<IoSource>,
         reactor: &Arc<Shared>,
         direction: Direction,
         waker: &Waker,
@@ -382,11 +386,11 @@ fn no_reactor() -> io::Error {
     )
 }
 
-impl fmt::Debug for Io {
+impl fmt::Debug for IoSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // It may be asked for in the middle of an operation, which holds the lock.
-        let Ok(state) = self.state.try_lock() else { return f.write_str("Io { busy }") };
-        f.debug_struct("Io")
+        let Ok(state) = self.state.try_lock() else { return f.write_str("IoSource { busy }") };
+        f.debug_struct("IoSource")
             .field("fd", &state.fd)
             .field("registered", &state.reactor.is_some())
             .finish_non_exhaustive()

@@ -10,14 +10,14 @@ use std::io as std_io;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use io::Io;
+pub use io::IoSource;
 pub use reactor::Reactor;
 pub use side::Direction;
 
 /// What a domain needs of an event monitor: wait, be interrupted, tell the time.
 ///
 /// Each domain has its own driver, made on the domain's thread and used by that thread alone; only
-/// what [`interrupter`](Driver::interrupter) returns goes to others. [`Reactor`] is the default;
+/// what [`unparker`](Driver::unparker) returns goes to others. [`Reactor`] is the default;
 /// [`Builder::driver`](crate::Builder::driver) brings another one, for example one whose time is
 /// virtual.
 ///
@@ -30,26 +30,26 @@ pub use side::Direction;
 /// use std::io;
 /// use std::sync::Arc;
 /// use std::time::{Duration, Instant};
-/// use matou_runtime::{Builder, Driver, Interrupt, RunError, Until, now, sleep};
+/// use matou_runtime::{Builder, Driver, Unpark, RunError, ParkTimeout, now, sleep};
 ///
 /// struct Jumping(Cell<Instant>);
 ///
 /// struct Nothing;
-/// impl Interrupt for Nothing {
-///     fn interrupt(&self) {}
+/// impl Unpark for Nothing {
+///     fn unpark(&self) {}
 /// }
 ///
 /// impl Driver for Jumping {
 ///     fn now(&self) -> Instant {
 ///         self.0.get()
 ///     }
-///     fn wait(&self, until: Until) -> io::Result<()> {
-///         if let Until::Deadline(deadline) = until {
+///     fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+///         if let ParkTimeout::Deadline(deadline) = timeout {
 ///             self.0.set(self.0.get().max(deadline));
 ///         }
 ///         Ok(())
 ///     }
-///     fn interrupter(&self) -> Arc<dyn Interrupt> {
+///     fn unparker(&self) -> Arc<dyn Unpark> {
 ///         Arc::new(Nothing)
 ///     }
 /// }
@@ -68,17 +68,17 @@ pub trait Driver: 'static {
     /// Tells the time. Never goes back.
     fn now(&self) -> Instant;
 
-    /// Waits until `until`, or until something happens or somebody interrupts, whichever is first,
+    /// Waits until `timeout`, or until something happens or somebody interrupts, whichever is first,
     /// and wakes the tasks concerned. Returning early is always allowed.
     ///
     /// # Errors
     ///
     /// When the system refuses to wait: the run fails with that error. An interrupted system call
     /// is no error.
-    fn wait(&self, until: Until) -> std_io::Result<()>;
+    fn park(&self, timeout: ParkTimeout) -> std_io::Result<()>;
 
-    /// Hands out what makes the present or the next [`wait`](Driver::wait) return, for any thread.
-    fn interrupter(&self) -> Arc<dyn Interrupt>;
+    /// Hands out what makes the present or the next [`park`](Driver::park) return, for any thread.
+    fn unparker(&self) -> Arc<dyn Unpark>;
 
     /// Returns the reactor that sockets of this domain register with, if the driver has one.
     fn reactor(&self) -> Option<&Reactor> {
@@ -87,22 +87,22 @@ pub trait Driver: 'static {
 }
 
 /// Makes a domain's present or next wait return.
-pub trait Interrupt: Send + Sync + 'static {
+pub trait Unpark: Send + Sync + 'static {
     /// Interrupts. Called only when the domain sleeps or is about to.
-    fn interrupt(&self);
+    fn unpark(&self);
 }
 
-impl fmt::Debug for dyn Interrupt {
+impl fmt::Debug for dyn Unpark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Interrupt")
+        f.write_str("Unpark")
     }
 }
 
 /// How long a driver may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
+pub enum ParkTimeout {
     /// Not at all: only look what has happened.
-    Now,
+    Immediate,
     /// Until this moment.
     Deadline(Instant),
     /// Until something happens.

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::io::Io;
+use super::io::IoSource;
 use super::sys::{Events, Queue};
-use super::{Driver, Interrupt, Until};
+use super::{Driver, ParkTimeout, Unpark};
 use crate::task::panics;
 
 /// The default driver: the system's event queue, by the crate `polling`.
 ///
 /// A turn makes one waiting system call. Descriptors are registered edge-triggered, once for
-/// their life on the domain, and only when an operation first would block; see [`Io`].
+/// their life on the domain, and only when an operation first would block; see [`IoSource`].
 pub struct Reactor {
     shared: Arc<Shared>,
     /// Where a wait puts the events, and who is to be woken; kept to use their memory again.
@@ -24,12 +24,12 @@ pub struct Reactor {
     woken: RefCell<Vec<Waker>>,
 }
 
-/// The part of a reactor that an [`Io`] on another thread may touch, to leave it.
+/// The part of a reactor that an [`IoSource`] on another thread may touch, to leave it.
 #[derive(Debug)]
 pub(super) struct Shared {
     queue: Queue,
     /// The registered descriptors. While one is here it is not closed.
-    sources: Mutex<Slab<Arc<Io>>>,
+    sources: Mutex<Slab<Arc<IoSource>>>,
 }
 
 impl Reactor {
@@ -77,12 +77,12 @@ impl Reactor {
 }
 
 impl Shared {
-    fn sources(&self) -> MutexGuard<'_, Slab<Arc<Io>>> {
+    fn sources(&self) -> MutexGuard<'_, Slab<Arc<IoSource>>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a descriptor and returns its key.
-    pub(super) fn register(&self, fd: BorrowedFd<'_>, io: Arc<Io>) -> io::Result<usize> {
+    pub(super) fn register(&self, fd: BorrowedFd<'_>, io: Arc<IoSource>) -> io::Result<usize> {
         // The key first: an event may come before `add` returns.
         let key = self.sources().insert(io);
         let added = self.queue.add(fd, key);
@@ -106,11 +106,13 @@ impl Driver for Reactor {
         Instant::now()
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
-        let timeout = match until {
-            Until::Now => Some(Duration::ZERO),
-            Until::Deadline(deadline) => Some(deadline.saturating_duration_since(Instant::now())),
-            Until::Forever => None,
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+        let timeout = match timeout {
+            ParkTimeout::Immediate => Some(Duration::ZERO),
+            ParkTimeout::Deadline(deadline) => {
+                Some(deadline.saturating_duration_since(Instant::now()))
+            }
+            ParkTimeout::Forever => None,
         };
         let mut woken = self.woken.take();
         let waited = self.wait_for_events(timeout, &mut woken);
@@ -120,8 +122,8 @@ impl Driver for Reactor {
         waited
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.shared.queue.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.shared.queue.unparker()
     }
 
     fn reactor(&self) -> Option<&Reactor> {

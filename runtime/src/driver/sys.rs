@@ -34,7 +34,7 @@ mod linux {
     use rustix::io::Errno;
 
     use super::Ready;
-    use crate::driver::Interrupt;
+    use crate::driver::Unpark;
 
     /// The key of our own eventfd; those of descriptors are indices of a slab.
     const BELL_KEY: u64 = u64::MAX - 1;
@@ -72,8 +72,8 @@ mod linux {
         }
     }
 
-    impl Interrupt for Bell {
-        fn interrupt(&self) {
+    impl Unpark for Bell {
+        fn unpark(&self) {
             let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(fd) = &*fd {
                 // It could fail only if the counter were full, and then an event is pending anyway.
@@ -97,7 +97,7 @@ mod linux {
             Ok(Queue { poller, bell: Arc::new(Bell(Mutex::new(Some(bell)))) })
         }
 
-        pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
+        pub(in crate::driver) fn unparker(&self) -> Arc<dyn Unpark> {
             self.bell.clone()
         }
 
@@ -159,7 +159,7 @@ mod portable {
     use polling::{Event, PollMode, Poller};
 
     use super::Ready;
-    use crate::driver::Interrupt;
+    use crate::driver::Unpark;
 
     pub(in crate::driver) struct Queue {
         poller: Arc<Poller>,
@@ -176,8 +176,8 @@ mod portable {
 
     struct Bell(Arc<Poller>);
 
-    impl Interrupt for Bell {
-        fn interrupt(&self) {
+    impl Unpark for Bell {
+        fn unpark(&self) {
             let _ = self.0.notify();
         }
     }
@@ -187,13 +187,13 @@ mod portable {
             Ok(Queue { poller: Arc::new(Poller::new()?) })
         }
 
-        pub(in crate::driver) fn interrupter(&self) -> Arc<dyn Interrupt> {
+        pub(in crate::driver) fn unparker(&self) -> Arc<dyn Unpark> {
             Arc::new(Bell(self.poller.clone()))
         }
 
         pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
-            // SAFETY: the descriptor is deleted before it is closed: the reactor holds the `Io`
-            // that owns it until `Reactor::deregister`, and `Io::close` deregisters first.
+            // SAFETY: the descriptor is deleted before it is closed: the reactor holds the `IoSource`
+            // that owns it until `Reactor::deregister`, and `IoSource::close` deregisters first.
             unsafe { self.poller.add_with_mode(fd.as_raw_fd(), Event::all(key), PollMode::Edge) }
         }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::{Cancel, Promise};
 use crate::domain::Domain;
 use crate::task::Outcome;
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// Waits for all promises and yields their outcomes in order. There is no short cut: a failure
 /// among them cancels nobody.
@@ -239,6 +239,6 @@ fn poll_one<T, E>(
         debug_assert!(pending, "none of them had ended");
     }
     // Each of them has noted itself alone.
-    Wait::new(what, at, WaitOn::Promises).note();
+    BlockedOn::new(what, at, WaitTarget::AnyPromise).note();
     Poll::Pending
 }

@@ -33,7 +33,7 @@ pub enum RunError<E = MainError> {
     /// Nothing could ever run again. Only a [simulated](crate::test) run can tell.
     Deadlock(Deadlock),
     /// A [simulated](crate::test) run took this many turns and did not end.
-    Endless(u64),
+    TickLimit(u64),
 }
 
 impl<E> RunError<E> {
@@ -69,10 +69,10 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
             ),
             RunError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
             RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
-            RunError::Endless(turns) => write!(
+            RunError::TickLimit(turns) => write!(
                 f,
                 "the run did not end within {turns} turns of its domains: look for a task that \
-                 wakes itself for ever, or raise `Check::turns_max`"
+                 wakes itself for ever, or raise `Check::max_ticks`"
             ),
         }
     }

@@ -74,7 +74,7 @@ pub(crate) enum Failure {
     /// Nothing could ever run again.
     Deadlock(Deadlock),
     /// It took more turns than it was given.
-    Endless(u64),
+    TickLimit(u64),
 }
 
 impl Run {
@@ -134,7 +134,7 @@ impl Run {
     pub(crate) fn fail(&self, failure: Failure) {
         let mut record = self.record();
         if record.failure.is_none() {
-            let stuck = matches!(failure, Failure::Deadlock(_) | Failure::Endless(_));
+            let stuck = matches!(failure, Failure::Deadlock(_) | Failure::TickLimit(_));
             record.stuck_first = stuck && record.violations.is_empty();
             record.failure = Some(failure);
         }
@@ -167,7 +167,7 @@ impl Run {
             Failure::Driver(error) => RunError::Driver(error),
             Failure::SignalHandler(panic) => RunError::Panicked(panic),
             Failure::Deadlock(deadlock) => RunError::Deadlock(deadlock),
-            Failure::Endless(turns) => RunError::Endless(turns),
+            Failure::TickLimit(turns) => RunError::TickLimit(turns),
         })
     }
 }

@@ -14,7 +14,7 @@ use super::id::TaskId;
 use super::outcome::Outcome;
 use crate::domain::Domain;
 use crate::promise::Promise;
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// Runs `future` as a child that is not ended with its parent: what must not be cut off half-way.
 ///
@@ -281,7 +281,7 @@ impl Future for CancelledWait {
         Domain::with("`cancelled`", |domain| match domain.poll_asked(cx.waker()) {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
-                domain.note_wait(Wait::new("a cancellation", self.at, WaitOn::Unknown));
+                domain.note_wait(BlockedOn::new("a cancellation", self.at, WaitTarget::Unknown));
                 Poll::Pending
             }
         })

@@ -98,7 +98,7 @@ impl<E: Into<MainError> + 'static> TestResult for Result<(), E> {
 pub struct Check {
     builder: Builder,
     simulated: bool,
-    turns_max: u64,
+    max_ticks: u64,
     trace: usize,
 }
 
@@ -112,7 +112,7 @@ pub struct Trial<T, E = MainError> {
     /// How many events there were.
     pub events: u64,
     /// How many turns the domains took.
-    pub turns: u64,
+    pub ticks: u64,
     /// How much virtual time passed.
     pub elapsed: Duration,
     /// The last events, as many as [`Check::trace`] asked for.
@@ -123,7 +123,7 @@ impl Check {
     /// Steps all domains on one thread, in virtual time.
     pub fn simulated() -> Check {
         let builder = Builder::new().domains(3);
-        Check { builder, simulated: true, turns_max: 10_000_000, trace: 0 }
+        Check { builder, simulated: true, max_ticks: 10_000_000, trace: 0 }
     }
 
     /// Runs on real threads, in real time. What only concerns simulated runs is ignored.
@@ -157,8 +157,8 @@ impl Check {
     }
 
     /// Sets how many turns the domains of a simulated run may take in all. Default: 10,000,000.
-    pub fn turns_max(mut self, turns: u64) -> Check {
-        self.turns_max = turns;
+    pub fn max_ticks(mut self, turns: u64) -> Check {
+        self.max_ticks = turns;
         self
     }
 
@@ -241,7 +241,7 @@ impl Check {
         };
         panics::install_hook();
         let about = About::named(at, Arc::from("main"));
-        let limits = Limits { turns_max: self.turns_max, trace_max: self.trace };
+        let limits = Limits { max_ticks: self.max_ticks, trace_max: self.trace };
         simulate(domains, config, limits, about, main)
     }
 }
@@ -250,7 +250,7 @@ impl<T, E> Trial<T, E> {
     /// A trial of which nothing is known but its outcome.
     fn of(outcome: Result<T, RunError<E>>) -> Trial<T, E> {
         let (elapsed, trace) = (Duration::ZERO, Vec::new());
-        Trial { outcome, hash: 0, events: 0, turns: 0, elapsed, trace }
+        Trial { outcome, hash: 0, events: 0, ticks: 0, elapsed, trace }
     }
 }
 
@@ -260,7 +260,7 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
             .field("outcome", &self.outcome)
             .field("hash", &format_args!("{:016x}", self.hash))
             .field("events", &self.events)
-            .field("turns", &self.turns)
+            .field("ticks", &self.ticks)
             .field("elapsed", &self.elapsed)
             .finish_non_exhaustive()
     }
@@ -279,17 +279,17 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
 ///
 /// ```
 /// use matou_runtime::signal::{self, Signal};
-/// use matou_runtime::test::{check, raise};
+/// use matou_runtime::test::{check, send_signal};
 ///
 /// check(0..10, || async {
 ///     let mut interrupts = signal::stream(Signal::Interrupt)?;
-///     assert!(raise(Signal::Interrupt));
-///     assert!(!raise(Signal::Terminate));
+///     assert!(send_signal(Signal::Interrupt));
+///     assert!(!send_signal(Signal::Terminate));
 ///     interrupts.next().await;
 ///     Ok::<_, std::io::Error>(())
 /// });
 /// ```
 #[track_caller]
-pub fn raise(signal: Signal) -> bool {
-    Domain::with("`test::raise`", |domain| signal::raise(&domain.run, signal))
+pub fn send_signal(signal: Signal) -> bool {
+    Domain::with("`test::send_signal`", |domain| signal::raise(&domain.run, signal))
 }

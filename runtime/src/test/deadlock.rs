@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::world::Shared;
 use crate::domain::Domain;
 use crate::task::{Claim, Node, Slot, Stage, TaskId, Tree};
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// How many tasks the text of a deadlock names.
 const NAMED_MAX: usize = 32;
@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 32;
 /// It holds the wait-for graph: who waits for what, held by whom, since which line.
 #[derive(Clone, Debug)]
 pub struct Deadlock {
-    tasks: Vec<Waiting>,
+    tasks: Vec<BlockedTask>,
     cycle: Vec<TaskId>,
     ending: bool,
 }
@@ -26,7 +26,7 @@ pub struct Deadlock {
 /// A task that waits in vain.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Waiting {
+pub struct BlockedTask {
     /// The task.
     pub id: TaskId,
     /// Its name, if it was given one.
@@ -36,7 +36,7 @@ pub struct Waiting {
     /// The line that made it.
     pub spawned_at: &'static Location<'static>,
     /// What it waits for.
-    pub wait: Wait,
+    pub blocked_on: BlockedOn,
     /// Whom that depends on: a child that it waits for, or who holds the lock; several if any of
     /// them will do, or if it waits for the end of all its children.
     pub waits_for: Vec<TaskId>,
@@ -57,7 +57,7 @@ impl Deadlock {
     }
 
     /// Returns the tasks that wait, domain by domain.
-    pub fn tasks(&self) -> &[Waiting] {
+    pub fn tasks(&self) -> &[BlockedTask] {
         &self.tasks
     }
 
@@ -68,7 +68,7 @@ impl Deadlock {
     }
 }
 
-fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
+fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> BlockedTask {
     let node = &tree[slot];
     let mut held_since = None;
     let living = |wanted: &dyn Fn(&Node) -> bool| -> Vec<TaskId> {
@@ -77,22 +77,22 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> Waiting {
     };
     let waits_for = match node.wait.get().on {
         _ if node.stage.get() != Stage::Living || node.cancel.is_full() => living(&|_| true),
-        WaitOn::Task { id, .. } => vec![id],
-        WaitOn::Promises => living(&|child| child.awaited.get() || child.awaiter.is_full()),
-        WaitOn::Collector(number) => living(&|child| lies_in(child, number)),
-        WaitOn::Lock(number) => {
+        WaitTarget::Task { id, .. } => vec![id],
+        WaitTarget::AnyPromise => living(&|child| child.awaited.get() || child.awaiter.is_full()),
+        WaitTarget::TaskGroup(number) => living(&|child| lies_in(child, number)),
+        WaitTarget::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
             held_since = holder.map(|holder| holder.at);
             holder.map(|holder| holder.task).into_iter().collect()
         }
         _ => Vec::new(),
     };
-    Waiting {
+    BlockedTask {
         id: node.id.get(),
         name: node.name(),
         domain,
         spawned_at: node.spawned_at.get(),
-        wait: node.wait.get(),
+        blocked_on: node.wait.get(),
         waits_for,
         held_since,
     }
@@ -105,10 +105,10 @@ fn lies_in(child: &Node, wanted: u32) -> bool {
 
 /// Numbers the locks anew, in the order in which they are told of: the numbers that they had when
 /// they were first used depend on addresses.
-fn number_locks(tasks: &mut [Waiting]) {
+fn number_locks(tasks: &mut [BlockedTask]) {
     let mut numbers = BTreeMap::new();
     for task in tasks {
-        if let WaitOn::Lock(number) = &mut task.wait.on {
+        if let WaitTarget::Lock(number) = &mut task.blocked_on.on {
             let next = numbers.len() as u64 + 1;
             *number = *numbers.entry(*number).or_insert(next);
         }
@@ -117,7 +117,7 @@ fn number_locks(tasks: &mut [Waiting]) {
 
 /// Finds tasks that wait for each other in a circle, by a search in depth that needs no stack of
 /// the machine.
-fn cycle(tasks: &[Waiting]) -> Vec<TaskId> {
+fn cycle(tasks: &[BlockedTask]) -> Vec<TaskId> {
     let edges: BTreeMap<TaskId, &[TaskId]> =
         tasks.iter().map(|task| (task.id, &*task.waits_for)).collect();
     let next = |id: TaskId, index: usize| edges.get(&id).and_then(|ids| ids.get(index)).copied();
@@ -172,15 +172,15 @@ impl fmt::Display for Deadlock {
     }
 }
 
-impl fmt::Display for Waiting {
+impl fmt::Display for BlockedTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {}", self.id)?;
         if let Some(name) = &self.name {
             write!(f, " `{name}`")?;
         }
         write!(f, " on domain {}, made at {}", self.domain, self.spawned_at)?;
-        write!(f, ": waits for {}", self.wait)?;
-        if matches!(self.wait.on, WaitOn::Promises | WaitOn::Collector(_)) {
+        write!(f, ": waits for {}", self.blocked_on)?;
+        if matches!(self.blocked_on.on, WaitTarget::AnyPromise | WaitTarget::TaskGroup(_)) {
             let mut before = ", of task ";
             for id in self.waits_for.iter().take(NAMED_MAX) {
                 write!(f, "{before}{id}")?;

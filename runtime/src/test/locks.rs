@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use crate::domain::Domain;
 use crate::task::TaskId;
-use crate::wait::{Wait, WaitOn};
+use crate::wait::{BlockedOn, WaitTarget};
 
 /// The locks of a simulated run, by what names them while they are there.
 #[derive(Debug, Default)]
@@ -47,33 +47,34 @@ impl Locks {
 ///
 /// ```ignore
 /// matou_sync::set_hooks(Hooks {
-///     on_wait: test::waiting,
-///     on_acquire: test::acquired,
-///     on_release: test::released,
+///     on_wait: test::note_wait,
+///     on_acquire: test::note_acquired,
+///     on_release: test::note_released,
 /// });
 /// ```
 ///
 /// A lock is named by a number that is its own while it is there, such as its address. Outside a
 /// run nothing happens, in a run on real threads only the wait itself is noted.
-pub fn waiting(lock: Option<usize>, what: &'static str, at: &'static Location<'static>) {
+pub fn note_wait(lock: Option<usize>, what: &'static str, at: &'static Location<'static>) {
     let known = |domain: &Domain, lock| {
         let mut locks = domain.world()?.locks.borrow_mut();
         Some(locks.lock(lock).number)
     };
     Domain::try_with(|domain| {
-        let on = lock
-            .map_or(WaitOn::Unknown, |lock| WaitOn::Lock(known(domain, lock).unwrap_or_default()));
-        domain.note_wait(Wait::new(what, at, on));
+        let on = lock.map_or(WaitTarget::Unknown, |lock| {
+            WaitTarget::Lock(known(domain, lock).unwrap_or_default())
+        });
+        domain.note_wait(BlockedOn::new(what, at, on));
     });
 }
 
-/// Notes that the current task has locked `lock`; see [`waiting`].
-pub fn acquired(lock: usize, at: &'static Location<'static>) {
+/// Notes that the current task has locked `lock`; see [`note_wait`].
+pub fn note_acquired(lock: usize, at: &'static Location<'static>) {
     set_holder(lock, Some(at));
 }
 
-/// Notes that `lock` was unlocked; see [`waiting`].
-pub fn released(lock: usize) {
+/// Notes that `lock` was unlocked; see [`note_wait`].
+pub fn note_released(lock: usize) {
     set_holder(lock, None);
 }
 

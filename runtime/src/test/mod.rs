@@ -49,9 +49,9 @@
 //!
 //! Virtual time reaches 584 years; a deadline beyond never comes.
 //!
-//! There are no descriptors in a simulated run: [`Io`](crate::Io) is
+//! There are no descriptors in a simulated run: [`IoSource`](crate::IoSource) is
 //! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a
-//! network in memory. Signals come from [`raise`].
+//! network in memory. Signals come from [`send_signal`].
 //!
 //! # On real threads
 //!
@@ -76,11 +76,11 @@ mod replay;
 mod stepper;
 mod world;
 
-pub use check::{Check, TestResult, Trial, check, check_on_threads, raise};
-pub use deadlock::{Deadlock, Waiting};
+pub use check::{Check, TestResult, Trial, check, check_on_threads, send_signal};
+pub use deadlock::{BlockedTask, Deadlock};
 pub use event::Event;
-pub use locks::{acquired, released, waiting};
-pub use world::{World, world};
+pub use locks::{note_acquired, note_released, note_wait};
+pub use world::{Simulation, simulation};
 
 pub(crate) use clock::Clock;
 pub(crate) use event::Happening;

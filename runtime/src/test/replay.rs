@@ -163,8 +163,8 @@ fn failure(trial: &Trial<()>, check: u32, seed: u64, error: &str) -> String {
     let variable = variable(seed, trial.hash, check);
     let mut text = format!(
         "failed with seed {seed}: {error}\n\nreplay it with {variable} cargo test {name} -- \
-         --exact\n{} events in {} turns and {:?} of virtual time, the last of them:",
-        trial.events, trial.turns, trial.elapsed
+         --exact\n{} events in {} ticks and {:?} of virtual time, the last of them:",
+        trial.events, trial.ticks, trial.elapsed
     );
     for event in &trial.trace {
         // Writing to a string does not fail.

@@ -10,7 +10,7 @@ use super::event::Happening;
 use super::world::Shared;
 use super::{Clock, Trial};
 use crate::domain::Domain;
-use crate::driver::{Driver, Interrupt, Until};
+use crate::driver::{Driver, ParkTimeout, Unpark};
 use crate::run::{Config, Failure, Run, RunError, spawn_root, verdict};
 use crate::task::{About, Handle};
 
@@ -37,8 +37,8 @@ struct Virtual(Arc<Clock>);
 
 struct Nobody;
 
-impl Interrupt for Nobody {
-    fn interrupt(&self) {}
+impl Unpark for Nobody {
+    fn unpark(&self) {}
 }
 
 impl Driver for Virtual {
@@ -46,11 +46,11 @@ impl Driver for Virtual {
         self.0.now()
     }
 
-    fn wait(&self, _: Until) -> io::Result<()> {
+    fn park(&self, _: ParkTimeout) -> io::Result<()> {
         Ok(())
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
+    fn unparker(&self) -> Arc<dyn Unpark> {
         Arc::new(Nobody)
     }
 }
@@ -61,7 +61,7 @@ struct Stepper {
     world: Rc<Shared>,
     domains: Vec<Domain>,
     turns: u64,
-    turns_max: u64,
+    max_ticks: u64,
     turns_at_this_moment: u64,
     /// After how many turns at one moment they take twice as long.
     turns_to_double: u64,
@@ -95,7 +95,7 @@ where
         world: Rc::clone(&world),
         domains,
         turns: 0,
-        turns_max: limits.turns_max,
+        max_ticks: limits.max_ticks,
         turns_at_this_moment: 0,
         turns_to_double: TURNS_TO_DOUBLE,
         told_to_end: false,
@@ -106,7 +106,7 @@ where
         outcome,
         hash: world.hash(),
         events: world.events(),
-        turns: stepper.turns,
+        ticks: stepper.turns,
         elapsed: clock.elapsed(),
         trace: world.take_trace(),
     }
@@ -115,7 +115,7 @@ where
 /// What a simulated run may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    pub(super) turns_max: u64,
+    pub(super) max_ticks: u64,
     /// How many of the last events are kept.
     pub(super) trace_max: usize,
 }
@@ -142,11 +142,11 @@ impl Stepper {
     /// Gives turns to the domains until all have stopped. Returns false if they never will.
     fn step_to_end(&mut self) -> bool {
         while !self.domains.iter().all(Domain::is_stopped) {
-            if self.turns >= self.turns_max {
+            if self.turns >= self.max_ticks {
                 if self.told_to_end {
                     return false;
                 }
-                self.tell_to_end(Failure::Endless(self.turns_max));
+                self.tell_to_end(Failure::TickLimit(self.max_ticks));
             }
             if let Some(domain) = self.pick() {
                 self.domains[domain].turn();
@@ -171,8 +171,8 @@ impl Stepper {
         self.domains.iter().for_each(|domain| domain.each_task(|_, _| tasks += 1));
         self.turns_to_double = TURNS_TO_DOUBLE_AT_THE_END.max(tasks * TURNS_OF_A_TASK);
         // The end may take turns, too.
-        let turns = self.turns_max.max(TURNS_OF_THE_END_MIN).max(self.turns_to_double * 100);
-        self.turns_max = self.turns.saturating_add(turns);
+        let turns = self.max_ticks.max(TURNS_OF_THE_END_MIN).max(self.turns_to_double * 100);
+        self.max_ticks = self.turns.saturating_add(turns);
         self.run.fail(failure);
     }
 

@@ -24,33 +24,33 @@ const HASH_START: u64 = 0xCBF2_9CE4_8422_2325;
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use matou_runtime::test::{check, world};
+/// use matou_runtime::test::{check, simulation};
 ///
 /// #[derive(Default)]
 /// struct Total(AtomicU64);
 ///
 /// check(0..3, || async {
-///     let world = world().expect("this is a simulated run");
-///     let eyes = 1 + world.below(6); // the same whenever the seed is the same
-///     world.state::<Total>().0.fetch_add(eyes, Ordering::Relaxed);
-///     assert_eq!(world.state::<Total>().0.load(Ordering::Relaxed), eyes);
+///     let simulation = simulation().expect("this is a simulated run");
+///     let eyes = 1 + simulation.random_below(6); // the same whenever the seed is the same
+///     simulation.state::<Total>().0.fetch_add(eyes, Ordering::Relaxed);
+///     assert_eq!(simulation.state::<Total>().0.load(Ordering::Relaxed), eyes);
 /// });
-/// assert!(world().is_none());
+/// assert!(simulation().is_none());
 /// ```
-pub fn world() -> Option<World> {
-    Domain::try_with(|domain| domain.world().cloned()).flatten().map(World)
+pub fn simulation() -> Option<Simulation> {
+    Domain::try_with(|domain| domain.world().cloned()).flatten().map(Simulation)
 }
 
-/// What the domains of a simulated run have in common; found by [`world`].
+/// What the domains of a simulated run have in common; found by [`simulation`].
 #[derive(Clone, Debug)]
-pub struct World(Rc<Shared>);
+pub struct Simulation(Rc<Shared>);
 
-impl World {
+impl Simulation {
     /// Draws a number below `bound` from the run's seed; 0 if the bound is 0.
     ///
     /// Each domain has a stream of its own for it: drawing changes nothing about the choices of the
     /// scheduler, nor about what is drawn on other domains.
-    pub fn below(&self, bound: u64) -> u64 {
+    pub fn random_below(&self, bound: u64) -> u64 {
         let domain = Domain::try_with(Domain::index).unwrap_or(0);
         self.0.leaves[domain].below(usize::try_from(bound).unwrap_or(usize::MAX)) as u64
     }
@@ -75,7 +75,7 @@ impl World {
     }
 
     /// Notes an event: it goes into the hash of the run, and into its trace.
-    pub fn event(&self, what: &'static str, number: u64) {
+    pub fn record_event(&self, what: &'static str, number: u64) {
         let domain = Domain::try_with(Domain::index).unwrap_or(0);
         self.0.witness(domain, Happening::Noted(what, number));
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{
-    Builder, Direction, Forgotten, Io, Orphans, Promise, RunError, Task, run, sleep, spawn,
+    Builder, Direction, Forgotten, IoSource, Orphans, Promise, RunError, Task, run, sleep, spawn,
     yield_now,
 };
 
@@ -93,7 +93,7 @@ fn who_waits_for_a_descriptor_that_is_taken_is_told() {
     run_on(1, || async {
         let (ours, _theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let io = Io::new(ours.into());
+        let io = IoSource::new(ours.into());
         let theirs = Arc::clone(&io);
         let reader = spawn(poll_fn(move |cx| {
             theirs.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
@@ -112,9 +112,9 @@ fn who_waits_for_a_descriptor_that_is_taken_is_told() {
 #[test]
 fn a_descriptor_is_shown_in_the_middle_of_its_own_operation() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    let io = Io::new(ours.into());
+    let io = IoSource::new(ours.into());
     let shown = io.with(|_| Ok(format!("{io:?}"))).unwrap();
-    assert_eq!(shown, "Io { busy }");
+    assert_eq!(shown, "IoSource { busy }");
 }
 
 #[test]

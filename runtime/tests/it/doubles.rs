@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use matou_runtime::{Builder, Driver, Interrupt, Reactor, Until};
+use matou_runtime::{Builder, Driver, ParkTimeout, Reactor, Unpark};
 
 use super::support::Counter;
 
@@ -116,7 +116,7 @@ pub(crate) struct Watch {
 pub(crate) fn watched() -> (Builder, Watch) {
     let run = Arc::new(());
     let watch = Watch { waits: Counter::new(), endless: Counter::new(), run: Arc::downgrade(&run) };
-    // The interrupters hold it: a run holds those as long as it lives, and each task holds the run.
+    // The unparkers hold it: a run holds those as long as it lives, and each task holds the run.
     let made_once = Mutex::new(Some(run));
     let noted = watch.clone();
     let builder = Builder::new().driver(move |index| {
@@ -156,19 +156,19 @@ impl Driver for Watched {
         self.reactor.now()
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         if let Some(watch) = &self.watch {
             watch.waits.add();
-            if until == Until::Forever {
+            if timeout == ParkTimeout::Forever {
                 watch.endless.add();
             }
         }
-        self.reactor.wait(until)
+        self.reactor.park(timeout)
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
+    fn unparker(&self) -> Arc<dyn Unpark> {
         Arc::new(WatchedInterrupt {
-            interrupt: self.reactor.interrupter(),
+            unparker: self.reactor.unparker(),
             _run: self.run.lock().unwrap().take(),
         })
     }
@@ -179,13 +179,13 @@ impl Driver for Watched {
 }
 
 struct WatchedInterrupt {
-    interrupt: Arc<dyn Interrupt>,
+    unparker: Arc<dyn Unpark>,
     _run: Option<Arc<()>>,
 }
 
-impl Interrupt for WatchedInterrupt {
-    fn interrupt(&self) {
-        self.interrupt.interrupt();
+impl Unpark for WatchedInterrupt {
+    fn unpark(&self) {
+        self.unparker.unpark();
     }
 }
 

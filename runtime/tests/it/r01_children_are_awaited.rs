@@ -335,7 +335,7 @@ fn a_child_that_has_ended_but_was_never_awaited_is_left() {
             drop(child);
             Ok(())
         });
-        assert_eq!(left(result), [(line, ChildState::Ended)]);
+        assert_eq!(left(result), [(line, ChildState::Complete)]);
     }
 }
 
@@ -371,7 +371,7 @@ fn a_finished_child_that_a_leaked_collector_never_handed_out_is_left() {
         lose(orphans);
         Ok(())
     });
-    assert_eq!(left(result), [(line, ChildState::Ended)]);
+    assert_eq!(left(result), [(line, ChildState::Complete)]);
 }
 
 #[test]

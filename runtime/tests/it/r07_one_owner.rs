@@ -29,7 +29,7 @@ fn not_owner<T: std::fmt::Debug>(
     result: Result<T, RunError>,
 ) -> (TaskInfo, matou_ownership::NotOwner) {
     match violation(result) {
-        Violation::NotOwner { task, fault } => (task, fault),
+        Violation::NotOwner { task, error } => (task, error),
         other => panic!("another rule was broken:\n{other}"),
     }
 }

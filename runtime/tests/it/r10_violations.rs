@@ -233,8 +233,8 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
     let Violation::StillHasChildren { task, children } = &violation else {
         panic!("{violation}");
     };
-    assert_eq!((children[0].state, children[1].state), (ChildState::Running, ChildState::Ended));
-    let (main, grandchild) = (&task.parents[0], children[0].wait);
+    assert_eq!((children[0].state, children[1].state), (ChildState::Running, ChildState::Complete));
+    let (main, grandchild) = (&task.parents[0], children[0].blocked_on);
     let expected = format!(
         "error[StillHasChildren]: task #2 `leaver` on domain 0 ended and left 2 children that \
          were neither awaited nor cancelled\n  \
@@ -299,7 +299,7 @@ fn the_report_of_a_theft_reads_like_a_compiler_error() {
         Ok(())
     });
     let violation = violation(result);
-    let Violation::NotOwner { task, fault } = &violation else {
+    let Violation::NotOwner { task, error } = &violation else {
         panic!("{violation}");
     };
     let main = task.parents[0].spawned_at.expect("it is here");
@@ -313,10 +313,10 @@ fn the_report_of_a_theft_reads_like_a_compiler_error() {
          = child of task #1 `main`, made at {main}\n  \
          = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
          move the value itself into the child",
-        id = fault.resource.id,
-        made = position(fault.resource.made_at, line),
+        id = error.resource.id,
+        made = position(error.resource.made_at, line),
         thief = position(task.spawned_at, line + 2),
-        used = position(fault.used_at, line + 3),
+        used = position(error.used_at, line + 3),
     );
     assert_eq!(violation.to_string(), expected);
 }

@@ -15,8 +15,8 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use matou_runtime::{
-    Builder, Direction, Io, Orphans, Promise, Task, await_all, call, signal, sleep, sleep_until,
-    spawn, spend_budget, yield_now,
+    Builder, Direction, IoSource, Orphans, Promise, Task, await_all, call, poll_proceed, signal,
+    sleep, sleep_until, spawn, yield_now,
 };
 
 use crate::support::*;
@@ -63,7 +63,7 @@ fn descriptors_are_served_on_a_domain_that_is_full_of_ready_tasks() {
                 let crowd = crowd(&polls);
                 let (ours, mut theirs) = UnixStream::pair().expect("a pair");
                 ours.set_nonblocking(true).expect("non-blocking");
-                let reader = spawn(read_byte(Io::new(ours.into())));
+                let reader = spawn(read_byte(IoSource::new(ours.into())));
                 // By then the reader waits for an event.
                 polls.reaches(1000).await;
                 theirs.write_all(b"m").expect("there is room");
@@ -78,7 +78,7 @@ fn descriptors_are_served_on_a_domain_that_is_full_of_ready_tasks() {
     }
 }
 
-async fn read_byte(io: Arc<Io>) -> u8 {
+async fn read_byte(io: Arc<IoSource>) -> u8 {
     let here = Location::caller();
     let mut byte = [0];
     let read = poll_fn(|cx| {
@@ -121,7 +121,7 @@ fn a_client_waits_for_one_stretch_of_those_who_compute_and_not_for_a_quantum() {
             .collect();
         let mut hogs = hogs.into_iter();
         let sender = hogs.next().expect("the first one sends");
-        let reader = spawn(read_byte(Io::new(ours.into())));
+        let reader = spawn(read_byte(IoSource::new(ours.into())));
         reader.await?;
         let after = polls.get();
         let before = sender.await?;
@@ -261,7 +261,7 @@ async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
         }),
         Leaf::ReadableDescriptor => {
             let zeros = std::fs::File::open("/dev/zero").expect("it is always readable");
-            let io = Io::new(OwnedFd::from(zeros));
+            let io = IoSource::new(OwnedFd::from(zeros));
             Box::pin(async move {
                 let here = Location::caller();
                 for _ in 0..TIMES {
@@ -279,7 +279,7 @@ async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
         Leaf::ForeignOperation => Box::pin(async {
             for _ in 0..TIMES {
                 poll_fn(|cx| {
-                    ready!(spend_budget(cx));
+                    ready!(poll_proceed(cx));
                     Poll::Ready(())
                 })
                 .await;

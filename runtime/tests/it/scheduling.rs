@@ -19,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Direction, Driver, Interrupt, Io, Reactor, RunError, Task, Until, call, run, sleep,
-    spawn, yield_now,
+    Builder, Direction, Driver, IoSource, ParkTimeout, Reactor, RunError, Task, Unpark, call, run,
+    sleep, spawn, yield_now,
 };
 
 use super::doubles::{CountsDrop, Gate, watched};
@@ -113,7 +113,7 @@ fn w7_timers_and_descriptors_go_on_while_another_domain_is_blocked() {
         }
         let (ours, mut theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let io = Io::new(OwnedFd::from(ours));
+        let io = IoSource::new(OwnedFd::from(ours));
         let reader = spawn(read_byte(io.clone()));
         yield_now().await;
         theirs.write_all(b"m")?;
@@ -125,7 +125,7 @@ fn w7_timers_and_descriptors_go_on_while_another_domain_is_blocked() {
     .unwrap();
 }
 
-async fn read_byte(io: Arc<Io>) -> io::Result<u8> {
+async fn read_byte(io: Arc<IoSource>) -> io::Result<u8> {
     poll_fn(|cx| {
         io.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
             let mut byte = [0];
@@ -261,11 +261,11 @@ impl Driver for Mortal {
     fn now(&self) -> std::time::Instant {
         self.0.now()
     }
-    fn wait(&self, until: Until) -> io::Result<()> {
-        self.0.wait(until)
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+        self.0.park(timeout)
     }
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.0.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.0.unparker()
     }
 }
 

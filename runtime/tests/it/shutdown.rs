@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use matou_ownership::Owned;
 use matou_runtime::{
-    Builder, Direction, Forgotten, Io, MainError, Orphans, Promise, RunError, Task, TaskError,
-    Violation, call, signal, sleep, spawn, yield_now,
+    Builder, Direction, Forgotten, IoSource, MainError, Orphans, Promise, RunError, Task,
+    TaskError, Violation, call, signal, sleep, spawn, yield_now,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -90,13 +90,13 @@ fn x1_drops_that_wake_the_other_tasks_while_the_run_ends() {
     watch.assert_freed();
 }
 
-fn pair() -> (Arc<Io>, UnixStream) {
+fn pair() -> (Arc<IoSource>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("non-blocking mode");
-    (Io::new(OwnedFd::from(ours)), theirs)
+    (IoSource::new(OwnedFd::from(ours)), theirs)
 }
 
-fn poll_read(io: &Arc<Io>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
+fn poll_read(io: &Arc<IoSource>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
     io.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
         let mut byte = [0];
         rustix::io::read(fd, &mut byte)?;
@@ -106,7 +106,7 @@ fn poll_read(io: &Arc<Io>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
 
 /// Makes the next task's descriptor readable and closes its own when it is dropped.
 struct PokesTheNext {
-    own: Arc<Io>,
+    own: Arc<IoSource>,
     next: UnixStream,
     drops: Counter,
 }

@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use matou_runtime::signal::{self, Signal};
-use matou_runtime::test::{self, Check, Trial, check, check_on_threads, raise, world};
+use matou_runtime::test::{self, Check, Trial, check, check_on_threads, send_signal, simulation};
 use matou_runtime::{
     MainError, Orphans, RunError, Task, await_all, await_first, await_one, call, defer, now,
     parallel, race, sleep, sleep_until, spawn, timeout, yield_now,
@@ -72,7 +72,7 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(first.outcome.unwrap(), again.outcome.unwrap(), "seed {seed}");
         assert_eq!(first.trace, again.trace, "seed {seed}");
         assert_eq!(first.hash, again.hash, "seed {seed}");
-        assert_eq!((first.turns, first.elapsed), (again.turns, again.elapsed), "seed {seed}");
+        assert_eq!((first.ticks, first.elapsed), (again.ticks, again.elapsed), "seed {seed}");
         assert_eq!(first.events, first.trace.len() as u64);
     }
 }
@@ -308,11 +308,11 @@ impl Lock {
         poll_fn(move |cx| {
             if lock.held.get() {
                 lock.waiting.borrow_mut().push(cx.waker().clone());
-                test::waiting(Some(lock.name()), "lock", at);
+                test::note_wait(Some(lock.name()), "lock", at);
                 return Poll::Pending;
             }
             lock.held.set(true);
-            test::acquired(lock.name(), at);
+            test::note_acquired(lock.name(), at);
             Poll::Ready(Held(Rc::clone(&lock)))
         })
     }
@@ -327,7 +327,7 @@ struct Held(Rc<Lock>);
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.held.set(false);
-        test::released(self.0.name());
+        test::note_released(self.0.name());
         self.0.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
@@ -454,7 +454,7 @@ fn a_deadlocked_program_is_ended_in_good_order() {
 fn a_program_that_never_ends_is_ended() {
     let log = Log::new();
     let witness = log.witness("told to end, and did");
-    let trial = Check::simulated().turns_max(1000).trial(1, async move {
+    let trial = Check::simulated().max_ticks(1000).trial(1, async move {
         let _witness = witness;
         loop {
             yield_now().await;
@@ -462,7 +462,7 @@ fn a_program_that_never_ends_is_ended() {
         #[expect(unreachable_code, reason = "it says what the block returns")]
         Ok::<_, MainError>(())
     });
-    assert!(matches!(trial.outcome, Err(RunError::Endless(1000))), "{:?}", trial.outcome);
+    assert!(matches!(trial.outcome, Err(RunError::TickLimit(1000))), "{:?}", trial.outcome);
     log.assert_is(&["told to end, and did"]);
 }
 
@@ -488,9 +488,9 @@ async fn a_signal_is_handled_once() -> std::io::Result<()> {
             count.fetch_add(1, Ordering::Relaxed);
         }
     })?;
-    assert!(!raise(Signal::Interrupt), "nobody handles that one");
-    assert!(raise(Signal::Terminate));
-    assert!(!raise(Signal::Terminate), "the second one ends the process");
+    assert!(!send_signal(Signal::Interrupt), "nobody handles that one");
+    assert!(send_signal(Signal::Terminate));
+    assert!(!send_signal(Signal::Terminate), "the second one ends the process");
     while handled.load(Ordering::Relaxed) == 0 {
         sleep(Duration::from_millis(1)).await;
     }
@@ -516,16 +516,16 @@ fn what_leaf_futures_draw_and_keep_is_the_runs() {
     struct Kept(AtomicUsize);
 
     async fn draws() -> Result<Vec<u64>, MainError> {
-        let world = world().ok_or("no world")?;
-        world.state::<Kept>().0.fetch_add(1, Ordering::Relaxed);
+        let simulation = simulation().ok_or("no simulation")?;
+        simulation.state::<Kept>().0.fetch_add(1, Ordering::Relaxed);
         let away = call(|| async {
-            let world = matou_runtime::test::world().expect("the same one");
-            world.state::<Kept>().0.fetch_add(1, Ordering::Relaxed);
+            let simulation = matou_runtime::test::simulation().expect("the same one");
+            simulation.state::<Kept>().0.fetch_add(1, Ordering::Relaxed);
         })?;
         away.await?;
-        assert_eq!(world.state::<Kept>().0.load(Ordering::Relaxed), 2);
-        world.event("draws", 3);
-        Ok((0..3).map(|_| world.below(1000)).collect())
+        assert_eq!(simulation.state::<Kept>().0.load(Ordering::Relaxed), 2);
+        simulation.record_event("draws", 3);
+        Ok((0..3).map(|_| simulation.random_below(1000)).collect())
     }
     let check = Check::simulated();
     let drawn = check.trial(4, draws()).outcome.unwrap();
@@ -624,7 +624,7 @@ fn the_forced_end_of_a_deadlock_leaves_quick_finalizers_their_time() {
 
 #[test]
 fn the_forced_end_comes_although_a_finalizer_is_busy_for_ever() {
-    let trial = Check::simulated().turns_max(1000).trial(1, async {
+    let trial = Check::simulated().max_ticks(1000).trial(1, async {
         let busy = spawn(async {
             defer(async {
                 loop {

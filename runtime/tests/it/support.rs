@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use matou_ownership::Owned;
 use matou_runtime::{
-    Builder, Driver, Interrupt, Promise, Reactor, Report, RunError, Task, Until, Violation,
+    Builder, Driver, ParkTimeout, Promise, Reactor, Report, RunError, Task, Unpark, Violation,
     yield_now,
 };
 
@@ -258,13 +258,13 @@ impl Driver for CountedWaits {
         self.still.unwrap_or_else(|| self.reactor.now())
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         self.waits.add();
-        self.reactor.wait(until)
+        self.reactor.park(timeout)
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.reactor.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.reactor.unparker()
     }
 
     fn reactor(&self) -> Option<&Reactor> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use matou_runtime::{Direction, Io, yield_now};
+use matou_runtime::{Direction, IoSource, yield_now};
 
 use super::doubles::Bell;
 use super::support::run_on;
@@ -23,7 +23,7 @@ fn t14_a_quiet_descriptor_keeps_a_bounded_number_of_stale_wakers() {
     run_on(1, || async {
         let (ours, _theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let io = Io::new(OwnedFd::from(ours));
+        let io = IoSource::new(OwnedFd::from(ours));
         let mut wakers = Vec::new();
         for _ in 0..TRIES {
             let bell = Bell::silent();
@@ -50,7 +50,7 @@ fn t14_many_who_really_wait_with_wakers_of_their_own_are_all_woken() {
     run_on(1, || async {
         let (ours, mut theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let io = Io::new(OwnedFd::from(ours));
+        let io = IoSource::new(OwnedFd::from(ours));
         let mut waiters: FuturesUnordered<_> = (0..WAITERS)
             .map(|_| {
                 let io = Arc::clone(&io);

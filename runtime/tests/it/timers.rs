@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use matou_ownership::Owned;
 use matou_runtime::{
-    Builder, Driver, Interrupt, Reactor, Until, await_all, call, now, race, sleep, sleep_until,
+    Builder, Driver, ParkTimeout, Reactor, Unpark, await_all, call, now, race, sleep, sleep_until,
     spawn, timeout, yield_now,
 };
 
@@ -28,8 +28,8 @@ struct Jumping(Cell<Instant>);
 
 struct Nobody;
 
-impl Interrupt for Nobody {
-    fn interrupt(&self) {}
+impl Unpark for Nobody {
+    fn unpark(&self) {}
 }
 
 impl Driver for Jumping {
@@ -37,18 +37,18 @@ impl Driver for Jumping {
         self.0.get()
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
-        match until {
-            Until::Now => Ok(()),
-            Until::Deadline(deadline) => {
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+        match timeout {
+            ParkTimeout::Immediate => Ok(()),
+            ParkTimeout::Deadline(deadline) => {
                 self.0.set(self.0.get().max(deadline));
                 Ok(())
             }
-            Until::Forever => Err(io::Error::other("nothing will ever happen")),
+            ParkTimeout::Forever => Err(io::Error::other("nothing will ever happen")),
         }
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
+    fn unparker(&self) -> Arc<dyn Unpark> {
         Arc::new(Nobody)
     }
 }
@@ -307,18 +307,18 @@ fn r21_less_than_a_millisecond_is_rounded_up_and_not_spun_away() {
 fn r22_an_interrupt_before_the_wait_ends_it_at_once() {
     in_time(|| {
         let reactor = Reactor::new().unwrap();
-        let interrupter = reactor.interrupter();
+        let unparker = reactor.unparker();
         // Each is a new edge, although nobody ever reads the eventfd.
         for _ in 0..1_000 {
-            interrupter.interrupt();
-            reactor.wait(Until::Forever).unwrap();
+            unparker.unpark();
+            reactor.park(ParkTimeout::Forever).unwrap();
         }
         // Several before one wait are one.
-        interrupter.interrupt();
-        interrupter.interrupt();
-        reactor.wait(Until::Forever).unwrap();
-        interrupter.interrupt();
-        reactor.wait(Until::Deadline(Instant::now() + 24 * HOUR)).unwrap();
+        unparker.unpark();
+        unparker.unpark();
+        reactor.park(ParkTimeout::Forever).unwrap();
+        unparker.unpark();
+        reactor.park(ParkTimeout::Deadline(Instant::now() + 24 * HOUR)).unwrap();
     });
 }
 
@@ -327,19 +327,19 @@ fn r22_an_interrupt_between_the_last_look_and_the_wait_is_not_lost() {
     const ROUNDS: usize = 2_000;
     in_time(|| {
         let reactor = Reactor::new().unwrap();
-        let interrupter = reactor.interrupter();
+        let unparker = reactor.unparker();
         let barrier = Arc::new(Barrier::new(2));
         let theirs = barrier.clone();
         let foreign = thread::spawn(move || {
             for _ in 0..ROUNDS {
                 theirs.wait();
-                interrupter.interrupt();
+                unparker.unpark();
                 theirs.wait();
             }
         });
         for _ in 0..ROUNDS {
             barrier.wait();
-            reactor.wait(Until::Forever).unwrap();
+            reactor.park(ParkTimeout::Forever).unwrap();
             barrier.wait();
         }
         foreign.join().unwrap();

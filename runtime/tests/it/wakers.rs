@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Direction, Io, MainError, RunError, await_all, call, now, sleep_until, spawn,
+    Builder, Direction, IoSource, MainError, RunError, await_all, call, now, sleep_until, spawn,
     yield_now,
 };
 
@@ -321,13 +321,13 @@ fn t12_a_waker_that_panics_keeps_no_parent_from_hearing_of_a_child() {
     .unwrap();
 }
 
-fn pair() -> (Arc<Io>, UnixStream) {
+fn pair() -> (Arc<IoSource>, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
     ours.set_nonblocking(true).expect("non-blocking mode");
-    (Io::new(OwnedFd::from(ours)), theirs)
+    (IoSource::new(OwnedFd::from(ours)), theirs)
 }
 
-fn read_with(io: &Arc<Io>, waker: &Waker) -> Poll<std::io::Result<u8>> {
+fn read_with(io: &Arc<IoSource>, waker: &Waker) -> Poll<std::io::Result<u8>> {
     let mut cx = Context::from_waker(waker);
     io.poll(Direction::Read, "read", Location::caller(), &mut cx, |fd| {
         let mut byte = [0];
@@ -336,7 +336,7 @@ fn read_with(io: &Arc<Io>, waker: &Waker) -> Poll<std::io::Result<u8>> {
     })
 }
 
-fn wait_to_read(io: &Arc<Io>, waker: &Waker) {
+fn wait_to_read(io: &Arc<IoSource>, waker: &Waker) {
     assert!(read_with(io, waker).is_pending());
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
-use matou_runtime::Interrupt;
+use matou_runtime::Unpark;
 use matou_runtime::model::Port;
 
 use super::support::{fails, holds};
@@ -36,8 +36,8 @@ impl EventFd {
     }
 }
 
-impl Interrupt for EventFd {
-    fn interrupt(&self) {
+impl Unpark for EventFd {
+    fn unpark(&self) {
         *self.rung.lock().unwrap() = true;
         self.changed.notify_one();
     }
@@ -149,13 +149,13 @@ impl Inbox for Twin {
     fn send(&self) {
         if self.flaw == Flaw::RingsFirst {
             if self.ring() {
-                self.eventfd.interrupt();
+                self.eventfd.unpark();
             }
             self.push();
             return;
         }
         if self.push() && self.ring() {
-            self.eventfd.interrupt();
+            self.eventfd.unpark();
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use matou_echo::{Level, Limits, Listeners, Log, Shutdown, Stats, run};
 use matou_net::TcpStream;
 use matou_net::test::{Counters, Faults, counters, set_faults};
-use matou_runtime::test::{Check, world};
+use matou_runtime::test::{Check, simulation};
 use matou_runtime::{
     MainError, Outcome, Promise, await_all, now, sleep, timeout, try_call, try_spawn,
 };
@@ -31,7 +31,7 @@ const DRAIN_SLACK: Duration = Duration::from_millis(100);
 /// Runs the server and its clients under a seed, on one domain or on three.
 pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
     let domains = if seed.is_multiple_of(2) { 1 } else { 3 };
-    let check = Check::simulated().domains(domains).turns_max(10_000_000);
+    let check = Check::simulated().domains(domains).max_ticks(10_000_000);
     let trial = catch_unwind(AssertUnwindSafe(|| check.trial(seed, serve(domains))));
     let mut shown = Shown::default();
     let passed = conclude(trial, |trial| match &trial.outcome {
@@ -46,7 +46,7 @@ pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
 
 async fn serve(domains: usize) -> Result<Shown, MainError> {
     set_faults(Faults::all());
-    let world = world().ok_or("it is a simulated run")?;
+    let simulation = simulation().ok_or("it is a simulated run")?;
     let listeners = Listeners::bind(&["10.0.0.1:7".parse()?], domains)?;
     let address = listeners.addresses()[0];
     let limits = Limits { connections_max: SERVED_MAX, ..Limits::default() };
@@ -57,12 +57,12 @@ async fn serve(domains: usize) -> Result<Shown, MainError> {
 
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
-        clients.push(client(number, address, domains, world.below(LENGTH_MAX)));
+        clients.push(client(number, address, domains, simulation.random_below(LENGTH_MAX)));
     }
     // Most servers outlive their clients.
     let mut told_at = None;
-    if world.below(4) == 0 {
-        sleep(Duration::from_millis(world.below(1000))).await;
+    if simulation.random_below(4) == 0 {
+        sleep(Duration::from_millis(simulation.random_below(1000))).await;
         told_at = Some(now());
         shutdown.begin().await;
     }
@@ -149,13 +149,13 @@ async fn try_to_talk(address: SocketAddr, tape: Vec<u8>) -> Result<u64, Failed> 
 
 /// Sends a tape in messages, and waits for the echo of each. Returns how many bytes came back.
 async fn talk(address: SocketAddr, tape: Vec<u8>) -> io::Result<u64> {
-    let world = world().expect("it is a simulated run");
-    sleep(Duration::from_millis(world.below(500))).await;
+    let simulation = simulation().expect("it is a simulated run");
+    sleep(Duration::from_millis(simulation.random_below(500))).await;
     let mut stream = TcpStream::connect(address).await?;
     let mut buffer = [0; 2048];
     let mut done = 0;
     while done < tape.len() {
-        let length = 1 + world.below(4000) as usize;
+        let length = 1 + simulation.random_below(4000) as usize;
         let message = &tape[done..tape.len().min(done + length)];
         stream.write_all(message).await?;
         let mut echoed = 0;

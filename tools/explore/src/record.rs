@@ -199,7 +199,7 @@ struct Entries {
 impl Record {
     pub(crate) fn add(&self, event: Event) {
         // What is dropped after the run has no time of its own.
-        let now = test::world().map(|_| now());
+        let now = test::simulation().map(|_| now());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = match (all.begun.or(now), now) {
             (Some(begun), Some(now)) => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use matou_net::{TcpListener, TcpStream};
 use matou_ownership::{Owned, disown};
 use matou_runtime::signal::{self, Signal};
-use matou_runtime::test::{Check, Trial, acquired, raise, released, waiting};
+use matou_runtime::test::{Check, Trial, note_acquired, note_released, note_wait, send_signal};
 use matou_runtime::{
     MainError, NoDomainAvailable, Orphans, Promise, RunError, Task, TaskError, call, cancelled,
     deadline, now, remaining, shield, sleep, spawn, timeout, yield_now,
@@ -74,7 +74,11 @@ pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
 /// Lets the locks of `matou-sync` tell the runtime who waits and who holds.
 fn observe_locks() {
     // It is the same for every run of the process, so the first one to say it is enough.
-    let _ = set_hooks(Hooks { on_wait: waiting, on_acquire: acquired, on_release: released });
+    let _ = set_hooks(Hooks {
+        on_wait: note_wait,
+        on_acquire: note_acquired,
+        on_release: note_released,
+    });
 }
 
 impl End {
@@ -225,7 +229,7 @@ async fn a_handler_is_a_child_of_main() -> Result<(), MainError> {
     signal::on(Signal::Interrupt, || async {
         drop(spawn(pending::<()>()));
     })?;
-    assert!(raise(Signal::Interrupt));
+    assert!(send_signal(Signal::Interrupt));
     sleep(Duration::from_secs(1)).await;
     Ok(())
 }
@@ -233,7 +237,7 @@ async fn a_handler_is_a_child_of_main() -> Result<(), MainError> {
 async fn a_stream_hears_each_signal() -> Result<(), MainError> {
     let mut signals = signal::stream(Signal::Terminate)?;
     for _ in 0..3 {
-        assert!(raise(Signal::Terminate));
+        assert!(send_signal(Signal::Terminate));
     }
     for _ in 0..3 {
         timeout(Duration::from_secs(1), signals.next()).await?;

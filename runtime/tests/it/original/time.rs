@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use matou_runtime::{
-    Builder, Driver, Interrupt, MainError, Reactor, TaskError, Until, Violation, await_all,
+    Builder, Driver, MainError, ParkTimeout, Reactor, TaskError, Unpark, Violation, await_all,
     await_first, call, parallel, sleep, spawn, timeout, try_spawn,
 };
 
@@ -153,18 +153,18 @@ impl Driver for OneEvent {
         self.reactor.now()
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         match self.waiting.take() {
             Some(waker) => {
                 waker.wake();
                 Ok(())
             }
-            None => self.reactor.wait(until),
+            None => self.reactor.park(timeout),
         }
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.reactor.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.reactor.unparker()
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn judge<T, E: Display>(
     // A run that hangs has not ended anything else either: that comes first.
     match outcome {
         Err(RunError::Deadlock(deadlock)) => Err(format!("nothing can go on: {deadlock}")),
-        Err(RunError::Endless(turns)) => Err(format!("no end after {turns} turns")),
+        Err(RunError::TickLimit(turns)) => Err(format!("no end after {turns} turns")),
         _ => {
             model.end()?;
             model.judge_outcome(outcome)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use matou_ownership::{Owned, check};
 use matou_runtime::{
-    Builder, Driver, Interrupt, MainError, Outcome, Reactor, Until, await_all, sleep, sleep_until,
+    Builder, Driver, Unpark, MainError, Outcome, Reactor, ParkTimeout, await_all, sleep, sleep_until,
     spawn, yield_now,
 };
 use matou_sync::Mutex;
@@ -70,12 +70,12 @@ impl Driver for Still {
         self.now
     }
 
-    fn wait(&self, until: Until) -> io::Result<()> {
-        self.reactor.wait(until)
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+        self.reactor.park(timeout)
     }
 
-    fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.reactor.interrupter()
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.reactor.unparker()
     }
 
     fn reactor(&self) -> Option<&Reactor> {
