@@ -117,9 +117,9 @@ impl Violation {
                 writeln!(f, "  = used at {}", error.used_at)?;
                 writeln!(f, "  = made at {}", error.resource.made_at)?;
                 // A ledger is labelled after the poll in which it was made.
-                let unknown = || "a task that has only begun to own things".to_owned();
+                let unknown = || "a task whose current poll has not returned yet".to_owned();
                 let owner = error.owner.as_ref().map_or_else(unknown, owner_title);
-                let way = if error.in_transit { "on its way to the parent of " } else { "" };
+                let way = if error.in_transit { "in transit to the parent of " } else { "" };
                 writeln!(f, "  = owner: {way}{owner}")
             }
             Violation::ResourceLeaked { resources, .. }
@@ -156,7 +156,7 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = self.task();
         self.headline(f)?;
-        writeln!(f, "\n  --> {} (where {task} was made)", task.spawned_at)?;
+        writeln!(f, "\n  --> {} (where {task} was spawned)", task.spawned_at)?;
         self.details(f)?;
         for parent in &task.parents {
             writeln!(f, "  = child of {parent}")?;
@@ -181,8 +181,8 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> 
 
 fn owner_title(owner: &matou_ownership::OwnerInfo) -> String {
     match &owner.name {
-        Some(name) => format!("task `{name}`, made at {}", owner.made_at),
-        None => format!("a task made at {}", owner.made_at),
+        Some(name) => format!("task `{name}`, spawned at {}", owner.made_at),
+        None => format!("a task spawned at {}", owner.made_at),
     }
 }
 
@@ -288,7 +288,7 @@ impl fmt::Display for Ancestor {
                 if let Some(name) = &self.name {
                     write!(f, " `{name}`")?;
                 }
-                write!(f, ", made at {spawned_at}")
+                write!(f, ", spawned at {spawned_at}")
             }
             _ => write!(f, "a task on domain {}", self.domain),
         }
@@ -363,18 +363,18 @@ impl ChildInfo {
 
 impl fmt::Display for ChildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, made at {}", self.title(), self.spawned_at)?;
+        write!(f, "{}, spawned at {}", self.title(), self.spawned_at)?;
         match self.state {
             ChildState::Running if self.blocked_on == BlockedOn::NOTHING => {
                 f.write_str(": running")
             }
             ChildState::Running => write!(f, ": waiting for {}", self.blocked_on),
-            ChildState::Remote(domain) => write!(f, ": alive on domain {domain}"),
+            ChildState::Remote(domain) => write!(f, ": running on domain {domain}"),
             ChildState::Terminating => match &self.cancelled {
-                Some(cancelled) => write!(f, ": being ended ({cancelled})"),
-                None => f.write_str(": being ended"),
+                Some(cancelled) => write!(f, ": terminating ({cancelled})"),
+                None => f.write_str(": terminating"),
             },
-            ChildState::Complete => f.write_str(": ended, its outcome not taken"),
+            ChildState::Complete => f.write_str(": finished but never joined"),
             ChildState::Unknown => Ok(()),
         }
     }

@@ -109,7 +109,7 @@ impl Noted {
 impl fmt::Display for BlockedOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.what.is_empty() {
-            return f.write_str("something that matou does not know");
+            return f.write_str("an unknown event");
         }
         f.write_str(self.what)?;
         match self.on {

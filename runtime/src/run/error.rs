@@ -71,8 +71,8 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
             RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
             RunError::TickLimit(turns) => write!(
                 f,
-                "the run did not end within {turns} turns of its domains: look for a task that \
-                 wakes itself for ever, or raise `Check::max_ticks`"
+                "the run did not finish within {turns} ticks: look for a task that keeps waking \
+                 itself, or raise `Check::max_ticks`"
             ),
         }
     }

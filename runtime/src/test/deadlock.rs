@@ -147,9 +147,9 @@ fn cycle(tasks: &[BlockedTask]) -> Vec<TaskId> {
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("error[Deadlock]: nothing can ever run again, and main is not done")?;
+        f.write_str("error[Deadlock]: no task can make progress, and main is not complete")?;
         if self.ending {
-            f.write_str("; every task had been told to end")?;
+            f.write_str("; every task had been cancelled")?;
         }
         for task in self.tasks.iter().take(NAMED_MAX) {
             write!(f, "\n  = {task}")?;
@@ -158,16 +158,16 @@ impl fmt::Display for Deadlock {
             write!(f, "\n  = .. and {more} more tasks")?;
         }
         if let Some(first) = self.cycle.first() {
-            f.write_str("\n  = in a circle: ")?;
+            f.write_str("\n  = cycle: ")?;
             self.cycle.iter().try_for_each(|id| write!(f, "{id} waits for "))?;
             write!(f, "{first}")?;
         }
         f.write_str("\n  = help: ")?;
         f.write_str(if self.cycle.is_empty() {
-            "look for a signal that nobody sends, or a wake-up that comes before the wait"
+            "look for a notification that is never sent, or that is sent before the wait begins"
         } else {
-            "take locks in the same order everywhere, and hold none while waiting for a task that \
-             needs it"
+            "acquire locks in the same order everywhere, and do not hold one while waiting for a \
+             task that needs it"
         })
     }
 }
@@ -178,7 +178,7 @@ impl fmt::Display for BlockedTask {
         if let Some(name) = &self.name {
             write!(f, " `{name}`")?;
         }
-        write!(f, " on domain {}, made at {}", self.domain, self.spawned_at)?;
+        write!(f, " on domain {}, spawned at {}", self.domain, self.spawned_at)?;
         write!(f, ": waits for {}", self.blocked_on)?;
         if matches!(self.blocked_on.on, WaitTarget::AnyPromise | WaitTarget::TaskGroup(_)) {
             let mut before = ", of task ";

@@ -65,11 +65,11 @@ impl fmt::Display for Event {
         write!(f, "{:>14} domain {}: ", format!("{:?}", self.at), self.domain)?;
         match self.happening {
             Happening::Polled(id) => write!(f, "polls task {id}"),
-            Happening::Ended(id) => write!(f, "task {id} is over"),
-            Happening::Received(kind) => write!(f, "takes in a message: {kind}"),
+            Happening::Ended(id) => write!(f, "task {id} is complete"),
+            Happening::Received(kind) => write!(f, "receives a message: {kind}"),
             Happening::TimersFired(1) => f.write_str("a timer fires"),
             Happening::TimersFired(count) => write!(f, "{count} timers fire"),
-            Happening::ClockJumped => f.write_str("nothing to do, the clock jumps"),
+            Happening::ClockJumped => f.write_str("idle, the clock advances"),
             Happening::Noted(what, number) => write!(f, "{what} {number}"),
         }
     }

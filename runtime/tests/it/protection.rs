@@ -463,7 +463,7 @@ fn a_report_says_why_a_child_is_being_ended() {
         Ok::<_, MainError>(())
     });
     let text = trial.outcome.unwrap_err().to_string();
-    assert!(text.contains("being ended (the task was cancelled because"), "{text}");
+    assert!(text.contains("terminating (the task was cancelled because"), "{text}");
     assert!(text.contains("`parent` dropped its promise"), "{text}");
 }
 

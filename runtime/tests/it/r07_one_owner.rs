@@ -302,7 +302,10 @@ fn what_is_in_transit_is_nobodys_to_use_and_the_report_says_so() {
         let violation = violation(result);
         assert_eq!(violation.name(), "NotOwner");
         let text = violation.to_string();
-        assert!(text.contains("= owner: on its way to the parent of task `hasty`, made"), "{text}");
+        assert!(
+            text.contains("= owner: in transit to the parent of task `hasty`, spawned"),
+            "{text}"
+        );
         log.assert_is(&["resource"]);
     }
 }

@@ -238,10 +238,10 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
     let expected = format!(
         "error[StillHasChildren]: task #2 `leaver` on domain 0 ended and left 2 children that \
          were neither awaited nor cancelled\n  \
-         --> {leaver} (where task #2 `leaver` on domain 0 was made)\n  \
-         = child: task #3 `waiting`, made at {waiting}: waiting for {grandchild}\n  \
-         = child: task #4, made at {ended}: ended, its outcome not taken\n  \
-         = child of task #1 `main`, made at {main}\n  \
+         --> {leaver} (where task #2 `leaver` on domain 0 was spawned)\n  \
+         = child: task #3 `waiting`, spawned at {waiting}: waiting for {grandchild}\n  \
+         = child: task #4, spawned at {ended}: finished but never joined\n  \
+         = child of task #1 `main`, spawned at {main}\n  \
          = help: await each promise or `cancel().await` it before the task ends; children that \
          run in the background go into `Orphans`, which is drained with `next`",
         leaver = position(task.spawned_at, line),
@@ -252,7 +252,7 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
     assert_eq!(violation.to_string(), expected);
     let grandchild = grandchild.to_string();
     let made =
-        grandchild.strip_prefix("promise of task #5 (made at ").expect("the line of the child");
+        grandchild.strip_prefix("promise of task #5 (spawned at ").expect("the line of the child");
     assert!(made.contains(&format!("{}:{}:", file!(), line + 2)), "{made}");
 }
 
@@ -273,7 +273,7 @@ fn the_report_of_a_leak_reads_like_a_compiler_error() {
     let expected = format!(
         "error[ResourceLeaked]: task #2 `leaker` on domain 1 ended while it still owned 1 \
          resource\n  \
-         --> {leaker} (where task #2 `leaker` on domain 1 was made)\n  \
+         --> {leaker} (where task #2 `leaker` on domain 1 was spawned)\n  \
          = resource: &str #{id} made at {made}\n  \
          = child of a task on domain 0\n  \
          = help: drop or release it before the task ends; if it was meant for the parent, \
@@ -306,11 +306,11 @@ fn the_report_of_a_theft_reads_like_a_compiler_error() {
     let expected = format!(
         "error[NotOwner]: task #2 `thief` on domain 0 used &str #{id} made at {made} without \
          owning it\n  \
-         --> {thief} (where task #2 `thief` on domain 0 was made)\n  \
+         --> {thief} (where task #2 `thief` on domain 0 was spawned)\n  \
          = used at {used}\n  \
          = made at {made}\n  \
-         = owner: task `main`, made at {main}\n  \
-         = child of task #1 `main`, made at {main}\n  \
+         = owner: task `main`, spawned at {main}\n  \
+         = child of task #1 `main`, spawned at {main}\n  \
          = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
          move the value itself into the child",
         id = error.resource.id,
@@ -338,9 +338,9 @@ fn the_report_of_a_stranger_reads_like_a_compiler_error() {
     };
     let expected = format!(
         "error[NotAChild]: task #3 `stranger` on domain 0 is not the parent of task #2\n  \
-         --> {stranger} (where task #3 `stranger` on domain 0 was made)\n  \
-         = child: task #2, made at {ours}\n  \
-         = child of task #1 `main`, made at {main}\n  \
+         --> {stranger} (where task #3 `stranger` on domain 0 was spawned)\n  \
+         = child: task #2, spawned at {ours}\n  \
+         = child of task #1 `main`, spawned at {main}\n  \
          = help: only the task that spawned a child may await or cancel it; send its result \
          through a queue instead of its promise",
         stranger = position(task.spawned_at, line + 1),

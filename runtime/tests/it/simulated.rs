@@ -289,7 +289,7 @@ fn a_wake_up_that_never_comes_is_a_deadlock() {
     assert_eq!(stuck.name.as_deref(), Some("stuck"));
     assert!(deadlock.cycle().is_empty());
     let text = error.to_string();
-    assert!(text.contains("error[Deadlock]: nothing can ever run again"), "{text}");
+    assert!(text.contains("error[Deadlock]: no task can make progress"), "{text}");
     assert!(text.contains("waits for promise of task #2"), "{text}");
     assert!(text.contains("simulated.rs"), "{text}");
 }
@@ -363,7 +363,7 @@ fn a_deadlock_of_two_locks_names_who_waits_for_whom_since_which_line() {
         assert!(text.contains("`Plato`"), "{text}");
         assert!(text.contains("waits for lock 2 at "), "{text}");
         assert!(text.contains("held by task #3 since "), "{text}");
-        assert!(text.contains("in a circle: #2 waits for #3 waits for #2"), "{text}");
+        assert!(text.contains("cycle: #2 waits for #3 waits for #2"), "{text}");
     }
 }
 
@@ -415,7 +415,7 @@ fn a_circle_is_found_through_every_way_to_wait_for_a_child() {
         assert_eq!(main.waits_for.len(), 1 + others, "{deadlock}");
         let text = deadlock.to_string();
         let waits = match through {
-            Through::Promise => "waits for promise of task #2 (made at ",
+            Through::Promise => "waits for promise of task #2 (spawned at ",
             Through::Orphans => "waits for orphans at ",
             Through::One => "waits for one of several promises at ",
             Through::First => "waits for the first of several promises at ",

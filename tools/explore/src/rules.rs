@@ -49,12 +49,7 @@ const RULES: &[(&str, usize, Body, End)] = &[
         "locks",
         3,
         || Box::pin(two_locks_in_two_orders()),
-        End::Deadlock(&[
-            "waits for lock",
-            "held by task",
-            "tools/explore/src/rules.rs",
-            "in a circle",
-        ]),
+        End::Deadlock(&["waits for lock", "held by task", "tools/explore/src/rules.rs", "cycle: "]),
     ),
 ];
 
