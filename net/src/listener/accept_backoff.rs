@@ -55,7 +55,7 @@ pub(super) enum Verdict {
     /// It concerned one connection.
     Again,
     /// It will be the same until something is given back.
-    BlockedOn,
+    Wait,
     /// It will be the same for ever.
     Fatal,
 }
