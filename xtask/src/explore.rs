@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::mutants;
 use crate::workspace::Workspace;
 
 /// Runs random programs, the rules' own bodies, and the echo server with a hundred clients, each
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Run this seed alone, and tell all of it.
     #[arg(long)]
     seed: Option<u64>,
+    /// Also shows that the explorer finds known faults, and replays each by its seed.
+    #[arg(long)]
+    self_test: bool,
 }
 
 /// How many seeds two processes run to compare their hashes.
@@ -53,6 +57,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(first.contains("digest"), "the explorer tells no digest:\n{first}");
     ensure!(first == second, "two processes disagree:\n{first}\n{second}");
     println!("two processes agree on all hashes of {compared} seeds");
+    if options.self_test {
+        mutants::run_explorer(&workspace)?;
+    }
     println!("explored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

@@ -93,6 +93,17 @@ impl Workspace {
     }
 }
 
+/// The files of a checkout that git does not ignore, relative to its root.
+pub(crate) fn tracked(root: &Path) -> Result<Vec<String>> {
+    let mut command = Command::new("git");
+    command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let output = command.current_dir(root).output().context("failed to run git")?;
+    ensure!(output.status.success(), "git ls-files ended with {}", output.status);
+    let names = String::from_utf8(output.stdout).context("the name of a file is not UTF-8")?;
+    let names = names.split('\0').filter(|name| !name.is_empty() && root.join(name).is_file());
+    Ok(names.map(str::to_owned).collect())
+}
+
 /// The cargo that started this program, or the one on the path.
 pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::runner::Runner;
 use super::{alone, layers, tidy};
+use crate::mutants::table;
 
 /// A part of CI that can be run alone.
 pub(super) struct Section {
@@ -67,6 +68,7 @@ fn fmt(runner: &mut Runner) -> Result<Outcome> {
 
 fn tidy(runner: &mut Runner) -> Result<Outcome> {
     let mut faults = tidy::faults(runner.workspace.root())?;
+    faults.extend(table::check(runner.workspace.root())?.1);
     faults.extend(layers::faults(runner.workspace.packages()));
     for fault in &faults {
         println!("{fault}");
@@ -206,7 +208,7 @@ fn counts(runner: &mut Runner) -> Result<Outcome> {
 
 fn explore(runner: &mut Runner) -> Result<Outcome> {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["explore"]).current_dir(runner.workspace.root());
+    command.args(["explore", "--self-test"]).current_dir(runner.workspace.root());
     runner.run(&mut command)?;
     Ok(Outcome::Passed)
 }

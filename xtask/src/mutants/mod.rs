@@ -1,72 +1,139 @@
-//! `cargo xtask mutants`: shows that the tests of each rule fail without the code that upholds it.
+//! `cargo xtask mutants`: shows that each check fails without the code that it checks.
 //!
-//! Method: the table `xtask/mutants.json` names small edits, each of which takes away the code
-//! behind one of the rules R1 to R12. Each is applied to a copy of the workspace, on which the
-//! tests of that rule are run. A test that fails, a crash and a hang kill the mutant. An edit that
-//! does not compile proves nothing, nor does one whose text is no longer in the source exactly
-//! once, nor a filter that names no test or tests that fail anyway: all these are errors.
+//! The table `xtask/faults.toml` describes small edits, each keyed by a marker comment in the
+//! sources. Each edit is applied to a copy of the workspace, and its checks are run there:
+//!
+//! - integration tests, of which one must fail, crash or hang;
+//! - a model of loom or shuttle, which must fail;
+//! - the explorer, which must find a seed that fails, fail with the same seed again, and pass with
+//!   that seed without the edit.
+//!
+//! An edit that does not compile or does not apply is an error, as are tests that fail without it.
 
-mod bench;
-mod table;
+mod check;
+mod edit;
+mod sandbox;
+pub(crate) mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
-use clap::Args;
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
 
-use self::bench::{Bench, Verdict};
-use self::table::Mutant;
+use self::check::{Verdict, check_tests, explore, run_model, run_tests};
+use self::sandbox::Sandbox;
+use self::table::Fault;
 use crate::workspace::Workspace;
 
-/// Shows that the tests of each rule fail without the code that upholds it.
+/// Applies faults to a copy of the workspace and shows that the checks find them.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only the mutants of this rule, such as `R5`; may be given several times.
+    /// Only the faults of these names.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only the faults of this rule, such as `R5`. Can be repeated.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
+    /// The check that must find the faults.
+    #[arg(long, value_enum, default_value_t = By::Tests)]
+    by: By,
+}
+
+/// A kind of check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    Tests,
+    Models,
+    Explorer,
+}
+
+impl By {
+    fn checks(self, fault: &Fault) -> bool {
+        match self {
+            By::Tests => !fault.tests.is_empty(),
+            By::Models => fault.model.is_some(),
+            By::Explorer => fault.explorer,
+        }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let began = Instant::now();
     let workspace = Workspace::load()?;
-    let mutants = choose(table::read(workspace.root())?, &options.rules)?;
-    let bench = Bench::prepare(&workspace)?;
-    check_unchanged(&bench, &mutants)?;
-    let mut survivors = 0;
-    for mutant in &mutants {
+    let faults = table::read(workspace.root())?;
+    let chosen = choose(&faults, options)?;
+    run_checks(&workspace, &chosen, options.by)
+}
+
+/// Shows that the explorer finds the faults meant for it.
+pub(crate) fn run_explorer(workspace: &Workspace) -> Result<()> {
+    let faults = table::read(workspace.root())?;
+    let chosen: Vec<&Fault> = faults.iter().filter(|fault| fault.explorer).collect();
+    run_checks(workspace, &chosen, By::Explorer)
+}
+
+fn run_checks(workspace: &Workspace, faults: &[&Fault], by: By) -> Result<()> {
+    let began = Instant::now();
+    let sandbox = Sandbox::prepare(workspace)?;
+    let unedited = match by {
+        By::Tests => {
+            check_unedited_tests(&sandbox, faults)?;
+            None
+        }
+        By::Models => None,
+        By::Explorer => Some(check::copy_of_explorer(&sandbox)?),
+    };
+    let mut missed = 0;
+    for fault in faults {
         let began = Instant::now();
-        let verdict = bench.judge(mutant)?;
-        survivors += usize::from(matches!(verdict, Verdict::Survived));
+        let verdict = sandbox.with_fault(fault, |sandbox| match (&unedited, &fault.model) {
+            (Some(unedited), _) => explore(sandbox, unedited),
+            (None, Some(model)) if by == By::Models => run_model(sandbox, model),
+            _ => run_tests(sandbox, &fault.package, &fault.tests),
+        });
+        let verdict = verdict.with_context(|| format!("the fault `{}`", fault.name))?;
+        missed += usize::from(matches!(verdict, Verdict::Missed));
+        let rule = fault.rule.as_deref().unwrap_or("-");
         let seconds = began.elapsed().as_secs_f64();
-        println!("{:4}{seconds:>6.1} s  {}\n{:14}{verdict}", mutant.rule, mutant.why, "");
+        println!("{rule:4}{seconds:>6.1} s  {}: {}\n{:14}{verdict}", fault.name, fault.about, "");
     }
     let seconds = began.elapsed().as_secs_f64();
-    println!("{} mutants, {survivors} survived, {seconds:.1} s", mutants.len());
-    ensure!(survivors == 0, "{survivors} mutants survived: those rules are not shown by tests");
+    println!("{} faults, {missed} not found, {seconds:.1} s", faults.len());
+    ensure!(missed == 0, "{missed} faults were not found");
     Ok(())
 }
 
-/// The mutants of the rules that were asked for, or all.
-fn choose(mutants: Vec<Mutant>, rules: &[String]) -> Result<Vec<Mutant>> {
-    for rule in rules {
-        if !mutants.iter().any(|mutant| mutant.rule == *rule) {
-            let known: BTreeSet<&str> = mutants.iter().map(|m| m.rule.as_str()).collect();
-            let known = Vec::from_iter(known).join(", ");
-            bail!("there is no mutant of a rule {rule}; the rules are {known}");
-        }
-    }
-    let is_chosen = |mutant: &Mutant| rules.is_empty() || rules.contains(&mutant.rule);
-    Ok(mutants.into_iter().filter(is_chosen).collect())
+/// The faults that the options select, or an error that lists the alternatives.
+fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<&'a Fault>> {
+    let faults = faults.iter().filter(|fault| options.by.checks(fault));
+    let rules = faults.clone().filter_map(|fault| fault.rule.as_deref()).collect();
+    let names = faults.clone().map(|fault| fault.name.as_str()).collect();
+    ensure_known("rule", &options.rules, rules)?;
+    ensure_known("fault", &options.names, names)?;
+    let is_chosen = |fault: &&Fault| {
+        let has_rule = |rule: &String| fault.rule.as_ref() == Some(rule);
+        (options.rules.is_empty() || options.rules.iter().any(has_rule))
+            && (options.names.is_empty() || options.names.contains(&fault.name))
+    };
+    Ok(faults.filter(is_chosen).collect())
 }
 
-/// Without any edit each filter names tests, and they pass.
-fn check_unchanged(bench: &Bench, mutants: &[Mutant]) -> Result<()> {
-    let packages: BTreeSet<&str> = mutants.iter().map(|m| m.package.as_str()).collect();
-    for package in packages {
-        let of_package = mutants.iter().filter(|mutant| mutant.package == package);
-        let filters: BTreeSet<&str> = of_package.map(|mutant| mutant.test.as_str()).collect();
-        bench.check_unchanged(package, &Vec::from_iter(filters))?;
+fn ensure_known(kind: &str, wanted: &[String], known: BTreeSet<&str>) -> Result<()> {
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name.as_str())) {
+        let known = Vec::from_iter(known).join(", ");
+        bail!("invalid {kind} `{unknown}`, expected one of {known}");
+    }
+    Ok(())
+}
+
+/// Shows that each filter names tests, and that they pass without any edit.
+fn check_unedited_tests(sandbox: &Sandbox, faults: &[&Fault]) -> Result<()> {
+    let mut filters = BTreeMap::<&str, BTreeSet<String>>::new();
+    for fault in faults {
+        filters.entry(&fault.package).or_default().extend(fault.tests.iter().cloned());
+    }
+    for (package, filters) in filters {
+        check_tests(sandbox, package, &Vec::from_iter(filters))?;
     }
     Ok(())
 }
@@ -75,16 +142,26 @@ fn check_unchanged(bench: &Bench, mutants: &[Mutant]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn mutant(rule: &str) -> Mutant {
-        Mutant { rule: rule.into(), ..Mutant::default() }
+    fn fault(name: &str, rule: &str) -> Fault {
+        let text = format!(
+            "name = '{name}'\nrule = '{rule}'\nabout = ''\ntests = ['x']\nedit = {{ delete = 1 }}"
+        );
+        toml::from_str(&text).expect("a fault")
     }
 
     #[test]
-    fn the_mutants_of_a_rule_are_chosen_and_an_unknown_rule_is_an_error() {
-        let table = || vec![mutant("R1"), mutant("R10"), mutant("R1")];
-        assert_eq!(choose(table(), &["R1".into()]).expect("it is there").len(), 2);
-        assert_eq!(choose(table(), &[]).expect("all").len(), 3);
-        let error = choose(table(), &["R2".into()]).expect_err("there is none");
-        assert!(error.to_string().ends_with("the rules are R1, R10"), "{error}");
+    fn faults_are_chosen_by_rule_and_name() {
+        let table = [fault("a", "R1"), fault("b", "R10"), fault("c", "R1")];
+        let choose = |rules: &[&str], names: &[&str]| {
+            let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+            choose(&table, &Options { names: words(names), rules: words(rules), by: By::Tests })
+                .map(|faults| faults.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(choose(&[], &[]), Ok(3));
+        assert_eq!(choose(&["R1"], &[]), Ok(2));
+        assert_eq!(choose(&["R1"], &["c"]), Ok(1));
+        assert_eq!(choose(&["R2"], &[]), Err("invalid rule `R2`, expected one of R1, R10".into()));
+        assert_eq!(choose(&[], &["d"]), Err("invalid fault `d`, expected one of a, b, c".into()));
     }
 }

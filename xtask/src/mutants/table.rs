@@ -1,86 +1,169 @@
-//! The table of mutants.
+//! The table of faults, `xtask/faults.toml`, and the markers in the sources that it refers to.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 
-/// An edit that takes away what upholds a rule.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Mutant {
-    pub(super) rule: String,
-    /// What the edit does, in words.
-    pub(super) why: String,
-    /// The package whose tests have to notice.
-    pub(super) package: String,
-    /// The file that is edited, from the workspace's root.
-    pub(super) file: String,
-    /// The text that is replaced. It occurs exactly once.
-    pub(super) find: String,
-    pub(super) replace: String,
-    /// Which tests are run: those whose names hold this.
-    pub(super) test: String,
+use super::edit::{At, Edit};
+use crate::workspace::tracked;
+
+/// What a marker comment begins with. In pieces, so that this line is not a marker.
+const MARKER: &str = concat!("// ", "fault: ");
+
+/// An edit that breaks the code behind a marker, and the checks that must notice it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Fault {
+    pub(crate) name: String,
+    /// The effect of the edit.
+    pub(crate) about: String,
+    /// The rule of `docs/rules.md` that the edit breaks.
+    #[serde(default)]
+    pub(crate) rule: Option<String>,
+    /// Part of the marked code that the edit applies to. The default is all of it.
+    #[serde(default)]
+    pub(crate) at: Option<At>,
+    pub(crate) edit: Edit,
+    /// Filters of the integration tests, some of which must fail.
+    #[serde(default)]
+    pub(crate) tests: Vec<String>,
+    /// The package of those tests.
+    #[serde(default = "runtime")]
+    pub(crate) package: String,
+    /// A model that must fail.
+    #[serde(default)]
+    pub(crate) model: Option<Model>,
+    /// Whether the explorer must find the fault.
+    #[serde(default)]
+    pub(crate) explorer: bool,
+    /// The file that holds the marker, relative to the workspace.
+    #[serde(skip)]
+    pub(crate) file: String,
 }
 
-impl Mutant {
-    /// Edits the text of its file.
-    pub(super) fn apply(&self, text: &str) -> Result<String> {
-        let count = text.matches(&self.find).count();
-        let Mutant { rule, why, file, .. } = self;
-        ensure!(count == 1, "{rule} ({why}): its text occurs {count} times in {file}");
-        Ok(text.replacen(&self.find, &self.replace, 1))
+/// A test of a model checker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// The package, without the prefix `matou-`.
+    pub(crate) library: String,
+    /// `loom` or `shuttle`.
+    pub(crate) checker: String,
+    /// Filter of the model's tests.
+    pub(crate) test: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    fault: Vec<Fault>,
+}
+
+fn runtime() -> String {
+    "matou-runtime".to_owned()
+}
+
+impl Fault {
+    /// Returns the edited source of the marked file.
+    pub(super) fn apply(&self, source: &str) -> Result<String> {
+        let marker = format!("{MARKER}{}", self.name);
+        let starts = source.match_indices('\n').map(|(at, _)| at + 1);
+        let mut code = starts.map(|start| (start, source[start..].lines().next().unwrap_or("")));
+        let marked = code.any(|(_, line)| line.trim() == marker);
+        ensure!(marked, "{} has no marker `{marker}`", self.file);
+        // Other markers and comments may stand between the marker and the code.
+        let is_code = |line: &str| !line.trim().is_empty() && !line.trim().starts_with("//");
+        let (start, line) = code.find(|(_, line)| is_code(line)).context("no code follows")?;
+        let offset = start + line.len() - line.trim_start().len();
+        let edited = super::edit::apply(source, offset, self.at, &self.edit);
+        edited.with_context(|| format!("{}: the edit of `{}` does not apply", self.file, self.name))
     }
 }
 
-/// Reads the table, and checks that each edit can be made.
-pub(super) fn read(root: &Path) -> Result<Vec<Mutant>> {
-    let path = root.join("xtask/mutants.json");
+/// Reads the table and finds the marker of each fault.
+pub(crate) fn read(root: &Path) -> Result<Vec<Fault>> {
+    let (faults, problems) = check(root)?;
+    ensure!(problems.is_empty(), "faults.toml does not fit the sources:\n{}", problems.join("\n"));
+    Ok(faults)
+}
+
+/// Reads the table, and lists each entry that does not fit the sources and each unused marker.
+pub(crate) fn check(root: &Path) -> Result<(Vec<Fault>, Vec<String>)> {
+    let path = root.join("xtask/faults.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let rows: Vec<Value> = serde_json::from_str(&text).context("mutants.json is no list")?;
-    let mutants: Vec<Mutant> = rows.iter().map(parse).collect::<Result<_>>()?;
-    let mut faults = Vec::new();
-    for mutant in &mutants {
-        let text = fs::read_to_string(root.join(&mutant.file)).context(mutant.file.clone())?;
-        faults.extend(mutant.apply(&text).err().map(|error| error.to_string()));
+    let mut faults = toml::from_str::<File>(&text).context("faults.toml")?.fault;
+    let mut sources = BTreeMap::new();
+    for name in tracked(root)?.into_iter().filter(|name| name.ends_with(".rs")) {
+        let text = fs::read_to_string(root.join(&name)).with_context(|| name.clone())?;
+        sources.insert(name, text);
     }
-    ensure!(faults.is_empty(), "mutants.json does not fit the sources:\n{}", faults.join("\n"));
-    Ok(mutants)
+    let mut problems = Vec::new();
+    let mut markers = markers(&sources);
+    for fault in &mut faults {
+        match place(fault, markers.remove(&fault.name).unwrap_or_default()) {
+            Ok(file) => fault.file = file,
+            Err(error) => problems.push(error.to_string()),
+        }
+        if let Some(source) = sources.get(&fault.file) {
+            problems.extend(fault.apply(source).err().map(|error| format!("{error:#}")));
+        }
+    }
+    let unused = markers.into_iter();
+    problems.extend(unused.map(|(name, files)| {
+        format!("{}: the fault `{name}` is not in faults.toml, or is there twice", files.join(", "))
+    }));
+    Ok((faults, problems))
 }
 
-fn parse(row: &Value) -> Result<Mutant> {
-    let field = |name: &str| {
-        let value = row[name].as_str().map(str::to_owned);
-        value.with_context(|| format!("a mutant has no text `{name}`: {row}"))
-    };
-    Ok(Mutant {
-        rule: field("rule")?,
-        why: field("why")?,
-        package: field("package")?,
-        file: field("file")?,
-        find: field("find")?,
-        replace: field("replace")?,
-        test: field("test")?,
-    })
+/// Returns the file of a fault's marker. Each name has exactly one.
+fn place(fault: &Fault, files: Vec<String>) -> Result<String> {
+    let checks = !fault.tests.is_empty() || fault.model.is_some() || fault.explorer;
+    ensure!(checks, "the fault `{}` names no check", fault.name);
+    match <[String; 1]>::try_from(files) {
+        Ok([file]) => Ok(file),
+        Err(files) => bail!("the fault `{}` has {} markers", fault.name, files.len()),
+    }
+}
+
+/// The files in which each marker occurs.
+fn markers(sources: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
+    let mut markers = BTreeMap::<String, Vec<String>>::new();
+    for (file, text) in sources {
+        for name in text.lines().filter_map(|line| line.trim().strip_prefix(MARKER)) {
+            markers.entry(name.to_owned()).or_default().push(file.clone());
+        }
+    }
+    markers
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    #[test]
-    fn an_edit_is_made_only_where_its_text_occurs_once() {
-        let mutant = Mutant { find: "b".into(), replace: "x".into(), ..Mutant::default() };
-        assert_eq!(mutant.apply("abc").expect("once"), "axc");
-        assert!(mutant.apply("ac").is_err());
-        assert!(mutant.apply("abcb").is_err());
+    fn fault(edit: Edit) -> Fault {
+        let text = "name = 'a'\nabout = ''\nexplorer = true\nedit = { delete = 1 }";
+        Fault { edit, ..toml::from_str(text).expect("a fault") }
     }
 
     #[test]
-    fn a_row_without_a_field_is_an_error_that_names_it() {
-        let error = parse(&json!({ "rule": "R1" })).expect_err("the rest is missing");
-        assert!(error.to_string().contains("`why`"), "{error}");
+    fn the_edit_applies_to_the_code_behind_the_marker_and_its_comments() {
+        let marker = format!("{MARKER}a");
+        let source = format!("fn f() {{\n    {marker}\n    // Why.\n\n    g();\n    h();\n}}\n");
+        let edited = fault(Edit::Delete(1)).apply(&source).expect("it applies");
+        assert_eq!(edited, source.replace("g();", ""));
+        assert!(fault(Edit::Delete(1)).apply("fn f() {}").is_err());
+    }
+
+    #[test]
+    fn a_name_has_exactly_one_marker() {
+        assert!(place(&fault(Edit::Delete(1)), vec![]).is_err());
+        assert!(place(&fault(Edit::Delete(1)), vec!["x".into(), "x".into()]).is_err());
+        assert_eq!(place(&fault(Edit::Delete(1)), vec!["x".into()]).expect("one"), "x");
+        let sources = BTreeMap::from([("x".into(), format!("{MARKER}a\n{MARKER}b\n{MARKER}a"))]);
+        let markers = markers(&sources);
+        assert_eq!((markers["a"].len(), markers["b"].len()), (2, 1));
     }
 }
