@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{
-    Builder, Care, MainError, Orphans, Outcome, Task, TaskError, await_first, parallel, signal,
+    Builder, MainError, Orphans, Outcome, Task, TaskError, TryNext, await_first, parallel, signal,
     signal::Signal, transfer, try_spawn,
 };
 use matou_sync::{Condition, Mutex};
@@ -89,8 +89,8 @@ type Clients = Orphans<(), io::Error>;
 /// `clean_up`
 fn clean_up(orphans: &Clients) -> io::Result<()> {
     match orphans.care() {
-        Care::Nobody | Care::Busy => Ok(()),
-        Care::Ended(outcome) => raise(outcome),
+        TryNext::Empty | TryNext::Pending => Ok(()),
+        TryNext::Completed(outcome) => raise(outcome),
     }
 }
 

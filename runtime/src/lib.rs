@@ -21,13 +21,13 @@ mod wait;
 mod yield_now;
 
 pub use driver::{Direction, Driver, IoSource, ParkTimeout, Reactor, Unpark};
-pub use orphans::{Care, Orphans};
+pub use orphans::{Orphans, TryNext};
 pub use promise::{Promise, await_all, await_first, await_one};
 pub use race::race;
 pub use run::{Builder, Forgotten, MainError, RunError, run};
 pub use task::{
-    Cancelled, Full, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId, TaskInto, call,
-    cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
+    AtCapacity, Cancelled, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId, TaskInto,
+    call, cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
 };
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};

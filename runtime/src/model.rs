@@ -3,19 +3,19 @@
 use std::sync::{Arc, Weak};
 
 use crate::Unpark;
-use crate::domain::{Mail, Message, Port as Inner};
-use crate::task::cell::State as CellState;
+use crate::domain::{Message, MessageQueue, RemoteHandle as Inner};
+use crate::task::raw::State as RawState;
 
-/// The real port of a domain. Its messages are all alike, since only their number matters.
+/// The real remote of a domain. Its messages are all alike, since only their number matters.
 #[derive(Debug)]
-pub struct Port(Inner);
+pub struct RemoteHandle(Inner);
 
-impl Port {
+impl RemoteHandle {
     /// Makes the port of a domain whose driver is interrupted by `unparker`.
-    pub fn new(unparker: Arc<dyn Unpark>) -> Port {
-        let port = Inner::new(Weak::new(), Mail::at_once());
-        port.connect(unparker);
-        Port(port)
+    pub fn new(unparker: Arc<dyn Unpark>) -> RemoteHandle {
+        let remote = Inner::new(Weak::new(), MessageQueue::immediate());
+        remote.connect(unparker);
+        RemoteHandle(remote)
     }
 
     /// Puts a message into the inbox and wakes the domain if it sleeps.
@@ -34,80 +34,80 @@ impl Port {
     }
 
     /// Returns whether the domain may wait.
-    pub fn lie_down(&self) -> bool {
-        self.0.lie_down()
+    pub fn prepare_park(&self) -> bool {
+        self.0.prepare_park()
     }
 
     /// Says that the domain has waited.
-    pub fn get_up(&self) {
-        self.0.get_up();
+    pub fn end_park(&self) {
+        self.0.end_park();
     }
 }
 
 /// The real word that everybody who refers to a task shares.
 #[derive(Debug)]
-pub struct State(CellState);
+pub struct State(RawState);
 
 impl State {
     /// A task with two references: its domain's and its promise's.
     #[expect(clippy::new_without_default, reason = "as the one that ships")]
     pub fn new() -> State {
-        State(CellState::new())
+        State(RawState::new())
     }
 
     /// Adds a reference.
-    pub fn acquire(&self) {
-        self.0.acquire();
+    pub fn ref_inc(&self) {
+        self.0.ref_inc();
     }
 
     /// Gives a reference up; returns whether it was the last one.
-    pub fn release(&self) -> bool {
-        self.0.release()
+    pub fn ref_dec(&self) -> bool {
+        self.0.ref_dec()
     }
 
     /// Says that the task has a place, so that references are counted apart until it is over.
-    pub fn settle(&self) {
-        self.0.settle_at(0);
+    pub fn set_slot(&self) {
+        self.0.set_slot(0);
     }
 
     /// Adds a reference, on the domain.
-    pub fn acquire_here(&self) {
-        self.0.acquire_here();
+    pub fn ref_inc_local(&self) {
+        self.0.ref_inc_local();
     }
 
     /// Gives a reference up, on the domain; returns whether it was the last one.
-    pub fn release_here(&self) -> bool {
-        self.0.release_here()
+    pub fn ref_dec_local(&self) -> bool {
+        self.0.ref_dec_local()
     }
 
     /// Wakes the task on a foreign thread; returns whether a message has to be sent.
-    pub fn call(&self) -> bool {
-        self.0.call()
+    pub fn notify_remote(&self) -> bool {
+        self.0.notify_remote()
     }
 
     /// The message has come.
-    pub fn hear(&self) {
-        self.0.hear();
+    pub fn ack(&self) {
+        self.0.ack();
     }
 
     /// Hands the outcome over and gives the domain's reference up, unless the promise is gone.
-    pub fn hand_over(&self) -> bool {
-        self.0.hand_over()
+    pub fn complete(&self) -> bool {
+        self.0.complete()
     }
 
     /// Says that the task is over and nobody has its outcome, and gives the domain's reference up;
     /// returns whether it was the last one.
-    pub fn end_unseen(&self) -> bool {
-        self.0.end_unseen()
+    pub fn complete_detached(&self) -> bool {
+        self.0.complete_detached()
     }
 
     /// Lets the promise go; returns whether the outcome is its to drop.
-    pub fn detach(&self) -> bool {
-        self.0.detach()
+    pub fn drop_handle(&self) -> bool {
+        self.0.drop_handle()
     }
 
     /// Whether the outcome was written.
-    pub fn is_over(&self) -> bool {
-        self.0.is_over()
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete()
     }
 }

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use slab::Slab;
 
-use crate::domain::{Domain, Message, Port};
+use crate::domain::{Domain, Message, RemoteHandle};
 use crate::promise::Promise;
-use crate::task::{Claim, Key, Outcome, TaskId, panics};
+use crate::task::{HandleState, NodeKey, Outcome, TaskId, panics};
 use crate::wait::{BlockedOn, WaitTarget};
 
 /// A collector for children that run in the background; it hands back the finished ones.
@@ -57,25 +57,25 @@ pub struct Orphans<T, E = Infallible> {
 struct State<T, E> {
     promises: Slab<Promise<T, E>>,
     /// No promise lies below this index.
-    lowest: usize,
+    first_occupied: usize,
     /// Made when the first child is put in.
-    home: Option<Home>,
+    group_owner: Option<GroupOwner>,
 }
 
 /// Where a collector's other half is.
 #[derive(Clone)]
-struct Home {
-    port: Arc<Port>,
-    /// The number of the [`Collector`] on that domain.
-    collector: u32,
-    owner: Key,
+struct GroupOwner {
+    remote: Arc<RemoteHandle>,
+    /// The number of the [`GroupState`] on that domain.
+    group: u32,
+    owner: NodeKey,
 }
 
 /// The half of a collector that its domain knows: which children have ended.
 #[derive(Debug, Default)]
-pub(crate) struct Collector {
+pub(crate) struct GroupState {
     /// Indices of promises whose children have ended, in that order.
-    finished: VecDeque<u32>,
+    completed: VecDeque<u32>,
     /// Who waits for the next one.
     waker: Option<Waker>,
     /// More of them, if a task's combinators have wakers of their own.
@@ -86,10 +86,10 @@ pub(crate) struct Collector {
 /// with any more do not gather.
 const WAKERS_MAX: usize = 64;
 
-impl Collector {
+impl GroupState {
     /// Notes the end of a child, and returns who waits for one; as a rule that allocates nothing.
-    pub(crate) fn ended(&mut self, index: u32) -> (Option<Waker>, Vec<Waker>) {
-        self.finished.push_back(index);
+    pub(crate) fn child_completed(&mut self, index: u32) -> (Option<Waker>, Vec<Waker>) {
+        self.completed.push_back(index);
         (self.waker.take(), std::mem::take(&mut self.others))
     }
 
@@ -112,13 +112,13 @@ impl Collector {
 
 /// What [`Orphans::care`] found.
 #[derive(Debug)]
-pub enum Care<T, E = Infallible> {
+pub enum TryNext<T, E = Infallible> {
     /// The collector is empty.
-    Nobody,
+    Empty,
     /// No child has ended that was not handed out.
-    Busy,
+    Pending,
     /// A child has ended, with this outcome.
-    Ended(Outcome<T, E>),
+    Completed(Outcome<T, E>),
 }
 
 impl<T, E> Orphans<T, E> {
@@ -129,7 +129,7 @@ impl<T, E> Orphans<T, E> {
 
     /// Makes an empty collector that holds at most `limit` children, finished ones included.
     pub fn with_limit(limit: usize) -> Orphans<T, E> {
-        let state = State { promises: Slab::new(), lowest: 0, home: None };
+        let state = State { promises: Slab::new(), first_occupied: 0, group_owner: None };
         Orphans { state: RefCell::new(state), limit }
     }
 
@@ -154,15 +154,15 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// Looks whether a child has ended, without waiting, and hands out its outcome.
-    pub fn care(&self) -> Care<T, E> {
+    pub fn care(&self) -> TryNext<T, E> {
         if self.is_empty() {
-            return Care::Nobody;
+            return TryNext::Empty;
         }
         let mut cx = Context::from_waker(Waker::noop());
         match self.pop(None, &mut cx) {
-            Poll::Ready(Some(outcome)) => Care::Ended(outcome),
-            Poll::Ready(None) => Care::Nobody,
-            Poll::Pending => Care::Busy,
+            Poll::Ready(Some(outcome)) => TryNext::Completed(outcome),
+            Poll::Ready(None) => TryNext::Empty,
+            Poll::Pending => TryNext::Pending,
         }
     }
 
@@ -179,23 +179,24 @@ impl<T, E> Orphans<T, E> {
     /// Takes a child out of the collector, finished or not, oldest place first: its promise is
     /// the caller's again, to be awaited or cancelled.
     pub fn take(&self) -> Option<Promise<T, E>> {
-        let home = self.state.borrow().home.clone()?;
-        if !self.check_owner(&home) {
+        let group_owner = self.state.borrow().group_owner.clone()?;
+        if !self.check_owner(&group_owner) {
             return None;
         }
-        let promise = self.state.borrow_mut().take_lowest()?;
+        let promise = self.state.borrow_mut().take_first()?;
         // Its index may lie among the finished ones; `pop` passes over what is not there.
         Domain::with("`Orphans::take`", |domain| {
-            domain.with_entry(promise.child().entry, |node| node.claim.set(Claim::Held));
+            domain
+                .with_entry(promise.child().entry, |node| node.handle_state.set(HandleState::Held));
         });
         Some(promise)
     }
 
     /// Puts a child of the current task in.
-    pub(crate) fn adopt(&self, promise: Promise<T, E>) -> TaskId {
+    pub(crate) fn insert_child(&self, promise: Promise<T, E>) -> TaskId {
         let (id, child) = (promise.id(), promise.child());
-        let home = Domain::with("`Task::orphans`", |domain| self.home(domain));
-        if !self.check_owner(&home) {
+        let group_owner = Domain::with("`Task::orphans`", |domain| self.group_owner(domain));
+        if !self.check_owner(&group_owner) {
             // The collector is another task's. The child is the current task's, which is not
             // resumed: the drop cancels it.
             Domain::abandon(child.spawned_at, || drop(promise));
@@ -203,31 +204,31 @@ impl<T, E> Orphans<T, E> {
         }
         let index = self.state.borrow_mut().insert(promise);
         Domain::with("`Task::orphans`", |domain| {
-            let claim = Claim::Collected { collector: home.collector, index };
-            domain.with_entry(child.entry, |node| node.claim.set(claim));
+            let claim = HandleState::InGroup { group: group_owner.group, index };
+            domain.with_entry(child.entry, |node| node.handle_state.set(claim));
         });
         id
     }
 
-    fn home(&self, domain: &Domain) -> Home {
+    fn group_owner(&self, domain: &Domain) -> GroupOwner {
         let mut state = self.state.borrow_mut();
-        let home = state.home.get_or_insert_with(|| Home {
-            port: Arc::clone(domain.port()),
-            collector: domain.collectors().borrow_mut().insert(Collector::default()) as u32,
+        let group_owner = state.group_owner.get_or_insert_with(|| GroupOwner {
+            remote: Arc::clone(domain.remote()),
+            group: domain.groups().borrow_mut().insert(GroupState::default()) as u32,
             owner: domain.current_key(),
         });
-        home.clone()
+        group_owner.clone()
     }
 
     /// R2: whether the current task owns the collector. If it does not, the violation is recorded.
-    fn check_owner(&self, home: &Home) -> bool {
+    fn check_owner(&self, group_owner: &GroupOwner) -> bool {
         Domain::with("`Orphans`", |domain| {
             // fault: any-task-may-use-group
-            if domain.is_behind(&home.port) && domain.current_key() == home.owner {
+            if domain.has_handle(&group_owner.remote) && domain.current_key() == group_owner.owner {
                 return true;
             }
             let child = self.state.borrow().promises.iter().next().map(|(_, p)| p.child());
-            domain.raise_not_a_child(home.owner.id, child);
+            domain.raise_not_group_owner(group_owner.owner.id, child);
             false
         })
     }
@@ -241,22 +242,23 @@ impl<T, E> Orphans<T, E> {
         if self.is_empty() {
             return Poll::Ready(None);
         }
-        let home = self.state.borrow().home.clone().expect("made with the first child");
-        if !self.check_owner(&home) {
+        let group_owner =
+            self.state.borrow().group_owner.clone().expect("made with the first child");
+        if !self.check_owner(&group_owner) {
             return Poll::Pending;
         }
         Domain::with("`Orphans`", |domain| {
             if wait.is_some() {
-                ready!(domain.spend(cx));
+                ready!(domain.spend_budget(cx));
             }
             loop {
-                let Some(index) = domain.next_finished(home.collector) else {
+                let Some(index) = domain.next_completed(group_owner.group) else {
                     if let Some(at) = wait {
-                        domain.await_collector(home.collector, at, cx.waker());
+                        domain.await_group(group_owner.group, at, cx.waker());
                     }
                     return Poll::Pending;
                 };
-                if let Some(promise) = self.state.borrow_mut().remove_ended(index, domain) {
+                if let Some(promise) = self.state.borrow_mut().remove_completed(index, domain) {
                     return Poll::Ready(Some(promise.into_outcome(domain)));
                 }
             }
@@ -265,38 +267,38 @@ impl<T, E> Orphans<T, E> {
 }
 
 impl Domain {
-    fn next_finished(&self, collector: u32) -> Option<u32> {
-        self.collectors().borrow_mut()[collector as usize].finished.pop_front()
+    fn next_completed(&self, group: u32) -> Option<u32> {
+        self.groups().borrow_mut()[group as usize].completed.pop_front()
     }
 
-    fn await_collector(&self, collector: u32, at: &'static Location<'static>, waker: &Waker) {
-        let asked = self.collectors().borrow_mut()[collector as usize].register(waker);
+    fn await_group(&self, group: u32, at: &'static Location<'static>, waker: &Waker) {
+        let asked = self.groups().borrow_mut()[group as usize].register(waker);
         asked.into_iter().for_each(panics::wake);
-        self.note_wait(BlockedOn::new("orphans", at, WaitTarget::TaskGroup(collector)));
+        self.set_blocked_on(BlockedOn::new("orphans", at, WaitTarget::TaskGroup(group)));
     }
 }
 
 impl<T, E> State<T, E> {
     fn insert(&mut self, promise: Promise<T, E>) -> u32 {
         let index = self.promises.insert(promise);
-        self.lowest = self.lowest.min(index);
-        u32::try_from(index).expect("a collector holds 2^32 children at most")
+        self.first_occupied = self.first_occupied.min(index);
+        u32::try_from(index).expect("a group holds 2^32 children at most")
     }
 
-    fn take_lowest(&mut self) -> Option<Promise<T, E>> {
+    fn take_first(&mut self) -> Option<Promise<T, E>> {
         if self.promises.is_empty() {
             return None;
         }
-        while !self.promises.contains(self.lowest) {
-            self.lowest += 1;
+        while !self.promises.contains(self.first_occupied) {
+            self.first_occupied += 1;
         }
-        Some(self.promises.remove(self.lowest))
+        Some(self.promises.remove(self.first_occupied))
     }
 
     /// Takes out the promise at `index`, unless it was taken and the place is empty or used again.
-    fn remove_ended(&mut self, index: u32, domain: &Domain) -> Option<Promise<T, E>> {
+    fn remove_completed(&mut self, index: u32, domain: &Domain) -> Option<Promise<T, E>> {
         let index = index as usize;
-        let ended = |promise: &Promise<T, E>| domain.child_ended(promise.child().entry);
+        let ended = |promise: &Promise<T, E>| domain.child_is_complete(promise.child().entry);
         self.promises.get(index).is_some_and(ended).then(|| self.promises.remove(index))
     }
 }
@@ -313,22 +315,22 @@ impl<T, E> Drop for Orphans<T, E> {
         // First the promises: they leave no claim on this collector behind.
         let promises = std::mem::take(&mut state.promises);
         drop(promises);
-        let Some(home) = state.home.take() else {
+        let Some(group_owner) = state.group_owner.take() else {
             return;
         };
         let here = Domain::try_with(|domain| {
-            let here = domain.is_behind(&home.port);
+            let here = domain.has_handle(&group_owner.remote);
             if here {
-                let collectors = domain.collectors();
-                let collector = collectors.borrow_mut().try_remove(home.collector as usize);
+                let groups = domain.groups();
+                let group = groups.borrow_mut().try_remove(group_owner.group as usize);
                 // Its wakers may run anything when they are dropped.
-                panics::ignore(|| drop(collector));
+                panics::ignore(|| drop(group));
             }
             here
         });
         if here != Some(true) {
-            let message = Message::CollectorDropped { collector: home.collector };
-            home.port.send(message);
+            let message = Message::GroupDropped { group: group_owner.group };
+            group_owner.remote.send(message);
         }
     }
 }

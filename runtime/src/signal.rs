@@ -18,7 +18,7 @@ use signal_hook::iterator::{Handle, Signals as Watched};
 
 use crate::domain::{Domain, Message};
 use crate::run::Run;
-use crate::task::{About, panics};
+use crate::task::{TaskMeta, panics};
 use crate::wait::{BlockedOn, WaitTarget};
 
 /// A signal that a program can handle.
@@ -84,7 +84,7 @@ where
     H: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let about = About::named(Location::caller(), Arc::from("signal handler"));
+    let about = TaskMeta::named(Location::caller(), Arc::from("signal handler"));
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
         let old = domain.run.signals.table().row(signal).handler.replace((handler, about));
@@ -192,7 +192,7 @@ struct Table {
 
 #[derive(Default)]
 struct Row {
-    handler: Option<(Handler, About)>,
+    handler: Option<(Handler, TaskMeta)>,
     streams: Vec<Weak<Mutex<Occurrences>>>,
 }
 
@@ -228,7 +228,7 @@ impl Registry {
     }
 
     /// Returns how to make the task that handles `signal`.
-    pub(crate) fn handler(&self, signal: Signal) -> Option<(Handler, About)> {
+    pub(crate) fn handler(&self, signal: Signal) -> Option<(Handler, TaskMeta)> {
         self.table().row(signal).handler.clone()
     }
 
@@ -317,7 +317,7 @@ fn deliver(signal: Signal) {
     for run in &runs {
         let (answer, handle) = run.signals.deliver(signal);
         if handle {
-            run.port(0).send(Message::Signal(signal));
+            run.remote(0).send(Message::Signal(signal));
         }
         told |= matches!(answer, Answer::Told);
         end_now |= matches!(answer, Answer::EndNow);
@@ -334,7 +334,7 @@ fn deliver(signal: Signal) {
 pub(crate) fn raise(run: &Run, signal: Signal) -> bool {
     let (answer, handle) = run.signals.deliver(signal);
     if handle {
-        run.port(0).send(Message::Signal(signal));
+        run.remote(0).send(Message::Signal(signal));
     }
     matches!(answer, Answer::Told)
 }

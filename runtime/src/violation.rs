@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use matou_ownership::{NotOwner, ResourceInfo};
 
-use crate::task::{Actor, Cancelled, NONE, Node, Parent, Reason, Slot, Stage, TaskId, Tree, Why};
+use crate::task::{
+    CancelKind, CancelReason, Cancelled, NIL, Node, Parent, Slot, Stage, TaskId, TaskRef, TaskTree,
+};
 use crate::wait::BlockedOn;
 
 /// How many generations, and how many children, a report names.
@@ -77,11 +79,15 @@ impl Violation {
     }
 
     /// Why tasks are ended because of it.
-    pub(crate) fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> CancelReason {
         let task = self.task();
         let by =
-            (task.id != TaskId::NOBODY).then(|| Actor { id: task.id, name: task.name.clone() });
-        Reason { by, text: Some(self.name().into()), ..Reason::new(Why::Violation) }
+            (task.id != TaskId::NONE).then(|| TaskRef { id: task.id, name: task.name.clone() });
+        CancelReason {
+            by,
+            text: Some(self.name().into()),
+            ..CancelReason::new(CancelKind::Violation)
+        }
     }
 
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,11 +224,11 @@ pub struct Ancestor {
 }
 
 impl TaskInfo {
-    pub(crate) fn of(tree: &Tree, slot: Slot, domain: usize) -> TaskInfo {
-        if slot == NONE {
+    pub(crate) fn of(tree: &TaskTree, slot: Slot, domain: usize) -> TaskInfo {
+        if slot == NIL {
             let spawned_at = Location::caller();
             return TaskInfo {
-                id: TaskId::NOBODY,
+                id: TaskId::NONE,
                 name: None,
                 domain,
                 spawned_at,
@@ -241,12 +247,12 @@ impl TaskInfo {
 }
 
 impl Ancestor {
-    fn chain(tree: &Tree, mut parent: Parent, here: usize) -> Vec<Ancestor> {
+    fn chain(tree: &TaskTree, mut parent: Parent, here: usize) -> Vec<Ancestor> {
         let mut chain = Vec::new();
         while chain.len() < NAMED_MAX {
             match parent {
-                Parent::Nobody => break,
-                Parent::Here(slot) => {
+                Parent::None => break,
+                Parent::Local(slot) => {
                     let node = &tree[slot];
                     chain.push(Ancestor {
                         id: Some(node.id.get()),
@@ -256,7 +262,7 @@ impl Ancestor {
                     });
                     parent = node.parent.get();
                 }
-                Parent::There { domain, .. } => {
+                Parent::Remote { domain, .. } => {
                     let domain = usize::from(domain);
                     chain.push(Ancestor { id: None, name: None, domain, spawned_at: None });
                     break;
@@ -269,7 +275,7 @@ impl Ancestor {
 
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.id == TaskId::NOBODY {
+        if self.id == TaskId::NONE {
             return f.write_str("code outside any task");
         }
         write!(f, "task {}", self.id)?;
@@ -331,10 +337,10 @@ pub enum ChildState {
 
 impl ChildInfo {
     pub(crate) fn of(node: &Node) -> ChildInfo {
-        let state = match (node.stage.get(), node.away.get()) {
-            (Stage::Ended, _) => ChildState::Complete,
+        let state = match (node.stage.get(), node.remote_domain.get()) {
+            (Stage::Complete, _) => ChildState::Complete,
             (_, Some(domain)) => ChildState::Remote(usize::from(domain)),
-            (Stage::Living, None) if !node.cancel.is_full() => ChildState::Running,
+            (Stage::Running, None) if !node.cancel.is_some() => ChildState::Running,
             _ => ChildState::Terminating,
         };
         ChildInfo {

@@ -68,7 +68,7 @@ impl BlockedOn {
     /// BlockedOn::new("a reply", Location::caller(), WaitTarget::Unknown).note();
     /// ```
     pub fn note(self) {
-        Domain::try_with(|domain| domain.note_wait(self));
+        Domain::try_with(|domain| domain.set_blocked_on(self));
     }
 }
 

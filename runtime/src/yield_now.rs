@@ -80,5 +80,5 @@ impl Future for YieldNow {
 /// # }
 /// ```
 pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<()> {
-    Domain::try_with(|domain| domain.spend(cx)).unwrap_or(Poll::Ready(()))
+    Domain::try_with(|domain| domain.spend_budget(cx)).unwrap_or(Poll::Ready(()))
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::sync::Arc;
 
-use super::{Domain, Port};
+use super::{Domain, RemoteHandle};
 use crate::task::Slot;
 
 thread_local! {
@@ -52,20 +52,20 @@ impl Domain {
     pub(crate) fn with<R>(what: &str, f: impl FnOnce(&Domain) -> R) -> R {
         match Domain::try_with(f) {
             Some(result) => result,
-            None => outside(what),
+            None => panic_outside(what),
         }
     }
 
-    /// Whether the present thread is stepping the domain that `port` is the outside of.
+    /// Whether the present thread is stepping the domain that `remote` is the outside of.
     #[inline]
-    pub(crate) fn is_here(port: &Arc<Port>) -> bool {
-        Domain::try_with(|domain| domain.is_behind(port)) == Some(true)
+    pub(crate) fn is_current(remote: &Arc<RemoteHandle>) -> bool {
+        Domain::try_with(|domain| domain.has_handle(remote)) == Some(true)
     }
 
     /// Wakes a task if the present thread is stepping the domain that it lives on.
     #[inline]
-    pub(crate) fn wake_if_here(port: &Arc<Port>, slot: impl FnOnce() -> Slot) -> bool {
-        Domain::try_with(|domain| domain.is_behind(port).then(|| domain.wake(slot())))
+    pub(crate) fn wake_if_here(remote: &Arc<RemoteHandle>, slot: impl FnOnce() -> Slot) -> bool {
+        Domain::try_with(|domain| domain.has_handle(remote).then(|| domain.wake(slot())))
             .flatten()
             .is_some()
     }
@@ -78,7 +78,7 @@ impl Domain {
 
 #[cold]
 #[track_caller]
-fn outside(what: &str) -> ! {
+fn panic_outside(what: &str) -> ! {
     panic!("{what} works only inside a matou run, on one of its tasks")
 }
 

@@ -1,20 +1,19 @@
-//! A domain: a thread's own run queue, tasks, timers and driver, stepped by [`Domain::turn`].
+//! A domain: a thread's own run queue, tasks, timers and driver, stepped by [`Domain::tick`].
 //!
-//! Nothing here is shared: other threads reach a domain through its [`Port`] alone.
+//! Nothing here is shared: other threads reach a domain through its [`RemoteHandle`] alone.
 
-mod bell;
+mod adaptive_spin;
+mod cancel_reason;
+mod children;
 mod current;
-mod inbox;
-mod kin;
-mod mail;
-mod pace;
-mod port;
-mod protection;
-mod ready;
-mod reasons;
-mod settlement;
-mod spin;
-mod turn;
+mod finalize;
+mod message_queue;
+mod parker;
+mod remote;
+mod run_queue;
+mod shield;
+mod tick;
+mod time_slice;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -29,21 +28,21 @@ use std::time::Instant;
 
 use slab::Slab;
 
-pub(crate) use kin::{ChildRef, label};
-pub(crate) use mail::Mail;
-pub(crate) use port::{Birth, Message, Port};
-pub(crate) use settlement::Settlement;
+pub(crate) use children::{ChildRef, label};
+pub(crate) use finalize::PendingFinalizers;
+pub(crate) use message_queue::MessageQueue;
+pub(crate) use remote::{Message, RemoteHandle, RemoteSpawn};
 
-use pace::Pace;
-use ready::Ready;
-use spin::Spin;
+use adaptive_spin::AdaptiveSpin;
+use run_queue::RunQueue;
+use time_slice::TimeSlice;
 
 use crate::driver::{Driver, Reactor};
-use crate::orphans::Collector;
+use crate::orphans::GroupState;
 use crate::random::{Purpose, Random};
 use crate::run::Run;
-use crate::task::cell::Identity;
-use crate::task::{Cancelled, IdHasher, Limit, LocalFuture, NONE, Slot, TaskId, Tree};
+use crate::task::raw::WakerId;
+use crate::task::{Cancelled, IdHasher, LocalFuture, NIL, Slot, TaskDeadline, TaskId, TaskTree};
 use crate::test::{Happening, Shared};
 use crate::time::{Sleeper, Timers};
 use crate::wait::BlockedOn;
@@ -54,18 +53,18 @@ const BUDGET: u32 = 128;
 /// A domain, owned by the thread that steps it.
 pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
-    port: Arc<Port>,
+    remote: Arc<RemoteHandle>,
     index: usize,
     driver: Box<dyn Driver>,
 
     /// The messages that are being read; kept to use its memory again.
-    letters: RefCell<Vec<Message>>,
+    drained: RefCell<Vec<Message>>,
     /// Tasks to be polled.
-    ready: RefCell<Ready>,
-    tree: Tree,
+    run_queue: RefCell<RunQueue>,
+    tree: TaskTree,
     /// Where the tasks are that other domains called here; for their cancellation.
-    called: RefCell<HashMap<TaskId, Slot, BuildHasherDefault<IdHasher>>>,
-    collectors: RefCell<Slab<Collector>>,
+    remote_children: RefCell<HashMap<TaskId, Slot, BuildHasherDefault<IdHasher>>>,
+    groups: RefCell<Slab<GroupState>>,
     /// Futures that tasks have deferred to their ends, by the numbers of their resources.
     deferred: RefCell<HashMap<u64, LocalFuture>>,
     timers: RefCell<Timers>,
@@ -75,20 +74,20 @@ pub(crate) struct Domain {
     /// The task that is being polled.
     current: Cell<Slot>,
     /// What its own waker is told by.
-    current_waker: Cell<Identity>,
+    current_waker: Cell<WakerId>,
     /// Whether the current task is to be ended rather than polled, as of the beginning of its poll.
     current_cancelled: Cell<bool>,
     /// The deadline that the present code has to keep.
-    deadline: Cell<Option<Limit>>,
+    deadline: Cell<Option<TaskDeadline>>,
     /// The newest cancellation that was asked for here: who ends many children tells all of them
     /// the same.
-    cancelled: RefCell<Option<Cancelled>>,
+    newest_reason: RefCell<Option<Cancelled>>,
     /// What is left of the current task's budget.
     budget: Cell<u32>,
     /// The line of the combinator that is giving up a branch right now, the innermost one.
     abandoning: Cell<Option<&'static Location<'static>>>,
 
-    tasks_made: Cell<u64>,
+    tasks_created: Cell<u64>,
     /// The next resource id; lent to the ownership ledger during a turn.
     next_resource: Cell<u64>,
     random: Random,
@@ -97,9 +96,9 @@ pub(crate) struct Domain {
     /// Where the next `call` goes, in a circle over the other domains.
     next_target: Cell<usize>,
     /// Whether it pays to wait shortly before sleeping.
-    spin: Spin,
+    spin: AdaptiveSpin,
     /// Whether turns have to be ended by the clock.
-    pace: Pace,
+    time_slice: TimeSlice,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
 }
@@ -107,51 +106,51 @@ pub(crate) struct Domain {
 impl Domain {
     /// Makes the domain `index` of `run` on the present thread.
     pub(crate) fn new(run: Arc<Run>, index: usize, driver: Box<dyn Driver>) -> Domain {
-        Domain::in_world(run, index, driver, None)
+        Domain::simulated(run, index, driver, None)
     }
 
     /// Makes a domain of a simulated run, if there is a `world`.
-    pub(crate) fn in_world(
+    pub(crate) fn simulated(
         run: Arc<Run>,
         index: usize,
         driver: Box<dyn Driver>,
         world: Option<Rc<Shared>>,
     ) -> Domain {
-        let port = Arc::clone(run.port(index));
-        port.connect(driver.unparker());
+        let remote = Arc::clone(run.remote(index));
+        remote.connect(driver.unparker());
         let random = Random::for_domain(run.config.seed, index);
-        let (ready, timers) = match world {
-            None => (Ready::in_order(), Timers::default()),
+        let (run_queue, timers) = match world {
+            None => (RunQueue::fifo(), Timers::default()),
             Some(_) => {
                 let ties = Random::for_purpose(run.config.seed, Purpose::Ties, index);
-                (Ready::drawn(), Timers::drawn(ties))
+                (RunQueue::random_order(), Timers::drawn(ties))
             }
         };
         Domain {
-            port,
+            remote,
             index,
             driver,
-            letters: RefCell::default(),
-            ready: RefCell::new(ready),
-            tree: Tree::default(),
-            called: RefCell::default(),
-            collectors: RefCell::default(),
+            drained: RefCell::default(),
+            run_queue: RefCell::new(run_queue),
+            tree: TaskTree::default(),
+            remote_children: RefCell::default(),
+            groups: RefCell::default(),
             deferred: RefCell::default(),
             timers: RefCell::new(timers),
             expired: RefCell::default(),
-            current: Cell::new(NONE),
-            current_waker: Cell::new(Identity::NOBODY),
+            current: Cell::new(NIL),
+            current_waker: Cell::new(WakerId::NONE),
             current_cancelled: Cell::new(false),
             deadline: Cell::new(None),
-            cancelled: RefCell::default(),
+            newest_reason: RefCell::default(),
             budget: Cell::new(BUDGET),
             abandoning: Cell::new(None),
-            tasks_made: Cell::new(0),
+            tasks_created: Cell::new(0),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             next_target: Cell::new(random.below(run.domains())),
             random,
-            spin: Spin::among(run.domains()),
-            pace: Pace::default(),
+            spin: AdaptiveSpin::for_domains(run.domains()),
+            time_slice: TimeSlice::default(),
             world,
             stopped: Cell::new(false),
             run,
@@ -162,8 +161,8 @@ impl Domain {
         self.index
     }
 
-    pub(crate) fn port(&self) -> &Arc<Port> {
-        &self.port
+    pub(crate) fn remote(&self) -> &Arc<RemoteHandle> {
+        &self.remote
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -183,33 +182,33 @@ impl Domain {
         &self.random
     }
 
-    pub(crate) fn collectors(&self) -> &RefCell<Slab<Collector>> {
-        &self.collectors
+    pub(crate) fn groups(&self) -> &RefCell<Slab<GroupState>> {
+        &self.groups
     }
 
-    /// Whether `port` is the outside of this very domain.
+    /// Whether `remote` is the outside of this very domain.
     #[inline]
-    pub(crate) fn is_behind(&self, port: &Arc<Port>) -> bool {
-        Arc::ptr_eq(&self.port, port)
+    pub(crate) fn has_handle(&self, remote: &Arc<RemoteHandle>) -> bool {
+        Arc::ptr_eq(&self.remote, remote)
     }
 
-    /// Whether this is domain `index` of the run that `port` belongs to.
+    /// Whether this is domain `index` of the run that `remote` belongs to.
     #[inline]
-    pub(crate) fn is(&self, port: &Port, index: u16) -> bool {
-        self.index == usize::from(index) && port.is_of(&self.run)
+    pub(crate) fn is_domain_of(&self, remote: &RemoteHandle, index: u16) -> bool {
+        self.index == usize::from(index) && remote.belongs_to(&self.run)
     }
 
     #[inline]
-    pub(crate) fn note_wait(&self, wait: BlockedOn) {
+    pub(crate) fn set_blocked_on(&self, wait: BlockedOn) {
         let current = self.current.get();
-        if current != NONE {
+        if current != NIL {
             self.tree[current].wait.set(wait);
         }
     }
 
     /// Takes one success off the current task's budget, or makes it yield when none is left.
     #[inline]
-    pub(crate) fn spend(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.budget.get().checked_sub(1) {
             Some(left) => {
                 self.budget.set(left);
@@ -262,32 +261,33 @@ impl Domain {
     /// Whether a turn would do anything now.
     pub(crate) fn has_work(&self) -> bool {
         !self.is_stopped()
-            && (!self.ready.borrow().is_empty()
-                || !self.port().is_empty()
+            && (!self.run_queue.borrow().is_empty()
+                || !self.remote().is_empty()
                 || self.timers.borrow().next_deadline().is_some_and(|first| first <= self.now()))
     }
 
     /// When a turn will have something to do, if nobody else does anything.
-    pub(crate) fn next_moment(&self) -> Option<Instant> {
+    pub(crate) fn next_event_at(&self) -> Option<Instant> {
         let deadline = self.timers.borrow().next_deadline();
-        deadline.into_iter().chain(self.port().next_arrival()).min()
+        deadline.into_iter().chain(self.remote().next_arrival()).min()
     }
 
     /// The tasks that have not ended, in a fixed order, children on other domains left out.
-    pub(crate) fn each_task(&self, mut f: impl FnMut(&Tree, Slot)) {
+    pub(crate) fn for_each_task(&self, mut f: impl FnMut(&TaskTree, Slot)) {
         let tree = &self.tree;
-        let living = |&slot: &Slot| tree[slot].away.get().is_none() && !tree[slot].ended();
+        let living =
+            |&slot: &Slot| tree[slot].remote_domain.get().is_none() && !tree[slot].is_complete();
         tree.slots().filter(living).for_each(|slot| f(tree, slot));
     }
 
     /// Turns until the run is over.
-    pub(crate) fn run_to_end(&self) {
+    pub(crate) fn run_until_stopped(&self) {
         while !self.stopped.get() {
-            self.turn();
+            self.tick();
         }
     }
 
-    fn wait_failed(&self, error: io::Error) {
+    fn driver_failed(&self, error: io::Error) {
         self.run.fail(crate::run::Failure::Driver(error));
         // Without a driver there is neither I/O nor a deadline, but the tasks can still be ended.
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -296,8 +296,8 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        self.port().close();
-        drop(self.port().take(&mut self.letters.take()));
+        self.remote().close();
+        drop(self.remote().take(&mut self.drained.take()));
     }
 }
 

@@ -164,7 +164,7 @@ impl IoSource {
         is_short: impl FnOnce(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         Domain::with("a socket", |domain| {
-            ready!(domain.spend(cx));
+            ready!(domain.spend_budget(cx));
             let mut state = self.state();
             if !state.must_wait(direction, domain) {
                 loop {
@@ -212,7 +212,7 @@ impl IoSource {
         };
         match waiting {
             Ok(fd) => {
-                domain.note_wait(BlockedOn {
+                domain.set_blocked_on(BlockedOn {
                     what,
                     at: Some(at),
                     on: WaitTarget::IoSource(fd as u64),

@@ -44,7 +44,7 @@ mod linux {
     #[derive(Debug)]
     pub(in crate::driver) struct Queue {
         poller: Poller,
-        bell: Arc<Bell>,
+        bell: Arc<Parker>,
     }
 
     /// Room for what one wait brings.
@@ -63,16 +63,16 @@ mod linux {
     /// lock? Without one, the close could not wait for an interrupt that is on its way. Only one
     /// thread at a time interrupts a sleeper, so it is free as a rule.
     #[derive(Debug)]
-    struct Bell(Mutex<Option<OwnedFd>>);
+    struct Parker(Mutex<Option<OwnedFd>>);
 
-    impl Bell {
+    impl Parker {
         fn close(&self) {
             let mut fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             drop(fd.take());
         }
     }
 
-    impl Unpark for Bell {
+    impl Unpark for Parker {
         fn unpark(&self) {
             let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(fd) = &*fd {
@@ -94,7 +94,7 @@ mod linux {
             let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             let data = EventData::new_u64(BELL_KEY);
             epoll::add(poller.as_fd(), &bell, data, EventFlags::IN | EventFlags::ET)?;
-            Ok(Queue { poller, bell: Arc::new(Bell(Mutex::new(Some(bell)))) })
+            Ok(Queue { poller, bell: Arc::new(Parker(Mutex::new(Some(bell)))) })
         }
 
         pub(in crate::driver) fn unparker(&self) -> Arc<dyn Unpark> {
@@ -174,9 +174,9 @@ mod portable {
         }
     }
 
-    struct Bell(Arc<Poller>);
+    struct Parker(Arc<Poller>);
 
-    impl Unpark for Bell {
+    impl Unpark for Parker {
         fn unpark(&self) {
             let _ = self.0.notify();
         }
@@ -188,7 +188,7 @@ mod portable {
         }
 
         pub(in crate::driver) fn unparker(&self) -> Arc<dyn Unpark> {
-            Arc::new(Bell(self.poller.clone()))
+            Arc::new(Parker(self.poller.clone()))
         }
 
         pub(in crate::driver) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {

@@ -4,15 +4,15 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{poll_handle, tell_parent};
+use super::{notify_parent, poll_outcome};
 use crate::domain::{ChildRef, Domain, Message};
-use crate::task::{Handle, Outcome};
+use crate::task::{Outcome, OutcomeHandle};
 
 /// Waits until a cancelled child is gone; made by [`Promise::cancel`](super::Promise::cancel).
 #[must_use = "the child is being cancelled, but it is gone only when this future is ready"]
 pub struct Cancel<T, E> {
     /// None once the outcome is taken, or if the promise was somebody else's.
-    handle: Option<Handle<T, E>>,
+    handle: Option<OutcomeHandle<T, E>>,
     child: ChildRef,
     refused: bool,
     at: &'static Location<'static>,
@@ -20,7 +20,7 @@ pub struct Cancel<T, E> {
 
 impl<T, E> Cancel<T, E> {
     pub(super) fn new(
-        handle: Handle<T, E>,
+        handle: OutcomeHandle<T, E>,
         child: ChildRef,
         at: &'static Location<'static>,
     ) -> Self {
@@ -45,7 +45,7 @@ impl<T, E> Future for Cancel<T, E> {
         let wait = ("the end of a cancelled task", Some(this.at));
         Domain::with("cancelling a task", |domain| {
             // fault: finished-value-lost
-            poll_handle(domain, &mut this.handle, this.child, wait, cx).map(Outcome::ok)
+            poll_outcome(domain, &mut this.handle, this.child, wait, cx).map(Outcome::ok)
         })
     }
 }
@@ -56,11 +56,11 @@ impl<T, E> Drop for Cancel<T, E> {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
             let entry = self.child.entry;
-            tell_parent(
+            notify_parent(
                 &handle,
                 self.child,
-                |domain| domain.waive(entry),
-                |_| Message::Dropped { entry, abandoned: true },
+                |domain| domain.detach_child(entry),
+                |_| Message::HandleDropped { entry, abandoned: true },
             );
         }
     }

@@ -67,7 +67,7 @@ impl<T, E> Future for AwaitAll<T, E> {
                 this.done = true;
                 return Poll::Ready(std::mem::take(&mut this.outcomes));
             };
-            let outcome = ready!(first.poll_as("promise (of several)", Some(this.at), cx));
+            let outcome = ready!(first.poll_join("promise (of several)", Some(this.at), cx));
             this.first = None;
             this.outcomes.push(outcome);
         }
@@ -225,17 +225,17 @@ fn poll_one<T, E>(
     at: &'static Location<'static>,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
-    let ended = || (0..promises.len()).filter(|&index| promises[index].has_ended());
+    let ended = || (0..promises.len()).filter(|&index| promises[index].is_complete());
     let count = ended().count();
     let draw = |domain: &Domain| if count > 1 { domain.random().below(count) } else { 0 };
     let drawn = Domain::try_with(draw).unwrap_or(0);
     if let Some(index) = ended().nth(drawn) {
-        let outcome = ready!(promises[index].poll_as(what, Some(at), cx));
+        let outcome = ready!(promises[index].poll_join(what, Some(at), cx));
         drop(promises.remove(index));
         return Poll::Ready(outcome);
     }
     for promise in promises.iter_mut() {
-        let pending = promise.poll_as(what, Some(at), cx).is_pending();
+        let pending = promise.poll_join(what, Some(at), cx).is_pending();
         debug_assert!(pending, "none of them had ended");
     }
     // Each of them has noted itself alone.

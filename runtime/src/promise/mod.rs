@@ -15,7 +15,7 @@ pub use cancel::Cancel;
 pub use join::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};
 
 use crate::domain::{ChildRef, Domain, Message};
-use crate::task::{Handle, Outcome, TaskId};
+use crate::task::{Outcome, OutcomeHandle, TaskId};
 
 /// A parent's handle on a child: awaited or cancelled, by the parent alone.
 ///
@@ -40,12 +40,12 @@ use crate::task::{Handle, Outcome, TaskId};
 #[must_use = "a child has to be awaited or cancelled by its parent"]
 pub struct Promise<T, E = Infallible> {
     /// None once the outcome is taken.
-    handle: Option<Handle<T, E>>,
+    handle: Option<OutcomeHandle<T, E>>,
     child: ChildRef,
 }
 
 impl<T, E> Promise<T, E> {
-    pub(crate) fn new(handle: Handle<T, E>, child: ChildRef) -> Promise<T, E> {
+    pub(crate) fn new(handle: OutcomeHandle<T, E>, child: ChildRef) -> Promise<T, E> {
         Promise { handle: Some(handle), child }
     }
 
@@ -137,10 +137,10 @@ impl<T, E> Promise<T, E> {
         reason: Option<Cow<'static, str>>,
     ) -> Cancel<T, E> {
         let mine = Domain::with("cancelling a task", |domain| {
-            let cancelled = &domain.asked_at(at, reason);
+            let cancelled = &domain.requested_reason(at, reason);
             let handle = self.handle.as_ref();
             let handle = handle.expect("a promise is cancelled before its outcome is taken");
-            domain.cancel_child(handle.port(), self.child, cancelled).is_ok()
+            domain.cancel_child(handle.remote(), self.child, cancelled).is_ok()
         });
         // The handle is taken last. If the promise is somebody else's, which is recorded, or if
         // there was a panic, the drop of the promise sees to the child.
@@ -151,19 +151,19 @@ impl<T, E> Promise<T, E> {
     }
 
     /// Whether the child has ended; for combinators that look at many.
-    fn has_ended(&self) -> bool {
-        Domain::try_with(|domain| domain.child_ended(self.child.entry)).unwrap_or(false)
+    fn is_complete(&self) -> bool {
+        Domain::try_with(|domain| domain.child_is_complete(self.child.entry)).unwrap_or(false)
     }
 
     /// Gives the handle up without a word to the child.
-    pub(crate) fn let_go(mut self) {
+    pub(crate) fn detach(mut self) {
         if let Some(handle) = self.handle.take() {
             let entry = self.child.entry;
-            tell_parent(
+            notify_parent(
                 &handle,
                 self.child,
-                |domain| domain.waive(entry),
-                |_| Message::LetGo { entry },
+                |domain| domain.detach_child(entry),
+                |_| Message::DetachHandle { entry },
             );
         }
     }
@@ -180,51 +180,51 @@ impl<T, E> Promise<T, E> {
 
     /// Waits for the child; `what` and `at` are for reports.
     #[inline]
-    pub(crate) fn poll_as(
+    pub(crate) fn poll_join(
         &mut self,
         what: &'static str,
         at: Option<&'static Location<'static>>,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
         Domain::with("awaiting a task", |domain| {
-            poll_handle(domain, &mut self.handle, self.child, (what, at), cx)
+            poll_outcome(domain, &mut self.handle, self.child, (what, at), cx)
         })
     }
 }
 
 /// Waits for the child of a handle, and takes the outcome.
 #[inline]
-fn poll_handle<T, E>(
+fn poll_outcome<T, E>(
     domain: &Domain,
-    slot: &mut Option<Handle<T, E>>,
+    slot: &mut Option<OutcomeHandle<T, E>>,
     child: ChildRef,
     wait: (&'static str, Option<&'static Location<'static>>),
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
     let handle = slot.as_ref().expect("a promise is polled after it yielded its outcome");
     // fault: cancel-busy-wait
-    ready!(domain.poll_child(handle.port(), child, wait, cx));
+    ready!(domain.poll_child(handle.remote(), child, wait, cx));
     Poll::Ready(slot.take().expect("it was there a moment ago").take())
 }
 
 /// Tells a child's parent of what became of its handle: directly if its domain is the present one,
 /// by a message otherwise, which may depend on whether the present code abandons what it drops.
-fn tell_parent<T, E>(
-    handle: &Handle<T, E>,
+fn notify_parent<T, E>(
+    handle: &OutcomeHandle<T, E>,
     child: ChildRef,
     here: impl FnOnce(&Domain),
     message: impl FnOnce(bool) -> Message,
 ) {
     let elsewhere = Domain::try_with(|domain| {
-        if domain.is(handle.port(), child.domain) {
+        if domain.is_domain_of(handle.remote(), child.domain) {
             here(domain);
             return None;
         }
-        Some(domain.is_abandonment())
+        Some(domain.drop_is_abandonment())
     });
     if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
         // fault: remote-drop-not-sent
-        handle.port().send_to(usize::from(child.domain), message(abandoned));
+        handle.remote().send_to(usize::from(child.domain), message(abandoned));
     }
 }
 
@@ -232,7 +232,7 @@ impl<T, E> Future for Promise<T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().poll_as("promise", None, cx)
+        self.get_mut().poll_join("promise", None, cx)
     }
 }
 
@@ -242,11 +242,11 @@ impl<T, E> Drop for Promise<T, E> {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
             let entry = self.child.entry;
-            tell_parent(
+            notify_parent(
                 &handle,
                 self.child,
-                |domain| domain.promise_dropped(entry, domain.is_abandonment()),
-                |abandoned| Message::Dropped { entry, abandoned },
+                |domain| domain.promise_dropped(entry, domain.drop_is_abandonment()),
+                |abandoned| Message::HandleDropped { entry, abandoned },
             );
         }
     }

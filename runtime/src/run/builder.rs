@@ -12,8 +12,10 @@ use super::error::verdict;
 use super::{Config, Forgotten, Run, RunError};
 use crate::domain::Domain;
 use crate::driver::{Driver, Reactor};
-use crate::task::cell::allocate;
-use crate::task::{About, Dowry, Fallible, Handle, Life, Parent, TaskId, panics};
+use crate::task::raw::allocate;
+use crate::task::{
+    MayFail, OutcomeHandle, Parent, SpawnParams, TaskFuture, TaskId, TaskMeta, panics,
+};
 
 /// How many domains a run may have: their numbers fit into the ids of tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -163,7 +165,7 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let about = About::named(Location::caller(), Arc::from("main"));
+        let about = TaskMeta::named(Location::caller(), Arc::from("main"));
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }
@@ -209,7 +211,7 @@ impl Builder {
 }
 
 /// Makes the task of `main`.
-pub(crate) fn spawn_root<F, T, E>(domain: &Domain, about: About, main: F) -> Handle<T, E>
+pub(crate) fn spawn_root<F, T, E>(domain: &Domain, about: TaskMeta, main: F) -> OutcomeHandle<T, E>
 where
     F: Future<Output = Result<T, E>> + 'static,
     T: 'static,
@@ -217,11 +219,11 @@ where
 {
     let id = domain.next_id();
     assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
-    let port = Arc::clone(domain.port());
-    let (own, handle) = allocate(port, || Life::<fn() -> F, F, Fallible>::born(main));
-    let About { spawned_at, name } = about;
-    let (_, node) = domain.begin_life(id, spawned_at, Parent::Nobody, own);
-    node.endow(Dowry { name, ..Dowry::default() });
+    let remote = Arc::clone(domain.remote());
+    let (own, handle) = allocate(remote, || TaskFuture::<fn() -> F, F, MayFail>::new(main));
+    let TaskMeta { spawned_at, name } = about;
+    let (_, node) = domain.insert_task(id, spawned_at, Parent::None, own);
+    node.apply(SpawnParams { name, ..SpawnParams::default() });
     handle
 }
 
@@ -240,7 +242,7 @@ fn turn_to_end(domain: Domain) {
         }
     }
     let _abort = Abort { in_panic: thread::panicking() };
-    domain.run_to_end();
+    domain.run_until_stopped();
 }
 
 /// The threads of the domains beside domain 0. Dropping it ends them and waits for their end.

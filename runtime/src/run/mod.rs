@@ -13,10 +13,10 @@ pub use error::{MainError, RunError};
 pub(crate) use builder::spawn_root;
 pub(crate) use error::verdict;
 
-use crate::domain::{Mail, Message, Port};
+use crate::domain::{Message, MessageQueue, RemoteHandle};
 use crate::random::{Purpose, Random};
 use crate::signal::Registry;
-use crate::task::{Cancelled, Panic, Reason, Why};
+use crate::task::{CancelKind, CancelReason, Cancelled, Panic};
 use crate::test::{Clock, Deadlock};
 use crate::violation::{Report, Violation};
 
@@ -47,7 +47,7 @@ pub(crate) struct Config {
 /// What the domains of a run share.
 #[derive(Debug)]
 pub(crate) struct Run {
-    ports: Box<[Arc<Port>]>,
+    remotes: Box<[Arc<RemoteHandle>]>,
     pub(crate) config: Config,
     record: Mutex<Record>,
     pub(crate) signals: Registry,
@@ -79,36 +79,38 @@ pub(crate) enum Failure {
 
 impl Run {
     pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
-        Run::with_ports(domains, config, |run, _| Port::new(run, Mail::at_once()))
+        Run::with_remotes(domains, config, |run, _| {
+            RemoteHandle::new(run, MessageQueue::immediate())
+        })
     }
 
     /// A run all of whose domains live on the present thread, in virtual time.
     pub(crate) fn simulated(domains: usize, config: Config, clock: &Arc<Clock>) -> Arc<Run> {
         let seed = config.seed;
-        Run::with_ports(domains, config, |run, index| {
+        Run::with_remotes(domains, config, |run, index| {
             let arrivals = Random::for_purpose(seed, Purpose::Arrivals, index);
-            Port::new(run, Mail::late(Arc::clone(clock), arrivals))
+            RemoteHandle::new(run, MessageQueue::delayed(Arc::clone(clock), arrivals))
         })
     }
 
-    fn with_ports(
+    fn with_remotes(
         domains: usize,
         config: Config,
-        make: impl Fn(Weak<Run>, usize) -> Port,
+        make: impl Fn(Weak<Run>, usize) -> RemoteHandle,
     ) -> Arc<Run> {
         Arc::new_cyclic(|run| {
-            let port = |index| Arc::new(make(Weak::clone(run), index));
+            let remote = |index| Arc::new(make(Weak::clone(run), index));
             let (record, signals) = (Mutex::default(), Registry::default());
-            Run { ports: (0..domains).map(port).collect(), config, record, signals }
+            Run { remotes: (0..domains).map(remote).collect(), config, record, signals }
         })
     }
 
     pub(crate) fn domains(&self) -> usize {
-        self.ports.len()
+        self.remotes.len()
     }
 
-    pub(crate) fn port(&self, domain: usize) -> &Arc<Port> {
-        &self.ports[domain]
+    pub(crate) fn remote(&self, domain: usize) -> &Arc<RemoteHandle> {
+        &self.remotes[domain]
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -127,7 +129,7 @@ impl Run {
         }
         drop(record);
         // fault: violation-spares-root
-        self.port(0).send(Message::CancelRoot(cancelled));
+        self.remote(0).send(Message::CancelRoot(cancelled));
     }
 
     /// Records why the run cannot go on, and ends the root. The first failure counts.
@@ -139,7 +141,8 @@ impl Run {
             record.failure = Some(failure);
         }
         drop(record);
-        self.port(0).send(Message::CancelRoot(Cancelled::new(Reason::new(Why::RunFailed))));
+        self.remote(0)
+            .send(Message::CancelRoot(Cancelled::new(CancelReason::new(CancelKind::RunFailed))));
     }
 
     /// Records a failure that says more than what was recorded before, broken rules included.
@@ -150,8 +153,8 @@ impl Run {
 
     /// Tells the other domains that the run is over.
     pub(crate) fn stop(&self) {
-        for port in &self.ports[1..] {
-            port.send(Message::Stop);
+        for remote in &self.remotes[1..] {
+            remote.send(Message::Stop);
         }
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
-use super::cell::{allocate, allocate_newborn};
+use super::future::{IntoOutcome, MayFail, NeverFails, TaskFuture};
 use super::id::TaskId;
-use super::life::{Always, Fallible, Life, Verdict};
-use super::node::{About, Dowry, Parent, Slot};
-use crate::domain::{Birth, Domain, Message};
+use super::node::{Parent, Slot, SpawnParams, TaskMeta};
+use super::raw::{allocate, allocate_unstarted};
+use crate::domain::{Domain, Message, RemoteSpawn};
 use crate::orphans::Orphans;
 use crate::promise::Promise;
 
@@ -31,7 +31,7 @@ use crate::promise::Promise;
 /// ```
 #[must_use = "a description does nothing until a task is made of it"]
 pub struct Task {
-    about: About,
+    about: TaskMeta,
     given: Vec<Arc<dyn Resource>>,
     inherit: bool,
     pinned: Option<usize>,
@@ -48,13 +48,13 @@ impl Task {
 
     #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
-        let about = About::new(spawned_at);
+        let about = TaskMeta::new(spawned_at);
         Task { about, given: Vec::new(), inherit: false, pinned: None }
     }
 
     /// Names the task in reports.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Task {
-        self.about = About::named(self.about.spawned_at, name.into());
+        self.about = TaskMeta::named(self.about.spawned_at, name.into());
         self
     }
 
@@ -99,7 +99,7 @@ impl Task {
     where
         F: Future + 'static,
     {
-        self.make_here::<_, Always>(future)
+        self.make_here::<_, NeverFails>(future)
     }
 
     /// Makes a child that may fail on this domain. See [`try_spawn`](crate::try_spawn).
@@ -116,7 +116,7 @@ impl Task {
         T: 'static,
         E: 'static,
     {
-        self.make_here::<_, Fallible>(future)
+        self.make_here::<_, MayFail>(future)
     }
 
     /// Makes the child on another domain. See [`call`](crate::call).
@@ -136,7 +136,7 @@ impl Task {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
-        self.make_away::<_, _, Always>(make)
+        self.make_away::<_, _, NeverFails>(make)
     }
 
     /// Makes a child that may fail on another domain. See [`try_call`](crate::try_call).
@@ -156,13 +156,13 @@ impl Task {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.make_away::<_, _, Fallible>(make)
+        self.make_away::<_, _, MayFail>(make)
     }
 
     /// Makes a ledger of what is given, before the child can run.
     #[cold]
     #[track_caller]
-    fn ledger(id: TaskId, about: &About, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
+    fn ledger(id: TaskId, about: &TaskMeta, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
         let ledger = Ledger::new();
         ledger.set_owner(crate::domain::label(id, about));
         for resource in given {
@@ -175,19 +175,19 @@ impl Task {
 
     /// Whether there is more to say of the child than its line.
     #[inline]
-    fn is_plain(&self) -> bool {
+    fn has_no_params(&self) -> bool {
         self.about.name.is_none() && self.given.is_empty() && !self.inherit
     }
 
     /// Puts together what the child `id` of `parent` is born with.
     #[cold]
     #[track_caller]
-    fn dowry(self, domain: &Domain, parent: Slot, id: TaskId) -> Dowry {
+    fn params(self, domain: &Domain, parent: Slot, id: TaskId) -> SpawnParams {
         let Task { about, given, inherit, .. } = self;
         // fault: remote-child-without-deadline
-        let rare = domain.legacy(parent);
+        let cold = domain.inherited_context(parent);
         let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &about, given)) };
-        Dowry { name: about.name, ledger, inherit, rare }
+        SpawnParams { name: about.name, ledger, inherit, cold }
     }
 
     #[inline]
@@ -195,19 +195,19 @@ impl Task {
     fn make_here<F, V>(self, future: F) -> Promise<V::Value, V::Error>
     where
         F: Future + 'static,
-        V: Verdict<F::Output> + 'static,
+        V: IntoOutcome<F::Output> + 'static,
     {
         // The future is in none of the closures: each would be one more place that it is copied to.
         let spawned_at = self.about.spawned_at;
-        let (port, id, parent) = Domain::with("spawn", |domain| {
-            let parent = domain.parent_to_be();
-            (Arc::clone(domain.port()), domain.next_id(), parent)
+        let (remote, id, parent) = Domain::with("spawn", |domain| {
+            let parent = domain.spawn_parent();
+            (Arc::clone(domain.remote()), domain.next_id(), parent)
         });
-        let (own, handle) = allocate(port, || Life::<fn() -> F, F, V>::born(future));
+        let (own, handle) = allocate(remote, || TaskFuture::<fn() -> F, F, V>::new(future));
         Domain::with("spawn", |domain| {
-            let (entry, node) = domain.begin_life(id, spawned_at, Parent::Here(parent), own);
-            if !self.is_plain() || domain.has_legacy(parent) {
-                node.endow(self.dowry(domain, parent, id));
+            let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), own);
+            if !self.has_no_params() || domain.has_inherited_context(parent) {
+                node.apply(self.params(domain, parent, id));
             }
             Promise::new(handle, domain.child_ref(entry, spawned_at))
         })
@@ -218,28 +218,29 @@ impl Task {
     where
         M: FnOnce() -> F + Send + 'static,
         F: Future + 'static,
-        V: Verdict<F::Output> + 'static,
+        V: IntoOutcome<F::Output> + 'static,
         V::Value: Send + 'static,
         V::Error: Send + 'static,
     {
         Domain::with("call", |domain| {
-            let parent = domain.parent_to_be();
+            let parent = domain.spawn_parent();
             let Some(target) = domain.pick_target(self.pinned) else {
                 let domains = domain.run.domains();
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
             let proxy = domain.insert_proxy(id, self.about.clone(), parent, target as u16);
-            let dowry = match self.is_plain() && !domain.has_legacy(parent) {
+            let params = match self.has_no_params() && !domain.has_inherited_context(parent) {
                 true => None,
-                false => Some(Box::new(self.dowry(domain, parent, id))),
+                false => Some(Box::new(self.params(domain, parent, id))),
             };
-            let (newborn, handle) =
-                allocate_newborn::<M, F, V>(Arc::clone(domain.run.port(target)), make);
+            let (unstarted, handle) =
+                allocate_unstarted::<M, F, V>(Arc::clone(domain.run.remote(target)), make);
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
-            let birth = Birth { newborn, id, spawned_at, parent_domain, proxy: proxy_slot, dowry };
+            let birth =
+                RemoteSpawn { unstarted, id, spawned_at, parent_domain, proxy: proxy_slot, params };
             domain.label_current();
-            domain.run.port(target).send(Message::Start(birth));
+            domain.run.remote(target).send(Message::Spawn(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
     }
@@ -270,21 +271,21 @@ pub struct TaskInto<'a, T, E> {
 /// Only a collector made by [`Orphans::with_limit`] is ever full. Take a finished child out
 /// ([`next`](Orphans::next), [`care`](Orphans::care)) and try again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Full<F>(pub F);
+pub struct AtCapacity<F>(pub F);
 
-impl<F> fmt::Debug for Full<F> {
+impl<F> fmt::Debug for AtCapacity<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Full(..)")
+        f.write_str("AtCapacity(..)")
     }
 }
 
-impl<F> fmt::Display for Full<F> {
+impl<F> fmt::Display for AtCapacity<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the collector is full: take out a finished child before spawning another one")
     }
 }
 
-impl<F> std::error::Error for Full<F> {}
+impl<F> std::error::Error for AtCapacity<F> {}
 
 impl<T, E> TaskInto<'_, T, E>
 where
@@ -295,21 +296,21 @@ where
     ///
     /// # Errors
     ///
-    /// [`Full`] if the collector holds as many children as it may.
+    /// [`AtCapacity`] if the collector holds as many children as it may.
     ///
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
     #[inline]
     #[track_caller]
-    pub fn try_spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
+    pub fn try_spawn<F>(self, future: F) -> Result<TaskId, AtCapacity<F>>
     where
         F: Future<Output = Result<T, E>> + 'static,
     {
         if self.orphans.is_full() {
-            return Err(Full(future));
+            return Err(AtCapacity(future));
         }
-        Ok(self.orphans.adopt(self.task.try_spawn(future)))
+        Ok(self.orphans.insert_child(self.task.try_spawn(future)))
     }
 }
 
@@ -318,20 +319,20 @@ impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
     ///
     /// # Errors
     ///
-    /// [`Full`] if the collector holds as many children as it may.
+    /// [`AtCapacity`] if the collector holds as many children as it may.
     ///
     /// # Panics
     ///
     /// As [`spawn`](crate::spawn).
     #[inline]
     #[track_caller]
-    pub fn spawn<F>(self, future: F) -> Result<TaskId, Full<F>>
+    pub fn spawn<F>(self, future: F) -> Result<TaskId, AtCapacity<F>>
     where
         F: Future<Output = T> + 'static,
     {
         if self.orphans.is_full() {
-            return Err(Full(future));
+            return Err(AtCapacity(future));
         }
-        Ok(self.orphans.adopt(self.task.spawn(future)))
+        Ok(self.orphans.insert_child(self.task.spawn(future)))
     }
 }

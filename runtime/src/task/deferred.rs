@@ -61,7 +61,7 @@ pub fn defer(future: impl Future<Output = ()> + 'static) {
         let deferred: Arc<dyn Resource> = Arc::new(Deferred { ticket });
         // Owned first: in a finalizer that panics, and then nothing stays behind.
         matou_ownership::own(&deferred);
-        domain.keep_deferred(id, Box::pin(future));
+        domain.insert_deferred(id, Box::pin(future));
         // Nobody has a handle, so it is no leak that it is still owned at the end.
         matou_ownership::defer(&deferred);
     });

@@ -16,7 +16,7 @@ impl TaskId {
     pub(crate) const ROOT: TaskId = TaskId(1);
 
     /// No task: code of the run that is nobody's body.
-    pub(crate) const NOBODY: TaskId = TaskId(0);
+    pub(crate) const NONE: TaskId = TaskId(0);
 
     pub(crate) fn new(domain: usize, count: u64) -> TaskId {
         debug_assert!(count < 1 << COUNT_BITS);

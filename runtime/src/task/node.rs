@@ -8,23 +8,23 @@ use std::task::Waker;
 
 use matou_ownership::Ledger;
 
-use super::cancelled::Cancelled;
-use super::cell::Own;
+use super::cancel_reason::Cancelled;
+use super::cold::ColdState;
 use super::id::TaskId;
+use super::option_cell::OptionCell;
 use super::panics;
-use super::pocket::Pocket;
-use super::rare::Rare;
+use super::raw::OwnerRef;
 use crate::wait::Noted;
 
-/// A node's place in its domain's [`Tree`](super::tree::Tree).
+/// A node's place in its domain's [`TaskTree`](super::tree::Tree).
 pub(crate) type Slot = u32;
 
 /// No node.
-pub(crate) const NONE: Slot = Slot::MAX;
+pub(crate) const NIL: Slot = Slot::MAX;
 
 /// A node's place together with its task, so that a place used again is told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct NodeKey {
     pub(crate) slot: Slot,
     pub(crate) id: TaskId,
 }
@@ -41,20 +41,20 @@ pub(crate) struct Key {
 pub(crate) struct Node {
     // As a task.
     /// By it the task is polled. None while it runs, after its end, and in a proxy.
-    pub(crate) own: Pocket<Own>,
+    pub(crate) owner_ref: OptionCell<OwnerRef>,
     /// What the task owns; made when it first owns something. Empty while the task runs.
-    pub(crate) ledger: Pocket<Arc<Ledger>>,
+    pub(crate) ledger: OptionCell<Arc<Ledger>>,
     /// Set once; from then on the body is polled no more.
-    pub(crate) cancel: Pocket<Cancelled>,
+    pub(crate) cancel: OptionCell<Cancelled>,
     /// What few tasks have.
-    pub(crate) rare: Pocket<Box<Rare>>,
+    pub(crate) cold: OptionCell<Box<ColdState>>,
     /// What the task waits for, written when it was last suspended.
     pub(crate) wait: Noted,
     /// Whether the task is in the ready queue, or runs.
-    pub(crate) sched: Cell<Sched>,
+    pub(crate) run_state: Cell<RunState>,
     pub(crate) stage: Cell<Stage>,
     /// Whether the parent is woken at the task's end, as it is itself what waits.
-    pub(crate) awaited: Cell<bool>,
+    pub(crate) wake_parent: Cell<bool>,
     /// Whether a normal end hands what is still owned to the parent.
     pub(crate) inherit: Cell<bool>,
     /// How many of the children have not ended.
@@ -68,12 +68,12 @@ pub(crate) struct Node {
     pub(crate) next: Cell<Slot>,
     /// Woken at the task's end, if something else waits inside the parent: a combinator.
     /// Boxed, since that is rare.
-    pub(crate) awaiter: Pocket<Box<Waker>>,
-    pub(crate) claim: Cell<Claim>,
+    pub(crate) join_waker: OptionCell<Box<Waker>>,
+    pub(crate) handle_state: Cell<HandleState>,
     /// The domain that the body lives on, if this node is a proxy.
-    pub(crate) away: Cell<Option<u16>>,
+    pub(crate) remote_domain: Cell<Option<u16>>,
     pub(crate) spawned_at: Cell<&'static Location<'static>>,
-    pub(crate) name: Pocket<Name>,
+    pub(crate) name: OptionCell<Name>,
 
     // As a parent: its children in the order of their making.
     pub(crate) first_child: Cell<Slot>,
@@ -86,7 +86,7 @@ const _: () = assert!(size_of::<Node>() == 160 && std::mem::offset_of!(Node, par
 
 /// What a report says of a task beside its number.
 #[derive(Clone)]
-pub(crate) struct About {
+pub(crate) struct TaskMeta {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) name: Option<Name>,
 }
@@ -94,13 +94,13 @@ pub(crate) struct About {
 /// A task's name. Boxed, since few tasks have one, and all have room for it.
 pub(crate) type Name = Box<Arc<str>>;
 
-impl About {
-    pub(crate) fn new(spawned_at: &'static Location<'static>) -> About {
-        About { spawned_at, name: None }
+impl TaskMeta {
+    pub(crate) fn new(spawned_at: &'static Location<'static>) -> TaskMeta {
+        TaskMeta { spawned_at, name: None }
     }
 
-    pub(crate) fn named(spawned_at: &'static Location<'static>, name: Arc<str>) -> About {
-        About { spawned_at, name: Some(Box::new(name)) }
+    pub(crate) fn named(spawned_at: &'static Location<'static>, name: Arc<str>) -> TaskMeta {
+        TaskMeta { spawned_at, name: Some(Box::new(name)) }
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
@@ -112,45 +112,45 @@ impl About {
 #[derive(Clone, Copy)]
 pub(crate) enum Parent {
     /// The root, and a signal handler's place above it: nobody.
-    Nobody,
+    None,
     /// The parent's own node, on this domain.
-    Here(Slot),
+    Local(Slot),
     /// The proxy on the parent's domain.
-    There { domain: u16, proxy: Slot },
+    Remote { domain: u16, proxy: Slot },
 }
 
 /// What the parent did with its handle on a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
+pub(crate) enum HandleState {
     /// The promise is alive.
     Held,
     /// The promise lies in a collector, under this index.
-    Collected { collector: u32, index: u32 },
+    InGroup { group: u32, index: u32 },
     /// A `Cancel` future waits for the end; it frees the entry.
     Cancelling,
     /// Nobody asks for the outcome, and that is no fault: freed at the end.
-    Waived,
+    Detached,
     /// A signal's handler: the runtime reaps it, and ends it with the root.
-    Service,
+    SignalHandler,
     /// The promise was dropped, which is a fault at the parent's normal end.
     Forgotten,
 }
 
 impl Parent {
     /// The parent's node, if it is on this domain.
-    pub(crate) fn here(self) -> Option<Slot> {
+    pub(crate) fn local(self) -> Option<Slot> {
         match self {
-            Parent::Here(slot) => Some(slot),
-            Parent::Nobody | Parent::There { .. } => None,
+            Parent::Local(slot) => Some(slot),
+            Parent::None | Parent::Remote { .. } => None,
         }
     }
 }
 
-impl Claim {
+impl HandleState {
     /// Whether a normal end of the parent with this child in its list breaks R1.
-    pub(crate) fn breaks_r1(self) -> bool {
+    pub(crate) fn is_leak(self) -> bool {
         // fault: undrained-group-excused
-        matches!(self, Claim::Held | Claim::Collected { .. } | Claim::Forgotten)
+        matches!(self, HandleState::Held | HandleState::InGroup { .. } | HandleState::Forgotten)
     }
 }
 
@@ -158,51 +158,51 @@ impl Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Polled, or waiting to be.
-    Living,
+    Running,
     /// Polled no more: waits for its children to end \[2, 3, 4\].
-    Winding,
+    Joining,
     /// Its future is gone, or being dropped, and what it owns is finalized \[5\].
-    Settling,
+    Finalizing,
     /// Over; the outcome is there for the parent \[6\].
-    Ended,
+    Complete,
 }
 
 /// Where a task is on its way from a wake-up to a poll. A wake-up costs no locked instruction: only
 /// the domain asks and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sched {
+pub(crate) enum RunState {
     /// Suspended, or over, or a proxy.
     Idle,
     /// In the ready queue, once.
     Queued,
     /// Being polled.
-    Running,
+    Polling,
     /// Woken while it was polled: to be queued after the poll.
     Woken,
 }
 
 /// What a task is born with, beside its body; as a rule nothing.
 #[derive(Default)]
-pub(crate) struct Dowry {
+pub(crate) struct SpawnParams {
     pub(crate) name: Option<Name>,
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) inherit: bool,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) cold: Option<Box<ColdState>>,
 }
 
 /// What a task leaves in its node, to be dropped where that may run anything.
 #[must_use]
-pub(crate) struct Remains {
-    awaiter: Option<Box<Waker>>,
+pub(crate) struct NodeLeftovers {
+    join_waker: Option<Box<Waker>>,
     ledger: Option<Arc<Ledger>>,
-    rare: Option<Box<Rare>>,
+    cold: Option<Box<ColdState>>,
 }
 
-impl Remains {
+impl NodeLeftovers {
     /// Drops it. A panic of what is in it ends here.
     #[inline]
     pub(crate) fn drop(self) {
-        if self.awaiter.is_some() || self.ledger.is_some() || self.rare.is_some() {
+        if self.join_waker.is_some() || self.ledger.is_some() || self.cold.is_some() {
             panics::ignore(|| drop(self));
         }
     }
@@ -210,28 +210,28 @@ impl Remains {
 
 impl Node {
     /// A place that no task has taken.
-    pub(super) fn vacant() -> Node {
+    pub(super) fn unused() -> Node {
         Node {
-            id: Cell::new(TaskId::NOBODY),
+            id: Cell::new(TaskId::NONE),
             spawned_at: Cell::new(Location::caller()),
-            name: Pocket::empty(),
-            parent: Cell::new(Parent::Nobody),
-            away: Cell::new(None),
-            prev: Cell::new(NONE),
-            next: Cell::new(NONE),
-            claim: Cell::new(Claim::Held),
-            awaited: Cell::new(false),
-            awaiter: Pocket::empty(),
-            first_child: Cell::new(NONE),
-            last_child: Cell::new(NONE),
+            name: OptionCell::none(),
+            parent: Cell::new(Parent::None),
+            remote_domain: Cell::new(None),
+            prev: Cell::new(NIL),
+            next: Cell::new(NIL),
+            handle_state: Cell::new(HandleState::Held),
+            wake_parent: Cell::new(false),
+            join_waker: OptionCell::none(),
+            first_child: Cell::new(NIL),
+            last_child: Cell::new(NIL),
             live_children: Cell::new(0),
-            stage: Cell::new(Stage::Living),
-            cancel: Pocket::empty(),
-            sched: Cell::new(Sched::Idle),
-            own: Pocket::empty(),
-            ledger: Pocket::empty(),
+            stage: Cell::new(Stage::Running),
+            cancel: OptionCell::none(),
+            run_state: Cell::new(RunState::Idle),
+            owner_ref: OptionCell::none(),
+            ledger: OptionCell::none(),
             inherit: Cell::new(false),
-            rare: Pocket::empty(),
+            cold: OptionCell::none(),
             wait: Noted::nothing(),
         }
     }
@@ -239,84 +239,91 @@ impl Node {
     /// Begins to stand for a task. What is not written here was left by the one before as it has to
     /// be; see `reset`.
     #[inline]
-    pub(super) fn begin(&self, id: TaskId, spawned_at: &'static Location<'static>, parent: Parent) {
-        debug_assert!(!self.name.is_full(), "a place is left empty");
+    pub(super) fn init(&self, id: TaskId, spawned_at: &'static Location<'static>, parent: Parent) {
+        debug_assert!(!self.name.is_some(), "a place is left empty");
         self.id.set(id);
         self.spawned_at.set(spawned_at);
         self.parent.set(parent);
-        self.away.set(None);
-        self.prev.set(NONE);
-        self.next.set(NONE);
-        self.claim.set(Claim::Held);
-        self.awaited.set(false);
-        self.stage.set(Stage::Living);
+        self.remote_domain.set(None);
+        self.prev.set(NIL);
+        self.next.set(NIL);
+        self.handle_state.set(HandleState::Held);
+        self.wake_parent.set(false);
+        self.stage.set(Stage::Running);
         self.inherit.set(false);
         self.wait.clear();
     }
 
     /// Takes over what the task is born with.
-    pub(crate) fn endow(&self, dowry: Dowry) {
-        let Dowry { name, ledger, inherit, rare } = dowry;
+    pub(crate) fn apply(&self, params: SpawnParams) {
+        let SpawnParams { name, ledger, inherit, cold } = params;
         if let Some(name) = name {
-            self.name.fill(name);
+            self.name.put(name);
         }
         if let Some(ledger) = ledger {
-            self.ledger.fill(ledger);
+            self.ledger.put(ledger);
         }
-        if let Some(rare) = rare {
-            self.rare.fill(rare);
+        if let Some(cold) = cold {
+            self.cold.put(cold);
         }
         self.inherit.set(inherit);
     }
 
     /// Stands for nobody any more.
     #[inline]
-    pub(super) fn reset(&self) -> Remains {
-        debug_assert!(self.ended(), "{self:?} leaves the tree before its end");
-        debug_assert_eq!(self.first_child.get(), NONE, "{self:?} leaves children behind");
-        debug_assert!(!self.own.is_full() && self.sched.get() == Sched::Idle, "{self:?} is over");
-        self.id.set(TaskId::NOBODY);
+    pub(super) fn reset(&self) -> NodeLeftovers {
+        debug_assert!(self.is_complete(), "{self:?} leaves the tree before its end");
+        debug_assert_eq!(self.first_child.get(), NIL, "{self:?} leaves children behind");
+        debug_assert!(
+            !self.owner_ref.is_some() && self.run_state.get() == RunState::Idle,
+            "{self:?} is over"
+        );
+        self.id.set(TaskId::NONE);
         drop(self.name.take());
         drop(self.cancel.take());
-        Remains { awaiter: self.awaiter.take(), ledger: self.ledger.take(), rare: self.rare.take() }
+        NodeLeftovers {
+            join_waker: self.join_waker.take(),
+            ledger: self.ledger.take(),
+            cold: self.cold.take(),
+        }
     }
 
     /// Wakes the task. Returns whether it has to be put into the ready queue.
     #[inline]
     pub(crate) fn wake(&self) -> bool {
-        match self.sched.get() {
-            Sched::Idle if self.own.is_full() => {
-                self.sched.set(Sched::Queued);
+        match self.run_state.get() {
+            RunState::Idle if self.owner_ref.is_some() => {
+                self.run_state.set(RunState::Queued);
                 return true;
             }
-            Sched::Running => self.sched.set(Sched::Woken),
-            Sched::Idle | Sched::Queued | Sched::Woken => {}
+            RunState::Polling => self.run_state.set(RunState::Woken),
+            RunState::Idle | RunState::Queued | RunState::Woken => {}
         }
         false
     }
 
     #[inline]
-    pub(crate) fn ended(&self) -> bool {
-        self.stage.get() == Stage::Ended
+    pub(crate) fn is_complete(&self) -> bool {
+        self.stage.get() == Stage::Complete
     }
 
     pub(crate) fn name(&self) -> Option<Arc<str>> {
-        self.name.look(|name| name.map(|name| Arc::clone(name)))
+        self.name.peek(|name| name.map(|name| Arc::clone(name)))
     }
 
     /// What a report says of the task.
-    pub(crate) fn about(&self) -> About {
-        About { spawned_at: self.spawned_at.get(), name: self.name.get() }
+    pub(crate) fn about(&self) -> TaskMeta {
+        TaskMeta { spawned_at: self.spawned_at.get(), name: self.name.get() }
     }
 
     /// Calls `f` with what few tasks have; from now on this one has it.
-    pub(crate) fn with_rare<R>(&self, f: impl FnOnce(&mut Rare) -> R) -> R {
-        self.rare.alter(|rare| f(rare.get_or_insert_default()))
+    pub(crate) fn with_cold<R>(&self, f: impl FnOnce(&mut ColdState) -> R) -> R {
+        self.cold.update(|cold| f(cold.get_or_insert_default()))
     }
 
     /// Whether the task is a shield.
     pub(super) fn is_shield(&self) -> bool {
-        self.rare.look(|rare| rare.is_some_and(|rare| rare.shielding.is_some()))
+        self.cold.peek(|cold| cold.is_some_and(|cold| cold.shield.is_some()))
     }
 }
 
@@ -325,7 +332,7 @@ impl fmt::Debug for Node {
         f.debug_struct("Node")
             .field("id", &self.id.get())
             .field("stage", &self.stage.get())
-            .field("claim", &self.claim.get())
+            .field("handle_state", &self.handle_state.get())
             .field("live_children", &self.live_children.get())
             .finish_non_exhaustive()
     }

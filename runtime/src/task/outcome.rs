@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Mutex;
 
-use super::cancelled::Cancelled;
+use super::cancel_reason::Cancelled;
 use super::panics;
 
 /// What a parent sees of a child that has ended.

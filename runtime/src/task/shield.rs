@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::builder::Task;
-use super::cancelled::Cancelled;
+use super::cancel_reason::Cancelled;
 use super::id::TaskId;
 use super::outcome::Outcome;
 use crate::domain::Domain;
@@ -167,7 +167,7 @@ pub struct Shield<T, E = Infallible> {
 impl<T, E> Shield<T, E> {
     fn new(promise: Promise<T, E>, at: &'static Location<'static>) -> Shield<T, E> {
         Domain::with("`shield`", |domain| {
-            domain.raise_shield(promise.child().entry, domain.run.config.grace);
+            domain.make_shield(promise.child().entry, domain.run.config.grace);
         });
         Shield { promise: Some(promise), at }
     }
@@ -177,7 +177,7 @@ impl<T, E> Shield<T, E> {
     pub fn limit(self, limit: Duration) -> Shield<T, E> {
         if let Some(promise) = &self.promise {
             let entry = promise.child().entry;
-            Domain::try_with(|domain| domain.limit_shield(entry, limit));
+            Domain::try_with(|domain| domain.set_shield_limit(entry, limit));
         }
         self
     }
@@ -198,7 +198,7 @@ impl<T, E> Future for Shield<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let promise = this.promise.as_mut().expect("`Shield` is polled after it was ready");
-        let poll = promise.poll_as("shielded task", Some(this.at), cx);
+        let poll = promise.poll_join("shielded task", Some(this.at), cx);
         if poll.is_ready() {
             this.promise = None;
         }
@@ -211,7 +211,7 @@ impl<T, E> Unpin for Shield<T, E> {}
 impl<T, E> Drop for Shield<T, E> {
     fn drop(&mut self) {
         if let Some(promise) = self.promise.take() {
-            promise.let_go();
+            promise.detach();
         }
     }
 }
@@ -278,10 +278,14 @@ impl Future for CancelledWait {
     type Output = Cancelled;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cancelled> {
-        Domain::with("`cancelled`", |domain| match domain.poll_asked(cx.waker()) {
+        Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(cx.waker()) {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
-                domain.note_wait(BlockedOn::new("a cancellation", self.at, WaitTarget::Unknown));
+                domain.set_blocked_on(BlockedOn::new(
+                    "a cancellation",
+                    self.at,
+                    WaitTarget::Unknown,
+                ));
                 Poll::Pending
             }
         })

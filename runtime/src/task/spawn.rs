@@ -9,15 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::builder::Task;
-use super::cell::{self, allocate};
-use super::life::{Always, Life};
-use super::node::{About, Claim, Dowry, Parent, Slot};
+use super::future::{NeverFails, TaskFuture};
+use super::node::{HandleState, Parent, Slot, SpawnParams, TaskMeta};
 use super::outcome::Outcome;
+use super::raw::{self, allocate};
 use crate::domain::Domain;
 use crate::promise::{AwaitAll, Promise, await_all};
 
 /// A promise's reference to its task.
-pub(crate) type Handle<T, E> = cell::Handle<Outcome<T, E>>;
+pub(crate) type OutcomeHandle<T, E> = raw::OutcomeRef<Outcome<T, E>>;
 
 /// Spawns a child of the current task on the same domain.
 ///
@@ -228,18 +228,18 @@ impl fmt::Display for NoDomainAvailable {
 impl Error for NoDomainAvailable {}
 
 /// Starts a signal's handler as a child of the root.
-pub(crate) fn spawn_service(
+pub(crate) fn spawn_signal_handler(
     domain: &Domain,
     root: Slot,
-    about: About,
+    about: TaskMeta,
     make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
 ) {
     let id = domain.next_id();
-    let port = Arc::clone(domain.port());
-    let (own, handle) = allocate(port, || Life::<_, _, Always>::unborn(make));
+    let remote = Arc::clone(domain.remote());
+    let (own, handle) = allocate(remote, || TaskFuture::<_, _, NeverFails>::lazy(make));
     drop(handle);
-    let About { spawned_at, name } = about;
-    let (_, node) = domain.begin_life(id, spawned_at, Parent::Here(root), own);
-    node.claim.set(Claim::Service);
-    node.endow(Dowry { name, ..Dowry::default() });
+    let TaskMeta { spawned_at, name } = about;
+    let (_, node) = domain.insert_task(id, spawned_at, Parent::Local(root), own);
+    node.handle_state.set(HandleState::SignalHandler);
+    node.apply(SpawnParams { name, ..SpawnParams::default() });
 }

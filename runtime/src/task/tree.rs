@@ -3,10 +3,10 @@
 use std::panic::Location;
 use std::task::Waker;
 
-use super::cancelled::Cancelled;
+use super::arena::NodeArena;
+use super::cancel_reason::Cancelled;
 use super::id::TaskId;
-use super::node::{Claim, Key, NONE, Node, Parent, Remains, Slot, Stage};
-use super::nodes::Nodes;
+use super::node::{HandleState, NIL, Node, NodeKey, NodeLeftovers, Parent, Slot, Stage};
 
 /// The nodes of one domain, each in the list of its parent.
 ///
@@ -14,11 +14,11 @@ use super::nodes::Nodes;
 /// and `live_children` counts those in the list that have not ended. Every operation is O(1) but
 /// for the walks over a list of children, of which each task makes at most two in its life.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
-    nodes: Nodes,
+pub(crate) struct TaskTree {
+    nodes: NodeArena,
 }
 
-impl Tree {
+impl TaskTree {
     /// Puts a node into the tree, at the end of its parent's list if the parent is here.
     #[inline]
     pub(crate) fn insert(
@@ -27,8 +27,8 @@ impl Tree {
         spawned_at: &'static Location<'static>,
         parent: Parent,
     ) -> (Slot, &Node) {
-        let (slot, node) = self.nodes.take(id, spawned_at, parent);
-        if let Parent::Here(parent) = parent {
+        let (slot, node) = self.nodes.alloc(id, spawned_at, parent);
+        if let Parent::Local(parent) = parent {
             self.link(parent, slot, node);
         }
         (slot, node)
@@ -39,7 +39,7 @@ impl Tree {
         let parent = &self[parent];
         let last = parent.last_child.replace(slot);
         parent.live_children.set(parent.live_children.get() + 1);
-        if last == NONE {
+        if last == NIL {
             parent.first_child.set(slot);
         } else {
             self[last].next.set(slot);
@@ -49,118 +49,122 @@ impl Tree {
 
     /// Takes a node out of the tree. A child that is taken out has ended.
     #[inline]
-    pub(crate) fn remove(&self, slot: Slot) -> Remains {
+    pub(crate) fn remove(&self, slot: Slot) -> NodeLeftovers {
         let node = &self[slot];
         let (prev, next) = (node.prev.get(), node.next.get());
-        if let Parent::Here(parent) = node.parent.get() {
-            if prev == NONE || next == NONE {
+        if let Parent::Local(parent) = node.parent.get() {
+            if prev == NIL || next == NIL {
                 let parent = &self[parent];
-                if prev == NONE {
+                if prev == NIL {
                     parent.first_child.set(next);
                 }
-                if next == NONE {
+                if next == NIL {
                     parent.last_child.set(prev);
                 }
             }
-            if prev != NONE {
+            if prev != NIL {
                 self[prev].next.set(next);
             }
-            if next != NONE {
+            if next != NIL {
                 self[next].prev.set(prev);
             }
         }
-        let remains = node.reset();
-        self.nodes.leave(slot, node);
-        remains
+        let leftovers = node.reset();
+        self.nodes.free(slot, node);
+        leftovers
     }
 
     /// Returns the node under `key`, unless its task is gone and the place is free or used again.
     #[inline]
-    pub(crate) fn get(&self, key: Key) -> Option<&Node> {
+    pub(crate) fn get(&self, key: NodeKey) -> Option<&Node> {
         self.nodes.get(key.slot).filter(|node| node.id.get() == key.id)
     }
 
     /// Returns all the nodes, in a fixed order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.nodes.taken()
+        self.nodes.occupied()
     }
 
     /// Returns the children of `parent`, oldest first.
     pub(crate) fn children(&self, parent: Slot) -> impl Iterator<Item = Slot> + '_ {
-        let some = |slot: Slot| Some(slot).filter(|&slot| slot != NONE);
+        let some = |slot: Slot| Some(slot).filter(|&slot| slot != NIL);
         let first = some(self[parent].first_child.get());
         std::iter::successors(first, move |&slot| some(self[slot].next.get()))
     }
 
     /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
-    pub(crate) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) -> Request {
+    pub(crate) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) -> CancelAction {
         let node = &self[slot];
-        if node.cancel.is_full() || node.ended() {
-            return Request::Nothing;
+        if node.cancel.is_some() || node.is_complete() {
+            return CancelAction::None;
         }
         // fault: shield-ineffective
         if node.is_shield() {
-            return Request::Ask;
+            return CancelAction::Shielded;
         }
-        node.cancel.fill(cancelled.clone());
-        match node.away.get() {
-            Some(domain) => Request::Tell { domain, id: node.id.get() },
-            None => Request::Wake,
+        node.cancel.put(cancelled.clone());
+        match node.remote_domain.get() {
+            Some(domain) => CancelAction::Forward { domain, id: node.id.get() },
+            None => CancelAction::Wake,
         }
     }
 
     /// As [`end`](Tree::end), in the usual case: the promise is there, and nobody but the parent
     /// itself waits, if anybody does. Returns the parent if it is to be queued.
     #[inline]
-    pub(crate) fn end_plainly(&self, node: &Node) -> Option<Option<Slot>> {
-        let held = matches!(node.claim.get(), Claim::Held | Claim::Cancelling);
-        let parent = node.parent.get().here().filter(|_| held && !node.awaiter.is_full())?;
-        node.stage.set(Stage::Ended);
-        let awaited = node.awaited.replace(false);
-        Some(self.lose_child(parent, awaited).then_some(parent))
+    pub(crate) fn complete_fast(&self, node: &Node) -> Option<Option<Slot>> {
+        let held = matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
+        let parent = node.parent.get().local().filter(|_| held && !node.join_waker.is_some())?;
+        node.stage.set(Stage::Complete);
+        let awaited = node.wake_parent.replace(false);
+        Some(self.child_completed(parent, awaited).then_some(parent))
     }
 
     /// One child less is alive, which the parent waited for or not. Returns whether the parent is
     /// to be queued.
     #[inline]
-    fn lose_child(&self, parent: Slot, awaited: bool) -> bool {
+    fn child_completed(&self, parent: Slot, awaited: bool) -> bool {
         let parent = &self[parent];
         let left = parent.live_children.get() - 1;
         parent.live_children.set(left);
-        let last = left == 0 && parent.stage.get() == Stage::Winding;
+        let last = left == 0 && parent.stage.get() == Stage::Joining;
         (awaited || last) && parent.wake()
     }
 
     /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
-    pub(crate) fn end(&self, slot: Slot) -> End {
+    pub(crate) fn complete(&self, slot: Slot) -> Completion {
         let node = &self[slot];
-        node.stage.set(Stage::Ended);
-        let (claim, parent) = (node.claim.get(), node.parent.get());
+        node.stage.set(Stage::Complete);
+        let (claim, parent) = (node.handle_state.get(), node.parent.get());
         let mut awaited = false;
         let notice = match claim {
-            Claim::Held | Claim::Cancelling => {
-                awaited = node.awaited.replace(false);
-                node.awaiter.take().map_or(Notice::None, |waker| Notice::Wake(*waker))
+            HandleState::Held | HandleState::Cancelling => {
+                awaited = node.wake_parent.replace(false);
+                node.join_waker
+                    .take()
+                    .map_or(CompletionNotice::None, |waker| CompletionNotice::Wake(*waker))
             }
-            Claim::Collected { collector, index } => Notice::Collector { collector, index },
-            Claim::Waived | Claim::Service | Claim::Forgotten => Notice::None,
+            HandleState::InGroup { group, index } => CompletionNotice::Group { group, index },
+            HandleState::Detached | HandleState::SignalHandler | HandleState::Forgotten => {
+                CompletionNotice::None
+            }
         };
-        let ready = parent.here().filter(|&parent| self.lose_child(parent, awaited));
-        let freed =
-            matches!(claim, Claim::Waived | Claim::Service) && matches!(parent, Parent::Here(_));
-        let remains = freed.then(|| self.remove(slot));
-        End { notice, ready, remains }
+        let ready = parent.local().filter(|&parent| self.child_completed(parent, awaited));
+        let freed = matches!(claim, HandleState::Detached | HandleState::SignalHandler)
+            && matches!(parent, Parent::Local(_));
+        let leftovers = freed.then(|| self.remove(slot));
+        Completion { notice, ready, leftovers }
     }
 }
 
 /// What is to be done, outside the tree, so that a cancelled task notices.
 #[must_use]
-pub(crate) enum Request {
-    Nothing,
+pub(crate) enum CancelAction {
+    None,
     Wake,
     /// The task is shielded: it is asked, and its time limited.
-    Ask,
-    Tell {
+    Shielded,
+    Forward {
         domain: u16,
         id: TaskId,
     },
@@ -168,22 +172,22 @@ pub(crate) enum Request {
 
 /// Who is to be told, outside the tree, that a task has ended.
 #[must_use]
-pub(crate) struct End {
-    pub(crate) notice: Notice,
+pub(crate) struct Completion {
+    pub(crate) notice: CompletionNotice,
     /// The parent, if it waited for this child, or for the last one, and is to be queued.
     pub(crate) ready: Option<Slot>,
     /// What is left of a task that nobody asks about.
-    pub(crate) remains: Option<Remains>,
+    pub(crate) leftovers: Option<NodeLeftovers>,
 }
 
 #[must_use]
-pub(crate) enum Notice {
+pub(crate) enum CompletionNotice {
     None,
     Wake(Waker),
-    Collector { collector: u32, index: u32 },
+    Group { group: u32, index: u32 },
 }
 
-impl std::ops::Index<Slot> for Tree {
+impl std::ops::Index<Slot> for TaskTree {
     type Output = Node;
 
     #[inline]

@@ -9,7 +9,7 @@ use super::stepper::{Limits, simulate};
 use crate::domain::Domain;
 use crate::run::{Builder, Forgotten, MainError, RunError};
 use crate::signal::{self, Signal};
-use crate::task::{About, panics};
+use crate::task::{TaskMeta, panics};
 
 /// How many of the last events a failure tells.
 const TRACE_TOLD: usize = 24;
@@ -194,9 +194,9 @@ impl Check {
         };
         let number = replay::number_of_check();
         if let Some(wanted) = replay::wanted() {
-            if wanted.is_of(number) {
+            if wanted.belongs_to(number) {
                 let trial = once(&self.clone().trace(TRACE_TOLD), wanted.seed);
-                replay::conclude(&trial, self.simulated, number, &wanted);
+                replay::complete(&trial, self.simulated, number, &wanted);
             }
             return;
         }
@@ -240,7 +240,7 @@ impl Check {
             Err(error) => return Trial::of(Err(RunError::Setup(error))),
         };
         panics::install_hook();
-        let about = About::named(at, Arc::from("main"));
+        let about = TaskMeta::named(at, Arc::from("main"));
         let limits = Limits { max_ticks: self.max_ticks, trace_max: self.trace };
         simulate(domains, config, limits, about, main)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::world::Shared;
 use crate::domain::Domain;
-use crate::task::{Claim, Node, Slot, Stage, TaskId, Tree};
+use crate::task::{HandleState, Node, Slot, Stage, TaskId, TaskTree};
 use crate::wait::{BlockedOn, WaitTarget};
 
 /// How many tasks the text of a deadlock names.
@@ -49,7 +49,8 @@ impl Deadlock {
     pub(super) fn find(domains: &[Domain], world: &Shared, ending: bool) -> Deadlock {
         let mut tasks = Vec::new();
         for domain in domains {
-            domain.each_task(|tree, slot| tasks.push(waiting(tree, slot, domain.index(), world)));
+            domain
+                .for_each_task(|tree, slot| tasks.push(waiting(tree, slot, domain.index(), world)));
         }
         number_locks(&mut tasks);
         let cycle = cycle(&tasks);
@@ -68,17 +69,19 @@ impl Deadlock {
     }
 }
 
-fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> BlockedTask {
+fn waiting(tree: &TaskTree, slot: Slot, domain: usize, world: &Shared) -> BlockedTask {
     let node = &tree[slot];
     let mut held_since = None;
     let living = |wanted: &dyn Fn(&Node) -> bool| -> Vec<TaskId> {
         let nodes = tree.children(slot).map(|child| &tree[child]);
-        nodes.filter(|node| !node.ended() && wanted(node)).map(|node| node.id.get()).collect()
+        nodes.filter(|node| !node.is_complete() && wanted(node)).map(|node| node.id.get()).collect()
     };
     let waits_for = match node.wait.get().on {
-        _ if node.stage.get() != Stage::Living || node.cancel.is_full() => living(&|_| true),
+        _ if node.stage.get() != Stage::Running || node.cancel.is_some() => living(&|_| true),
         WaitTarget::Task { id, .. } => vec![id],
-        WaitTarget::AnyPromise => living(&|child| child.awaited.get() || child.awaiter.is_full()),
+        WaitTarget::AnyPromise => {
+            living(&|child| child.wake_parent.get() || child.join_waker.is_some())
+        }
         WaitTarget::TaskGroup(number) => living(&|child| lies_in(child, number)),
         WaitTarget::Lock(number) => {
             let holder = world.locks.borrow().holder(number);
@@ -100,7 +103,7 @@ fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> BlockedTas
 
 /// Whether a child lies in that collector.
 fn lies_in(child: &Node, wanted: u32) -> bool {
-    matches!(child.claim.get(), Claim::Collected { collector, .. } if collector == wanted)
+    matches!(child.handle_state.get(), HandleState::InGroup { group: collector, .. } if collector == wanted)
 }
 
 /// Numbers the locks anew, in the order in which they are told of: the numbers that they had when

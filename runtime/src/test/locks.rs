@@ -64,7 +64,7 @@ pub fn note_wait(lock: Option<usize>, what: &'static str, at: &'static Location<
         let on = lock.map_or(WaitTarget::Unknown, |lock| {
             WaitTarget::Lock(known(domain, lock).unwrap_or_default())
         });
-        domain.note_wait(BlockedOn::new(what, at, on));
+        domain.set_blocked_on(BlockedOn::new(what, at, on));
     });
 }
 

@@ -34,7 +34,7 @@ struct Failed {
 
 impl Replay {
     /// Whether the check of that number is meant. A bare seed means all of them.
-    pub(super) fn is_of(&self, check: u32) -> bool {
+    pub(super) fn belongs_to(&self, check: u32) -> bool {
         self.failure.as_ref().is_none_or(|failure| failure.check == check)
     }
 }
@@ -82,7 +82,7 @@ fn variable(seed: u64, hash: u64, check: u32) -> String {
 ///
 /// If the run failed, or was another one than the one that is to be replayed.
 #[track_caller]
-pub(super) fn conclude(trial: &Trial<()>, simulated: bool, check: u32, wanted: &Replay) {
+pub(super) fn complete(trial: &Trial<()>, simulated: bool, check: u32, wanted: &Replay) {
     let seed = wanted.seed;
     if !simulated {
         return demand_success(trial, seed);

@@ -12,7 +12,7 @@ use super::{Clock, Trial};
 use crate::domain::Domain;
 use crate::driver::{Driver, ParkTimeout, Unpark};
 use crate::run::{Config, Failure, Run, RunError, spawn_root, verdict};
-use crate::task::{About, Handle};
+use crate::task::{OutcomeHandle, TaskMeta};
 
 /// After how many turns at one moment time passes all the same, as much as a turn takes in truth: a
 /// task that waits for the clock by yielding must see it move.
@@ -74,7 +74,7 @@ pub(super) fn simulate<F, T, E>(
     domains: usize,
     config: Config,
     limits: Limits,
-    about: About,
+    about: TaskMeta,
     main: F,
 ) -> Trial<T, E>
 where
@@ -87,7 +87,7 @@ where
     let run = Run::simulated(domains, config, &clock);
     let domain = |index| {
         let driver = Box::new(Virtual(Arc::clone(&clock)));
-        Domain::in_world(Arc::clone(&run), index, driver, Some(Rc::clone(&world)))
+        Domain::simulated(Arc::clone(&run), index, driver, Some(Rc::clone(&world)))
     };
     let domains = (0..domains).map(domain).collect();
     let mut stepper = Stepper {
@@ -101,7 +101,7 @@ where
         told_to_end: false,
     };
     let handle = spawn_root(&stepper.domains[0], about, main);
-    let outcome = stepper.run_to_end(handle);
+    let outcome = stepper.run_until_stopped(handle);
     Trial {
         outcome,
         hash: world.hash(),
@@ -121,7 +121,7 @@ pub(super) struct Limits {
 }
 
 impl Stepper {
-    fn run_to_end<T, E>(&mut self, handle: Handle<T, E>) -> Result<T, RunError<E>> {
+    fn run_until_stopped<T, E>(&mut self, handle: OutcomeHandle<T, E>) -> Result<T, RunError<E>> {
         let ended = self.step_to_end();
         self.run.signals.close();
         self.world.drop_states();
@@ -149,7 +149,7 @@ impl Stepper {
                 self.tell_to_end(Failure::TickLimit(self.max_ticks));
             }
             if let Some(domain) = self.pick() {
-                self.domains[domain].turn();
+                self.domains[domain].tick();
                 self.turns += 1;
                 self.creep();
             } else if !self.jump() {
@@ -168,7 +168,7 @@ impl Stepper {
         self.told_to_end = true;
         self.turns_at_this_moment = 0;
         let mut tasks = 0;
-        self.domains.iter().for_each(|domain| domain.each_task(|_, _| tasks += 1));
+        self.domains.iter().for_each(|domain| domain.for_each_task(|_, _| tasks += 1));
         self.turns_to_double = TURNS_TO_DOUBLE_AT_THE_END.max(tasks * TURNS_OF_A_TASK);
         // The end may take turns, too.
         let turns = self.max_ticks.max(TURNS_OF_THE_END_MIN).max(self.turns_to_double * 100);
@@ -189,7 +189,7 @@ impl Stepper {
         let living = self.domains.iter().filter(|domain| !domain.is_stopped());
         let clock = self.world.clock();
         // What lies beyond the end of the clock never comes.
-        let moment = living.filter_map(Domain::next_moment).min();
+        let moment = living.filter_map(Domain::next_event_at).min();
         let Some(moment) = moment.filter(|&moment| clock.reaches(moment)) else {
             return false;
         };

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use super::sleep::Sleep;
 use super::timeout::Elapsed;
 use crate::domain::Domain;
-use crate::task::{Limit, TaskId};
+use crate::task::{TaskDeadline, TaskId};
 
 /// Runs `future` until `instant` at the latest, and with it all the children that it makes.
 ///
@@ -60,9 +60,9 @@ use crate::task::{Limit, TaskId};
 #[track_caller]
 pub fn deadline<F: Future>(instant: Instant, future: F) -> Deadline<F> {
     let set_at = Location::caller();
-    let set_by = Domain::try_with(|domain| domain.current_key().id).unwrap_or(TaskId::NOBODY);
+    let set_by = Domain::try_with(|domain| domain.current_key().id).unwrap_or(TaskId::NONE);
     let sleep = Sleep::until(Some(instant));
-    Deadline { future: Some(future), sleep, limit: Limit { at: instant, set_by, set_at } }
+    Deadline { future: Some(future), sleep, limit: TaskDeadline { at: instant, set_by, set_at } }
 }
 
 /// Returns how much time the present code has left; `None` if there is no [`deadline`] around it.
@@ -107,12 +107,12 @@ pin_project! {
         future: Option<F>,
         #[pin]
         sleep: Sleep,
-        limit: Limit,
+        limit: TaskDeadline,
     }
 }
 
 /// Puts the deadline of the code around back, also when the code inside panics.
-struct Undo(Option<Limit>);
+struct Undo(Option<TaskDeadline>);
 
 impl Drop for Undo {
     fn drop(&mut self) {
@@ -128,7 +128,7 @@ impl<F: Future> Future for Deadline<F> {
         let future =
             this.future.as_mut().as_pin_mut().expect("`Deadline` is polled after it was ready");
         let around = Domain::with("`deadline`", |domain| {
-            domain.replace_deadline(Some(this.limit.least(domain.deadline())))
+            domain.replace_deadline(Some(this.limit.earlier(domain.deadline())))
         });
         let undo = Undo(around);
         let poll = future.poll(cx);

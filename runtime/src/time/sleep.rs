@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::timers::{Sleeper, TimerKey};
-use crate::domain::{Domain, Message, Port};
+use crate::domain::{Domain, Message, RemoteHandle};
 use crate::wait::{BlockedOn, WaitTarget};
 
 /// Waits until `duration` has passed on the clock of the domain's driver.
@@ -89,7 +89,7 @@ pub struct Sleep {
 
 /// A timer that was set.
 struct Timer {
-    port: Arc<Port>,
+    remote: Arc<RemoteHandle>,
     key: TimerKey,
 }
 
@@ -123,7 +123,7 @@ impl Sleep {
     /// Whether the timer that was set on this domain is still to fire; its waker is kept current.
     fn is_set(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Option<bool> {
         let timer = self.timer.as_ref()?;
-        if !domain.is_behind(&timer.port) {
+        if !domain.has_handle(&timer.remote) {
             self.withdraw();
             return None;
         }
@@ -143,20 +143,20 @@ impl Sleep {
     fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
         let sleeper = Sleeper::of(cx.waker(), domain);
         let key = domain.timers().borrow_mut().insert(deadline, sleeper);
-        self.timer = Some(Timer { port: Arc::clone(domain.port()), key });
+        self.timer = Some(Timer { remote: Arc::clone(domain.remote()), key });
     }
 
     fn withdraw(&mut self) {
-        let Some(Timer { port, key }) = self.timer.take() else {
+        let Some(Timer { remote, key }) = self.timer.take() else {
             return;
         };
         let here = Domain::try_with(|domain| {
-            let is_here = domain.is_behind(&port);
-            is_here.then(|| domain.timers().borrow_mut().remove(key))
+            let is_current = domain.has_handle(&remote);
+            is_current.then(|| domain.timers().borrow_mut().remove(key))
         });
         match here.flatten() {
             Some(sleeper) => drop(sleeper),
-            None => port.send(Message::TimerDropped(key)),
+            None => remote.send(Message::TimerDropped(key)),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Sleep {
                         }
                         return Poll::Pending;
                     }
-                    ready!(domain.spend(cx));
+                    ready!(domain.spend_budget(cx));
                 }
             }
             this.done = true;

@@ -16,7 +16,7 @@ use slab::Slab;
 
 use crate::domain::Domain;
 use crate::random::Random;
-use crate::task::Key;
+use crate::task::NodeKey;
 
 /// How long a span is, as a power of two in nanoseconds: 4 ms.
 const SPAN_BITS: u32 = 22;
@@ -54,7 +54,7 @@ struct Place {
 #[derive(Debug)]
 pub(crate) enum Sleeper {
     /// A task of the timer's own domain, in its own name: no waker has to be counted for it.
-    Task(Key),
+    Task(NodeKey),
     Other(Waker),
 }
 

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Care, ChildState, Forgotten, MainError, Orphans, Promise, RunError, Task, Violation,
-    race, spawn, timeout, try_spawn, yield_now,
+    Builder, ChildState, Forgotten, MainError, Orphans, Promise, RunError, Task, TryNext,
+    Violation, race, spawn, timeout, try_spawn, yield_now,
 };
 
 use crate::support::*;
@@ -347,7 +347,7 @@ fn children_in_a_collector_count_until_they_are_handed_out() {
             Task::new().orphans(&orphans).spawn(async move { n })?;
         }
         yield_now().await;
-        assert!(matches!(orphans.care(), Care::Ended(Ok(0))));
+        assert!(matches!(orphans.care(), TryNext::Completed(Ok(0))));
         assert!(matches!(orphans.next().await, Some(Ok(1))));
         let taken = orphans.take().expect("two are left");
         assert_eq!(taken.await?, 2);

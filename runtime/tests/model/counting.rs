@@ -29,29 +29,29 @@ trait Counter: Send + Sync + 'static {
 impl Counter for State {
     fn make() -> State {
         let state = State::new();
-        state.settle();
+        state.set_slot();
         state
     }
 
     fn acquire_here(&self) {
-        State::acquire_here(self);
+        State::ref_inc_local(self);
     }
 
     fn release_here(&self) -> bool {
-        State::release_here(self)
+        State::ref_dec_local(self)
     }
 
     fn release(&self) -> bool {
-        State::release(self)
+        State::ref_dec(self)
     }
 
     fn let_the_promise_go(&self) -> bool {
-        self.detach();
-        State::release(self)
+        self.drop_handle();
+        State::ref_dec(self)
     }
 
     fn end(&self) -> bool {
-        !self.hand_over() && self.end_unseen()
+        !self.complete() && self.complete_detached()
     }
 }
 

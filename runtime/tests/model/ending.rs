@@ -77,7 +77,7 @@ impl Allocation {
     }
 
     fn release(&self) {
-        if self.state.release() {
+        if self.state.ref_dec() {
             self.free();
         }
     }
@@ -89,7 +89,7 @@ impl Allocation {
 
     /// The domain gives its reference up, with nobody left to take the outcome.
     fn end_unseen(&self) {
-        if self.state.end_unseen() {
+        if self.state.complete_detached() {
             self.free();
         }
     }
@@ -100,7 +100,7 @@ impl Allocation {
         if self.flaw == Flaw::CompletesBlindly {
             return self.end_unseen();
         }
-        if !self.state.hand_over() {
+        if !self.state.complete() {
             drop(self.write(None));
             self.end_unseen();
         }
@@ -108,7 +108,7 @@ impl Allocation {
 
     /// Called by the parent after it was told.
     fn take(&self) {
-        assert!(self.state.is_over(), "told before the outcome was written");
+        assert!(self.state.is_complete(), "told before the outcome was written");
         let mut outcome = self.write(None).expect("the outcome is there");
         outcome.taken = true;
         self.release();
@@ -118,11 +118,11 @@ impl Allocation {
     fn detach(&self) {
         let mine = match self.flaw {
             Flaw::DetachesInTwoSteps => {
-                let over = self.state.is_over();
-                self.state.detach();
+                let over = self.state.is_complete();
+                self.state.drop_handle();
                 over
             }
-            _ => self.state.detach(),
+            _ => self.state.drop_handle(),
         };
         if mine {
             drop(self.write(None));

@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use matou_runtime::Unpark;
-use matou_runtime::model::Port;
+use matou_runtime::model::RemoteHandle;
 
 use super::support::{fails, holds};
 
@@ -53,22 +53,22 @@ trait Inbox: Send + Sync + 'static {
     fn get_up(&self);
 }
 
-impl Inbox for Port {
-    fn make(eventfd: Arc<EventFd>, flaw: Flaw) -> Port {
+impl Inbox for RemoteHandle {
+    fn make(eventfd: Arc<EventFd>, flaw: Flaw) -> RemoteHandle {
         assert_eq!(flaw, Flaw::None);
-        Port::new(eventfd)
+        RemoteHandle::new(eventfd)
     }
     fn send(&self) {
-        Port::send(self);
+        RemoteHandle::send(self);
     }
     fn receive(&self) -> usize {
-        Port::receive(self)
+        RemoteHandle::receive(self)
     }
     fn lie_down(&self) -> bool {
-        Port::lie_down(self)
+        RemoteHandle::prepare_park(self)
     }
     fn get_up(&self) {
-        Port::get_up(self);
+        RemoteHandle::end_park(self);
     }
 }
 
@@ -252,23 +252,23 @@ fn be_a_domain(inbox: &impl Inbox, eventfd: &EventFd, scene: Scene) {
 
 #[test]
 fn a_message_wakes_a_domain_that_is_about_to_sleep() {
-    holds(play::<Port>(ONE_MESSAGE, Flaw::None));
+    holds(play::<RemoteHandle>(ONE_MESSAGE, Flaw::None));
 }
 
 #[test]
 fn a_second_message_wakes_a_domain_that_sleeps_again() {
-    holds(play::<Port>(TWO_MESSAGES, Flaw::None));
+    holds(play::<RemoteHandle>(TWO_MESSAGES, Flaw::None));
 }
 
 #[test]
 fn two_senders_rely_on_each_other_and_one_of_them_interrupts() {
-    holds(play::<Port>(TWO_SENDERS, Flaw::None));
+    holds(play::<RemoteHandle>(TWO_SENDERS, Flaw::None));
 }
 
 #[test]
 fn a_domain_that_a_timer_woke_is_woken_by_a_message_as_well() {
     for scene in [ONE_MESSAGE, TWO_MESSAGES] {
-        holds(play::<Port>(scene.with_a_timer(), Flaw::None));
+        holds(play::<RemoteHandle>(scene.with_a_timer(), Flaw::None));
     }
 }
 

@@ -32,23 +32,23 @@ impl Word for State {
     }
 
     fn call(&self) -> bool {
-        State::call(self)
+        State::notify_remote(self)
     }
 
     fn hear(&self) {
-        State::hear(self);
+        State::ack(self);
     }
 
     fn acquire(&self) {
-        State::acquire(self);
+        State::ref_inc(self);
     }
 
     fn release(&self) -> bool {
-        State::release(self)
+        State::ref_dec(self)
     }
 
     fn end(&self) -> bool {
-        self.end_unseen()
+        self.complete_detached()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use matou_runtime::{Care, MainError, Orphans, Task, Violation, sleep, spawn, timeout, yield_now};
+use matou_runtime::{
+    MainError, Orphans, Task, TryNext, Violation, sleep, spawn, timeout, yield_now,
+};
 
 use super::{check, trials};
 use crate::support::violation;
@@ -17,21 +19,21 @@ fn add(orphans: &Orphans<u32>, number: u32, millis: u64) {
 }
 
 /// `care` tells nobody there, nobody ready, and an outcome apart; the original's `Some None` is
-/// `Care::Busy`.
+/// `TryNext::Pending`.
 #[test]
 fn care_hands_out_who_has_ended() {
     check(1, || async {
         let orphans = Orphans::new();
-        assert!(matches!(orphans.care(), Care::Nobody));
+        assert!(matches!(orphans.care(), TryNext::Empty));
         add(&orphans, 1, 5);
-        assert!(matches!(orphans.care(), Care::Busy));
+        assert!(matches!(orphans.care(), TryNext::Pending));
         sleep(Duration::from_millis(6)).await;
         yield_now().await;
         match orphans.care() {
-            Care::Ended(outcome) => assert_eq!(outcome?, 1),
+            TryNext::Completed(outcome) => assert_eq!(outcome?, 1),
             other => return Err(format!("{other:?}").into()),
         }
-        assert!(matches!(orphans.care(), Care::Nobody));
+        assert!(matches!(orphans.care(), TryNext::Empty));
         Ok::<_, MainError>(())
     });
 }

@@ -7,12 +7,12 @@ use std::task::{Context, Poll, Waker};
 use matou_ownership::{Ledger, NotOwner, OwnerInfo, Resource};
 use slab::Slab;
 
-use super::{Domain, Message, Port};
-use crate::orphans::Collector;
-use crate::task::cell::Own;
+use super::{Domain, Message, RemoteHandle};
+use crate::orphans::GroupState;
+use crate::task::raw::OwnerRef;
 use crate::task::{
-    About, Cancelled, Claim, End, Key, NONE, Node, Notice, Parent, Request, Sched, Slot, Stage,
-    TaskId, Why, panics,
+    CancelAction, CancelKind, Cancelled, Completion, CompletionNotice, HandleState, NIL, Node,
+    NodeKey, Parent, RunState, Slot, Stage, TaskId, TaskMeta, panics,
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
@@ -21,7 +21,7 @@ use crate::wait::{BlockedOn, WaitTarget};
 /// A parent's reference to a child: where its entry is, on which domain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChildRef {
-    pub(crate) entry: Key,
+    pub(crate) entry: NodeKey,
     /// The parent's domain, which holds the entry.
     pub(crate) domain: u16,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -35,7 +35,7 @@ impl ChildRef {
 
 /// Says that the current task is not the parent of a promise it used. The violation is recorded.
 #[derive(Debug)]
-pub(crate) struct NotMine;
+pub(crate) struct NotParent;
 
 impl Domain {
     /// The task that is about to become a parent.
@@ -45,11 +45,11 @@ impl Domain {
     /// If no task runs, or the one that runs is ending: nobody could wait for its child.
     #[inline]
     #[track_caller]
-    pub(crate) fn parent_to_be(&self) -> Slot {
+    pub(crate) fn spawn_parent(&self) -> Slot {
         let current = self.current.get();
-        assert_ne!(current, NONE, "a child needs a parent: spawn inside a task of the run");
+        assert_ne!(current, NIL, "a child needs a parent: spawn inside a task of the run");
         let living =
-            self.tree[current].stage.get() == Stage::Living && !matou_ownership::in_finalizer();
+            self.tree[current].stage.get() == Stage::Running && !matou_ownership::in_finalizer();
         assert!(
             living,
             "a task that is ending cannot spawn: not in its drops, and no task in a finalizer"
@@ -58,80 +58,90 @@ impl Domain {
     }
 
     /// The task that runs, as a key.
-    pub(crate) fn current_key(&self) -> Key {
+    pub(crate) fn current_key(&self) -> NodeKey {
         let slot = self.current.get();
-        let id = if slot == NONE { TaskId::NOBODY } else { self.tree[slot].id.get() };
-        Key { slot, id }
+        let id = if slot == NIL { TaskId::NONE } else { self.tree[slot].id.get() };
+        NodeKey { slot, id }
     }
 
     #[inline]
     pub(crate) fn next_id(&self) -> TaskId {
-        let count = self.tasks_made.get() + 1;
-        self.tasks_made.set(count);
+        let count = self.tasks_created.get() + 1;
+        self.tasks_created.set(count);
         TaskId::new(self.index, count)
     }
 
     /// Enters the proxy of a child that lives on domain `away`.
-    pub(crate) fn insert_proxy(&self, id: TaskId, about: About, parent: Slot, away: u16) -> Key {
-        let (slot, node) = self.tree.insert(id, about.spawned_at, Parent::Here(parent));
-        node.away.set(Some(away));
+    pub(crate) fn insert_proxy(
+        &self,
+        id: TaskId,
+        about: TaskMeta,
+        parent: Slot,
+        away: u16,
+    ) -> NodeKey {
+        let (slot, node) = self.tree.insert(id, about.spawned_at, Parent::Local(parent));
+        node.remote_domain.set(Some(away));
         if let Some(name) = about.name {
-            node.name.fill(name);
+            node.name.put(name);
         }
-        Key { slot, id }
+        NodeKey { slot, id }
     }
 
     /// Enters a task that lives here, and makes it ready.
     #[inline]
-    pub(crate) fn begin_life(
+    pub(crate) fn insert_task(
         &self,
         id: TaskId,
         spawned_at: &'static Location<'static>,
         parent: Parent,
-        own: Own,
-    ) -> (Key, &Node) {
+        own: OwnerRef,
+    ) -> (NodeKey, &Node) {
         let (slot, node) = self.tree.insert(id, spawned_at, parent);
-        own.settle_at(slot);
-        node.sched.set(Sched::Queued);
-        node.own.fill(own);
-        self.make_ready(slot);
-        (Key { slot, id }, node)
+        own.set_slot(slot);
+        node.run_state.set(RunState::Queued);
+        node.owner_ref.put(own);
+        self.enqueue(slot);
+        (NodeKey { slot, id }, node)
     }
 
     /// Whether `waker` wakes the very task that is being polled.
     #[inline]
     pub(crate) fn is_current_waker(&self, waker: &Waker) -> bool {
-        self.current_waker.get().is_of(waker)
+        self.current_waker.get().belongs_to(waker)
     }
 
     /// Changes the entry of a child that was just made.
-    pub(crate) fn with_entry(&self, entry: Key, f: impl FnOnce(&Node)) {
+    pub(crate) fn with_entry(&self, entry: NodeKey, f: impl FnOnce(&Node)) {
         f(self.tree.get(entry).expect("the entry was just made"));
     }
 
     #[inline]
-    pub(crate) fn child_ref(&self, entry: Key, spawned_at: &'static Location<'static>) -> ChildRef {
+    pub(crate) fn child_ref(
+        &self,
+        entry: NodeKey,
+        spawned_at: &'static Location<'static>,
+    ) -> ChildRef {
         ChildRef { entry, domain: self.index as u16, spawned_at }
     }
 
     /// Puts a task into the ready queue, in which it is not yet.
     #[inline]
-    pub(super) fn make_ready(&self, slot: Slot) {
-        self.ready.borrow_mut().push(slot, self.current.get());
+    pub(super) fn enqueue(&self, slot: Slot) {
+        self.run_queue.borrow_mut().push(slot, self.current.get());
     }
 
     /// Wakes a task of this domain, unless it is over.
     #[inline]
     pub(super) fn wake(&self, slot: Slot) {
-        if slot != NONE && self.tree[slot].wake() {
-            self.make_ready(slot);
+        if slot != NIL && self.tree[slot].wake() {
+            self.enqueue(slot);
         }
     }
 
     /// Wakes a task of this domain, unless it is gone and its place free or used again.
-    pub(super) fn wake_known(&self, key: Key) {
+    pub(super) fn wake_key(&self, key: NodeKey) {
         if self.tree.get(key).is_some_and(Node::wake) {
-            self.make_ready(key.slot);
+            self.enqueue(key.slot);
         }
     }
 
@@ -155,25 +165,25 @@ impl Domain {
 
     /// R2: the entry of `child`, if that is a child of the current task.
     #[inline]
-    fn mine(&self, port: &Port, child: ChildRef) -> Option<&Node> {
+    fn own_child(&self, remote: &RemoteHandle, child: ChildRef) -> Option<&Node> {
         let node = self.tree.get(child.entry)?;
         // fault: any-task-may-await
-        let mine = node.parent.get().here() == Some(self.current.get())
+        let own_child = node.parent.get().local() == Some(self.current.get())
             // fault: foreign-promise-accepted
-            && (std::ptr::eq(port, &*self.port) || self.is(port, child.domain));
-        mine.then_some(node)
+            && (std::ptr::eq(remote, &*self.remote) || self.is_domain_of(remote, child.domain));
+        own_child.then_some(node)
     }
 
     /// Records that the current task used a promise of somebody else's child.
     #[cold]
-    fn raise_not_mine(&self, child: ChildRef) {
+    fn raise_not_parent(&self, child: ChildRef) {
         let task = self.current_info();
         let child = ChildInfo::escaped(child.entry.id, child.spawned_at);
         self.raise(Violation::NotAChild { task, child });
     }
 
     /// Records that the current task used a collector that belongs to task `owner`.
-    pub(crate) fn raise_not_a_child(&self, owner: TaskId, child: Option<ChildRef>) {
+    pub(crate) fn raise_not_group_owner(&self, owner: TaskId, child: Option<ChildRef>) {
         let task = self.current_info();
         let child = match child {
             Some(child) => ChildInfo::escaped(child.entry.id, child.spawned_at),
@@ -187,46 +197,46 @@ impl Domain {
     #[inline]
     pub(crate) fn poll_child(
         &self,
-        port: &Port,
+        remote: &RemoteHandle,
         child: ChildRef,
         (what, at): (&'static str, Option<&'static Location<'static>>),
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(node) = self.mine(port, child) else {
-            self.raise_not_mine(child);
+        let Some(node) = self.own_child(remote, child) else {
+            self.raise_not_parent(child);
             // Never resumed: see `raise`.
             return Poll::Pending;
         };
         let slot = child.entry.slot;
-        if node.ended() {
+        if node.is_complete() {
             let Some(left) = self.budget.get().checked_sub(1) else {
-                return self.spend(cx);
+                return self.spend_budget(cx);
             };
             self.budget.set(left);
             self.tree.remove(slot).drop();
             return Poll::Ready(());
         }
-        self.note_wait(BlockedOn { what, at, on: child.wait_on() });
+        self.set_blocked_on(BlockedOn { what, at, on: child.wait_on() });
         // If the parent itself waits, it is there as long as its children are: no waker is needed.
         let itself = self.is_current_waker(cx.waker());
-        node.awaited.set(itself);
+        node.wake_parent.set(itself);
         if !itself {
             note_awaiter(node, cx.waker());
-        } else if node.awaiter.is_full() {
-            drop(node.awaiter.take());
+        } else if node.join_waker.is_some() {
+            drop(node.join_waker.take());
         }
         Poll::Pending
     }
 
     /// Whether a child of the current task has ended, without registering for it.
-    pub(crate) fn child_ended(&self, entry: Key) -> bool {
-        self.tree.get(entry).is_some_and(Node::ended)
+    pub(crate) fn child_is_complete(&self, entry: NodeKey) -> bool {
+        self.tree.get(entry).is_some_and(Node::is_complete)
     }
 
     /// Frees the entry of a child whose outcome was taken.
     #[inline]
-    pub(crate) fn reap(&self, entry: Key) {
-        if self.child_ended(entry) {
+    pub(crate) fn reap(&self, entry: NodeKey) {
+        if self.child_is_complete(entry) {
             self.tree.remove(entry.slot).drop();
         }
     }
@@ -234,60 +244,60 @@ impl Domain {
     /// Asks for the end of a child, in the name of its parent.
     pub(crate) fn cancel_child(
         &self,
-        port: &Port,
+        remote: &RemoteHandle,
         child: ChildRef,
         cancelled: &Cancelled,
-    ) -> Result<(), NotMine> {
-        let Some(node) = self.mine(port, child) else {
-            self.raise_not_mine(child);
-            return Err(NotMine);
+    ) -> Result<(), NotParent> {
+        let Some(node) = self.own_child(remote, child) else {
+            self.raise_not_parent(child);
+            return Err(NotParent);
         };
-        node.claim.set(Claim::Cancelling);
+        node.handle_state.set(HandleState::Cancelling);
         self.request_cancel(child.entry.slot, cancelled);
         Ok(())
     }
 
     /// Nobody waits any more for the end of a child: it was cancelled, or goes on all the same.
-    pub(crate) fn waive(&self, entry: Key) {
-        if self.child_ended(entry) {
+    pub(crate) fn detach_child(&self, entry: NodeKey) {
+        if self.child_is_complete(entry) {
             self.reap(entry);
         } else if let Some(node) = self.tree.get(entry) {
-            node.claim.set(Claim::Waived);
+            node.handle_state.set(HandleState::Detached);
         }
     }
 
     /// Whether a promise that is dropped right now is abandoned rather than forgotten (R1).
-    pub(crate) fn is_abandonment(&self) -> bool {
+    pub(crate) fn drop_is_abandonment(&self) -> bool {
         let current = self.current.get();
         std::thread::panicking()
             // fault: abandoned-branch-forgotten
             || self.abandoning.get().is_some()
-            || (current != NONE && self.tree[current].stage.get() != Stage::Living)
+            || (current != NIL && self.tree[current].stage.get() != Stage::Running)
     }
 
     /// A promise was dropped: its child is cancelled, and its parent's end waits for that end.
-    pub(crate) fn promise_dropped(&self, entry: Key, abandoned: bool) {
+    pub(crate) fn promise_dropped(&self, entry: NodeKey, abandoned: bool) {
         let abandoned = abandoned || self.run.config.forgotten == crate::run::Forgotten::Cancel;
-        let claim = if abandoned { Claim::Waived } else { Claim::Forgotten };
+        let claim = if abandoned { HandleState::Detached } else { HandleState::Forgotten };
         let Some(node) = self.tree.get(entry) else { return };
-        node.claim.set(claim);
-        match (node.ended(), abandoned) {
+        node.handle_state.set(claim);
+        match (node.is_complete(), abandoned) {
             (true, true) => self.reap(entry),
             (true, false) => {}
-            (false, _) => self.request_cancel(entry.slot, &self.by_drop(entry.slot)),
+            (false, _) => self.request_cancel(entry.slot, &self.drop_reason(entry.slot)),
         }
     }
 
     pub(super) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) {
         match self.tree.request_cancel(slot, cancelled) {
-            Request::Nothing => {}
-            Request::Wake => self.wake(slot),
-            Request::Ask => self.ask_shield(slot, cancelled),
-            Request::Tell { domain, id } => {
+            CancelAction::None => {}
+            CancelAction::Wake => self.wake(slot),
+            CancelAction::Shielded => self.start_shield_limit(slot, cancelled),
+            CancelAction::Forward { domain, id } => {
                 let cancelled = cancelled.clone();
                 // fault: remote-child-ended-early
                 // fault: remote-children-not-cancelled
-                self.run.port(usize::from(domain)).send(Message::Cancel { id, cancelled });
+                self.run.remote(usize::from(domain)).send(Message::Cancel { id, cancelled });
             }
         }
     }
@@ -295,10 +305,10 @@ impl Domain {
     /// Ends the children of the current task and waits until the last one is over.
     ///
     /// After a normal end of the body none may be left that the parent did not deal with (R1).
-    pub(crate) fn end_children(&self, normal: bool) -> Poll<()> {
+    pub(crate) fn join_children(&self, normal: bool) -> Poll<()> {
         let current = self.current.get();
         let node = &self.tree[current];
-        if node.stage.get() == Stage::Living {
+        if node.stage.get() == Stage::Running {
             // What the task did in this very poll comes before what it left undone.
             self.raise_fault(matou_ownership::take_not_owner());
             let violated = self.current_violated();
@@ -308,7 +318,7 @@ impl Domain {
                 // fault: handler-may-leave-children
                 self.check_r1(current);
             }
-            node.stage.set(Stage::Winding);
+            node.stage.set(Stage::Joining);
             // fault: abnormal-end-without-cancel
             self.cancel_children(current);
         }
@@ -316,7 +326,7 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
-        self.note_wait(BlockedOn {
+        self.set_blocked_on(BlockedOn {
             what: "the end of its children",
             at: None,
             on: WaitTarget::Unknown,
@@ -326,7 +336,7 @@ impl Domain {
 
     fn check_r1(&self, parent: Slot) {
         let children = self.tree.children(parent).map(|slot| &self.tree[slot]);
-        let left = children.filter(|child| child.claim.get().breaks_r1());
+        let left = children.filter(|child| child.handle_state.get().is_leak());
         let children: Vec<ChildInfo> = left.map(ChildInfo::of).collect();
         if !children.is_empty() {
             let task = self.current_info();
@@ -336,11 +346,11 @@ impl Domain {
 
     fn cancel_children(&self, parent: Slot) {
         let mut child = self.tree[parent].first_child.get();
-        if child == NONE {
+        if child == NIL {
             return;
         }
-        let cancelled = self.with_parent(parent);
-        while child != NONE {
+        let cancelled = self.parent_reason(parent);
+        while child != NIL {
             // fault: handlers-outlive-root
             self.request_cancel(child, &cancelled);
             child = self.tree[child].next.get();
@@ -349,14 +359,14 @@ impl Domain {
 
     /// Whether the current task broke a rule.
     fn current_violated(&self) -> bool {
-        let why = self.current_node().cancel.look(|cancelled| cancelled.map(Cancelled::why));
-        why == Some(Why::Violation)
+        let why = self.current_node().cancel.peek(|cancelled| cancelled.map(Cancelled::kind));
+        why == Some(CancelKind::Violation)
     }
 
     /// Records a violation of the current task: it is not resumed, and the run fails (R10).
     pub(crate) fn raise(&self, violation: Violation) {
         let current = self.current.get();
-        if current != NONE {
+        if current != NIL {
             let cancelled = Cancelled::new(violation.reason());
             // fault: offender-resumed
             drop(self.tree[current].cancel.replace(Some(cancelled)));
@@ -382,53 +392,55 @@ impl Domain {
     /// Closes the books of a task that is over, and tells its parent. It is no longer the current
     /// one.
     #[inline]
-    pub(super) fn finish(&self, slot: Slot, node: &Node, ledger: Option<Arc<Ledger>>) {
-        self.end_step();
+    pub(super) fn finish_task(&self, slot: Slot, node: &Node, ledger: Option<Arc<Ledger>>) {
+        self.end_poll();
         self.witness(|_| Happening::Ended(node.id.get()));
-        node.sched.set(Sched::Idle);
-        let bare = !node.rare.is_full() && node.first_child.get() == NONE && ledger.is_none();
-        match bare.then(|| self.tree.end_plainly(node)).flatten() {
-            Some(Some(parent)) => self.make_ready(parent),
+        node.run_state.set(RunState::Idle);
+        let bare = !node.cold.is_some() && node.first_child.get() == NIL && ledger.is_none();
+        match bare.then(|| self.tree.complete_fast(node)).flatten() {
+            Some(Some(parent)) => self.enqueue(parent),
             Some(None) => {}
-            None => self.finish_in_full(slot, ledger),
+            None => self.finish_slow(slot, ledger),
         }
     }
 
-    fn finish_in_full(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
-        self.drop_rare(slot);
+    fn finish_slow(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
+        self.drop_cold(slot);
         self.free_children(slot);
-        let bequest = ledger.map(|ledger| ledger.take_transferred()).unwrap_or_default();
+        let transferred = ledger.map(|ledger| ledger.take_transferred()).unwrap_or_default();
         let node = &self.tree[slot];
         let (parent, id) = (node.parent.get(), node.id.get());
         match parent {
-            Parent::Nobody => {
+            Parent::None => {
                 self.tree.remove(slot).drop();
                 self.run.stop();
                 self.stop();
             }
-            Parent::Here(parent) => {
-                self.deliver(parent, bequest);
-                self.end_entry(slot);
+            Parent::Local(parent) => {
+                self.deliver_transfers(parent, transferred);
+                self.complete_entry(slot);
             }
-            Parent::There { domain, proxy } => {
-                self.called.borrow_mut().remove(&id);
+            Parent::Remote { domain, proxy } => {
+                self.remote_children.borrow_mut().remove(&id);
                 self.tree.remove(slot).drop();
-                let proxy = Key { slot: proxy, id };
-                self.run.port(usize::from(domain)).send(Message::Ended { proxy, bequest });
+                let proxy = NodeKey { slot: proxy, id };
+                self.run
+                    .remote(usize::from(domain))
+                    .send(Message::ChildCompleted { proxy, transferred });
             }
         }
     }
 
     fn free_children(&self, parent: Slot) {
         let parent = &self.tree[parent];
-        while parent.first_child.get() != NONE {
+        while parent.first_child.get() != NIL {
             self.tree.remove(parent.first_child.get()).drop();
         }
     }
 
     /// Hands to a parent what its child transferred.
-    pub(super) fn deliver(&self, parent: Slot, bequest: Vec<Arc<dyn Resource>>) {
-        if bequest.is_empty() {
+    pub(super) fn deliver_transfers(&self, parent: Slot, transferred: Vec<Arc<dyn Resource>>) {
+        if transferred.is_empty() {
             return;
         }
         let node = &self.tree[parent];
@@ -437,28 +449,28 @@ impl Domain {
             ledger.set_owner(label_of(node));
             ledger
         };
-        let ledger = node.ledger.alter(|ledger| Arc::clone(ledger.get_or_insert_with(make)));
-        ledger.receive(bequest);
+        let ledger = node.ledger.update(|ledger| Arc::clone(ledger.get_or_insert_with(make)));
+        ledger.receive(transferred);
     }
 
     /// Marks the end of a child in its parent's books and wakes who waits for it.
-    pub(super) fn end_entry(&self, slot: Slot) {
-        self.tell(self.tree.end(slot));
+    pub(super) fn complete_entry(&self, slot: Slot) {
+        self.notify_completion(self.tree.complete(slot));
     }
 
-    fn tell(&self, end: End) {
-        let End { notice, ready, remains } = end;
-        if let Some(remains) = remains {
-            remains.drop();
+    fn notify_completion(&self, end: Completion) {
+        let Completion { notice, ready, leftovers } = end;
+        if let Some(leftovers) = leftovers {
+            leftovers.drop();
         }
         match notice {
-            Notice::None => {}
+            CompletionNotice::None => {}
             // A waker of a foreign combinator may panic; the scheduler goes on.
-            Notice::Wake(waker) => panics::wake(waker),
-            Notice::Collector { collector, index } => self.collect(collector, index),
+            CompletionNotice::Wake(waker) => panics::wake(waker),
+            CompletionNotice::Group { group, index } => self.notify_group(group, index),
         }
         if let Some(parent) = ready {
-            self.make_ready(parent);
+            self.enqueue(parent);
         }
     }
 
@@ -472,11 +484,11 @@ impl Domain {
         }
     }
 
-    fn collect(&self, collector: u32, index: u32) {
-        let ended = |collectors: &mut Slab<Collector>| {
-            collectors.get_mut(collector as usize).map(|collector| collector.ended(index))
+    fn notify_group(&self, group: u32, index: u32) {
+        let ended = |groups: &mut Slab<GroupState>| {
+            groups.get_mut(group as usize).map(|group| group.child_completed(index))
         };
-        let ended = ended(&mut self.collectors.borrow_mut());
+        let ended = ended(&mut self.groups.borrow_mut());
         if let Some((waker, others)) = ended {
             waker.into_iter().chain(others).for_each(panics::wake);
         }
@@ -488,13 +500,13 @@ pub(crate) fn label_of(node: &Node) -> OwnerInfo {
 }
 
 /// What a ledger says of its owner.
-pub(crate) fn label(id: TaskId, about: &About) -> OwnerInfo {
+pub(crate) fn label(id: TaskId, about: &TaskMeta) -> OwnerInfo {
     OwnerInfo { id: id.as_u64(), name: about.name(), made_at: about.spawned_at }
 }
 
 /// Notes who waits for a child inside its parent: the last one who asks is the one that waits.
 fn note_awaiter(child: &Node, waker: &Waker) {
-    if !child.awaiter.look(|known| known.is_some_and(|known| known.will_wake(waker))) {
-        drop(child.awaiter.replace(Some(Box::new(waker.clone()))));
+    if !child.join_waker.peek(|known| known.is_some_and(|known| known.will_wake(waker))) {
+        drop(child.join_waker.replace(Some(Box::new(waker.clone()))));
     }
 }

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use matou_ownership::Resource;
 
-use super::bell::Bell;
-use super::mail::Mail;
+use super::message_queue::MessageQueue;
+use super::parker::Parker;
 use crate::driver::Unpark;
 use crate::run::Run;
 use crate::signal::Signal;
-use crate::task::cell::{Newborn, Woken};
-use crate::task::{Cancelled, Dowry, Key, Slot, TaskId};
+use crate::task::raw::{RemoteWake, Unstarted};
+use crate::task::{Cancelled, NodeKey, Slot, SpawnParams, TaskId};
 use crate::time::TimerKey;
 
 /// The outside of a domain: its inbox and its bell. Everything else of a domain belongs to its
@@ -21,34 +21,34 @@ use crate::time::TimerKey;
 ///
 /// Each task of the domain holds it, so that a waker finds it after the run as well. Why not the
 /// run? All domains would count their tasks in one and the same word.
-pub(crate) struct Port {
+pub(crate) struct RemoteHandle {
     run: Weak<Run>,
-    inbox: Mail,
-    bell: Bell,
+    queue: MessageQueue,
+    parker: Parker,
     unparker: OnceLock<Arc<dyn Unpark>>,
 }
 
 /// What one domain says to another.
 pub(crate) enum Message {
     /// A task of the receiver was woken.
-    Wake(Woken),
+    Wake(RemoteWake),
     /// A task begins its life on the receiver. Not boxed: the box would be made on one thread and
     /// freed on another, which allocators dislike.
-    Start(Birth),
+    Spawn(RemoteSpawn),
     /// A child that lives on the receiver is to end.
     Cancel { id: TaskId, cancelled: Cancelled },
     /// The end of a child that lives on the receiver was asked for, but an ancestor is shielded.
-    Ask { id: TaskId, cancelled: Cancelled },
+    CancelRequested { id: TaskId, cancelled: Cancelled },
     /// A child that lived elsewhere has ended; its outcome lies with its promise.
-    Ended { proxy: Key, bequest: Vec<Arc<dyn Resource>> },
+    ChildCompleted { proxy: NodeKey, transferred: Vec<Arc<dyn Resource>> },
     /// A promise was dropped on a thread that is not its parent's.
-    Dropped { entry: Key, abandoned: bool },
+    HandleDropped { entry: NodeKey, abandoned: bool },
     /// The handle of a shield was dropped on a thread that is not its parent's.
-    LetGo { entry: Key },
+    DetachHandle { entry: NodeKey },
     /// A `Sleep` was dropped on a thread that is not its timer's.
     TimerDropped(TimerKey),
     /// A collector was dropped on a thread that is not its domain's.
-    CollectorDropped { collector: u32 },
+    GroupDropped { group: u32 },
     /// The root is to end.
     CancelRoot(Cancelled),
     /// The system sent a signal; for domain 0.
@@ -62,14 +62,14 @@ impl Message {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Message::Wake(_) => "wake",
-            Message::Start(_) => "start",
+            Message::Spawn(_) => "spawn",
             Message::Cancel { .. } => "cancel",
-            Message::Ask { .. } => "ask",
-            Message::Ended { .. } => "ended",
-            Message::Dropped { .. } => "dropped",
-            Message::LetGo { .. } => "let go",
+            Message::CancelRequested { .. } => "cancel requested",
+            Message::ChildCompleted { .. } => "child completed",
+            Message::HandleDropped { .. } => "promise dropped",
+            Message::DetachHandle { .. } => "handle detached",
             Message::TimerDropped(_) => "timer dropped",
-            Message::CollectorDropped { .. } => "collector dropped",
+            Message::GroupDropped { .. } => "group dropped",
             Message::CancelRoot(_) => "cancel main",
             Message::Signal(_) => "signal",
             Message::Stop => "stop",
@@ -78,31 +78,31 @@ impl Message {
 }
 
 /// A task that begins its life on the receiver of a `Start`, and what must be known of it.
-pub(crate) struct Birth {
-    pub(crate) newborn: Newborn,
+pub(crate) struct RemoteSpawn {
+    pub(crate) unstarted: Unstarted,
     pub(crate) id: TaskId,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) parent_domain: u16,
     pub(crate) proxy: Slot,
     /// Boxed, since few tasks have one, and each message has room for it.
-    pub(crate) dowry: Option<Box<Dowry>>,
+    pub(crate) params: Option<Box<SpawnParams>>,
 }
 
-impl Port {
-    pub(crate) fn new(run: Weak<Run>, inbox: Mail) -> Port {
-        Port { run, inbox, bell: Bell::new(), unparker: OnceLock::new() }
+impl RemoteHandle {
+    pub(crate) fn new(run: Weak<Run>, queue: MessageQueue) -> RemoteHandle {
+        RemoteHandle { run, queue, parker: Parker::new(), unparker: OnceLock::new() }
     }
 
     /// Whether the domain is one of `run`'s.
     #[inline]
-    pub(crate) fn is_of(&self, run: &Arc<Run>) -> bool {
+    pub(crate) fn belongs_to(&self, run: &Arc<Run>) -> bool {
         std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
     }
 
     /// Sends a message to a domain of the same run, unless the run is gone.
     pub(crate) fn send_to(&self, domain: usize, message: Message) {
         if let Some(run) = self.run.upgrade() {
-            run.port(domain).send(message);
+            run.remote(domain).send(message);
         }
     }
 
@@ -117,13 +117,13 @@ impl Port {
     /// future that only the domain's own thread could drop. (There is none by then: a run ends
     /// after its last task.)
     pub(crate) fn send(&self, message: Message) {
-        let tell = match self.inbox.push(message) {
-            Ok(tell) => tell,
+        let notify = match self.queue.push(message) {
+            Ok(notify) => notify,
             // It holds a task's memory, and nothing of its life.
             Err(Message::Wake(woken)) => return drop(woken),
             Err(message) => return std::mem::forget(message),
         };
-        if tell && self.bell.ring() {
+        if notify && self.parker.notify() {
             // A domain that has not connected yet has not slept yet either.
             if let Some(unparker) = self.unparker.get() {
                 unparker.unpark();
@@ -134,38 +134,38 @@ impl Port {
     /// Whether no message has arrived.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.is_empty()
+        self.queue.is_empty()
     }
 
     /// Takes the messages that have arrived: the first one, and the others into an empty list.
     pub(crate) fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
-        self.inbox.take(more)
+        self.queue.take(more)
     }
 
     /// When the next message arrives, in a run that draws that from its seed.
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
-        self.inbox.next_arrival()
+        self.queue.next_arrival()
     }
 
-    pub(crate) fn lie_down(&self) -> bool {
-        self.bell.lie_down(|| self.is_empty())
+    pub(crate) fn prepare_park(&self) -> bool {
+        self.parker.prepare_park(|| self.is_empty())
     }
 
-    pub(crate) fn get_up(&self) {
-        self.bell.get_up();
+    pub(crate) fn end_park(&self) {
+        self.parker.end_park();
     }
 
     /// Called by the domain's thread when it leaves.
     pub(crate) fn close(&self) {
-        self.inbox.close();
+        self.queue.close();
     }
 }
 
-impl fmt::Debug for Port {
+impl fmt::Debug for RemoteHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port")
+        f.debug_struct("RemoteHandle")
             .field("empty", &self.is_empty())
-            .field("bell", &self.bell)
+            .field("parker", &self.parker)
             .finish_non_exhaustive()
     }
 }

@@ -11,38 +11,41 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 
 /// How often it looks: some 40 us, as a pause of the processor takes some 40 ns.
-const LOOKS: u32 = 1000;
+const SPINS: u32 = 1000;
 /// How many sleeps come without a look at most: 2 to the power of this, less one. So a look in vain
 /// costs a sleep less than 0.1 us in the mean.
 const MISSES_MAX: u32 = 9;
 
 /// What a domain has learned of waiting shortly.
 #[derive(Debug, Default)]
-pub(super) struct Spin {
+pub(super) struct AdaptiveSpin {
     /// How many sleeps are to come without a look.
-    skip: Cell<u32>,
+    backoff: Cell<u32>,
     /// How many looks in a row were in vain, up to the limit.
     misses: Cell<u32>,
     /// More domains than processors: whoever spins takes the time of the one he waits for.
-    crowded: bool,
+    oversubscribed: bool,
 }
 
-impl Spin {
-    pub(super) fn among(domains: usize) -> Spin {
+impl AdaptiveSpin {
+    pub(super) fn for_domains(domains: usize) -> AdaptiveSpin {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Spin { crowded: domains > processors || processors == 1, ..Spin::default() }
+        AdaptiveSpin {
+            oversubscribed: domains > processors || processors == 1,
+            ..AdaptiveSpin::default()
+        }
     }
 
     /// Waits shortly, if that is worth a try. Returns whether something has `arrived`.
-    pub(super) fn sees(&self, arrived: impl Fn() -> bool) -> bool {
-        if self.crowded {
+    pub(super) fn spin_until(&self, arrived: impl Fn() -> bool) -> bool {
+        if self.oversubscribed {
             return false;
         }
-        if let Some(skip) = self.skip.get().checked_sub(1) {
-            self.skip.set(skip);
+        if let Some(backoff) = self.backoff.get().checked_sub(1) {
+            self.backoff.set(backoff);
             return false;
         }
-        for _ in 0..LOOKS {
+        for _ in 0..SPINS {
             if arrived() {
                 self.misses.set(0);
                 return true;
@@ -51,7 +54,7 @@ impl Spin {
         }
         let misses = (self.misses.get() + 1).min(MISSES_MAX);
         self.misses.set(misses);
-        self.skip.set((1 << misses) - 1);
+        self.backoff.set((1 << misses) - 1);
         false
     }
 }
@@ -60,11 +63,11 @@ impl Spin {
 mod tests {
     use super::*;
 
-    fn looks_among(sleeps: u32, spin: &Spin) -> u32 {
+    fn looks_among(sleeps: u32, spin: &AdaptiveSpin) -> u32 {
         let looked = Cell::new(0);
         for _ in 0..sleeps {
             let before = looked.get();
-            spin.sees(|| {
+            spin.spin_until(|| {
                 looked.set(before + 1);
                 false
             });
@@ -74,25 +77,25 @@ mod tests {
 
     #[test]
     fn looks_in_vain_become_rare() {
-        let spin = Spin::default();
+        let spin = AdaptiveSpin::default();
         assert!(looks_among(10_000, &spin) < 35);
         assert_eq!(looks_among(512, &spin), 1);
     }
 
     #[test]
     fn a_look_that_pays_is_taken_again_at_once() {
-        let spin = Spin::default();
+        let spin = AdaptiveSpin::default();
         looks_among(10_000, &spin);
-        while !spin.sees(|| true) {}
-        assert!(spin.sees(|| true));
-        assert!(!spin.sees(|| false));
-        assert!(!spin.sees(|| true), "now it sleeps once without a look");
-        assert!(spin.sees(|| true));
+        while !spin.spin_until(|| true) {}
+        assert!(spin.spin_until(|| true));
+        assert!(!spin.spin_until(|| false));
+        assert!(!spin.spin_until(|| true), "now it sleeps once without a look");
+        assert!(spin.spin_until(|| true));
     }
 
     #[test]
     fn nobody_spins_in_a_crowd() {
-        let spin = Spin::among(100_000);
-        assert!(!spin.sees(|| true));
+        let spin = AdaptiveSpin::for_domains(100_000);
+        assert!(!spin.spin_until(|| true));
     }
 }

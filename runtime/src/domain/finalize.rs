@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 use matou_ownership::{FinalizeAll, FinalizeReport};
 
 use super::Domain;
-use crate::task::cell::Ended;
-use crate::task::{Claim, LocalFuture, NONE, Node, Outcome, Panic, Stage, TaskError};
+use crate::task::raw::OutcomeTo;
+use crate::task::{HandleState, LocalFuture, NIL, Node, Outcome, Panic, Stage, TaskError};
 use crate::time::Sleep;
 use crate::violation::Violation;
 use crate::wait::{BlockedOn, WaitTarget};
 
 /// The finalizers of a task, while one of them has to wait.
-pub(crate) struct Settlement {
+pub(crate) struct PendingFinalizers {
     settle: FinalizeAll,
     /// Whether the body ended normally.
     normal: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Settlement {
     grace: Sleep,
 }
 
-impl Settlement {
+impl PendingFinalizers {
     /// Goes on with it. Returns the first panic of a finalizer, if there was one.
     pub(crate) fn poll(
         mut self: Box<Self>,
@@ -30,14 +30,18 @@ impl Settlement {
         cx: &mut Context<'_>,
     ) -> Result<Option<Panic>, Box<Self>> {
         if let Poll::Ready(settled) = Pin::new(&mut self.settle).poll(cx) {
-            return Ok(domain.settled(settled, self.normal));
+            return Ok(domain.report_finalized(settled, self.normal));
         }
         if Pin::new(&mut self.grace).poll(cx).is_pending() {
-            domain.note_wait(BlockedOn { what: "finalizer", at: None, on: WaitTarget::Unknown });
+            domain.set_blocked_on(BlockedOn {
+                what: "finalizer",
+                at: None,
+                on: WaitTarget::Unknown,
+            });
             return Err(self);
         }
         let settled = self.settle.finish_without_waiting();
-        Ok(domain.settled(settled, self.normal))
+        Ok(domain.report_finalized(settled, self.normal))
     }
 }
 
@@ -45,29 +49,29 @@ impl Domain {
     /// Ends the children of the current task, whose body is over, and then settles what it owns.
     /// Returns the first panic of a finalizer, if there was one.
     ///
-    /// All that can be done for any task is done here: what is in `Life` is
+    /// All that can be done for any task is done here: what is in `TaskFuture` is
     /// compiled anew for each body.
-    pub(crate) fn poll_ending(
+    pub(crate) fn poll_finishing(
         &self,
         normal: bool,
-        settlement: &mut Option<Box<Settlement>>,
+        pending: &mut Option<Box<PendingFinalizers>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Panic>> {
-        let settled = match settlement.take() {
+        let settled = match pending.take() {
             Some(waiting) => waiting.poll(self, cx),
             None => {
                 // fault: end-before-descendants
-                ready!(self.end_children(normal));
+                ready!(self.join_children(normal));
                 // fault: cancel-skips-finalizers
-                self.begin_settling();
-                self.settle(normal, cx)
+                self.enter_finalizing();
+                self.finalize_resources(normal, cx)
             }
         };
         match settled {
             Ok(panic) => Poll::Ready(panic),
             Err(waiting) => {
                 // fault: end-before-finalizers
-                *settlement = Some(waiting);
+                *pending = Some(waiting);
                 Poll::Pending
             }
         }
@@ -75,7 +79,11 @@ impl Domain {
 
     /// Finalizes what the current task still owns, newest first. Returns the first panic of a
     /// finalizer, if there was one, or the settlement if a finalizer has to wait.
-    fn settle(&self, normal: bool, cx: &mut Context<'_>) -> Result<Option<Panic>, Box<Settlement>> {
+    fn finalize_resources(
+        &self,
+        normal: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Panic>, Box<PendingFinalizers>> {
         // Most tasks never owned anything.
         let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
         if normal && self.current_node().inherit.get() {
@@ -83,17 +91,17 @@ impl Domain {
         }
         let mut settle = ledger.finalize_all();
         match Pin::new(&mut settle).poll(cx) {
-            Poll::Ready(settled) => Ok(self.settled(settled, normal)),
+            Poll::Ready(settled) => Ok(self.report_finalized(settled, normal)),
             Poll::Pending => {
                 // fault: finalizers-unbounded
                 let grace = Sleep::new(self.run.config.grace);
-                Box::new(Settlement { settle, normal, grace }).poll(self, cx)
+                Box::new(PendingFinalizers { settle, normal, grace }).poll(self, cx)
             }
         }
     }
 
     /// Reports what a settlement brought to light, and returns the first panic.
-    fn settled(&self, settled: FinalizeReport, normal: bool) -> Option<Panic> {
+    fn report_finalized(&self, settled: FinalizeReport, normal: bool) -> Option<Panic> {
         // fault: leak-not-reported
         if normal && !settled.leaked.is_empty() {
             let task = self.current_info();
@@ -120,11 +128,11 @@ impl Domain {
     /// Whether the current task has nothing to do at its end: it has no children, owns nothing, and
     /// broke no rule. Most tasks are like that.
     #[inline]
-    pub(crate) fn ends_at_once(&self) -> bool {
+    pub(crate) fn completes_immediately(&self) -> bool {
         let node = self.current_node();
-        node.first_child.get() == NONE
-            && node.stage.get() == Stage::Living
-            && !node.cancel.is_full()
+        node.first_child.get() == NIL
+            && node.stage.get() == Stage::Running
+            && !node.cancel.is_some()
             && !matou_ownership::has_ledger()
     }
 
@@ -140,7 +148,7 @@ impl Domain {
     }
 
     /// Keeps a future that the current task has deferred to its end.
-    pub(crate) fn keep_deferred(&self, resource: u64, future: LocalFuture) {
+    pub(crate) fn insert_deferred(&self, resource: u64, future: LocalFuture) {
         self.deferred.borrow_mut().insert(resource, future);
     }
 
@@ -150,29 +158,31 @@ impl Domain {
 
     /// Whether a task runs.
     pub(crate) fn has_current(&self) -> bool {
-        self.current.get() != NONE
+        self.current.get() != NIL
     }
 
     /// From here on the current task can neither own nor spawn.
-    pub(crate) fn begin_settling(&self) {
-        self.current_node().stage.set(Stage::Settling);
+    pub(crate) fn enter_finalizing(&self) {
+        self.current_node().stage.set(Stage::Finalizing);
     }
 
     /// Closes the books of the current task: the last thing before the outcome is handed over.
     #[inline]
-    pub(crate) fn conclude<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> Ended {
+    pub(crate) fn complete<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> OutcomeTo {
         let node = self.current_node();
-        node.stage.set(Stage::Ended);
-        match node.claim.get() {
-            Claim::Service => {
+        node.stage.set(Stage::Complete);
+        match node.handle_state.get() {
+            HandleState::SignalHandler => {
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
                     // fault: handler-panic-swallowed
                     self.run.fail(crate::run::Failure::SignalHandler(panic));
                 }
-                Ended::Unseen
+                OutcomeTo::Nothing
             }
-            Claim::Waived | Claim::Forgotten => Ended::Unseen,
-            Claim::Held | Claim::Collected { .. } | Claim::Cancelling => Ended::ForPromise,
+            HandleState::Detached | HandleState::Forgotten => OutcomeTo::Nothing,
+            HandleState::Held | HandleState::InGroup { .. } | HandleState::Cancelling => {
+                OutcomeTo::Promise
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! | bit | set by | settles |
 //! | --- | --- | --- |
-//! | `CALLED` | a foreign waker; cleared by the domain | that one wake-up of many sends a message |
-//! | `OVER` | the domain, when the outcome is written | that the outcome may be taken |
-//! | `DETACHED` | the promise, when it goes without it | who drops the outcome: who comes second |
+//! | `NOTIFIED` | a foreign waker; cleared by the domain | that one wake-up of many sends a message |
+//! | `COMPLETE` | the domain, when the outcome is written | that the outcome may be taken |
+//! | `HANDLE_DROPPED` | the promise, when it goes without it | who drops the outcome: who comes second |
 //!
 //! What a domain alone knows of its tasks (queued, running) is not here but in its tree, where it
 //! costs no locked instruction.
@@ -23,20 +23,20 @@
 //! wrong twins.
 
 use crate::sys::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
-use crate::task::node::{NONE, Slot};
+use crate::task::node::{NIL, Slot};
 
-const CALLED: usize = 1;
-const OVER: usize = 2;
-const DETACHED: usize = 4;
+const NOTIFIED: usize = 1;
+const COMPLETE: usize = 2;
+const HANDLE_DROPPED: usize = 4;
 /// One reference.
-const REFERENCE: usize = 8;
-const FLAGS: usize = REFERENCE - 1;
+const REF_ONE: usize = 8;
+const FLAGS: usize = REF_ONE - 1;
 
 /// The domain's own reference, as long as references are counted apart.
-const OWN: usize = REFERENCE << 26;
+const OWNER_BIAS: usize = REF_ONE << 26;
 
-/// How many references are counted apart at most, either way: less than what `OWN` stands for.
-const APART_MAX: i32 = 1 << 25;
+/// How many references are counted apart at most, either way: less than what `OWNER_BIAS` stands for.
+const LOCAL_REFS_MAX: i32 = 1 << 25;
 
 /// Beyond so many references somebody leaks them in a loop, and the count would wrap.
 const COUNT_MAX: usize = isize::MAX as usize;
@@ -47,7 +47,7 @@ pub(crate) struct State {
     word: AtomicUsize,
     /// The references that the domain has made, less those that it gave up. As `slot`, it is
     /// written and read by the domain alone, hence relaxed.
-    apart: AtomicI32,
+    local_refs: AtomicI32,
     /// The node's place in its domain's tree: from before the first poll until the task is over.
     slot: AtomicU32,
 }
@@ -56,126 +56,127 @@ impl State {
     /// A task with two references: its domain's and its promise's.
     pub(crate) fn new() -> State {
         State {
-            word: AtomicUsize::new(OWN + REFERENCE),
-            apart: AtomicI32::new(0),
-            slot: AtomicU32::new(NONE),
+            word: AtomicUsize::new(OWNER_BIAS + REF_ONE),
+            local_refs: AtomicI32::new(0),
+            slot: AtomicU32::new(NIL),
         }
     }
 
     /// Called by the domain when it has a place for the task.
     #[inline]
-    pub(crate) fn settle_at(&self, slot: Slot) {
+    pub(crate) fn set_slot(&self, slot: Slot) {
         self.slot.store(slot, Ordering::Relaxed);
     }
 
-    /// Where the node is; `NONE` if the task is over. For the domain.
+    /// Where the node is; `NIL` if the task is over. For the domain.
     #[inline]
     pub(crate) fn slot(&self) -> Slot {
         self.slot.load(Ordering::Relaxed)
     }
 
     /// Adds a reference. Relaxed, because whoever does so has one already.
-    pub(crate) fn acquire(&self) {
-        if self.word.fetch_add(REFERENCE, Ordering::Relaxed) > COUNT_MAX {
+    pub(crate) fn ref_inc(&self) {
+        if self.word.fetch_add(REF_ONE, Ordering::Relaxed) > COUNT_MAX {
             // As `Arc` does it: a panic could be caught, and the count would still be wrong.
             std::process::abort();
         }
     }
 
     /// Gives a reference up. Returns whether it was the last one.
-    pub(crate) fn release(&self) -> bool {
+    pub(crate) fn ref_dec(&self) -> bool {
         // Who has the only reference need not write: nobody is left to make another one. The
         // acquiring load sees what was done before the others were given up, since a chain of
         // read-modify-writes leads from each of them to the value that is read here.
-        if self.word.load(Ordering::Acquire) & !FLAGS == REFERENCE {
+        if self.word.load(Ordering::Acquire) & !FLAGS == REF_ONE {
             return true;
         }
-        self.word.fetch_sub(REFERENCE, Ordering::AcqRel) & !FLAGS == REFERENCE
+        self.word.fetch_sub(REF_ONE, Ordering::AcqRel) & !FLAGS == REF_ONE
     }
 
-    /// As [`acquire`](State::acquire), on the task's own domain.
+    /// As [`ref_inc`](State::acquire), on the task's own domain.
     #[inline]
-    pub(crate) fn acquire_here(&self) {
-        if !self.count_apart(1) {
-            self.acquire();
+    pub(crate) fn ref_inc_local(&self) {
+        if !self.adjust_local(1) {
+            self.ref_inc();
         }
     }
 
-    /// As [`release`](State::release), on the task's own domain.
+    /// As [`ref_dec`](State::release), on the task's own domain.
     #[inline]
-    pub(crate) fn release_here(&self) -> bool {
-        !self.count_apart(-1) && self.release()
+    pub(crate) fn ref_dec_local(&self) -> bool {
+        !self.adjust_local(-1) && self.ref_dec()
     }
 
     /// Counts a reference of the domain apart, unless the counts are together already.
     #[inline]
-    fn count_apart(&self, change: i32) -> bool {
-        let changed = self.apart.load(Ordering::Relaxed) + change;
-        let may = self.slot() != NONE && changed.abs() <= APART_MAX;
+    fn adjust_local(&self, change: i32) -> bool {
+        let changed = self.local_refs.load(Ordering::Relaxed) + change;
+        let may = self.slot() != NIL && changed.abs() <= LOCAL_REFS_MAX;
         if may {
-            self.apart.store(changed, Ordering::Relaxed);
+            self.local_refs.store(changed, Ordering::Relaxed);
         }
         may
     }
 
     /// What the domain's own reference is to be replaced by in the word when the task is over.
     #[inline]
-    fn counted_apart(&self) -> usize {
+    fn local_ref_bits(&self) -> usize {
         // It may be less than none: then the word has more.
-        (self.apart.load(Ordering::Relaxed) as usize).wrapping_mul(REFERENCE)
+        (self.local_refs.load(Ordering::Relaxed) as usize).wrapping_mul(REF_ONE)
     }
 
     /// Called on a foreign thread that wakes the task. Returns whether a message has to be sent.
     ///
     /// A wake-up while one is under way must still write, so that the domain, when it hears of the
     /// first, sees what was written before the second.
-    pub(crate) fn call(&self) -> bool {
-        !self.is_over() && self.word.fetch_or(CALLED, Ordering::AcqRel) & (CALLED | OVER) == 0
+    pub(crate) fn notify_remote(&self) -> bool {
+        !self.is_complete()
+            && self.word.fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | COMPLETE) == 0
     }
 
     /// Called by the domain when the message has come, before it looks at the task.
-    pub(crate) fn hear(&self) {
-        self.word.fetch_and(!CALLED, Ordering::AcqRel);
+    pub(crate) fn ack(&self) {
+        self.word.fetch_and(!NOTIFIED, Ordering::AcqRel);
     }
 
     /// Called by the domain after the outcome was written: says so, and gives the domain's
     /// reference up. Returns false, and keeps the reference, if the promise is gone: the outcome
     /// is then the domain's to drop.
-    pub(crate) fn hand_over(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         // Before the cell may be freed.
         let place = self.slot();
-        self.settle_at(NONE);
-        let apart = self.counted_apart();
+        self.set_slot(NIL);
+        let local_refs = self.local_ref_bits();
         let mut now = self.word.load(Ordering::Acquire);
-        while now & DETACHED == 0 {
-            let new = (now | OVER).wrapping_sub(OWN).wrapping_add(apart);
-            debug_assert!(new & !FLAGS >= REFERENCE, "the promise has a reference of its own");
+        while now & HANDLE_DROPPED == 0 {
+            let new = (now | COMPLETE).wrapping_sub(OWNER_BIAS).wrapping_add(local_refs);
+            debug_assert!(new & !FLAGS >= REF_ONE, "the promise has a reference of its own");
             match self.word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(other) => now = other,
             }
         }
-        self.settle_at(place);
+        self.set_slot(place);
         false
     }
 
     /// Called by the domain when nobody can take the outcome any more: says that the task is over,
     /// and gives the domain's reference up. Returns whether it was the last one.
-    pub(crate) fn end_unseen(&self) -> bool {
-        self.settle_at(NONE);
-        self.word.fetch_or(OVER, Ordering::AcqRel);
-        let given_up = OWN.wrapping_sub(self.counted_apart());
+    pub(crate) fn complete_detached(&self) -> bool {
+        self.set_slot(NIL);
+        self.word.fetch_or(COMPLETE, Ordering::AcqRel);
+        let given_up = OWNER_BIAS.wrapping_sub(self.local_ref_bits());
         let before = self.word.fetch_sub(given_up, Ordering::AcqRel);
         before.wrapping_sub(given_up) & !FLAGS == 0
     }
 
     /// Called by the promise when it goes. Returns whether the outcome is the promise's to drop.
-    pub(crate) fn detach(&self) -> bool {
-        self.word.fetch_or(DETACHED, Ordering::AcqRel) & OVER != 0
+    pub(crate) fn drop_handle(&self) -> bool {
+        self.word.fetch_or(HANDLE_DROPPED, Ordering::AcqRel) & COMPLETE != 0
     }
 
     /// Whether the outcome was written.
-    pub(crate) fn is_over(&self) -> bool {
-        self.word.load(Ordering::Acquire) & OVER != 0
+    pub(crate) fn is_complete(&self) -> bool {
+        self.word.load(Ordering::Acquire) & COMPLETE != 0
     }
 }

@@ -10,55 +10,55 @@
 //!
 //! With sequentially consistent fences between the write and the look, at least one of the two
 //! sees the other. The fences alone do that: all else is relaxed, and orders nothing. Only a
-//! sleeper is interrupted, and only once: a sender that finds `AWAKE` or `RUNG` makes no system
+//! sleeper is interrupted, and only once: a sender that finds `RUNNING` or `NOTIFIED` makes no system
 //! call. Who puts a message behind another one does not look at all: the sender of that one does.
 
 use crate::sys::atomic::{AtomicU8, Ordering, fence};
 
 /// The domain runs, and will look into its inbox before it sleeps.
-const AWAKE: u8 = 0;
+const RUNNING: u8 = 0;
 /// The domain is about to wait, or waits. Set by the domain alone.
-const ASLEEP: u8 = 1;
+const PARKED: u8 = 1;
 /// Somebody has taken it upon himself to interrupt the sleeper. Set by one sender alone.
-const RUNG: u8 = 2;
+const NOTIFIED: u8 = 2;
 
 /// The state that settles who interrupts a sleeping domain.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct Parker {
     state: AtomicU8,
 }
 
-impl Bell {
-    pub(crate) fn new() -> Bell {
-        Bell { state: AtomicU8::new(AWAKE) }
+impl Parker {
+    pub(crate) fn new() -> Parker {
+        Parker { state: AtomicU8::new(RUNNING) }
     }
 
     /// Called by the domain before it waits. Returns whether it may: `empty` is asked after the
     /// intent to sleep can be seen by every sender.
-    pub(crate) fn lie_down(&self, empty: impl FnOnce() -> bool) -> bool {
-        self.state.store(ASLEEP, Ordering::Relaxed);
-        // Pairs with the fence in `ring`: either we see the message or the sender sees us.
+    pub(crate) fn prepare_park(&self, empty: impl FnOnce() -> bool) -> bool {
+        self.state.store(PARKED, Ordering::Relaxed);
+        // Pairs with the fence in `notify`: either we see the message or the sender sees us.
         fence(Ordering::SeqCst);
         if empty() {
             return true;
         }
-        self.get_up();
+        self.end_park();
         false
     }
 
     /// Called by the domain after it waited.
-    pub(crate) fn get_up(&self) {
-        self.state.store(AWAKE, Ordering::Relaxed);
+    pub(crate) fn end_park(&self) {
+        self.state.store(RUNNING, Ordering::Relaxed);
     }
 
     /// Called by a sender after its message is in the inbox. Returns whether the sender has to
     /// interrupt the domain.
     #[must_use]
-    pub(crate) fn ring(&self) -> bool {
-        // Pairs with the fence in `lie_down`.
+    pub(crate) fn notify(&self) -> bool {
+        // Pairs with the fence in `prepare_park`.
         fence(Ordering::SeqCst);
         let relaxed = Ordering::Relaxed;
-        self.state.load(relaxed) == ASLEEP
-            && self.state.compare_exchange(ASLEEP, RUNG, relaxed, relaxed).is_ok()
+        self.state.load(relaxed) == PARKED
+            && self.state.compare_exchange(PARKED, NOTIFIED, relaxed, relaxed).is_ok()
     }
 }

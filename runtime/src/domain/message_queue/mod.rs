@@ -1,27 +1,30 @@
 //! The messages to a domain.
 
+mod immediate;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use immediate::ImmediateQueue;
+
 use super::Message;
-use super::inbox::Inbox;
 use crate::random::Random;
 use crate::test::Clock;
 
 /// How messages come to a domain.
-pub(crate) enum Mail {
+pub(crate) enum MessageQueue {
     /// A message is there when it was sent.
-    AtOnce(Inbox),
+    Immediate(ImmediateQueue),
     /// The moment at which a message arrives is drawn from the seed.
-    Late(Late),
+    Delayed(DelayedQueue),
 }
 
 /// Messages that are under way, for runs that are to be repeated.
 ///
 /// They arrive in the order in which they were sent, as they do in a real inbox; anything else
 /// would show faults that no program can have.
-pub(crate) struct Late {
+pub(crate) struct DelayedQueue {
     clock: Arc<Clock>,
     state: Mutex<State>,
 }
@@ -32,14 +35,14 @@ struct State {
     closed: bool,
 }
 
-impl Mail {
-    pub(crate) fn at_once() -> Mail {
-        Mail::AtOnce(Inbox::new())
+impl MessageQueue {
+    pub(crate) fn immediate() -> MessageQueue {
+        MessageQueue::Immediate(ImmediateQueue::new())
     }
 
-    pub(crate) fn late(clock: Arc<Clock>, random: Random) -> Mail {
+    pub(crate) fn delayed(clock: Arc<Clock>, random: Random) -> MessageQueue {
         let state = State { messages: VecDeque::new(), random, closed: false };
-        Mail::Late(Late { clock, state: Mutex::new(state) })
+        MessageQueue::Delayed(DelayedQueue { clock, state: Mutex::new(state) })
     }
 
     /// Sends a message; it comes back if the domain is gone. Returns whether the domain has to be
@@ -47,8 +50,8 @@ impl Mail {
     #[inline]
     pub(crate) fn push(&self, message: Message) -> Result<bool, Message> {
         match self {
-            Mail::AtOnce(inbox) => inbox.push(message),
-            Mail::Late(late) => late.push(message).map(|()| true),
+            MessageQueue::Immediate(inbox) => inbox.push(message),
+            MessageQueue::Delayed(delayed) => delayed.push(message).map(|()| true),
         }
     }
 
@@ -56,37 +59,39 @@ impl Mail {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Mail::AtOnce(inbox) => inbox.is_empty(),
-            Mail::Late(late) => late.arrived() == 0,
+            MessageQueue::Immediate(inbox) => inbox.is_empty(),
+            MessageQueue::Delayed(delayed) => delayed.arrived() == 0,
         }
     }
 
     /// Takes what has arrived: returns what was sent first, and puts the rest, in the order in
     /// which it was sent, into a list that is empty.
-    pub(crate) fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
+    pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
         match self {
-            Mail::AtOnce(inbox) => inbox.take(more),
-            Mail::Late(late) => late.take(more),
+            MessageQueue::Immediate(inbox) => inbox.take(rest),
+            MessageQueue::Delayed(delayed) => delayed.take(rest),
         }
     }
 
     /// When the next message arrives; known only where that is drawn.
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
         match self {
-            Mail::AtOnce(_) => None,
-            Mail::Late(late) => late.state().messages.front().map(|(arrival, _)| *arrival),
+            MessageQueue::Immediate(_) => None,
+            MessageQueue::Delayed(delayed) => {
+                delayed.state().messages.front().map(|(arrival, _)| *arrival)
+            }
         }
     }
 
     pub(crate) fn close(&self) {
         match self {
-            Mail::AtOnce(inbox) => inbox.close(),
-            Mail::Late(late) => late.close(),
+            MessageQueue::Immediate(inbox) => inbox.close(),
+            MessageQueue::Delayed(delayed) => delayed.close(),
         }
     }
 }
 
-impl Late {
+impl DelayedQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,12 +107,12 @@ impl Late {
         Ok(())
     }
 
-    fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
+    fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
         let arrived = self.arrived();
         let mut state = self.state();
         let mut messages = state.messages.drain(..arrived).map(|(_, message)| message);
         let first = messages.next();
-        more.extend(messages);
+        rest.extend(messages);
         first
     }
 

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 
 use super::id::TaskId;
-use super::node::{NONE, Node, Parent, Slot};
+use super::node::{NIL, Node, Parent, Slot};
 
 const PAGE_BITS: u32 = 4;
 /// How many nodes a page holds. Few, since most domains have few tasks.
@@ -23,57 +23,57 @@ struct Page([Node; PAGE]);
 /// Pages, because one long vector would move all nodes each time it grows: a node stays where it is
 /// made as long as the domain lives, and is borrowed while others are added. It is made once, and
 /// reset rather than made anew: most of what is in it was never touched.
-pub(crate) struct Nodes {
+pub(crate) struct NodeArena {
     /// Each of them comes from a box, and is freed with `self`. Borrowed in this file alone, and
     /// never while anything is called.
     pages: UnsafeCell<Vec<NonNull<Page>>>,
     /// The first of the places that are free; they are chained by `Node::next`.
-    vacant: Cell<Slot>,
+    free_head: Cell<Slot>,
 }
 
-impl Default for Nodes {
+impl Default for NodeArena {
     fn default() -> Self {
-        Nodes { pages: UnsafeCell::default(), vacant: Cell::new(NONE) }
+        NodeArena { pages: UnsafeCell::default(), free_head: Cell::new(NIL) }
     }
 }
 
-impl Nodes {
+impl NodeArena {
     /// Takes a place.
     #[inline]
-    pub(super) fn take(
+    pub(super) fn alloc(
         &self,
         id: TaskId,
         spawned_at: &'static Location<'static>,
         parent: Parent,
     ) -> (Slot, &Node) {
-        if self.vacant.get() == NONE {
+        if self.free_head.get() == NIL {
             self.add_page();
         }
-        let slot = self.vacant.get();
+        let slot = self.free_head.get();
         let node = &self[slot];
-        self.vacant.set(node.next.get());
-        node.begin(id, spawned_at, parent);
+        self.free_head.set(node.next.get());
+        node.init(id, spawned_at, parent);
         (slot, node)
     }
 
     /// Leaves a place, which was reset.
     #[inline]
-    pub(super) fn leave(&self, slot: Slot, node: &Node) {
+    pub(super) fn free(&self, slot: Slot, node: &Node) {
         debug_assert!(std::ptr::eq(node, &raw const self[slot]), "the node is the one at its slot");
-        debug_assert_eq!(node.id.get(), TaskId::NOBODY, "a place is left empty");
-        node.next.set(self.vacant.replace(slot));
+        debug_assert_eq!(node.id.get(), TaskId::NONE, "a place is left empty");
+        node.next.set(self.free_head.replace(slot));
     }
 
     /// Adds places, of which the first is the next to be taken.
     #[cold]
     fn add_page(&self) {
         let full = self.pages().len() << PAGE_BITS;
-        let first = Slot::try_from(full + PAGE).unwrap_or(NONE) - PAGE as Slot;
+        let first = Slot::try_from(full + PAGE).unwrap_or(NIL) - PAGE as Slot;
         assert_eq!(first as usize, full, "a domain holds 2^32 tasks at most");
         let page = Box::new(Page(std::array::from_fn(|index| {
-            let node = Node::vacant();
+            let node = Node::unused();
             let last = index == PAGE - 1;
-            node.next.set(if last { self.vacant.get() } else { first + index as Slot + 1 });
+            node.next.set(if last { self.free_head.get() } else { first + index as Slot + 1 });
             node
         })));
         let page = NonNull::from(Box::leak(page));
@@ -81,7 +81,7 @@ impl Nodes {
         // not `Sync`, and all other borrows end before anything is called. (Pushing calls the
         // allocator, which knows nothing of us.)
         unsafe { &mut *self.pages.get() }.push(page);
-        self.vacant.set(first);
+        self.free_head.set(first);
     }
 
     #[inline]
@@ -100,22 +100,22 @@ impl Nodes {
     }
 
     /// Returns the places that are taken, in order.
-    pub(super) fn taken(&self) -> impl Iterator<Item = Slot> + '_ {
+    pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
         let all = (0..).map_while(|slot| Some((slot, self.get(slot)?)));
-        all.filter(|(_, node)| node.id.get() != TaskId::NOBODY).map(|(slot, _)| slot)
+        all.filter(|(_, node)| node.id.get() != TaskId::NONE).map(|(slot, _)| slot)
     }
 }
 
-impl Index<Slot> for Nodes {
+impl Index<Slot> for NodeArena {
     type Output = Node;
 
     #[inline]
     fn index(&self, slot: Slot) -> &Node {
-        self.get(slot).expect("a slot is one that was taken")
+        self.get(slot).expect("a slot is one that was occupied")
     }
 }
 
-impl Drop for Nodes {
+impl Drop for NodeArena {
     fn drop(&mut self) {
         for page in self.pages.get_mut().drain(..) {
             // SAFETY: it was leaked by `add_page`, and nobody borrows it any more.
@@ -124,8 +124,8 @@ impl Drop for Nodes {
     }
 }
 
-impl fmt::Debug for Nodes {
+impl fmt::Debug for NodeArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nodes").field("pages", &self.pages().len()).finish_non_exhaustive()
+        f.debug_struct("NodeArena").field("pages", &self.pages().len()).finish_non_exhaustive()
     }
 }

@@ -12,18 +12,18 @@
 use std::mem;
 use std::sync::PoisonError;
 
-use super::Message;
+use super::super::Message;
 use crate::sys::atomic::{AtomicBool, Ordering};
 use crate::sys::lock::{Mutex, MutexGuard};
 
 /// How many messages the memory of a list may have room for when it is to be used again.
-const KEPT: usize = 1024;
+const KEPT_CAPACITY: usize = 1024;
 
 /// Messages from many senders to one receiver.
 #[repr(C, align(64))]
-pub(crate) struct Inbox {
+pub(crate) struct ImmediateQueue {
     /// Whether there is a message. Set and cleared under the lock, asked without it.
-    known: AtomicBool,
+    non_empty: AtomicBool,
     /// Whether nobody receives any more. Belongs to the lock.
     closed: AtomicBool,
     list: Mutex<List>,
@@ -33,18 +33,19 @@ pub(crate) struct Inbox {
 #[repr(C)]
 struct List {
     first: Option<Message>,
-    more: Vec<Message>,
+    rest: Vec<Message>,
 }
 
 /// As much room as there is behind the lock, which on other systems may be larger.
 #[cfg(all(not(loom), target_os = "linux", target_pointer_width = "64"))]
-const _: () = assert!(mem::offset_of!(Inbox, list) + size_of::<Mutex<Option<Message>>>() <= 64);
+const _: () =
+    assert!(mem::offset_of!(ImmediateQueue, list) + size_of::<Mutex<Option<Message>>>() <= 64);
 
-impl Inbox {
-    pub(crate) fn new() -> Inbox {
-        let list = List { first: None, more: Vec::new() };
-        let (known, closed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Inbox { known, closed, list: Mutex::new(list) }
+impl ImmediateQueue {
+    pub(crate) fn new() -> ImmediateQueue {
+        let list = List { first: None, rest: Vec::new() };
+        let (non_empty, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        ImmediateQueue { non_empty, closed, list: Mutex::new(list) }
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -60,11 +61,11 @@ impl Inbox {
             return Err(message);
         }
         if list.first.is_some() {
-            list.more.push(message);
+            list.rest.push(message);
             return Ok(false);
         }
         list.first = Some(message);
-        self.known.store(true, Ordering::Relaxed);
+        self.non_empty.store(true, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -72,21 +73,21 @@ impl Inbox {
     /// about it, see `bell`.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        !self.known.load(Ordering::Relaxed)
+        !self.non_empty.load(Ordering::Relaxed)
     }
 
     /// Takes all messages: returns the one that was sent first, and puts the others, in the order
     /// in which they were sent, into a list that is empty.
-    pub(crate) fn take(&self, more: &mut Vec<Message>) -> Option<Message> {
-        debug_assert!(more.is_empty());
-        if more.capacity() > KEPT {
-            *more = Vec::new();
+    pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
+        debug_assert!(rest.is_empty());
+        if rest.capacity() > KEPT_CAPACITY {
+            *rest = Vec::new();
         }
         let mut list = self.list();
-        if !list.more.is_empty() {
-            mem::swap(&mut list.more, more);
+        if !list.rest.is_empty() {
+            mem::swap(&mut list.rest, rest);
         }
-        self.known.store(false, Ordering::Relaxed);
+        self.non_empty.store(false, Ordering::Relaxed);
         list.first.take()
     }
 
@@ -101,69 +102,69 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn numbered(collector: u32) -> Message {
-        Message::CollectorDropped { collector }
+    fn numbered(group: u32) -> Message {
+        Message::GroupDropped { group }
     }
 
     fn number(message: Message) -> u32 {
         match message {
-            Message::CollectorDropped { collector } => collector,
+            Message::GroupDropped { group } => group,
             other => unreachable!("a {} was not sent", other.kind()),
         }
     }
 
     /// Takes all that is there.
-    fn numbers(inbox: &Inbox) -> Vec<u32> {
-        let mut more = Vec::new();
-        let first = inbox.take(&mut more);
-        first.into_iter().chain(more).map(number).collect()
+    fn numbers(queue: &ImmediateQueue) -> Vec<u32> {
+        let mut rest = Vec::new();
+        let first = queue.take(&mut rest);
+        first.into_iter().chain(rest).map(number).collect()
     }
 
-    fn told(inbox: &Inbox, messages: std::ops::Range<u32>) -> Vec<bool> {
-        messages.map(|n| inbox.push(numbered(n)).ok().expect("it is open")).collect()
+    fn push_all(queue: &ImmediateQueue, messages: std::ops::Range<u32>) -> Vec<bool> {
+        messages.map(|n| queue.push(numbered(n)).ok().expect("it is open")).collect()
     }
 
     #[test]
     fn messages_are_taken_in_the_order_in_which_they_were_sent() {
-        let inbox = Inbox::new();
-        for count in [0, 1, 2, 5, 3 * KEPT as u32] {
-            told(&inbox, 0..count);
-            assert_eq!(inbox.is_empty(), count == 0);
-            assert_eq!(numbers(&inbox), Vec::from_iter(0..count));
-            assert!(inbox.is_empty());
+        let queue = ImmediateQueue::new();
+        for count in [0, 1, 2, 5, 3 * KEPT_CAPACITY as u32] {
+            push_all(&queue, 0..count);
+            assert_eq!(queue.is_empty(), count == 0);
+            assert_eq!(numbers(&queue), Vec::from_iter(0..count));
+            assert!(queue.is_empty());
         }
     }
 
     #[test]
     fn only_who_sends_the_first_message_after_all_were_taken_tells_it() {
-        let inbox = Inbox::new();
+        let queue = ImmediateQueue::new();
         for _ in 0..2 {
-            assert_eq!(told(&inbox, 0..3), [true, false, false]);
-            numbers(&inbox);
+            assert_eq!(push_all(&queue, 0..3), [true, false, false]);
+            numbers(&queue);
         }
     }
 
     #[test]
     fn the_memory_of_a_flood_is_given_back() {
-        let inbox = Inbox::new();
-        let mut more = Vec::new();
-        for (sent, kept) in [(KEPT as u32, true), (3 * KEPT as u32, false)] {
-            told(&inbox, 0..sent);
-            inbox.take(&mut more);
-            more.clear();
-            told(&inbox, 0..1);
-            inbox.take(&mut more);
-            assert_eq!(more.capacity() > 0, kept);
+        let queue = ImmediateQueue::new();
+        let mut rest = Vec::new();
+        for (sent, kept) in [(KEPT_CAPACITY as u32, true), (3 * KEPT_CAPACITY as u32, false)] {
+            push_all(&queue, 0..sent);
+            queue.take(&mut rest);
+            rest.clear();
+            push_all(&queue, 0..1);
+            queue.take(&mut rest);
+            assert_eq!(rest.capacity() > 0, kept);
         }
     }
 
     #[test]
     fn nothing_is_sent_to_who_receives_no_more() {
-        let inbox = Inbox::new();
-        told(&inbox, 0..2);
-        inbox.close();
-        let back = inbox.push(numbered(7)).map_err(number);
+        let queue = ImmediateQueue::new();
+        push_all(&queue, 0..2);
+        queue.close();
+        let back = queue.push(numbered(7)).map_err(number);
         assert_eq!(back, Err(7));
-        assert_eq!(numbers(&inbox), [0, 1]);
+        assert_eq!(numbers(&queue), [0, 1]);
     }
 }

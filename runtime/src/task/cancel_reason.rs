@@ -32,43 +32,43 @@ use super::id::TaskId;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 // One word, as each task has room for one.
-pub struct Cancelled(Arc<Told>);
+pub struct Cancelled(Arc<Inner>);
 
 /// A reason, and how it came to whoever is told of it.
 #[derive(PartialEq, Eq)]
-struct Told {
-    reason: Arc<Reason>,
-    route: Route,
+struct Inner {
+    reason: Arc<CancelReason>,
+    route: CancelRoute,
 }
 
 /// What all the tasks that a cancellation reaches have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reason {
-    pub(crate) why: Why,
+pub(crate) struct CancelReason {
+    pub(crate) kind: CancelKind,
     /// The task that asked for it, or brought it about.
-    pub(crate) by: Option<Actor>,
+    pub(crate) by: Option<TaskRef>,
     /// The line that did.
-    pub(crate) at: Option<&'static Location<'static>>,
+    pub(crate) location: Option<&'static Location<'static>>,
     /// What it said.
     pub(crate) text: Option<Cow<'static, str>>,
 }
 
 /// A task in a reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Actor {
+pub(crate) struct TaskRef {
     pub(crate) id: TaskId,
     pub(crate) name: Option<Arc<str>>,
 }
 
 /// What brought a cancellation about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum CancelKind {
     /// The parent asked for it.
-    Asked,
+    Requested,
     /// The parent dropped the promise.
-    Dropped,
+    PromiseDropped,
     /// A combinator gave up the branch that held the promise.
-    GivenUp,
+    BranchAbandoned,
     /// The parent ended.
     ParentEnded,
     /// A deadline passed.
@@ -81,21 +81,21 @@ pub(crate) enum Why {
 
 /// How a cancellation came to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
+enum CancelRoute {
     Direct,
     /// From an ancestor.
     Inherited,
     /// It was shielded from it, but for too long.
-    ShieldOver,
+    ShieldExpired,
 }
 
 impl Cancelled {
-    pub(crate) fn new(reason: Reason) -> Cancelled {
-        Cancelled::told(Arc::new(reason), Route::Direct)
+    pub(crate) fn new(reason: CancelReason) -> Cancelled {
+        Cancelled::with_route(Arc::new(reason), CancelRoute::Direct)
     }
 
-    fn told(reason: Arc<Reason>, route: Route) -> Cancelled {
-        Cancelled(Arc::new(Told { reason, route }))
+    fn with_route(reason: Arc<CancelReason>, route: CancelRoute) -> Cancelled {
+        Cancelled(Arc::new(Inner { reason, route }))
     }
 
     /// The same cancellation, as it comes to a descendant.
@@ -103,21 +103,21 @@ impl Cancelled {
         if self.is_inherited() {
             return self.clone();
         }
-        Cancelled::told(Arc::clone(&self.0.reason), Route::Inherited)
+        Cancelled::with_route(Arc::clone(&self.0.reason), CancelRoute::Inherited)
     }
 
     /// The same cancellation, as it comes to a task that was shielded from it for too long.
     pub(crate) fn after_shield(&self) -> Cancelled {
-        Cancelled::told(Arc::clone(&self.0.reason), Route::ShieldOver)
+        Cancelled::with_route(Arc::clone(&self.0.reason), CancelRoute::ShieldExpired)
     }
 
     /// Whether it is that of `reason`, as it comes to whom it is meant for.
-    pub(crate) fn is_for(&self, reason: &Reason) -> bool {
-        *self.0.reason == *reason && self.0.route == Route::Direct
+    pub(crate) fn matches(&self, reason: &CancelReason) -> bool {
+        *self.0.reason == *reason && self.0.route == CancelRoute::Direct
     }
 
-    pub(crate) fn why(&self) -> Why {
-        self.0.reason.why
+    pub(crate) fn kind(&self) -> CancelKind {
+        self.0.reason.kind
     }
 
     /// Returns the line that brought it about, or comes next to it: the one that called
@@ -126,7 +126,7 @@ impl Cancelled {
     /// task; so for a dropped promise it is the line that made the promise, and for a parent that
     /// ended the one that made the parent. `None` if the run failed or a rule was broken.
     pub fn at(&self) -> Option<&'static Location<'static>> {
-        self.0.reason.at
+        self.0.reason.location
     }
 
     /// Returns the task that brought it about, if one did.
@@ -146,34 +146,41 @@ impl Cancelled {
 
     /// Returns whether it came from an ancestor that was cancelled.
     pub fn is_inherited(&self) -> bool {
-        self.0.route == Route::Inherited
+        self.0.route == CancelRoute::Inherited
     }
 }
 
-impl Reason {
-    pub(crate) fn new(why: Why) -> Reason {
-        Reason { why, by: None, at: None, text: None }
+impl CancelReason {
+    pub(crate) fn new(kind: CancelKind) -> CancelReason {
+        CancelReason { kind, by: None, location: None, text: None }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for CancelReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let somebody = || "somebody".to_owned();
         let by = self.by.as_ref().map_or_else(somebody, ToString::to_string);
-        let at = self.at.map(|at| format!(" at {at}")).unwrap_or_default();
-        let made = self.at.map(|at| format!(" (made at {at})")).unwrap_or_default();
-        match self.why {
-            Why::Asked => write!(f, "cancelled by {by}{at}"),
-            Why::Dropped => write!(f, "cancelled because {by} dropped its promise{made}"),
-            Why::GivenUp => {
-                write!(f, "cancelled because {by} gave up the branch that held it{at}")
+        let at = self.location.map(|at| format!(" at {at}")).unwrap_or_default();
+        let made = self.location.map(|at| format!(" (made at {at})")).unwrap_or_default();
+        match self.kind {
+            CancelKind::Requested => write!(f, "cancelled by {by}{at}"),
+            CancelKind::PromiseDropped => {
+                write!(f, "cancelled cancel_reason_for {by} dropped its promise{made}")
             }
-            Why::ParentEnded => write!(f, "cancelled because its parent, {by}{made}, ended"),
-            Why::Deadline => {
-                write!(f, "cancelled because its deadline passed, which was set by {by}{at}")
+            CancelKind::BranchAbandoned => {
+                write!(f, "cancelled cancel_reason_for {by} gave up the branch that held it{at}")
             }
-            Why::Violation => write!(f, "cancelled because {by} broke a rule{at}"),
-            Why::RunFailed => f.write_str("cancelled because its run failed"),
+            CancelKind::ParentEnded => {
+                write!(f, "cancelled cancel_reason_for its parent, {by}{made}, ended")
+            }
+            CancelKind::Deadline => {
+                write!(
+                    f,
+                    "cancelled cancel_reason_for its deadline passed, which was set by {by}{at}"
+                )
+            }
+            CancelKind::Violation => write!(f, "cancelled cancel_reason_for {by} broke a rule{at}"),
+            CancelKind::RunFailed => f.write_str("cancelled cancel_reason_for its run failed"),
         }?;
         match &self.text {
             Some(text) => write!(f, ": {text}"),
@@ -185,9 +192,11 @@ impl fmt::Display for Reason {
 impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0.route {
-            Route::Direct => "the task was ",
-            Route::Inherited => "the task was cancelled with an ancestor that was ",
-            Route::ShieldOver => "the time limit of the task's shield was over; it had been ",
+            CancelRoute::Direct => "the task was ",
+            CancelRoute::Inherited => "the task was cancelled with an ancestor that was ",
+            CancelRoute::ShieldExpired => {
+                "the time limit of the task's shield was over; it had been "
+            }
         })?;
         fmt::Display::fmt(&self.0.reason, f)
     }
@@ -202,7 +211,7 @@ impl fmt::Debug for Cancelled {
     }
 }
 
-impl fmt::Display for Actor {
+impl fmt::Display for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => write!(f, "task {} `{name}`", self.id),

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::{Header, Woken, release, release_here};
+use super::{Header, RemoteWake, ref_dec, ref_dec_local};
 use crate::domain::{Domain, Message};
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -22,7 +22,7 @@ pub(super) unsafe fn of(header: NonNull<Header>) -> Waker {
 
 /// Whether `waker` was made of a reference to this very task.
 #[inline]
-pub(super) fn is_of(waker: &Waker, header: *const ()) -> bool {
+pub(super) fn belongs_to(waker: &Waker, header: *const ()) -> bool {
     std::ptr::eq(waker.data(), header) && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
@@ -37,10 +37,10 @@ unsafe fn pointer(data: *const ()) -> NonNull<Header> {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: the waker that is cloned has a reference.
     let header = unsafe { pointer(data).as_ref() };
-    if Domain::is_here(&header.port) {
-        header.state.acquire_here();
+    if Domain::is_current(&header.remote) {
+        header.state.ref_inc_local();
     } else {
-        header.state.acquire();
+        header.state.ref_inc();
     }
     RawWaker::new(data, &VTABLE)
 }
@@ -49,10 +49,10 @@ unsafe fn wake(data: *const ()) {
     // SAFETY: the waker has a reference, which it gives up.
     unsafe {
         if wake_here(pointer(data).as_ref()) {
-            release_here(pointer(data));
+            ref_dec_local(pointer(data));
         } else {
             send(pointer(data).as_ref());
-            release(pointer(data));
+            ref_dec(pointer(data));
         }
     }
 }
@@ -68,10 +68,10 @@ unsafe fn wake_by_ref(data: *const ()) {
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: the waker has a reference, which it gives up.
     unsafe {
-        if Domain::is_here(&pointer(data).as_ref().port) {
-            release_here(pointer(data));
+        if Domain::is_current(&pointer(data).as_ref().remote) {
+            ref_dec_local(pointer(data));
         } else {
-            release(pointer(data));
+            ref_dec(pointer(data));
         }
     }
 }
@@ -79,16 +79,16 @@ unsafe fn drop_waker(data: *const ()) {
 /// Wakes the task if the present thread is stepping the domain that it lives on.
 #[inline]
 fn wake_here(header: &Header) -> bool {
-    Domain::wake_if_here(&header.port, || header.state.slot())
+    Domain::wake_if_here(&header.remote, || header.state.slot())
 }
 
 /// Tells the domain of the task, unless it has been told and has not heard yet.
 #[cold]
 fn send(header: &Header) {
-    if header.state.call() {
-        header.state.acquire();
-        // The port is kept: the task may run, end and be freed on its domain while we still ring.
-        let port = Arc::clone(&header.port);
-        port.send(Message::Wake(Woken(NonNull::from(header))));
+    if header.state.notify_remote() {
+        header.state.ref_inc();
+        // The remote is kept: the task may run, end and be freed on its domain while we still ring.
+        let remote = Arc::clone(&header.remote);
+        remote.send(Message::Wake(RemoteWake(NonNull::from(header))));
     }
 }

@@ -6,14 +6,14 @@ use crate::random::Random;
 use crate::task::Slot;
 
 /// How many polls a round of drawn tasks takes in before those woken later wait for the next one.
-const ROUND_MAX: u32 = 256;
+const ROUND_POLLS_MAX: u32 = 256;
 
 /// The ready tasks, in the order in which they are polled.
-pub(crate) enum Ready {
+pub(crate) enum RunQueue {
     /// In the order of their waking, but for those that woke themselves.
-    InOrder(Queue),
+    Fifo(FifoQueue),
     /// In an order drawn from the seed; for runs that are to be repeated.
-    Drawn(Rounds),
+    Random(RandomQueue),
 }
 
 /// Ready tasks in the order of their waking.
@@ -23,7 +23,7 @@ pub(crate) enum Ready {
 /// one of them computes at a stretch. But once those are polled that were ready before it, each
 /// turn polls one of its kind at least, so nobody starves.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct FifoQueue {
     woken: VecDeque<Slot>,
     /// How many have left `woken`.
     polled: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Queue {
     /// before it.
     yielded: VecDeque<(Slot, u64)>,
     /// Whether one of those was polled in this turn.
-    served: bool,
+    yielded_polled: bool,
 }
 
 /// A task that is to be polled, and whether it had woken itself.
@@ -48,42 +48,42 @@ pub(crate) struct Next {
 /// one that newcomers join. And a round is bounded, so that a task in the next one is not kept
 /// waiting by two that wake each other for ever.
 #[derive(Default)]
-pub(crate) struct Rounds {
+pub(crate) struct RandomQueue {
     rounds: VecDeque<Vec<Slot>>,
     /// How many polls of the first round there were.
     polls: u32,
 }
 
-impl Ready {
-    pub(crate) fn in_order() -> Ready {
-        Ready::InOrder(Queue::default())
+impl RunQueue {
+    pub(crate) fn fifo() -> RunQueue {
+        RunQueue::Fifo(FifoQueue::default())
     }
 
-    pub(crate) fn drawn() -> Ready {
-        Ready::Drawn(Rounds::default())
+    pub(crate) fn random_order() -> RunQueue {
+        RunQueue::Random(RandomQueue::default())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Ready::InOrder(queue) => queue.woken.is_empty() && queue.yielded.is_empty(),
-            Ready::Drawn(rounds) => rounds.rounds.is_empty(),
+            RunQueue::Fifo(queue) => queue.woken.is_empty() && queue.yielded.is_empty(),
+            RunQueue::Random(rounds) => rounds.rounds.is_empty(),
         }
     }
 
     /// Begins a turn: the system's events were looked at.
     #[inline]
-    pub(crate) fn begin_turn(&mut self) {
-        if let Ready::InOrder(queue) = self {
-            queue.served = false;
+    pub(crate) fn begin_tick(&mut self) {
+        if let RunQueue::Fifo(queue) = self {
+            queue.yielded_polled = false;
         }
     }
 
     /// At the end of a turn: one that woke itself, if none of those was polled.
     #[inline]
-    pub(crate) fn pop_overlooked(&mut self) -> Option<Slot> {
+    pub(crate) fn pop_starved_yielded(&mut self) -> Option<Slot> {
         match self {
-            Ready::InOrder(queue) => queue.pop_overlooked(),
-            Ready::Drawn(_) => None,
+            RunQueue::Fifo(queue) => queue.pop_starved_yielded(),
+            RunQueue::Random(_) => None,
         }
     }
 
@@ -91,29 +91,31 @@ impl Ready {
     #[inline]
     pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {
-            Ready::InOrder(queue) if task == running => {
-                let due = queue.polled + queue.woken.len() as u64;
-                queue.yielded.push_back((task, due));
+            RunQueue::Fifo(queue) if task == running => {
+                let eligible_at = queue.polled + queue.woken.len() as u64;
+                queue.yielded.push_back((task, eligible_at));
             }
-            Ready::InOrder(queue) => queue.woken.push_back(task),
-            Ready::Drawn(rounds) => rounds.push(task, running),
+            RunQueue::Fifo(queue) => queue.woken.push_back(task),
+            RunQueue::Random(rounds) => rounds.push(task, running),
         }
     }
 
     #[inline]
     pub(crate) fn pop(&mut self, random: &Random) -> Option<Next> {
         match self {
-            Ready::InOrder(queue) => queue.pop(),
-            Ready::Drawn(rounds) => rounds.pop(random).map(|slot| Next { slot, yielded: false }),
+            RunQueue::Fifo(queue) => queue.pop(),
+            RunQueue::Random(rounds) => {
+                rounds.pop(random).map(|slot| Next { slot, yielded: false })
+            }
         }
     }
 }
 
-impl Queue {
+impl FifoQueue {
     #[inline]
-    fn pop_overlooked(&mut self) -> Option<Slot> {
-        let &(slot, due) = self.yielded.front().filter(|_| !self.served)?;
-        if due > self.polled {
+    fn pop_starved_yielded(&mut self) -> Option<Slot> {
+        let &(slot, eligible_at) = self.yielded.front().filter(|_| !self.yielded_polled)?;
+        if eligible_at > self.polled {
             return None;
         }
         self.yielded.pop_front();
@@ -127,15 +129,15 @@ impl Queue {
             return Some(Next { slot, yielded: false });
         }
         let (slot, _) = self.yielded.pop_front()?;
-        self.served = true;
+        self.yielded_polled = true;
         Some(Next { slot, yielded: true })
     }
 }
 
-impl Rounds {
+impl RandomQueue {
     fn push(&mut self, task: Slot, running: Slot) {
         let by_itself = task == running;
-        let round = usize::from(self.polls >= ROUND_MAX) + usize::from(by_itself);
+        let round = usize::from(self.polls >= ROUND_POLLS_MAX) + usize::from(by_itself);
         while self.rounds.len() <= round {
             self.rounds.push_back(Vec::new());
         }

@@ -19,94 +19,94 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::cell::{Ended, Living};
 use super::outcome::{Outcome, Panic, TaskError};
 use super::panics;
-use crate::domain::{Domain, Settlement};
+use super::raw::{OutcomeTo, TaskBody};
+use crate::domain::{Domain, PendingFinalizers};
 
 /// How the output of a body becomes the outcome of its task.
-pub(crate) trait Verdict<O> {
+pub(crate) trait IntoOutcome<O> {
     type Value;
     type Error;
 
-    fn judge(output: O) -> Result<Self::Value, Self::Error>;
+    fn into_outcome(output: O) -> Result<Self::Value, Self::Error>;
 }
 
 /// `spawn` and `call`: whatever is returned is a normal end.
 #[derive(Debug)]
-pub(crate) struct Always;
+pub(crate) struct NeverFails;
 
-impl<T> Verdict<T> for Always {
+impl<T> IntoOutcome<T> for NeverFails {
     type Value = T;
     type Error = Infallible;
 
-    fn judge(output: T) -> Result<T, Infallible> {
+    fn into_outcome(output: T) -> Result<T, Infallible> {
         Ok(output)
     }
 }
 
 /// `try_spawn` and `try_call`: `Err` is an abnormal end.
 #[derive(Debug)]
-pub(crate) struct Fallible;
+pub(crate) struct MayFail;
 
-impl<T, E> Verdict<Result<T, E>> for Fallible {
+impl<T, E> IntoOutcome<Result<T, E>> for MayFail {
     type Value = T;
     type Error = E;
 
-    fn judge(output: Result<T, E>) -> Result<T, E> {
+    fn into_outcome(output: Result<T, E>) -> Result<T, E> {
         output
     }
 }
 
 pin_project! {
     /// A task's life. `M` makes the body on the body's own domain, where it is not made at once.
-    #[project = LifeProj]
-    pub(crate) enum Life<M, Fut, V>
+    #[project = TaskFutureProj]
+    pub(crate) enum TaskFuture<M, Fut, V>
     where
         Fut: Future,
-        V: Verdict<Fut::Output>,
+        V: IntoOutcome<Fut::Output>,
     {
-        Unborn { make: Option<M>, verdict: PhantomData<V> },
+        Lazy { make: Option<M>, kind: PhantomData<V> },
         Body { #[pin] future: Fut },
-        Ending {
+        Finishing {
             outcome: Option<Outcome<V::Value, V::Error>>,
-            settlement: Option<Box<Settlement>>,
+            pending: Option<Box<PendingFinalizers>>,
         },
     }
 }
 
-impl<M, Fut, V> Life<M, Fut, V>
+impl<M, Fut, V> TaskFuture<M, Fut, V>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
-    V: Verdict<Fut::Output>,
+    V: IntoOutcome<Fut::Output>,
 {
     /// A task whose body is made at its first poll.
-    pub(crate) fn unborn(make: M) -> Self {
-        Life::Unborn { make: Some(make), verdict: PhantomData }
+    pub(crate) fn lazy(make: M) -> Self {
+        TaskFuture::Lazy { make: Some(make), kind: PhantomData }
     }
 
     /// A task whose body is there already.
-    pub(crate) fn born(future: Fut) -> Self {
-        Life::Body { future }
+    pub(crate) fn new(future: Fut) -> Self {
+        TaskFuture::Body { future }
     }
 
     /// Replaces the body by its outcome. The body is dropped in place; if that panics, the
     /// outcome says so.
-    fn end_with(mut self: Pin<&mut Self>, outcome: Outcome<V::Value, V::Error>) {
-        let ending = Life::Ending { outcome: Some(outcome), settlement: None };
+    fn finish_with(mut self: Pin<&mut Self>, outcome: Outcome<V::Value, V::Error>) {
+        let ending = TaskFuture::Finishing { outcome: Some(outcome), pending: None };
         if !std::mem::needs_drop::<Fut>() && !std::mem::needs_drop::<M>() {
             return self.as_mut().set(ending);
         }
         if let Err(panic) = panics::catch(|| self.as_mut().set(ending)) {
             // `Pin::set` writes the new value even when the drop of the old one unwinds.
-            self.as_mut().overrule(panic);
+            self.as_mut().record_panic(panic);
         }
     }
 
     /// Lets a panic in a drop or a finalizer decide the outcome, unless an earlier one did.
-    fn overrule(self: Pin<&mut Self>, panic: Panic) {
-        let LifeProj::Ending { outcome, .. } = self.project() else {
+    fn record_panic(self: Pin<&mut Self>, panic: Panic) {
+        let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
             unreachable!("only an ending task has an outcome")
         };
         if matches!(outcome, Some(Err(TaskError::Panicked(_)))) {
@@ -120,15 +120,15 @@ where
     /// Polls a body that is to go on. When that is ready there is an outcome.
     #[inline]
     fn poll_body(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let LifeProj::Body { future } = self.as_mut().project() else {
+        let TaskFutureProj::Body { future } = self.as_mut().project() else {
             unreachable!("there is a body")
         };
         let outcome = match panics::catch_payload(|| future.poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => V::judge(output).map_err(TaskError::Failed),
+            Ok(Poll::Ready(output)) => V::into_outcome(output).map_err(TaskError::Failed),
             Err(payload) => Err(TaskError::Panicked(Panic::caught(payload))),
         };
-        self.end_with(outcome);
+        self.finish_with(outcome);
         Poll::Ready(())
     }
 
@@ -137,36 +137,38 @@ where
         loop {
             let cancelled = domain.current_cancelled();
             match self.as_mut().project() {
-                LifeProj::Unborn { make, .. } => {
+                TaskFutureProj::Lazy { make, .. } => {
                     if cancelled {
                         // fault: unstarted-task-leaks-resources
-                        self.as_mut().end_with(domain.cancelled_outcome());
+                        self.as_mut().finish_with(domain.cancelled_outcome());
                         continue;
                     }
                     let make = make.take().expect("a body is made once");
                     match panics::catch(make) {
                         Ok(future) => {
-                            self.set(Life::Body { future });
+                            self.set(TaskFuture::Body { future });
                             ready!(self.as_mut().poll_body(cx));
                         }
-                        Err(panic) => self.as_mut().end_with(Err(TaskError::Panicked(panic))),
+                        Err(panic) => self.as_mut().finish_with(Err(TaskError::Panicked(panic))),
                     }
                 }
-                LifeProj::Body { .. } => {
+                TaskFutureProj::Body { .. } => {
                     debug_assert!(cancelled, "any other body was polled");
                     // Children first: the body, with its guards and buffers, outlives them.
                     // fault: future-dropped-before-children
-                    ready!(domain.end_children(false));
-                    domain.begin_settling();
-                    self.as_mut().end_with(domain.cancelled_outcome());
+                    ready!(domain.join_children(false));
+                    domain.enter_finalizing();
+                    self.as_mut().finish_with(domain.cancelled_outcome());
                 }
-                LifeProj::Ending { settlement: None, .. } if domain.ends_at_once() => {
+                TaskFutureProj::Finishing { pending: None, .. }
+                    if domain.completes_immediately() =>
+                {
                     return Poll::Ready(());
                 }
-                LifeProj::Ending { outcome, settlement } => {
+                TaskFutureProj::Finishing { outcome, pending } => {
                     let normal = matches!(outcome, Some(Ok(_)));
-                    if let Some(panic) = ready!(domain.poll_ending(normal, settlement, cx)) {
-                        self.as_mut().overrule(panic);
+                    if let Some(panic) = ready!(domain.poll_finishing(normal, pending, cx)) {
+                        self.as_mut().record_panic(panic);
                     }
                     return Poll::Ready(());
                 }
@@ -175,32 +177,32 @@ where
     }
 }
 
-impl<M, Fut, V> Living for Life<M, Fut, V>
+impl<M, Fut, V> TaskBody for TaskFuture<M, Fut, V>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
-    V: Verdict<Fut::Output>,
+    V: IntoOutcome<Fut::Output>,
 {
-    type Outcome = Outcome<V::Value, V::Error>;
+    type Output = Outcome<V::Value, V::Error>;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<OutcomeTo> {
         // Nearly every poll is one of a body that goes on.
         // fault: cancelled-task-polled
-        if matches!(*self, Life::Body { .. }) && !domain.current_cancelled() {
+        if matches!(*self, TaskFuture::Body { .. }) && !domain.current_cancelled() {
             ready!(self.as_mut().poll_body(cx));
         }
         ready!(self.as_mut().step(domain, cx));
-        let LifeProj::Ending { outcome, .. } = self.project() else {
+        let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
             unreachable!("a task that has settled is ending")
         };
-        Poll::Ready(domain.conclude(outcome))
+        Poll::Ready(domain.complete(outcome))
     }
 
-    fn take(self: Pin<&mut Self>) -> Option<Self::Outcome> {
+    fn take(self: Pin<&mut Self>) -> Option<Self::Output> {
         match self.project() {
-            LifeProj::Ending { outcome, .. } => outcome.take(),
-            LifeProj::Unborn { .. } | LifeProj::Body { .. } => None,
+            TaskFutureProj::Finishing { outcome, .. } => outcome.take(),
+            TaskFutureProj::Lazy { .. } | TaskFutureProj::Body { .. } => None,
         }
     }
 }

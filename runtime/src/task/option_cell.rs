@@ -8,21 +8,21 @@ use std::fmt;
 /// To look is to take the value out and to put it back, of which the compiler leaves nothing but
 /// the look. Whoever looks must therefore not come back to the same pocket meanwhile: no code of a
 /// user's may run there, not even a drop.
-pub(crate) struct Pocket<T>(Cell<Option<T>>);
+pub(crate) struct OptionCell<T>(Cell<Option<T>>);
 
-impl<T> Pocket<T> {
-    pub(crate) const fn empty() -> Pocket<T> {
-        Pocket(Cell::new(None))
+impl<T> OptionCell<T> {
+    pub(crate) const fn none() -> OptionCell<T> {
+        OptionCell(Cell::new(None))
     }
 
     #[inline]
-    pub(crate) fn is_full(&self) -> bool {
-        self.look(|value| value.is_some())
+    pub(crate) fn is_some(&self) -> bool {
+        self.peek(|value| value.is_some())
     }
 
     /// Puts a value in where none was, which needs no drop.
     #[inline]
-    pub(crate) fn fill(&self, value: T) {
+    pub(crate) fn put(&self, value: T) {
         let old = self.replace(Some(value));
         debug_assert!(old.is_none(), "the pocket was empty");
         std::mem::forget(old);
@@ -39,12 +39,12 @@ impl<T> Pocket<T> {
     }
 
     #[inline]
-    pub(crate) fn look<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
-        self.alter(|value| f(value.as_ref()))
+    pub(crate) fn peek<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
+        self.update(|value| f(value.as_ref()))
     }
 
     #[inline]
-    pub(crate) fn alter<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
+    pub(crate) fn update<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
         let mut value = self.0.take();
         let result = f(&mut value);
         let nothing = self.0.replace(value);
@@ -54,14 +54,14 @@ impl<T> Pocket<T> {
     }
 }
 
-impl<T: Clone> Pocket<T> {
+impl<T: Clone> OptionCell<T> {
     pub(crate) fn get(&self) -> Option<T> {
-        self.look(|value| value.cloned())
+        self.peek(|value| value.cloned())
     }
 }
 
-impl<T> fmt::Debug for Pocket<T> {
+impl<T> fmt::Debug for OptionCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pocket").field("full", &self.is_full()).finish()
+        f.debug_struct("OptionCell").field("full", &self.is_some()).finish()
     }
 }
