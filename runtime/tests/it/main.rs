@@ -1,8 +1,7 @@
 //! The runtime's promises, one module per question.
 
-mod corners;
-mod doubles;
-mod original;
+mod edge_cases;
+mod miou_parity;
 mod protection;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;

@@ -1,7 +1,7 @@
-//! R1: a task that ends normally has awaited or cancelled all its children.
+//! R1: a task that returns normally has awaited or cancelled all its children.
 //!
-//! Method: a task leaves a child behind in each way there is, on its own domain and on another
-//! one; the report has to name the line that made the child, and the child has to be gone when
+//! Method: a task leaves a child behind in each possible way, on its own domain and on another
+//! one. The report must name the line that spawned the child, and the child must be dropped before
 //! the run returns.
 
 use std::future::{pending, ready};
@@ -17,9 +17,9 @@ use crate::support::*;
 
 const SHORT: Duration = Duration::from_millis(2);
 
-/// The lines and states of the children in the only violation of a run.
+/// Where the children in the only violation of a run were spawned, and their states.
 #[track_caller]
-fn left<T: std::fmt::Debug>(result: Result<T, RunError>) -> Vec<(u32, ChildState)> {
+fn reported<T: std::fmt::Debug>(result: Result<T, RunError>) -> Vec<(u32, ChildState)> {
     match violation(result) {
         Violation::StillHasChildren { children, .. } => {
             let facts = children.iter().map(|child| {
@@ -28,69 +28,70 @@ fn left<T: std::fmt::Debug>(result: Result<T, RunError>) -> Vec<(u32, ChildState
             });
             facts.collect()
         }
-        other => panic!("another rule was broken:\n{other}"),
+        other => panic!("another rule was violated:\n{other}"),
     }
 }
 
 #[track_caller]
 fn lines<T: std::fmt::Debug>(result: Result<T, RunError>) -> Vec<u32> {
-    left(result).into_iter().map(|(line, _)| line).collect()
+    reported(result).into_iter().map(|(line, _)| line).collect()
 }
 
-/// An endless child that leaves a trace when it is gone.
+/// Never returns, and logs its drop.
 async fn endless(log: Log) {
-    let _gone = log.witness("gone");
+    let _guard = log.on_drop("child is dropped");
     pending::<()>().await;
 }
 
-/// Lets the child begin, so that its witness exists.
-async fn begin() {
-    for _ in 0..3 {
-        yield_now().await;
-    }
+/// Never returns, and owns a resource whose finalizer takes many ticks.
+async fn slow_to_end(log: Log, begun: Counter) {
+    let _resource = log.slow_resource("child is finalized", 50);
+    begun.add();
+    pending::<()>().await;
 }
 
 #[test]
 fn awaited_and_cancelled_children_break_no_rule() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let awaited = place.spawn(|| async { 7 });
-            let cancelled = place.spawn(pending::<()>);
-            assert_eq!(awaited.await?, 7);
-            assert_eq!(cancelled.cancel().await, None);
-            Ok(())
-        });
-        assert!(result.is_ok(), "{result:?}");
+    scenario(|place, _| async move {
+        let awaited = place.spawn(|| async { 7 });
+        let cancelled = place.spawn(pending::<()>);
+        assert_eq!(awaited.await?, 7);
+        assert_eq!(cancelled.cancel().await, None);
+        Ok(())
+    })
+    .succeeds();
+}
+
+#[test]
+fn a_child_whose_promise_is_leaked_is_reported() {
+    let line = line!() + 2;
+    let runs = scenario(|place, log| async move {
+        let promise = place.spawn(|| endless(log));
+        leak(promise);
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(lines(run.result), [line]);
+        assert!(run.log.entries().len() <= 1, "dropped at most once: it may not have begun");
     }
 }
 
 #[test]
-fn a_promise_that_is_leaked_is_still_found() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let (child_log, line) = (log.clone(), line!() + 2);
-        let result = run_on(place.domains(), move || async move {
-            let promise = place.spawn(|| endless(child_log));
-            lose(promise);
-            Ok(())
-        });
-        assert_eq!(lines(result), [line]);
-        assert!(log.entries().len() <= 1, "dropped once, if it had begun");
-    }
-}
-
-#[test]
-fn a_dropped_promise_is_reported_with_the_line_that_made_the_child() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let (child_log, line) = (log.clone(), line!() + 2);
-        let result = run_on(place.domains(), move || async move {
-            let promise = place.spawn(|| endless(child_log));
-            begin().await;
-            drop(promise);
-            Ok(())
-        });
-        assert_eq!(lines(result), [line]);
+fn a_dropped_promise_is_reported_with_the_line_that_spawned_the_child() {
+    let line = line!() + 2;
+    let runs = scenario(|place, log| async move {
+        let promise = place.spawn(|| endless(log));
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        drop(promise);
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(lines(run.result), [line]);
+        run.log.assert_is(&["child is dropped"]);
     }
 }
 
@@ -121,64 +122,46 @@ fn the_task_and_all_its_forgotten_children_are_in_one_report() {
 
 #[test]
 fn a_promise_dropped_by_a_timeout_is_not_reported_and_its_child_is_waited_for() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let result = run_on(place.domains(), move || async move {
-            let (log, begun) = (main_log, Counter::new());
-            let (child_log, child_begun) = (log.clone(), begun.clone());
-            let task = spawn(async move {
-                let child = place.spawn(move || async move {
-                    let _resource = child_log.slow_resource("child is gone", 50);
-                    child_begun.add();
-                    pending::<()>().await;
-                });
-                begun.reaches(1).await;
-                timeout(SHORT, async move { child.await.is_ok() }).await
-            });
-            assert!(task.await?.is_err());
-            log.push("task is over");
-            Ok(())
+    scenario(|place, log| async move {
+        let begun = Counter::new();
+        let (child_log, child_begun) = (log.clone(), begun.clone());
+        let task = spawn(async move {
+            let child = place.spawn(move || slow_to_end(child_log, child_begun));
+            begun.reaches(1).await;
+            timeout(SHORT, async move { child.await.is_ok() }).await
         });
-        assert!(result.is_ok(), "{result:?}");
-        log.assert_is(&["child is gone", "task is over"]);
-    }
+        assert!(task.await?.is_err());
+        log.push("task is complete");
+        Ok(())
+    })
+    .expect(&["child is finalized", "task is complete"]);
 }
 
 #[test]
 fn a_promise_dropped_by_a_race_is_not_reported_and_its_child_is_waited_for() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let result = run_on(place.domains(), move || async move {
-            let (log, begun) = (main_log, Counter::new());
-            let (child_log, child_begun) = (log.clone(), begun.clone());
-            let task = spawn(async move {
-                let loser = async move {
-                    let child = place.spawn(move || async move {
-                        let _resource = child_log.slow_resource("child is gone", 50);
-                        child_begun.add();
-                        pending::<()>().await;
-                    });
-                    child.await.is_ok()
-                };
-                let winner = async {
-                    begun.reaches(1).await;
-                    true
-                };
-                race(loser, winner).await
-            });
-            assert!(task.await?);
-            log.push("task is over");
-            Ok(())
+    scenario(|place, log| async move {
+        let begun = Counter::new();
+        let (child_log, child_begun) = (log.clone(), begun.clone());
+        let task = spawn(async move {
+            let loser = async move {
+                let child = place.spawn(move || slow_to_end(child_log, child_begun));
+                child.await.is_ok()
+            };
+            let winner = async {
+                begun.reaches(1).await;
+                true
+            };
+            race(loser, winner).await
         });
-        assert!(result.is_ok(), "{result:?}");
-        log.assert_is(&["child is gone", "task is over"]);
-    }
+        assert!(task.await?);
+        log.push("task is complete");
+        Ok(())
+    })
+    .expect(&["child is finalized", "task is complete"]);
 }
 
 #[test]
-fn a_promise_dropped_beside_a_timeout_is_reported_all_the_same() {
+fn a_promise_dropped_after_a_timeout_is_reported() {
     let line = line!() + 3;
     let result = run_on(1, move || async move {
         assert!(timeout(SHORT, pending::<()>()).await.is_err());
@@ -202,106 +185,88 @@ fn a_promise_dropped_inside_a_branch_that_wins_is_reported() {
 }
 
 #[test]
-fn a_promise_dropped_by_a_panic_is_no_violation_even_if_the_panic_is_caught() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let caught = catch_unwind(AssertUnwindSafe(|| {
-                let _promise = place.spawn(pending::<()>);
-                panic!("on purpose");
-            }));
-            assert!(caught.is_err());
-            Ok(())
-        });
-        assert!(result.is_ok(), "{result:?}");
-    }
+fn a_promise_dropped_by_a_panic_is_not_reported_even_if_the_panic_is_caught() {
+    scenario(|place, _| async move {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let _promise = place.spawn(pending::<()>);
+            panic!("on purpose");
+        }));
+        assert!(caught.is_err());
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
-fn a_task_that_panics_forgets_nothing() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let task = spawn(async move {
-                let _promise = place.spawn(pending::<()>);
-                lose(place.spawn(pending::<()>));
-                yield_now().await;
-                panic!("on purpose");
-            });
-            assert!(task.await.is_err_and(|error: matou_runtime::TaskError| error.is_panicked()));
-            Ok(())
+fn a_task_that_panics_may_drop_and_leak_its_promises() {
+    scenario(|place, _| async move {
+        let task = spawn(async move {
+            let _promise = place.spawn(pending::<()>);
+            leak(place.spawn(pending::<()>));
+            yield_now().await;
+            panic!("on purpose");
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        assert!(task.await.is_err_and(|error: matou_runtime::TaskError| error.is_panicked()));
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
-fn a_task_that_fails_forgets_nothing() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let task = try_spawn(async move {
-                let _promise = place.spawn(pending::<()>);
-                drop(place.spawn(pending::<()>));
-                lose(place.spawn(pending::<()>));
-                yield_now().await;
-                Err::<(), _>("on purpose")
-            });
-            let failure = task.await.expect_err("it fails").into_failure();
-            assert_eq!(failure, Some("on purpose"));
-            Ok(())
+fn a_task_that_fails_may_drop_and_leak_its_promises() {
+    scenario(|place, _| async move {
+        let task = try_spawn(async move {
+            let _promise = place.spawn(pending::<()>);
+            drop(place.spawn(pending::<()>));
+            leak(place.spawn(pending::<()>));
+            yield_now().await;
+            Err::<(), _>("on purpose")
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        let failure = task.await.expect_err("it fails").into_failure();
+        assert_eq!(failure, Some("on purpose"));
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
-fn a_task_that_is_cancelled_forgets_nothing() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let begun = Counter::new();
-            let child_begun = begun.clone();
-            let task = place.spawn(move || async move {
-                let _promise = spawn(pending::<()>());
-                drop(spawn(pending::<()>()));
-                child_begun.add();
-                pending::<()>().await;
-            });
+fn a_task_that_is_cancelled_may_drop_its_promises() {
+    scenario(|place, _| async move {
+        let begun = Counter::new();
+        let child_begun = begun.clone();
+        let task = place.spawn(move || async move {
+            let _promise = spawn(pending::<()>());
+            drop(spawn(pending::<()>()));
+            child_begun.add();
+            pending::<()>().await;
+        });
+        begun.reaches(1).await;
+        assert_eq!(task.cancel().await, None);
+        Ok(())
+    })
+    .succeeds();
+}
+
+#[test]
+fn forgotten_cancel_treats_a_dropped_promise_as_cancelled() {
+    scenario(|place, log| async move {
+        let child_log = log.clone();
+        let begun = Counter::new();
+        let child_begun = begun.clone();
+        let task = spawn(async move {
+            let child = place.spawn(move || slow_to_end(child_log, child_begun));
             begun.reaches(1).await;
-            assert_eq!(task.cancel().await, None);
-            Ok(())
+            drop(child);
+            let ended = spawn(ready(1));
+            yield_now().await;
+            drop(ended);
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
-}
-
-#[test]
-fn forgotten_cancel_takes_every_drop_for_a_cancellation() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let builder = Builder::new().domains(place.domains()).forgotten(Forgotten::Cancel);
-        let result = run_with(builder, move || async move {
-            let log = main_log;
-            let child_log = log.clone();
-            let begun = Counter::new();
-            let child_begun = begun.clone();
-            let task = spawn(async move {
-                let child = place.spawn(move || async move {
-                    let _resource = child_log.slow_resource("child is gone", 50);
-                    child_begun.add();
-                    pending::<()>().await;
-                });
-                begun.reaches(1).await;
-                drop(child);
-                let ended = spawn(ready(1));
-                yield_now().await;
-                drop(ended);
-            });
-            task.await?;
-            log.push("task is over");
-            Ok(())
-        });
-        assert!(result.is_ok(), "{result:?}");
-        log.assert_is(&["child is gone", "task is over"]);
-    }
+        task.await?;
+        log.push("task is complete");
+        Ok(())
+    })
+    .settings(|builder| builder.forgotten(Forgotten::Cancel))
+    .expect(&["child is finalized", "task is complete"]);
 }
 
 #[test]
@@ -309,39 +274,38 @@ fn forgotten_cancel_does_not_excuse_a_leaked_promise() {
     let line = line!() + 3;
     let builder = Builder::new().domains(1).forgotten(Forgotten::Cancel);
     let result = run_with(builder, || async {
-        lose(spawn(pending::<()>()));
+        leak(spawn(pending::<()>()));
         Ok(())
     });
     assert_eq!(lines(result), [line]);
 }
 
 #[test]
-fn a_child_that_has_ended_but_was_never_awaited_is_left() {
-    for place in Place::BOTH {
-        let line = line!() + 3;
-        let result = run_on(place.domains(), move || async move {
-            let (done, child_done) = (Counter::new(), Counter::new());
-            let child = place.spawn({
-                let c = child_done.clone();
-                move || async move { c.add() }
-            });
-            child_done.reaches(1).await;
-            // Another round trip to the same place: the end of the first child was told before.
-            if place == Place::Away {
-                Task::new().pin(1).call(|| async {})?.await?;
-                Task::new().pin(2).call(|| async {})?.await?;
-            }
-            done.add();
-            drop(child);
-            Ok(())
-        });
-        assert_eq!(left(result), [(line, ChildState::Complete)]);
+fn a_completed_child_that_was_never_joined_is_reported() {
+    let line = line!() + 3;
+    let runs = scenario(|place, _| async move {
+        let done = Counter::new();
+        let child_done = done.clone();
+        let child = place.spawn(move || async move { child_done.add() });
+        done.reaches(1).await;
+        // A round trip to each other domain: the completion of the first child arrives before the
+        // answers.
+        if place == Place::Remote {
+            Task::new().pin(1).call(|| async {})?.await?;
+            Task::new().pin(2).call(|| async {})?.await?;
+        }
+        drop(child);
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(reported(run.result), [(line, ChildState::Complete)]);
     }
 }
 
 #[test]
-fn children_in_a_collector_count_until_they_are_handed_out() {
-    let result = run_on(1, || async {
+fn children_in_a_group_must_be_taken_out_of_it() {
+    run_on(1, || async {
         let orphans = Orphans::new();
         for n in 0..4 {
             Task::new().orphans(&orphans).spawn(async move { n })?;
@@ -349,18 +313,18 @@ fn children_in_a_collector_count_until_they_are_handed_out() {
         yield_now().await;
         assert!(matches!(orphans.care(), TryNext::Completed(Ok(0))));
         assert!(matches!(orphans.next().await, Some(Ok(1))));
-        let taken = orphans.take().expect("two are left");
+        let taken = orphans.take().expect("two children remain");
         assert_eq!(taken.await?, 2);
         assert_eq!(orphans.len(), 1);
         assert!(matches!(orphans.next().await, Some(Ok(3))));
         assert!(orphans.next().await.is_none());
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn a_finished_child_that_a_leaked_collector_never_handed_out_is_left() {
+fn a_completed_child_in_a_leaked_group_is_reported() {
     let line = line!() + 5;
     let result = run_on(1, || async {
         let orphans = Orphans::new();
@@ -368,14 +332,14 @@ fn a_finished_child_that_a_leaked_collector_never_handed_out_is_left() {
         orphans.next().await.expect("a child")?;
         Task::new().orphans(&orphans).spawn(ready(()))?;
         yield_now().await;
-        lose(orphans);
+        leak(orphans);
         Ok(())
     });
-    assert_eq!(left(result), [(line, ChildState::Complete)]);
+    assert_eq!(reported(result), [(line, ChildState::Complete)]);
 }
 
 #[test]
-fn a_child_taken_out_of_a_collector_is_a_promise_again() {
+fn a_child_taken_out_of_a_group_is_reported_if_its_promise_is_dropped() {
     let line = line!() + 3;
     let result = run_on(1, || async {
         let orphans = Orphans::new();
@@ -389,7 +353,7 @@ fn a_child_taken_out_of_a_collector_is_a_promise_again() {
 }
 
 #[test]
-fn a_dropped_collector_forgets_the_children_that_it_holds() {
+fn the_children_of_a_dropped_group_are_cancelled_and_reported() {
     let log = Log::new();
     let (child_log, line) = (log.clone(), line!() + 4);
     let result = run_on(1, move || async move {
@@ -402,21 +366,18 @@ fn a_dropped_collector_forgets_the_children_that_it_holds() {
         Ok(())
     });
     assert_eq!(lines(result), [line; 3]);
-    log.assert_is(&["gone"; 3]);
+    log.assert_is(&["child is dropped"; 3]);
 }
 
 #[test]
-fn a_collector_dropped_by_a_timeout_is_not_reported_and_its_children_are_waited_for() {
-    let log = Log::new();
-    let main_log = log.clone();
-    let result = run_on(1, move || async move {
-        let log = main_log;
+fn a_group_dropped_by_a_timeout_is_not_reported_and_its_children_are_waited_for() {
+    scenario(|_, log| async move {
         let child_log = log.clone();
         let task = spawn(async move {
             let serve = async move {
                 let orphans: Orphans<()> = Orphans::new();
                 let _ = Task::new().orphans(&orphans).spawn(async move {
-                    let _resource = child_log.slow_resource("child is gone", 20);
+                    let _resource = child_log.slow_resource("child is finalized", 20);
                     pending::<()>().await;
                 });
                 orphans.next().await;
@@ -424,62 +385,59 @@ fn a_collector_dropped_by_a_timeout_is_not_reported_and_its_children_are_waited_
             timeout(SHORT, serve).await
         });
         assert!(task.await?.is_err());
-        log.push("task is over");
+        log.push("task is complete");
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
-    log.assert_is(&["child is gone", "task is over"]);
+    })
+    .on_one_domain()
+    .expect(&["child is finalized", "task is complete"]);
 }
 
 #[test]
 fn a_promise_dropped_on_another_thread_cancels_and_is_reported() {
-    for place in Place::BOTH {
-        let line = line!() + 4;
-        let result = run_on(place.domains(), move || async move {
-            let (begun, gone) = (Counter::new(), Log::new());
-            let (child_begun, child_gone) = (begun.clone(), gone.clone());
-            let child = place.spawn(move || async move {
-                let _gone = child_gone.witness("gone");
-                child_begun.add();
-                pending::<()>().await;
-            });
-            begun.reaches(1).await;
-            std::thread::spawn(move || drop(child)).join().expect("no panic");
-            while gone.entries().is_empty() {
-                yield_now().await;
-            }
-            Ok(())
+    let line = line!() + 4;
+    let runs = scenario(|place, _| async move {
+        let (begun, gone) = (Counter::new(), Log::new());
+        let (child_begun, child_gone) = (begun.clone(), gone.clone());
+        let child = place.spawn(move || {
+            child_begun.add();
+            endless(child_gone)
         });
-        assert_eq!(lines(result), [line]);
+        begun.reaches(1).await;
+        std::thread::spawn(move || drop(child)).join().expect("no panic");
+        gone.is_written().await;
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(lines(run.result), [line]);
     }
 }
 
 #[test]
 fn a_promise_dropped_on_another_domain_cancels_and_is_reported() {
-    for place in Place::BOTH {
-        let line = line!() + 4;
-        let result = run_on(3, move || async move {
-            let (begun, gone) = (Counter::new(), Log::new());
-            let (child_begun, child_gone) = (begun.clone(), gone.clone());
-            let child = place.spawn(move || async move {
-                let _gone = child_gone.witness("gone");
-                child_begun.add();
-                pending::<()>().await;
-            });
-            begun.reaches(1).await;
-            Task::new().call(move || async move { drop(child) })?.await?;
-            while gone.entries().is_empty() {
-                yield_now().await;
-            }
-            Ok(())
+    let line = line!() + 3;
+    let runs = scenario(|place, _| async move {
+        let (begun, gone) = (Counter::new(), Log::new());
+        let (child_begun, child_gone) = (begun.clone(), gone.clone());
+        let child = place.spawn(move || {
+            child_begun.add();
+            endless(child_gone)
         });
-        assert_eq!(lines(result), [line]);
+        begun.reaches(1).await;
+        Task::new().call(move || async move { drop(child) })?.await?;
+        gone.is_written().await;
+        Ok(())
+    })
+    .settings(|builder| builder.domains(3))
+    .runs();
+    for run in runs {
+        assert_eq!(lines(run.result), [line]);
     }
 }
 
 #[test]
 fn a_promise_abandoned_on_another_thread_or_domain_is_not_reported() {
-    let result = run_on(3, || async {
+    run_on(3, || async {
         for by_panic in [true, false] {
             let gone = Log::new();
             let child = spawn(endless(gone.clone()));
@@ -498,39 +456,27 @@ fn a_promise_abandoned_on_another_thread_or_domain_is_not_reported() {
                 let elapsed = Task::new().call(move || timeout(SHORT, keep))?.await?;
                 assert!(elapsed.is_err());
             }
-            while gone.entries().is_empty() {
-                yield_now().await;
-            }
+            gone.is_written().await;
         }
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn dropping_the_wait_for_a_cancelled_child_neither_detaches_nor_reports_it() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let result = run_on(place.domains(), move || async move {
-            let log = main_log;
-            let child_log = log.clone();
-            let begun = Counter::new();
-            let child_begun = begun.clone();
-            let task = spawn(async move {
-                let child = place.spawn(move || async move {
-                    let _resource = child_log.slow_resource("child is gone", 50);
-                    child_begun.add();
-                    pending::<()>().await;
-                });
-                begun.reaches(1).await;
-                drop(child.cancel());
-            });
-            task.await?;
-            log.push("task is over");
-            Ok::<_, MainError>(())
+fn dropping_a_cancel_future_neither_detaches_nor_reports_the_child() {
+    scenario(|place, log| async move {
+        let child_log = log.clone();
+        let begun = Counter::new();
+        let child_begun = begun.clone();
+        let task = spawn(async move {
+            let child = place.spawn(move || slow_to_end(child_log, child_begun));
+            begun.reaches(1).await;
+            drop(child.cancel());
         });
-        assert!(result.is_ok(), "{result:?}");
-        log.assert_is(&["child is gone", "task is over"]);
-    }
+        task.await?;
+        log.push("task is complete");
+        Ok::<_, MainError>(())
+    })
+    .expect(&["child is finalized", "task is complete"]);
 }

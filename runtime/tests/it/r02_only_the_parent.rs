@@ -1,7 +1,7 @@
-//! R2: only the direct parent awaits or cancels a promise.
+//! R2: only the direct parent of a task awaits or cancels it.
 //!
-//! Method: a promise travels to a task that is not its parent, by each road there is, and that
-//! task uses it. The report has to name the user and the child, and the user is not resumed.
+//! Method: a promise is passed to a task that is not the parent, and that task uses it. The report
+//! must name that task and the child, and the task must not be resumed.
 
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, mpsc};
@@ -13,21 +13,21 @@ use matou_runtime::{
 
 use crate::support::*;
 
-/// Where a promise is put so that another task finds it.
-type Drawer<T> = Arc<Mutex<Option<Promise<T>>>>;
+/// Passes a promise to another task.
+type Slot<T> = Arc<Mutex<Option<Promise<T>>>>;
 
-fn drawer<T>() -> (Drawer<T>, Drawer<T>) {
-    let drawer: Drawer<T> = Arc::default();
-    (drawer.clone(), drawer)
+fn slot<T>() -> (Slot<T>, Slot<T>) {
+    let slot: Slot<T> = Arc::default();
+    (slot.clone(), slot)
 }
 
-fn put<T>(drawer: &Drawer<T>, promise: Promise<T>) {
-    *drawer.lock().expect("nobody panicked") = Some(promise);
+fn put<T>(slot: &Slot<T>, promise: Promise<T>) {
+    *slot.lock().expect("not poisoned") = Some(promise);
 }
 
-async fn take<T>(drawer: &Drawer<T>) -> Promise<T> {
+async fn take<T>(slot: &Slot<T>) -> Promise<T> {
     loop {
-        let found = drawer.lock().expect("nobody panicked").take();
+        let found = slot.lock().expect("not poisoned").take();
         match found {
             Some(promise) => return promise,
             None => yield_now().await,
@@ -35,7 +35,7 @@ async fn take<T>(drawer: &Drawer<T>) -> Promise<T> {
     }
 }
 
-/// What is done with somebody else's promise.
+/// An operation on the promise of another task's child.
 #[derive(Clone, Copy, Debug)]
 enum Use {
     Await,
@@ -57,107 +57,108 @@ async fn employ(how: Use, promise: Promise<()>) {
     }
 }
 
-/// The name of the task that used what was not its own, and the line that made the child.
+/// The name of the task that used the promise, and the line that spawned the child.
 #[track_caller]
-fn culprit<T: std::fmt::Debug>(result: Result<T, RunError>) -> (String, u32) {
+fn offender<T: std::fmt::Debug>(result: Result<T, RunError>) -> (String, u32) {
     match violation(result) {
         Violation::NotAChild { task, child } => {
             assert_eq!(child.spawned_at.file(), file!());
             let name = task.name.as_deref().unwrap_or_default().to_owned();
             (name, child.spawned_at.line())
         }
-        other => panic!("another rule was broken:\n{other}"),
+        other => panic!("another rule was violated:\n{other}"),
     }
 }
 
 #[test]
-fn a_sibling_neither_awaits_nor_cancels() {
+fn a_sibling_may_neither_await_nor_cancel() {
     for place in Place::BOTH {
         for how in USES {
             let line = line!() + 5;
             let resumed = Counter::new();
             let after = resumed.clone();
             let result = run_on(place.domains(), move || async move {
-                let (ours, theirs) = drawer();
+                let (ours, theirs) = slot();
                 put(&ours, spawn(pending()));
-                let thief = place.make(Task::new().name("thief"), move || async move {
+                let stranger = place.spawn_task(Task::new().name("stranger"), move || async move {
                     let promise = take(&theirs).await;
                     employ(how, promise).await;
                     after.add();
                 });
-                thief.await?;
+                stranger.await?;
                 Ok(())
             });
-            assert_eq!(culprit(result), ("thief".to_owned(), line), "{how:?}");
-            assert_eq!(resumed.get(), 0, "{how:?}: the thief is not resumed");
+            assert_eq!(offender(result), ("stranger".to_owned(), line), "{how:?}");
+            assert_eq!(resumed.get(), 0, "{how:?}: the offender is not resumed");
         }
     }
 }
 
 #[test]
-fn the_child_on_another_domain_has_the_same_parent() {
+fn a_sibling_may_not_use_a_child_on_another_domain() {
     for how in USES {
         let line = line!() + 3;
         let result = run_on(3, move || async move {
-            let (ours, theirs) = drawer();
+            let (ours, theirs) = slot();
             put(&ours, Task::new().call(pending)?);
-            let thief = Task::new().name("thief").spawn(async move {
+            let stranger = Task::new().name("stranger").spawn(async move {
                 let promise = take(&theirs).await;
                 employ(how, promise).await;
             });
-            thief.await?;
+            stranger.await?;
             Ok(())
         });
-        assert_eq!(culprit(result), ("thief".to_owned(), line), "{how:?}");
+        assert_eq!(offender(result), ("stranger".to_owned(), line), "{how:?}");
     }
 }
 
 #[test]
-fn a_grandparent_does_not_await_its_grandchild() {
-    for place in Place::BOTH {
-        let line = line!() + 4;
-        let result = run_on(place.domains(), move || async move {
-            let (ours, theirs) = drawer();
-            let child = place.spawn(move || async move {
-                let promise = spawn(pending::<()>());
-                put(&theirs, promise);
-                pending::<()>().await;
-            });
-            let promise = take(&ours).await;
-            drop(promise.await);
-            child.await?;
-            Ok(())
+fn a_grandparent_may_not_await_its_grandchild() {
+    let line = line!() + 4;
+    let runs = scenario(|place, _| async move {
+        let (ours, theirs) = slot();
+        let child = place.spawn(move || async move {
+            let promise = spawn(pending::<()>());
+            put(&theirs, promise);
+            pending::<()>().await;
         });
-        assert_eq!(culprit(result), ("main".to_owned(), line));
+        let promise = take(&ours).await;
+        drop(promise.await);
+        child.await?;
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(offender(run.result), ("main".to_owned(), line));
     }
 }
 
 #[test]
-fn a_promise_that_outlived_its_parent_is_nobodys() {
+fn a_promise_that_outlives_the_parent_may_be_used_by_no_task() {
     for place in Place::BOTH {
         for how in USES {
             let line = line!() + 4;
             let result = run_on(place.domains(), move || async move {
-                let (ours, theirs) = drawer();
+                let (ours, theirs) = slot();
                 let child = place.try_spawn(move || async move {
                     let promise = spawn(async {});
                     put(&theirs, promise);
-                    Err::<(), _>("an abnormal end forgets nothing")
+                    Err::<(), _>("on purpose")
                 });
                 assert!(child.await.is_err());
-                // A new task in the old one's place must not be taken for it.
+                // A new task that reuses the slot of the old parent is not its parent.
                 let other = spawn(async {});
                 employ(how, take(&ours).await).await;
                 other.await?;
                 Ok(())
             });
-            assert_eq!(culprit(result), ("main".to_owned(), line), "{how:?}");
+            assert_eq!(offender(result), ("main".to_owned(), line), "{how:?}");
         }
     }
 }
 
 #[test]
-fn the_task_of_another_run_is_no_parent() {
+fn a_task_of_another_run_is_not_the_parent() {
     let (sender, receiver) = mpsc::channel();
     let (finish, finished) = mpsc::channel::<()>();
     let line = line!() + 3;
@@ -166,66 +167,66 @@ fn the_task_of_another_run_is_no_parent() {
             let child: Promise<()> = spawn(pending());
             sender.send(child)?;
             finished.recv()?;
-            Err::<(), MainError>("an abnormal end".into())
+            Err::<(), MainError>("on purpose".into())
         })
         .is_err()
     });
     let promise = receiver.recv().expect("the other run sends it");
-    // The same slots and the same ids, but another run.
+    // The main task of another run has the same slot and the same id.
     let result = run_on(1, move || async move {
         let ours = spawn(pending::<()>());
         drop(promise.await);
         ours.cancel().await;
         Ok(())
     });
-    assert_eq!(culprit(result), ("main".to_owned(), line));
+    assert_eq!(offender(result), ("main".to_owned(), line));
     finish.send(()).expect("the other run waits");
     assert!(owner.join().expect("it does not panic"));
 }
 
-/// What is done with somebody else's collector.
+/// An operation on the task group of another task.
 #[derive(Clone, Copy, Debug)]
 enum Visit {
     Put,
     Next,
-    Care,
+    TryNext,
     Take,
 }
 
 #[test]
-fn a_collector_belongs_to_the_task_that_first_used_it() {
-    for visit in [Visit::Put, Visit::Next, Visit::Care, Visit::Take] {
+fn a_group_belongs_to_the_task_that_used_it_first() {
+    for visit in [Visit::Put, Visit::Next, Visit::TryNext, Visit::Take] {
         let resumed = Counter::new();
         let after = resumed.clone();
         let result = run_on(1, move || async move {
             let orphans = std::rc::Rc::new(Orphans::new());
             Task::new().orphans(&*orphans).spawn(pending::<()>())?;
             let theirs = orphans.clone();
-            let thief = Task::new().name("thief").spawn(async move {
+            let stranger = Task::new().name("stranger").spawn(async move {
                 match visit {
                     Visit::Put => drop(Task::new().orphans(&*theirs).spawn(async {})),
                     Visit::Next => drop(theirs.next().await),
-                    Visit::Care => drop(theirs.care()),
+                    Visit::TryNext => drop(theirs.care()),
                     Visit::Take => drop(theirs.take()),
                 }
                 yield_now().await;
                 after.add();
             });
-            thief.await?;
+            stranger.await?;
             Ok(())
         });
         let report = report(result);
         let first = &report.violations()[0];
         assert_eq!(first.name(), "NotAChild", "{visit:?}: {report}");
-        assert_eq!(first.task().name.as_deref(), Some("thief"));
+        assert_eq!(first.task().name.as_deref(), Some("stranger"));
         assert_eq!(report.violations().len(), 1, "{visit:?}: {report}");
-        assert_eq!(resumed.get(), 0, "{visit:?}: the thief is not resumed");
+        assert_eq!(resumed.get(), 0, "{visit:?}: the offender is not resumed");
     }
 }
 
 #[test]
-fn a_collector_is_not_used_on_another_domain() {
-    // `Orphans` is `Send`; a task on another domain that holds it is not its owner.
+fn a_group_may_not_be_used_on_another_domain() {
+    // `Orphans` is `Send`, but a task on another domain that holds it is not its owner.
     fn is_send<T: Send>(value: T) -> T {
         value
     }
@@ -233,10 +234,10 @@ fn a_collector_is_not_used_on_another_domain() {
         let orphans = Orphans::new();
         Task::new().orphans(&orphans).spawn(pending::<()>())?;
         let orphans = is_send(orphans);
-        let thief = Task::new().name("thief").call(move || async move {
+        let stranger = Task::new().name("stranger").call(move || async move {
             drop(orphans.next().await);
         })?;
-        thief.await?;
+        stranger.await?;
         Ok(())
     });
     let report = report(result);
@@ -246,7 +247,7 @@ fn a_collector_is_not_used_on_another_domain() {
 
 #[test]
 fn the_parent_may_await_from_inside_any_combinator() {
-    let result = run_on(3, || async {
+    run_on(3, || async {
         let waits: Vec<std::pin::Pin<Box<dyn Future<Output = bool>>>> = vec![
             Box::pin({
                 let promise = spawn(async {});
@@ -262,6 +263,6 @@ fn the_parent_may_await_from_inside_any_combinator() {
         let ended = futures::future::select(failed, pending::<()>()).await;
         assert!(matches!(ended, futures::future::Either::Left((Err(_), _))));
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }

@@ -1,7 +1,8 @@
-//! R4: an abnormal end cancels the children and waits for them; that is no violation.
+//! R4: an abnormal end cancels the children and waits for them; it is not a violation.
 //!
-//! Method: trees of tasks whose root fails, panics or is cancelled, with endless descendants on
-//! several domains; all of them have to be cancelled, none reported, and nobody else touched.
+//! Method: the root of a tree of tasks fails, panics or is cancelled, with endless descendants on
+//! several domains. All descendants must be cancelled, none may be reported, and no other task may
+//! be affected.
 
 use std::future::pending;
 
@@ -9,16 +10,16 @@ use matou_runtime::{MainError, Orphans, Promise, RunError, Task, TaskError, spaw
 
 use crate::support::*;
 
-/// Descendants of the current task, three levels deep, two for each parent. They alternate
-/// between the domains if there are several. None of them ends by itself.
-fn grow(levels: usize, place: Place, begun: Counter, log: Log) -> Vec<Promise<()>> {
+/// Spawns descendants of the current task, two for each parent, which alternate between the
+/// domains if there are several. None of them returns.
+fn spawn_tree(levels: usize, place: Place, begun: Counter, log: Log) -> Vec<Promise<()>> {
     if levels == 0 {
         return Vec::new();
     }
     let child = |log: Log, begun: Counter| {
         move || async move {
-            let _gone = log.witness("gone");
-            let children = grow(levels - 1, place, begun.clone(), log.clone());
+            let _guard = log.on_drop("dropped");
+            let children = spawn_tree(levels - 1, place, begun.clone(), log.clone());
             begun.add();
             pending::<()>().await;
             drop(children);
@@ -27,118 +28,104 @@ fn grow(levels: usize, place: Place, begun: Counter, log: Log) -> Vec<Promise<()
     (0..2).map(|_| place.spawn(child(log.clone(), begun.clone()))).collect()
 }
 
-const GROWN: usize = 2 + 4 + 8;
+const TREE_SIZE: usize = 2 + 4 + 8;
 
 #[test]
 fn a_failure_cancels_all_descendants_and_is_no_violation() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let result = run_on(place.domains(), move || async move {
-            let (log, begun) = (main_log, Counter::new());
-            let task_log = log.clone();
-            let task = try_spawn(async move {
-                let _children = grow(3, place, begun.clone(), task_log);
-                begun.reaches(GROWN).await;
-                Err::<(), _>("on purpose")
-            });
-            assert_eq!(task.await.expect_err("it fails").into_failure(), Some("on purpose"));
-            assert_eq!(log.entries().len(), GROWN, "all are gone when the outcome is seen");
-            Ok(())
+    scenario(|place, log| async move {
+        let begun = Counter::new();
+        let task_log = log.clone();
+        let task = try_spawn(async move {
+            let _children = spawn_tree(3, place, begun.clone(), task_log);
+            begun.reaches(TREE_SIZE).await;
+            Err::<(), _>("on purpose")
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        assert_eq!(task.await.expect_err("it fails").into_failure(), Some("on purpose"));
+        assert_eq!(log.entries().len(), TREE_SIZE, "all are dropped before the outcome");
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
 fn a_panic_cancels_all_descendants_and_is_no_violation() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let (log, begun) = (Log::new(), Counter::new());
-            let task_log = log.clone();
-            let task = spawn(async move {
-                let _children = grow(3, place, begun.clone(), task_log);
-                begun.reaches(GROWN).await;
-                panic!("on purpose");
-            });
-            let outcome: Result<(), TaskError> = task.await;
-            match outcome {
-                Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "on purpose"),
-                other => panic!("{other:?}"),
-            }
-            assert_eq!(log.entries().len(), GROWN);
-            Ok(())
+    scenario(|place, _| async move {
+        let (log, begun) = (Log::new(), Counter::new());
+        let task_log = log.clone();
+        let task = spawn(async move {
+            let _children = spawn_tree(3, place, begun.clone(), task_log);
+            begun.reaches(TREE_SIZE).await;
+            panic!("on purpose");
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        let outcome: Result<(), TaskError> = task.await;
+        match outcome {
+            Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "on purpose"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(log.entries().len(), TREE_SIZE);
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
 fn a_cancellation_cancels_all_descendants_and_is_no_violation() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let (log, begun) = (Log::new(), Counter::new());
-            let (task_log, task_begun) = (log.clone(), begun.clone());
-            let task = place.spawn(move || async move {
-                let _children = grow(3, place, task_begun, task_log);
-                pending::<()>().await;
-            });
-            begun.reaches(GROWN).await;
-            assert_eq!(task.cancel().await, None);
-            assert_eq!(log.entries().len(), GROWN);
-            Ok(())
+    scenario(|place, _| async move {
+        let (log, begun) = (Log::new(), Counter::new());
+        let (task_log, task_begun) = (log.clone(), begun.clone());
+        let task = place.spawn(move || async move {
+            let _children = spawn_tree(3, place, task_begun, task_log);
+            pending::<()>().await;
         });
-        assert!(result.is_ok(), "{result:?}");
+        begun.reaches(TREE_SIZE).await;
+        assert_eq!(task.cancel().await, None);
+        assert_eq!(log.entries().len(), TREE_SIZE);
+        Ok(())
+    })
+    .succeeds();
+}
+
+#[test]
+fn a_failed_main_cancels_all_descendants_on_all_domains() {
+    let runs = scenario(|place, log| async move {
+        let begun = Counter::new();
+        let _children = spawn_tree(3, place, begun.clone(), log);
+        begun.reaches(TREE_SIZE).await;
+        Err::<(), MainError>("main fails".into())
+    })
+    .runs();
+    for run in runs {
+        assert!(matches!(run.result, Err(RunError::Failed(_))), "{:?}", run.result);
+        run.log.assert_is(&["dropped"; TREE_SIZE]);
     }
 }
 
 #[test]
-fn a_failed_main_drains_all_domains() {
-    for place in Place::BOTH {
-        let log = Log::new();
-        let main_log = log.clone();
-        let result: Result<(), RunError> = run_on(place.domains(), move || async move {
-            let begun = Counter::new();
-            let _children = grow(3, place, begun.clone(), main_log);
-            begun.reaches(GROWN).await;
-            Err::<(), MainError>("main fails".into())
+fn the_siblings_of_a_failed_task_are_not_affected() {
+    scenario(|place, _| async move {
+        let counter = Counter::new();
+        let sibling = place.spawn({
+            let counter = counter.clone();
+            move || async move {
+                counter.reaches(1).await;
+                7
+            }
         });
-        assert!(matches!(result, Err(RunError::Failed(_))), "{result:?}");
-        assert_eq!(log.entries().len(), GROWN);
-    }
+        let failed = place.try_spawn(|| async { Err::<(), _>("on purpose") });
+        let panicked = place.spawn(|| async { panic!("on purpose") });
+        assert!(failed.await.is_err());
+        let panicked: Result<(), TaskError> = panicked.await;
+        assert!(panicked.is_err());
+        counter.add();
+        assert_eq!(sibling.await?, 7);
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
-fn the_siblings_of_a_failed_task_go_on() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let counter = Counter::new();
-            let sibling = place.spawn({
-                let counter = counter.clone();
-                move || async move {
-                    counter.reaches(1).await;
-                    7
-                }
-            });
-            let failed = place.try_spawn(|| async { Err::<(), _>("on purpose") });
-            let panicked = place.spawn(|| async { panic!("on purpose") });
-            assert!(failed.await.is_err());
-            let panicked: Result<(), TaskError> = panicked.await;
-            assert!(panicked.is_err());
-            counter.add();
-            assert_eq!(sibling.await?, 7);
-            Ok(())
-        });
-        assert!(result.is_ok(), "{result:?}");
-    }
-}
-
-#[test]
-fn children_in_a_collector_are_cancelled_with_their_parent() {
-    let log = Log::new();
-    let main_log = log.clone();
-    let result = run_on(1, move || async move {
-        let log = main_log;
+fn the_children_of_a_group_are_cancelled_with_their_parent() {
+    scenario(|_, log| async move {
         let child_log = log.clone();
         let task = try_spawn(async move {
             let orphans = Orphans::new();
@@ -146,7 +133,7 @@ fn children_in_a_collector_are_cancelled_with_their_parent() {
             for _ in 0..3 {
                 let (log, begun) = (child_log.clone(), begun.clone());
                 let endless = async move {
-                    let _gone = log.witness("gone");
+                    let _guard = log.on_drop("dropped");
                     begun.add();
                     pending::<()>().await;
                 };
@@ -156,9 +143,9 @@ fn children_in_a_collector_are_cancelled_with_their_parent() {
             Err::<(), MainError>("on purpose".into())
         });
         assert!(task.await.is_err());
-        log.push("seen");
+        log.push("outcome");
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
-    log.assert_is(&["gone", "gone", "gone", "seen"]);
+    })
+    .on_one_domain()
+    .expect(&["dropped", "dropped", "dropped", "outcome"]);
 }

@@ -1,6 +1,6 @@
-//! R10: a violation records itself when it happens, so `catch_unwind` cannot hide it; the
-//! offending task is never resumed; the root is cancelled; every finalizer runs; `run` returns the
-//! report, as text and as data.
+//! R10: a violation is recorded when it happens, so that `catch_unwind` cannot hide it. The
+//! offending task is not resumed, the root is cancelled, every finalizer runs, and `run` returns
+//! the report, as text and as data.
 
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -14,7 +14,7 @@ use matou_runtime::{
 
 use crate::support::*;
 
-/// Commits one of the violations that a task can commit in the middle of its life.
+/// Commits one of the violations that are possible before the end of a task.
 fn offend(what: &'static str, log: Log) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         match what {
@@ -47,34 +47,34 @@ fn offend(what: &'static str, log: Log) -> std::pin::Pin<Box<dyn Future<Output =
 const KINDS: [&str; 3] = ["NotOwner", "NotAChild", "StillHasChildren"];
 
 #[test]
-fn catch_unwind_cannot_hide_a_violation_and_the_offender_is_not_resumed() {
-    for place in Place::BOTH {
-        for kind in KINDS {
-            let (log, resumed) = (Log::new(), Counter::new());
-            let (main_log, after) = (log.clone(), resumed.clone());
-            let result = run_on(place.domains(), move || async move {
-                let offender = Task::new().name("offender");
-                let child = place.make(offender, move || async move {
-                    let caught = AssertUnwindSafe(offend(kind, main_log)).catch_unwind().await;
-                    drop(caught);
-                    yield_now().await;
-                    if kind != "StillHasChildren" {
-                        after.add();
-                    }
-                });
-                drop(child.await);
-                Ok(())
+fn catch_unwind_does_not_hide_a_violation_and_the_offender_is_not_resumed() {
+    for kind in KINDS {
+        let runs = scenario(move |place, log| async move {
+            let offender = Task::new().name("offender");
+            let child = place.spawn_task(offender, move || async move {
+                let offence = AssertUnwindSafe(offend(kind, log.clone()));
+                let caught = offence.catch_unwind().await;
+                drop(caught);
+                yield_now().await;
+                if kind != "StillHasChildren" {
+                    log.push("resumed");
+                }
             });
-            let violation = violation(result);
+            drop(child.await);
+            Ok(())
+        })
+        .runs();
+        for run in runs {
+            let violation = violation(run.result);
             assert_eq!(violation.name(), kind);
             assert_eq!(violation.task().name.as_deref(), Some("offender"));
-            assert_eq!(resumed.get(), 0, "{kind}");
+            assert!(!run.log.entries().contains(&"resumed".to_owned()), "{kind}");
         }
     }
 }
 
 #[test]
-fn a_violation_inside_a_closure_whose_panic_is_caught_still_fails_the_run() {
+fn a_violation_in_a_closure_whose_panic_is_caught_fails_the_run() {
     let result = run_on(1, || async {
         let log = Log::new();
         let shared = Arc::new(log.resource("shared"));
@@ -90,13 +90,13 @@ fn a_violation_inside_a_closure_whose_panic_is_caught_still_fails_the_run() {
 }
 
 #[test]
-fn an_offender_in_a_combinator_is_not_polled_again_either() {
+fn an_offender_in_a_combinator_is_not_polled_again() {
     let polls = Counter::new();
     let main_polls = polls.clone();
     let result = run_on(1, move || async move {
         let offender = spawn(async move {
-            // The other branch is ready at every poll, and would go on for ever.
-            let other = counted(&main_polls, async {
+            // The other branch is ready at every poll and never ends.
+            let other = count_polls(&main_polls, async {
                 loop {
                     yield_now().await;
                 }
@@ -112,74 +112,76 @@ fn an_offender_in_a_combinator_is_not_polled_again_either() {
 
 #[test]
 fn the_root_is_cancelled_and_every_finalizer_runs_on_every_domain() {
-    for place in Place::BOTH {
-        for kind in KINDS {
-            let log = Log::new();
-            let main_log = log.clone();
-            let result: Result<(), RunError> = run_on(place.domains(), move || async move {
-                let begun = Counter::new();
-                let _others: Vec<Promise<()>> = (0..4)
-                    .map(|_| {
-                        let (log, begun) = (main_log.clone(), begun.clone());
-                        place.spawn(move || async move {
-                            let _local = log.resource("finalized");
-                            lose(log.slow_resource("finalized", 20));
-                            begun.add();
-                            pending::<()>().await;
-                        })
+    for kind in KINDS {
+        let runs = scenario(move |place, log| async move {
+            let begun = Counter::new();
+            let _others: Vec<Promise<()>> = (0..4)
+                .map(|_| {
+                    let (log, begun) = (log.clone(), begun.clone());
+                    place.spawn(move || async move {
+                        let _local = log.resource("finalized");
+                        leak(log.slow_resource("finalized", 20));
+                        begun.add();
+                        pending::<()>().await;
                     })
-                    .collect();
-                lose(main_log.slow_resource("finalized", 20));
-                begun.reaches(4).await;
-                let _offender = place.spawn(move || offend(kind, Log::new()));
-                // Only the violation can end this.
-                pending().await
-            });
+                })
+                .collect();
+            leak(log.slow_resource("finalized", 20));
+            begun.reaches(4).await;
+            let _offender = place.spawn(move || offend(kind, Log::new()));
+            // Never returns: only the violation ends it.
+            pending().await
+        })
+        .runs();
+        for run in runs {
+            let result: Result<(), RunError> = run.result;
             assert_eq!(violation(result).name(), kind);
-            log.assert_is(&["finalized"; 9]);
+            run.log.assert_is(&["finalized"; 9]);
         }
     }
 }
 
 #[test]
-fn a_theft_is_reported_rather_than_what_the_thief_left_undone_in_the_same_poll() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let shared = Arc::new(Log::new().resource("shared"));
-            let thief = place.spawn(move || async move {
-                let owner = Task::new().give(&shared).spawn(pending::<()>());
-                drop(shared.get());
-                drop(owner);
-            });
-            thief.await?;
-            Ok(())
+fn a_foreign_use_is_reported_and_not_its_consequences_in_the_same_poll() {
+    let runs = scenario(|place, _| async move {
+        let shared = Arc::new(Log::new().resource("shared"));
+        let stranger = place.spawn(move || async move {
+            let owner = Task::new().give(&shared).spawn(pending::<()>());
+            drop(shared.get());
+            drop(owner);
         });
-        assert_eq!(violation(result).name(), "NotOwner");
+        stranger.await?;
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(violation(run.result).name(), "NotOwner");
     }
 }
 
 #[test]
-fn a_theft_by_one_who_owned_something_before_is_noticed_after_the_very_poll() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let shared = Arc::new(Log::new().resource("shared"));
-            let theirs = shared.clone();
-            let thief = place.spawn(move || async move {
-                let _own = Log::new().resource("own");
-                yield_now().await;
-                drop(theirs.get());
-                pending::<()>().await;
-            });
-            thief.await?;
-            drop(shared);
-            Ok(())
+fn a_foreign_use_by_a_task_with_resources_is_reported_after_that_poll() {
+    let runs = scenario(|place, _| async move {
+        let shared = Arc::new(Log::new().resource("shared"));
+        let theirs = shared.clone();
+        let stranger = place.spawn(move || async move {
+            let _own = Log::new().resource("own");
+            yield_now().await;
+            drop(theirs.get());
+            pending::<()>().await;
         });
-        assert_eq!(violation(result).name(), "NotOwner");
+        stranger.await?;
+        drop(shared);
+        Ok(())
+    })
+    .runs();
+    for run in runs {
+        assert_eq!(violation(run.result).name(), "NotOwner");
     }
 }
 
 #[test]
-fn a_violation_weighs_more_than_what_main_returns_or_panics() {
+fn a_violation_takes_precedence_over_the_outcome_of_main() {
     for panics in [false, true] {
         let result: Result<(), RunError> = run_on(1, move || async move {
             drop(spawn(offend("StillHasChildren", Log::new())).await);
@@ -205,7 +207,7 @@ fn a_report_keeps_the_first_violations_and_counts_the_rest() {
     assert!(report.to_string().ends_with(".. and 36 more violations"), "{report}");
 }
 
-/// A place as a report writes it.
+/// The location as a report prints it.
 #[track_caller]
 fn position(location: &Location<'_>, line: u32) -> String {
     assert_eq!((location.file(), location.line()), (file!(), line));
@@ -213,10 +215,10 @@ fn position(location: &Location<'_>, line: u32) -> String {
 }
 
 #[test]
-fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
+fn a_report_of_children_left_behind_reads_like_a_compiler_error() {
     let line = line!() + 3;
     let result = run_on(1, move || async {
-        // On the following lines, so that they can be counted.
+        // The lines of the following statements are counted.
         let leaver = Task::new().name("leaver").spawn(async {
             let waiting = Task::new().name("waiting").spawn(async {
                 drop(spawn(pending::<()>()).await);
@@ -224,7 +226,7 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
             let ended = spawn(async {});
             yield_now().await;
             yield_now().await;
-            lose((waiting, ended));
+            leak((waiting, ended));
         });
         leaver.await?;
         Ok(())
@@ -257,11 +259,11 @@ fn the_report_of_children_left_behind_reads_like_a_compiler_error() {
 }
 
 #[test]
-fn the_report_of_a_leak_reads_like_a_compiler_error() {
+fn a_report_of_a_leak_reads_like_a_compiler_error() {
     let line = line!() + 2;
     let result = run_on(2, || async {
         let leaker = Task::new().name("leaker").call(|| async {
-            lose(Log::new().resource("resource"));
+            leak(Log::new().resource("resource"));
         })?;
         leaker.await?;
         Ok(())
@@ -286,15 +288,15 @@ fn the_report_of_a_leak_reads_like_a_compiler_error() {
 }
 
 #[test]
-fn the_report_of_a_theft_reads_like_a_compiler_error() {
+fn a_report_of_a_foreign_use_reads_like_a_compiler_error() {
     let line = line!() + 2;
     let result = run_on(1, || async {
         let shared = Arc::new(Log::new().resource("resource"));
         let theirs = shared.clone();
-        let thief = Task::new().name("thief").spawn(async move {
+        let stranger = Task::new().name("stranger").spawn(async move {
             drop(theirs.get());
         });
-        thief.await?;
+        stranger.await?;
         drop(shared);
         Ok(())
     });
@@ -304,25 +306,25 @@ fn the_report_of_a_theft_reads_like_a_compiler_error() {
     };
     let main = task.parents[0].spawned_at.expect("it is here");
     let expected = format!(
-        "error[NotOwner]: task #2 `thief` on domain 0 used &str #{id} made at {made} without \
+        "error[NotOwner]: task #2 `stranger` on domain 0 used &str #{id} made at {made} without \
          owning it\n  \
-         --> {thief} (where task #2 `thief` on domain 0 was spawned)\n  \
+         --> {stranger} (where task #2 `stranger` on domain 0 was made)\n  \
          = used at {used}\n  \
          = made at {made}\n  \
          = owner: task `main`, spawned at {main}\n  \
          = child of task #1 `main`, spawned at {main}\n  \
          = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
          move the value itself into the child",
-        id = error.resource.id,
-        made = position(error.resource.made_at, line),
-        thief = position(task.spawned_at, line + 2),
-        used = position(error.used_at, line + 3),
+        id = fault.resource.id,
+        made = position(fault.resource.made_at, line),
+        stranger = position(task.spawned_at, line + 2),
+        used = position(fault.used_at, line + 3),
     );
     assert_eq!(violation.to_string(), expected);
 }
 
 #[test]
-fn the_report_of_a_stranger_reads_like_a_compiler_error() {
+fn a_report_of_a_task_that_is_not_the_parent_reads_like_a_compiler_error() {
     let line = line!() + 2;
     let result = run_on(1, || async {
         let ours = spawn(pending::<()>());
@@ -351,7 +353,7 @@ fn the_report_of_a_stranger_reads_like_a_compiler_error() {
 }
 
 #[test]
-fn the_error_of_a_run_shows_the_report() {
+fn the_error_of_a_run_prints_its_report() {
     let result = run_on(1, || async {
         let orphans: Orphans<()> = Orphans::new();
         Task::new().orphans(&orphans).spawn(pending())?;

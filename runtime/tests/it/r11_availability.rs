@@ -1,9 +1,8 @@
-//! R11: system events are looked at after every quantum, and the runtime's own leaf operations
-//! spend a budget and yield when it is used up.
+//! R11: a domain receives system events after every quantum, and the runtime's own leaf operations
+//! spend a budget and yield when it is exhausted.
 //!
-//! Method: a domain is filled with tasks that are always ready, more of them than a quantum; an
-//! event has to get through. Then one task does nothing but operations that never wait; the
-//! others have to get their turns.
+//! Method: a domain has more ready tasks than a quantum, and an event must get through. Then one
+//! task performs operations that are always ready, and the other tasks must be polled in between.
 
 use std::future::{Future, poll_fn};
 use std::io::Write;
@@ -21,8 +20,8 @@ use matou_runtime::{
 
 use crate::support::*;
 
-/// Fills the current domain with children that are ready at every turn.
-fn crowd(polls: &Counter) -> Vec<Promise<()>> {
+/// Spawns children that are ready at every tick, more than a quantum of them.
+fn spawn_crowd(polls: &Counter) -> Vec<Promise<()>> {
     let busy = |polls: Counter| async move {
         loop {
             polls.add();
@@ -32,50 +31,46 @@ fn crowd(polls: &Counter) -> Vec<Promise<()>> {
     (0..300).map(|_| spawn(busy(polls.clone()))).collect()
 }
 
-async fn disperse(crowd: Vec<Promise<()>>) {
+async fn cancel_all(crowd: Vec<Promise<()>>) {
     for member in crowd {
         member.cancel().await;
     }
 }
 
 #[test]
-fn timers_fire_on_a_domain_that_is_full_of_ready_tasks() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let busy = place.spawn(|| async {
-                let crowd = crowd(&Counter::new());
-                sleep(Duration::from_millis(5)).await;
-                disperse(crowd).await;
-            });
-            busy.await?;
-            Ok(())
+fn timers_fire_on_a_domain_with_many_ready_tasks() {
+    scenario(|place, _| async move {
+        let busy = place.spawn(|| async {
+            let crowd = spawn_crowd(&Counter::new());
+            sleep(Duration::from_millis(5)).await;
+            cancel_all(crowd).await;
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        busy.await?;
+        Ok(())
+    })
+    .succeeds();
 }
 
 #[test]
-fn descriptors_are_served_on_a_domain_that_is_full_of_ready_tasks() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let busy = place.spawn(|| async {
-                let polls = Counter::new();
-                let crowd = crowd(&polls);
-                let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-                ours.set_nonblocking(true).expect("non-blocking");
-                let reader = spawn(read_byte(IoSource::new(ours.into())));
-                // By then the reader waits for an event.
-                polls.reaches(1000).await;
-                theirs.write_all(b"m").expect("there is room");
-                let byte = reader.await.expect("it does not fail");
-                disperse(crowd).await;
-                byte
-            });
-            assert_eq!(busy.await?, b'm');
-            Ok(())
+fn descriptors_are_polled_on_a_domain_with_many_ready_tasks() {
+    scenario(|place, _| async move {
+        let busy = place.spawn(|| async {
+            let polls = Counter::new();
+            let crowd = spawn_crowd(&polls);
+            let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+            ours.set_nonblocking(true).expect("non-blocking");
+            let reader = spawn(read_byte(IoSource::new(ours.into())));
+            // The reader is waiting for an event by now.
+            polls.reaches(1000).await;
+            theirs.write_all(b"m").expect("there is room");
+            let byte = reader.await.expect("it does not fail");
+            cancel_all(crowd).await;
+            byte
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        assert_eq!(busy.await?, b'm');
+        Ok(())
+    })
+    .succeeds();
 }
 
 async fn read_byte(io: Arc<IoSource>) -> u8 {
@@ -89,16 +84,16 @@ async fn read_byte(io: Arc<IoSource>) -> u8 {
     byte[0]
 }
 
-/// Tasks that compute for half a millisecond at a stretch and yield. A quantum of them would take
-/// thirty milliseconds.
+/// Each poll of the computing tasks takes half a millisecond. A quantum of them would take thirty
+/// milliseconds.
 #[test]
-fn a_client_waits_for_one_stretch_of_those_who_compute_and_not_for_a_quantum() {
-    let result = run_on(1, || async {
+fn a_client_waits_for_one_slow_poll_and_not_for_a_quantum_of_them() {
+    run_on(1, || async {
         let polls = Counter::new();
         let (ours, mut theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut sent = Some(move || theirs.write_all(b"m"));
-        let hogs: Vec<_> = (0..4)
+        let computing: Vec<_> = (0..4)
             .map(|_| {
                 let (polls, mut send) = (polls.clone(), sent.take());
                 spawn(async move {
@@ -107,7 +102,7 @@ fn a_client_waits_for_one_stretch_of_those_who_compute_and_not_for_a_quantum() {
                         while since.elapsed() < Duration::from_micros(500) {
                             std::hint::spin_loop();
                         }
-                        // The domain has long seen by then what it has to do with.
+                        // By now the domain has measured that the polls are slow.
                         if polls.add() >= 400
                             && let Some(mut send) = send.take()
                         {
@@ -119,33 +114,33 @@ fn a_client_waits_for_one_stretch_of_those_who_compute_and_not_for_a_quantum() {
                 })
             })
             .collect();
-        let mut hogs = hogs.into_iter();
-        let sender = hogs.next().expect("the first one sends");
+        let mut computing = computing.into_iter();
+        let sender = computing.next().expect("the first one sends");
         let reader = spawn(read_byte(IoSource::new(ours.into())));
         reader.await?;
         let after = polls.get();
         let before = sender.await?;
-        for hog in hogs {
-            hog.cancel().await;
+        for task in computing {
+            task.cancel().await;
         }
         assert!(after - before <= 8, "{before} stretches when it was sent, {after} when read");
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn messages_arrive_on_a_domain_that_is_full_of_ready_tasks() {
-    let result = run_on(3, || async {
-        // The end of a child, a wake and a cancellation, from another domain to a full one.
-        let crowd_here = crowd(&Counter::new());
+fn messages_arrive_on_a_domain_with_many_ready_tasks() {
+    run_on(3, || async {
+        // A completion, a wake-up and a cancel request arrive from another domain.
+        let local_crowd = spawn_crowd(&Counter::new());
         assert_eq!(call(|| async { 7 })?.await?, 7);
         let (begun, gone) = (Counter::new(), Counter::new());
         let (child_begun, child_gone) = (begun.clone(), gone.clone());
         let full = Task::new().pin(1).call(move || async move {
-            let crowd = crowd(&Counter::new());
+            let crowd = spawn_crowd(&Counter::new());
             child_begun.reaches(1).await;
-            disperse(crowd).await;
+            cancel_all(crowd).await;
             child_gone.add();
         })?;
         let there = Task::new().pin(1).call(std::future::pending::<()>)?;
@@ -155,19 +150,17 @@ fn messages_arrive_on_a_domain_that_is_full_of_ready_tasks() {
         begun.add();
         full.await?;
         assert_eq!(gone.get(), 1);
-        disperse(crowd_here).await;
+        cancel_all(local_crowd).await;
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn signals_are_taken_by_a_domain_that_is_full_of_ready_tasks() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
-    let result = run_on(1, || async {
-        let crowd = crowd(&Counter::new());
+fn signals_are_handled_on_a_domain_with_many_ready_tasks() {
+    rerun_in_child_process!();
+    run_on(1, || async {
+        let crowd = spawn_crowd(&Counter::new());
         let handled = Counter::new();
         let seen = handled.clone();
         signal::on(signal::Signal::Terminate, move || {
@@ -179,64 +172,65 @@ fn signals_are_taken_by_a_domain_that_is_full_of_ready_tasks() {
         let this = rustix::process::getpid();
         rustix::process::kill_process(this, rustix::process::Signal::TERM)?;
         handled.reaches(1).await;
-        disperse(crowd).await;
+        cancel_all(crowd).await;
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn a_quantum_is_as_many_polls_as_were_set() {
+fn a_tick_polls_as_many_tasks_as_the_quantum_setting_says() {
     for quantum in [1, 4, 64] {
         let (waits, polls) = (Counter::new(), Counter::new());
-        let builder = count_waits_out_of_time(Builder::new().domains(1).quantum(quantum), &waits);
+        let builder =
+            count_waits_with_stopped_clock(Builder::new().domains(1).quantum(quantum), &waits);
         let main_polls = polls.clone();
         let result = run_with(builder, move || async move {
-            let crowd = crowd(&main_polls);
+            let crowd = spawn_crowd(&main_polls);
             main_polls.reaches(10_000).await;
-            let turns = waits.get();
-            disperse(crowd).await;
-            Ok(turns)
+            let ticks = waits.get();
+            cancel_all(crowd).await;
+            Ok(ticks)
         });
-        let turns = result.expect("no rule is broken");
-        // A task that yielded may be polled beyond it, if none was among the others.
-        assert!(turns >= 9_500 / quantum, "{turns} turns with a quantum of {quantum}");
-        // Nor is it looked more often than that.
-        assert!(turns <= 10_400 / quantum + 10, "{turns} turns with a quantum of {quantum}");
+        let ticks = result.expect("no violation");
+        // A task that yielded may be polled beyond the quantum, one in each tick.
+        assert!(ticks >= 9_500 / quantum, "{ticks} ticks with a quantum of {quantum}");
+        // Upper bound: events are not received more often than once per quantum.
+        assert!(ticks <= 10_400 / quantum + 10, "{ticks} ticks with a quantum of {quantum}");
     }
 }
 
-/// An operation that never has to wait, done again and again.
+/// An operation that is ready at every poll.
 #[derive(Clone, Copy, Debug)]
-enum Leaf {
-    EndedPromises,
-    EndedPromisesTogether,
-    EndedOrphans,
+enum Operation {
+    CompletePromises,
+    CompletePromisesTogether,
+    CompleteGroup,
     PastDeadlines,
     ReadableDescriptor,
-    ForeignOperation,
+    OwnLeafFuture,
 }
 
-const LEAVES: [Leaf; 6] = [
-    Leaf::EndedPromises,
-    Leaf::EndedPromisesTogether,
-    Leaf::EndedOrphans,
-    Leaf::PastDeadlines,
-    Leaf::ReadableDescriptor,
-    Leaf::ForeignOperation,
+const OPERATIONS: [Operation; 6] = [
+    Operation::CompletePromises,
+    Operation::CompletePromisesTogether,
+    Operation::CompleteGroup,
+    Operation::PastDeadlines,
+    Operation::ReadableDescriptor,
+    Operation::OwnLeafFuture,
 ];
 
 const TIMES: usize = 2000;
 
-/// Prepares `TIMES` operations, and returns how to do them.
-async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
-    match leaf {
-        Leaf::EndedPromises | Leaf::EndedPromisesTogether => {
+/// Prepares `TIMES` operations and returns the future that performs them.
+async fn prepare(operation: Operation) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
+    match operation {
+        Operation::CompletePromises | Operation::CompletePromisesTogether => {
             let promises: Vec<_> = (0..TIMES).map(|_| spawn(async {})).collect();
             let all = spawn(async {});
-            all.await.expect("it is the last one");
+            all.await.expect("it does not fail");
             Box::pin(async move {
-                if matches!(leaf, Leaf::EndedPromisesTogether) {
+                if matches!(operation, Operation::CompletePromisesTogether) {
                     drop(await_all(promises).await);
                     return;
                 }
@@ -245,21 +239,21 @@ async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
                 }
             })
         }
-        Leaf::EndedOrphans => {
+        Operation::CompleteGroup => {
             let orphans = Orphans::new();
             for _ in 0..TIMES {
                 Task::new().orphans(&orphans).spawn(async {}).expect("no limit");
             }
-            spawn(async {}).await.expect("it is the last one");
+            spawn(async {}).await.expect("it does not fail");
             Box::pin(async move { while orphans.next().await.is_some() {} })
         }
-        Leaf::PastDeadlines => Box::pin(async {
+        Operation::PastDeadlines => Box::pin(async {
             let past = Instant::now();
             for _ in 0..TIMES {
                 sleep_until(past).await;
             }
         }),
-        Leaf::ReadableDescriptor => {
+        Operation::ReadableDescriptor => {
             let zeros = std::fs::File::open("/dev/zero").expect("it is always readable");
             let io = IoSource::new(OwnedFd::from(zeros));
             Box::pin(async move {
@@ -276,7 +270,7 @@ async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
                 io.close();
             })
         }
-        Leaf::ForeignOperation => Box::pin(async {
+        Operation::OwnLeafFuture => Box::pin(async {
             for _ in 0..TIMES {
                 poll_fn(|cx| {
                     ready!(poll_proceed(cx));
@@ -289,56 +283,54 @@ async fn prepare(leaf: Leaf) -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
 }
 
 #[test]
-fn a_task_of_operations_that_never_wait_yields_to_the_others() {
-    for place in Place::BOTH {
-        for leaf in LEAVES {
-            let result = run_on(place.domains(), move || async move {
-                let busy = place.spawn(move || async move {
-                    let operations = prepare(leaf).await;
-                    let ticks = Counter::new();
-                    let ticker = spawn({
-                        let ticks = ticks.clone();
-                        async move {
-                            loop {
-                                ticks.add();
-                                yield_now().await;
-                            }
+fn a_task_whose_operations_are_always_ready_yields_to_other_tasks() {
+    for operation in OPERATIONS {
+        let outcomes = scenario(move |place, _| async move {
+            let busy = place.spawn(move || async move {
+                let operations = prepare(operation).await;
+                let ticks = Counter::new();
+                let ticker = spawn({
+                    let ticks = ticks.clone();
+                    async move {
+                        loop {
+                            ticks.add();
+                            yield_now().await;
                         }
-                    });
-                    let polls = Counter::new();
-                    counted(&polls, operations).await;
-                    let turns_of_others = ticks.get();
-                    ticker.cancel().await;
-                    (turns_of_others, polls.get())
+                    }
                 });
-                Ok(busy.await?)
+                let polls = Counter::new();
+                count_polls(&polls, operations).await;
+                let ticks_of_others = ticks.get();
+                ticker.cancel().await;
+                (ticks_of_others, polls.get())
             });
-            let (turns_of_others, polls) = result.expect("no rule is broken");
-            // 128 operations in a poll.
-            assert!(turns_of_others >= TIMES / 128 - 1, "{leaf:?}: {turns_of_others} turns");
-            // And the task does not yield more often than it has to.
-            assert!(polls <= TIMES / 128 + 3, "{leaf:?}: {polls} polls");
+            Ok(busy.await?)
+        })
+        .succeeds();
+        for (ticks_of_others, polls) in outcomes {
+            // The budget is 128 operations in a poll.
+            assert!(ticks_of_others >= TIMES / 128 - 1, "{operation:?}: {ticks_of_others} ticks");
+            // The task does not yield more often than necessary.
+            assert!(polls <= TIMES / 128 + 3, "{operation:?}: {polls} polls");
         }
     }
 }
 
 #[test]
-fn an_endless_task_of_leaf_operations_can_be_cancelled() {
-    for place in Place::BOTH {
-        let result = run_on(place.domains(), move || async move {
-            let begun = Counter::new();
-            let child_begun = begun.clone();
-            let child = place.spawn(move || async move {
-                let past = Instant::now();
-                loop {
-                    sleep_until(past).await;
-                    child_begun.add();
-                }
-            });
-            begun.reaches(1000).await;
-            let _: Option<()> = child.cancel().await;
-            Ok(())
+fn an_endless_task_of_ready_operations_can_be_cancelled() {
+    scenario(|place, _| async move {
+        let begun = Counter::new();
+        let child_begun = begun.clone();
+        let child = place.spawn(move || async move {
+            let past = Instant::now();
+            loop {
+                sleep_until(past).await;
+                child_begun.add();
+            }
         });
-        assert!(result.is_ok(), "{result:?}");
-    }
+        begun.reaches(1000).await;
+        let _: Option<()> = child.cancel().await;
+        Ok(())
+    })
+    .succeeds();
 }

@@ -1,7 +1,7 @@
-//! R12: a signal handler is a task on domain 0, child of the root, and held to the rules.
+//! R12: a signal handler is a task on domain 0, a child of the root, and all rules apply to it.
 //!
-//! A signal hits the whole process, so each test runs in a process of its own: the test starts
-//! itself once more, and looks at what that process did.
+//! A signal is sent to the whole process, so each test runs in a child process and checks what that
+//! process did.
 
 use std::future::{Future, pending};
 use std::os::unix::process::ExitStatusExt;
@@ -17,7 +17,8 @@ fn raise(number: Number) {
     kill_process(getpid(), number).expect("it is our own process");
 }
 
-/// A run whose handler of SIGTERM is `handler`, to which a SIGTERM comes. Main waits for ever.
+/// Runs a main task that waits for ever, with a SIGTERM that `handler` handles. Also returns the
+/// line that installs the handler.
 #[track_caller]
 fn handled_by<H, F>(domains: usize, handler: H) -> (Result<(), RunError>, u32)
 where
@@ -34,11 +35,9 @@ where
 }
 
 #[test]
-fn a_handler_is_a_task_on_domain_0_child_of_the_root() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
-    // A violation tells who the handler is.
+fn a_handler_is_a_task_on_domain_0_and_a_child_of_the_root() {
+    rerun_in_child_process!();
+    // The handler violates a rule, and the report describes its task.
     let (result, line) = handled_by(3, || async {
         let thread = std::thread::current();
         assert!(!thread.name().unwrap_or_default().starts_with("matou-"));
@@ -57,30 +56,26 @@ fn a_handler_is_a_task_on_domain_0_child_of_the_root() {
 }
 
 #[test]
-fn a_handler_that_leaks_a_resource_breaks_r7() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+fn a_handler_that_leaks_a_resource_violates_r7() {
+    rerun_in_child_process!();
     let log = Log::new();
     let handler_log = log.clone();
     let (result, _) = handled_by(1, move || {
         let log = handler_log.clone();
-        async move { lose(log.resource("resource")) }
+        async move { leak(log.resource("resource")) }
     });
     assert_eq!(violation(result).name(), "ResourceLeaked");
     log.assert_is(&["resource"]);
 }
 
 #[test]
-fn a_handler_that_awaits_the_child_of_another_breaks_r2() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+fn a_handler_that_awaits_the_child_of_another_task_violates_r2() {
+    rerun_in_child_process!();
     let result = run_on(1, || async {
         let stolen: Arc<std::sync::Mutex<Option<Promise<()>>>> = Arc::default();
-        *stolen.lock().expect("nobody panicked") = Some(spawn(pending()));
+        *stolen.lock().expect("not poisoned") = Some(spawn(pending()));
         signal::on(Signal::Terminate, move || {
-            let promise = stolen.lock().expect("nobody panicked").take();
+            let promise = stolen.lock().expect("not poisoned").take();
             async move { drop(promise.expect("it is there").await) }
         })?;
         raise(Number::TERM);
@@ -94,15 +89,13 @@ fn a_handler_that_awaits_the_child_of_another_breaks_r2() {
 
 #[test]
 fn a_handler_that_panics_fails_the_run() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     let log = Log::new();
     let handler_log = log.clone();
     let (result, _) = handled_by(1, move || {
         let log = handler_log.clone();
         async move {
-            lose(log.slow_resource("resource", 20));
+            leak(log.slow_resource("resource", 20));
             let _child = spawn(pending::<()>());
             panic!("on purpose");
         }
@@ -115,11 +108,9 @@ fn a_handler_that_panics_fails_the_run() {
 }
 
 #[test]
-fn a_handler_may_have_children_on_other_domains_and_awaits_them() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
-    let result = run_on(3, || async {
+fn a_handler_may_await_children_on_other_domains() {
+    rerun_in_child_process!();
+    run_on(3, || async {
         let done = Counter::new();
         let seen = done.clone();
         signal::on(Signal::Interrupt, move || {
@@ -133,15 +124,13 @@ fn a_handler_may_have_children_on_other_domains_and_awaits_them() {
         raise(Number::INT);
         done.reaches(1).await;
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }
 
 #[test]
-fn a_handler_is_cancelled_and_settled_when_the_root_ends() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+fn a_handler_is_cancelled_and_finalized_when_the_root_ends() {
+    rerun_in_child_process!();
     for fails in [false, true] {
         let log = Log::new();
         let main_log = log.clone();
@@ -151,11 +140,11 @@ fn a_handler_is_cancelled_and_settled_when_the_root_ends() {
             signal::on(Signal::Terminate, move || {
                 let (log, begun) = (handler_log.clone(), handler_begun.clone());
                 async move {
-                    let _guard = log.witness("guard of the handler");
-                    lose(log.slow_resource("resource of the handler", 30));
+                    let _guard = log.on_drop("guard of the handler");
+                    leak(log.slow_resource("resource of the handler", 30));
                     let child_log = log.clone();
                     let child = Task::new().call(move || async move {
-                        lose(child_log.slow_resource("resource of its child", 30));
+                        leak(child_log.slow_resource("resource of its child", 30));
                         begun.add();
                         pending::<()>().await;
                     });
@@ -170,7 +159,7 @@ fn a_handler_is_cancelled_and_settled_when_the_root_ends() {
         assert_eq!(result.is_err(), fails, "{result:?}");
         let order =
             ["resource of its child", "guard of the handler", "resource of the handler", "over"];
-        let places: Vec<usize> = order.iter().map(|entry| log.at(entry)).collect();
+        let places: Vec<usize> = order.iter().map(|entry| log.position(entry)).collect();
         assert!(places.is_sorted(), "{:?}", log.entries());
     }
 }
@@ -180,7 +169,7 @@ fn a_second_signal_ends_the_process_at_once() {
     for second in [Number::TERM, Number::INT] {
         let this = this_test!();
         let variables = [(SECOND, second.as_raw().to_string())];
-        let Some(output) = in_child_process_with(this, &variables) else {
+        let Some(output) = child_output_with(this, &variables) else {
             let second = Number::from_named_raw(second_signal()).expect("it is one");
             let result: Result<(), RunError> = run_on(1, move || async move {
                 let handler = move || async move {
@@ -209,11 +198,11 @@ fn second_signal() -> i32 {
 }
 
 #[test]
-fn the_default_behaviour_is_back_after_a_run() {
-    let Some(output) = in_child_process(this_test!()) else {
+fn the_default_behaviour_is_restored_after_a_run() {
+    let Some(output) = child_output(this_test!()) else {
         let handled = Counter::new();
         let seen = handled.clone();
-        let result = run_on(1, move || async move {
+        run_on(1, move || async move {
             let on = seen.clone();
             signal::on(Signal::Terminate, move || {
                 let on = on.clone();
@@ -224,11 +213,11 @@ fn the_default_behaviour_is_back_after_a_run() {
             raise(Number::TERM);
             seen.reaches(1).await;
             Ok(())
-        });
-        assert!(result.is_ok(), "{result:?}");
+        })
+        .unwrap();
         eprintln!("the run is over, handled {}", handled.get());
         raise(Number::TERM);
-        // The watcher's thread ends the process; this one has nothing else to do.
+        // The thread that watches for signals ends the process.
         loop {
             std::thread::park();
         }
@@ -240,7 +229,7 @@ fn the_default_behaviour_is_back_after_a_run() {
 
 #[test]
 fn a_signal_that_the_run_does_not_handle_has_its_default_behaviour() {
-    let Some(output) = in_child_process(this_test!()) else {
+    let Some(output) = child_output(this_test!()) else {
         let result: Result<(), RunError> = run_on(1, || async {
             signal::on(Signal::Interrupt, || async {})?;
             raise(Number::TERM);
@@ -252,10 +241,8 @@ fn a_signal_that_the_run_does_not_handle_has_its_default_behaviour() {
 }
 
 #[test]
-fn a_second_run_in_the_same_process_handles_again() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+fn the_next_run_in_the_same_process_handles_signals_again() {
+    rerun_in_child_process!();
     for round in 1..=3 {
         let result = run_on(2, move || async move {
             let handled = Counter::new();
@@ -273,22 +260,20 @@ fn a_second_run_in_the_same_process_handles_again() {
             }
             Ok(handled.get())
         });
-        assert_eq!(result.expect("no rule is broken"), 1, "round {round}");
+        assert_eq!(result.expect("no violation"), 1, "round {round}");
     }
 }
 
 #[test]
-fn a_stream_takes_every_occurrence_and_keeps_the_process_alive() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
-    let result = run_on(1, || async {
+fn a_stream_receives_every_signal_and_the_process_lives_on() {
+    rerun_in_child_process!();
+    run_on(1, || async {
         let mut signals = signal::stream(Signal::Interrupt)?;
         for _ in 0..5 {
             raise(Number::INT);
             signals.next().await;
         }
         Ok(())
-    });
-    assert!(result.is_ok(), "{result:?}");
+    })
+    .unwrap();
 }

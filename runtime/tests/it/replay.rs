@@ -12,7 +12,7 @@ use std::time::Duration;
 use matou_runtime::test::{Check, check, check_on_threads};
 use matou_runtime::{MainError, call, sleep, spawn, yield_now};
 
-use crate::support::{in_child_process_with, this_test};
+use crate::support::{child_output_with, this_test};
 
 fn message_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("it fails");
@@ -29,7 +29,7 @@ fn variable_of(report: &str) -> String {
 /// what it told, and whether it succeeded; `None` in that process, which is to do the work.
 fn in_process(test: &str, seed: Option<&str>) -> Option<(String, bool)> {
     let variable = seed.map(|seed| ("MATOU_SEED", seed.to_owned()));
-    let output = in_child_process_with(test, variable.as_slice())?;
+    let output = child_output_with(test, variable.as_slice())?;
     let told = [output.stdout, output.stderr].concat();
     Some((String::from_utf8_lossy(&told).into_owned(), output.status.success()))
 }

@@ -23,8 +23,10 @@ use matou_runtime::{
     sleep, spawn, yield_now,
 };
 
-use super::doubles::{CountsDrop, Gate, watched};
-use super::support::{Counter, in_time, is_child_process, run_on, run_with, this_test};
+use crate::support::{
+    Counter, CountsDrop, Latch, monitored, rerun_in_child_process, run_on, run_with,
+    within_deadline,
+};
 
 #[test]
 fn who_yields_lets_all_go_first_that_were_ready_however_many() {
@@ -171,8 +173,8 @@ fn w14_a_task_sent_to_a_domain_that_is_about_to_sleep_wakes_it() {
 
 #[test]
 fn w15_a_domain_that_waits_for_another_one_takes_no_turns() {
-    let (builder, watch) = watched();
-    let waits = watch.waits.clone();
+    let (builder, monitor) = monitored();
+    let waits = monitor.waits.clone();
     run_with(builder.domains(2), move || async move {
         let busy = call(|| async {
             for _ in 0..10_000 {
@@ -200,9 +202,7 @@ fn schedule_of(thread: &str) -> (u64, u64) {
 /// In a process of its own, where nobody else asks for the cores.
 #[test]
 fn w15_a_domain_with_nothing_to_do_sleeps_without_system_calls() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     if !fs::exists("/proc/thread-self/schedstat").unwrap() {
         eprintln!("skipped: this kernel does not tell how long a thread has run");
         return;
@@ -305,7 +305,7 @@ fn w17_a_driver_whose_making_panics_panics_at_the_caller_and_leaves_nothing() {
     // Domain 1 often, because the thread of domain 2 must not outlive the panic by chance either.
     for odd in [0, 2].into_iter().chain([1; 50]) {
         let (builder, [made, gone]) = one_driver(odd, || panic!("a driver that cannot be made"));
-        let result = in_time(move || {
+        let result = within_deadline(move || {
             catch_unwind(AssertUnwindSafe(|| {
                 builder.run(async move {
                     // Without its domain this would wait for ever.
@@ -324,9 +324,7 @@ fn w17_a_driver_whose_making_panics_panics_at_the_caller_and_leaves_nothing() {
 /// this thread of this process only.
 #[test]
 fn w17_a_thread_that_cannot_be_made_is_an_error_and_no_hang() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     use rustix::process::{Resource, Rlimit, getuid, setrlimit};
     use rustix::thread::set_thread_uid;
     let one = Rlimit { current: Some(1), maximum: Some(1) };
@@ -344,15 +342,15 @@ fn w17_a_thread_that_cannot_be_made_is_an_error_and_no_hang() {
     assert_eq!(alone.unwrap(), 7);
 }
 
-/// A gate that nobody opens is no work: the run sleeps, and ends when it is opened from outside.
+/// A latch that nobody opens is no work: the run sleeps, and ends when it is opened from outside.
 #[test]
 fn w1_a_domain_asleep_is_woken_by_a_foreign_thread() {
     run_on(1, || async {
         for _ in 0..1_000 {
-            let gate = Gate::new();
-            let opener = gate.clone();
+            let latch = Latch::new();
+            let opener = latch.clone();
             let foreign = thread::spawn(move || opener.open());
-            gate.await;
+            latch.await;
             foreign.join().expect("it only opens");
         }
         Ok(())

@@ -24,9 +24,9 @@ use matou_runtime::{
 };
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::doubles::{CountsDrop, Gate, PanicsOnDrop, watched};
-use super::support::{
-    Counter, Log, Place, in_child_process, is_child_process, run_on, run_with, this_test, violation,
+use crate::support::{
+    Counter, CountsDrop, Latch, Log, PanicsOnDrop, Place, child_output, monitored,
+    rerun_in_child_process, run_on, run_with, this_test, violation,
 };
 
 /// The error of a main that ends before its children.
@@ -57,7 +57,7 @@ impl Drop for WakesAll {
 #[test]
 fn x1_drops_that_wake_the_other_tasks_while_the_run_ends() {
     const TASKS: usize = 100;
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let drops = Counter::new();
     let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
     let result: Result<(), _> = run_with(builder.domains(3), {
@@ -87,7 +87,7 @@ fn x1_drops_that_wake_the_other_tasks_while_the_run_ends() {
     assert_failed(result);
     assert_eq!(drops.get(), TASKS);
     wakers.lock().unwrap().drain(..).for_each(Waker::wake);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 fn pair() -> (Arc<IoSource>, UnixStream) {
@@ -124,7 +124,7 @@ impl Drop for PokesTheNext {
 fn x2_readiness_that_arrives_while_the_run_ends() {
     const TASKS: usize = 50;
     for place in Place::BOTH {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let drops = Counter::new();
         let result: Result<(), _> = run_with(builder.domains(place.domains()), {
             let drops = drops.clone();
@@ -156,7 +156,7 @@ fn x2_readiness_that_arrives_while_the_run_ends() {
         });
         assert_failed(result);
         assert_eq!(drops.get(), TASKS);
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
@@ -185,7 +185,7 @@ fn x3_siblings_are_dropped_in_the_order_in_which_their_ends_are_asked_for() {
         let (log, kept) = (log.clone(), kept.clone());
         move || async move {
             let sibling = |name| {
-                let witness = log.witness(name);
+                let witness = log.on_drop(name);
                 spawn(async move {
                     let _witness = witness;
                     pending::<()>().await
@@ -249,9 +249,7 @@ fn start_work_stop() {
 /// In a process of its own, where nobody else opens descriptors.
 #[test]
 fn x7_a_thousand_runs_leave_nothing_behind() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     (0..100).for_each(|_| start_work_stop());
     let (fds, memory) = (descriptors(), mapped());
     let alive = threads();
@@ -270,7 +268,7 @@ fn x7_a_thousand_runs_leave_nothing_behind() {
 #[test]
 fn x8_a_call_that_races_with_a_cancellation_resolves() {
     const CALLS: usize = 500;
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let (made, dropped) = (Counter::new(), Counter::new());
     let (values, taken) = (made.clone(), dropped.clone());
     run_with(builder.domains(3), move || async move {
@@ -296,13 +294,13 @@ fn x8_a_call_that_races_with_a_cancellation_resolves() {
     .unwrap();
     assert!(made.get() <= CALLS);
     assert_eq!(dropped.get(), CALLS);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 #[test]
 fn x8_calls_that_race_with_the_end_of_the_run_are_dropped_before_it_returns() {
     for round in 0..100 {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let dropped = Counter::new();
         let counted = dropped.clone();
         let result: Result<(), _> = run_with(builder.domains(3), move || async move {
@@ -321,7 +319,7 @@ fn x8_calls_that_race_with_the_end_of_the_run_are_dropped_before_it_returns() {
         });
         assert_failed(result);
         assert_eq!(dropped.get(), 10);
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
@@ -367,7 +365,7 @@ fn x9_a_finalizer_that_is_quick_enough_is_waited_for() {
 #[test]
 fn x10_no_task_is_detached_from_the_end_of_its_run() {
     for place in Place::BOTH {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let dropped = Counter::new();
         let counted = dropped.clone();
         let builder = builder.domains(place.domains()).forgotten(Forgotten::Cancel);
@@ -383,7 +381,7 @@ fn x10_no_task_is_detached_from_the_end_of_its_run() {
         })
         .unwrap();
         assert_eq!(dropped.get(), 10);
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
@@ -409,13 +407,13 @@ fn x10_a_collector_that_still_holds_children_does_not_detach_them() {
 
 /// Sleeps in a run that ends when a signal comes; `send` is called when domain 0 is asleep.
 fn end_by_a_signal(send: impl FnOnce() + Send + 'static) {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let drained = Counter::new();
     let seen = drained.clone();
-    let endless = watch.endless.clone();
+    let endless = monitor.endless.clone();
     run_with(builder.domains(2), move || async move {
-        let gate = Gate::new();
-        let opener = gate.clone();
+        let latch = Latch::new();
+        let opener = latch.clone();
         signal::on(signal::Signal::Interrupt, move || {
             let opener = opener.clone();
             async move { opener.open() }
@@ -428,7 +426,7 @@ fn end_by_a_signal(send: impl FnOnce() + Send + 'static) {
             send();
         });
         let busy = call(|| async { pending::<()>().await })?;
-        gate.await;
+        latch.await;
         busy.cancel().await;
         sender.join().expect("it only sends");
         seen.add();
@@ -437,7 +435,7 @@ fn end_by_a_signal(send: impl FnOnce() + Send + 'static) {
     .unwrap();
     assert_eq!(drained.get(), 1);
     // The thread that watches for signals may hold it for a moment after it has told it.
-    while !watch.is_freed() {
+    while !monitor.is_freed() {
         thread::yield_now();
     }
 }
@@ -446,23 +444,21 @@ fn end_by_a_signal(send: impl FnOnce() + Send + 'static) {
 /// its own signal.
 #[test]
 fn x11_a_signal_on_any_thread_wakes_a_main_that_sleeps() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     // To the process: the system chooses the thread.
     end_by_a_signal(|| kill_process(getpid(), Signal::INT).expect("we exist"));
     // To a thread that matou knows nothing of.
     end_by_a_signal(|| signal_hook::low_level::raise(2).expect("we exist"));
     // To the thread of a domain, by a task on it.
     run_on(2, || async {
-        let gate = Gate::new();
-        let opener = gate.clone();
+        let latch = Latch::new();
+        let opener = latch.clone();
         signal::on(signal::Signal::Interrupt, move || {
             let opener = opener.clone();
             async move { opener.open() }
         })?;
         let raised = call(|| async { signal_hook::low_level::raise(2) })?;
-        gate.await;
+        latch.await;
         Ok(raised.await??)
     })
     .unwrap();
@@ -471,9 +467,9 @@ fn x11_a_signal_on_any_thread_wakes_a_main_that_sleeps() {
 /// A waker keeps the run's memory, but must not keep what the run did about signals.
 #[test]
 fn x11_after_the_run_a_signal_ends_the_process_although_a_waker_is_left() {
-    let Some(output) = in_child_process(this_test!()) else {
-        let gate = Gate::new();
-        let waits = gate.clone();
+    let Some(output) = child_output(this_test!()) else {
+        let latch = Latch::new();
+        let waits = latch.clone();
         run_on(1, move || async move {
             signal::on(signal::Signal::Interrupt, || async {})?;
             waits.open();
@@ -481,7 +477,7 @@ fn x11_after_the_run_a_signal_ends_the_process_although_a_waker_is_left() {
             Ok(())
         })
         .unwrap();
-        assert!(gate.waker().is_some());
+        assert!(latch.waker().is_some());
         eprintln!("the run is over");
         kill_process(getpid(), Signal::INT).expect("we exist");
         return thread::park();
@@ -493,7 +489,7 @@ fn x11_after_the_run_a_signal_ends_the_process_although_a_waker_is_left() {
 #[test]
 fn x12_a_parent_that_fails_ends_its_children_and_the_program() {
     for place in Place::BOTH {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let dropped = Counter::new();
         let counted = dropped.clone();
         run_with(builder.domains(place.domains()), move || async move {
@@ -502,7 +498,7 @@ fn x12_a_parent_that_fails_ends_its_children_and_the_program() {
                 let started = Counter::new();
                 let children: Vec<_> = Place::BOTH
                     .into_iter()
-                    .filter(|&child| child == Place::Here || place == Place::Away)
+                    .filter(|&child| child == Place::Local || place == Place::Remote)
                     .map(|child| {
                         let (dropped, started) = (CountsDrop(inside.clone()), started.clone());
                         child.spawn(move || async move {
@@ -517,12 +513,12 @@ fn x12_a_parent_that_fails_ends_its_children_and_the_program() {
             });
             let outcome = parent.await;
             assert!(matches!(outcome, Err(TaskError::Failed("the parent fails"))));
-            let children = if place == Place::Away { 2 } else { 1 };
+            let children = if place == Place::Remote { 2 } else { 1 };
             assert_eq!(counted.get(), children, "they are gone before the outcome is seen");
             Ok(())
         })
         .unwrap();
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
@@ -563,7 +559,7 @@ fn panic_in_main(finalized: Counter) -> Result<(), RunError> {
 fn x13_a_panic_of_main_releases_everything_and_is_the_runs_error() {
     let finalized = Counter::new();
     let inside = finalized.clone();
-    let result = super::support::in_time(move || panic_in_main(inside));
+    let result = super::support::within_deadline(move || panic_in_main(inside));
     match result {
         Err(RunError::Panicked(panic)) => assert_eq!(panic.message(), "main panics"),
         other => panic!("{other:?}"),
@@ -575,7 +571,7 @@ fn x13_a_panic_of_main_releases_everything_and_is_the_runs_error() {
 /// status, and not by a signal.
 #[test]
 fn x13_a_program_whose_main_panics_ends_with_a_status_and_no_abort() -> Result<(), RunError> {
-    let Some(output) = in_child_process(this_test!()) else {
+    let Some(output) = child_output(this_test!()) else {
         return panic_in_main(Counter::new());
     };
     assert_eq!(output.status.signal(), None);
@@ -589,7 +585,7 @@ fn x13_a_program_whose_main_panics_ends_with_a_status_and_no_abort() -> Result<(
 /// A task may hold the last reference to what another one, gone already, has left to it.
 #[test]
 fn x1_tasks_that_hold_each_others_wakers_are_freed() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let result: Result<(), _> = run_with(builder.domains(1), || async {
         let wakers: Rc<RefCell<Vec<Waker>>> = Rc::default();
         let mut promises = Vec::new();
@@ -607,5 +603,5 @@ fn x1_tasks_that_hold_each_others_wakers_are_freed() {
         enough()
     });
     assert_failed(result);
-    watch.assert_freed();
+    monitor.assert_freed();
 }

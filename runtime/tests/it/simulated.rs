@@ -18,7 +18,7 @@ use matou_runtime::{
     parallel, race, sleep, sleep_until, spawn, timeout, yield_now,
 };
 
-use crate::support::{Log, in_child_process, is_child_process, this_test};
+use crate::support::{Log, child_output, is_child_process, this_test};
 
 /// A program with a little of everything, which tells in which order its tasks came to their words.
 async fn everything() -> Result<Vec<u32>, MainError> {
@@ -453,7 +453,7 @@ fn a_deadlocked_program_is_ended_in_good_order() {
 #[test]
 fn a_program_that_never_ends_is_ended() {
     let log = Log::new();
-    let witness = log.witness("told to end, and did");
+    let witness = log.on_drop("told to end, and did");
     let trial = Check::simulated().max_ticks(1000).trial(1, async move {
         let _witness = witness;
         loop {
@@ -571,7 +571,7 @@ fn the_same_seed_is_the_same_run_in_another_process() {
         let hash = |seed| Check::simulated().trial(seed, everything()).hash;
         (0..20).map(|seed| format!("{:016x}", hash(seed))).collect::<Vec<_>>().join(" ")
     };
-    let Some(output) = in_child_process(this_test!()) else {
+    let Some(output) = child_output(this_test!()) else {
         eprintln!("hashes: {}", hashes());
         return;
     };

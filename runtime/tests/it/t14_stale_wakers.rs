@@ -13,8 +13,7 @@ use std::task::Context;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::{Direction, IoSource, yield_now};
 
-use super::doubles::Bell;
-use super::support::run_on;
+use crate::support::{WakeCounter, run_on};
 
 #[test]
 fn t14_a_quiet_descriptor_keeps_a_bounded_number_of_stale_wakers() {
@@ -26,9 +25,9 @@ fn t14_a_quiet_descriptor_keeps_a_bounded_number_of_stale_wakers() {
         let io = IoSource::new(OwnedFd::from(ours));
         let mut wakers = Vec::new();
         for _ in 0..TRIES {
-            let bell = Bell::silent();
-            wakers.push(Arc::downgrade(&bell));
-            let waker = bell.into();
+            let counter = WakeCounter::new();
+            wakers.push(Arc::downgrade(&counter));
+            let waker = counter.into();
             let mut cx = Context::from_waker(&waker);
             let tried = io.poll(Direction::Read, "read", Location::caller(), &mut cx, |fd| {
                 Ok(rustix::io::read(fd, &mut [0])?)
@@ -36,7 +35,7 @@ fn t14_a_quiet_descriptor_keeps_a_bounded_number_of_stale_wakers() {
             assert!(tried.is_pending());
             yield_now().await;
         }
-        let kept = wakers.iter().filter(|bell| bell.strong_count() > 0).count();
+        let kept = wakers.iter().filter(|counter| counter.strong_count() > 0).count();
         assert!(kept <= KEPT_MAX, "{kept} wakers of {TRIES} are kept");
         io.close();
         Ok(())

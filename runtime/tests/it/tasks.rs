@@ -18,9 +18,9 @@ use matou_runtime::{
     sleep, spawn, timeout, try_spawn, yield_now,
 };
 
-use super::doubles::{CountsDrop, Gate, PanicsOnDrop, watched};
-use super::support::{
-    Counter, Log, Place, counted, in_time_with_stack, is_child_process, run_on, run_with, this_test,
+use crate::support::{
+    Counter, CountsDrop, Latch, Log, PanicsOnDrop, Place, count_polls, monitored,
+    rerun_in_child_process, run_on, run_with, within_deadline_on_stack,
 };
 
 async fn turns(count: usize) {
@@ -49,10 +49,10 @@ fn t4_a_task_that_wakes_itself_is_polled_once_more() {
         run_on(1, {
             let polls = polls.clone();
             move || async move {
-                let gate = Gate::new();
+                let latch = Latch::new();
                 let mut first = true;
-                let mut waits = gate.clone();
-                let child = spawn(counted(
+                let mut waits = latch.clone();
+                let child = spawn(count_polls(
                     &polls,
                     poll_fn(move |cx| {
                         if std::mem::take(&mut first) {
@@ -63,7 +63,7 @@ fn t4_a_task_that_wakes_itself_is_polled_once_more() {
                 ));
                 turns(10).await;
                 assert_eq!(polls.get(), 2, "after {wakes} wakes");
-                gate.open();
+                latch.open();
                 Ok(child.await?)
             }
         })
@@ -75,15 +75,15 @@ fn t4_a_task_that_wakes_itself_is_polled_once_more() {
 #[test]
 fn t5_a_waker_of_a_task_that_is_over_does_nothing_and_leaks_nothing() {
     for cancelled in [false, true] {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let (polls, drops) = (Counter::new(), Counter::new());
         run_with(builder.domains(1), {
             let (polls, drops) = (polls.clone(), drops.clone());
             move || async move {
-                let gate = Gate::new();
+                let latch = Latch::new();
                 let witness = CountsDrop(drops);
-                let mut waits = gate.clone();
-                let child = spawn(counted(
+                let mut waits = latch.clone();
+                let child = spawn(count_polls(
                     &polls,
                     poll_fn(move |cx| {
                         let _moved = &witness;
@@ -91,11 +91,11 @@ fn t5_a_waker_of_a_task_that_is_over_does_nothing_and_leaks_nothing() {
                     }),
                 ));
                 yield_now().await;
-                let waker = gate.waker().expect("it was polled");
+                let waker = latch.waker().expect("it was polled");
                 if cancelled {
                     assert_eq!(child.cancel().await, None);
                 } else {
-                    gate.open();
+                    latch.open();
                     child.await?;
                 }
                 let polled = polls.get();
@@ -111,7 +111,7 @@ fn t5_a_waker_of_a_task_that_is_over_does_nothing_and_leaks_nothing() {
         })
         .unwrap();
         assert_eq!(drops.get(), 1);
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
@@ -121,8 +121,8 @@ fn t6_the_last_write_before_a_wake_is_seen() {
     const WRITES: usize = 20_000;
     run_on(1, || async {
         let value = Arc::new(AtomicUsize::new(0));
-        let gate = Gate::new();
-        let (mut waits, seen) = (gate.clone(), value.clone());
+        let latch = Latch::new();
+        let (mut waits, seen) = (latch.clone(), value.clone());
         let child = spawn(poll_fn(move |cx| {
             let _registered = Pin::new(&mut waits).poll(cx);
             match seen.load(Ordering::Relaxed) {
@@ -131,7 +131,7 @@ fn t6_the_last_write_before_a_wake_is_seen() {
             }
         }));
         yield_now().await;
-        let waker = gate.waker().expect("it was polled");
+        let waker = latch.waker().expect("it was polled");
         let writer = thread::spawn(move || {
             for write in 1..=WRITES {
                 value.store(write, Ordering::Relaxed);
@@ -155,7 +155,7 @@ fn t7_a_task_cancelled_while_it_runs_elsewhere_is_dropped_after_that_poll() {
             let (go, may_go) = mpsc::channel::<()>();
             let inside = log.clone();
             let child = call(move || async move {
-                let _witness = inside.witness("dropped");
+                let _witness = inside.on_drop("dropped");
                 poll_fn::<(), _>(move |_| {
                     entered.send(()).expect("the parent waits");
                     may_go.recv().expect("the parent sends");
@@ -196,7 +196,7 @@ impl Drop for Bound {
 fn t8_a_task_bound_to_its_thread_is_dropped_there_whoever_wakes_or_cancels_it() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 300;
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let at_home = Counter::new();
     let builder = builder.domains(1).forgotten(Forgotten::Cancel);
     run_with(builder, {
@@ -206,28 +206,28 @@ fn t8_a_task_bound_to_its_thread_is_dropped_there_whoever_wakes_or_cancels_it() 
             let mut senders = Vec::new();
             let threads: Vec<_> = (0..THREADS)
                 .map(|_| {
-                    let (sender, receiver) = mpsc::channel::<(Gate, Promise<()>)>();
+                    let (sender, receiver) = mpsc::channel::<(Latch, Promise<()>)>();
                     senders.push(sender);
                     let barrier = barrier.clone();
                     thread::spawn(move || {
-                        for (gate, promise) in receiver {
+                        for (latch, promise) in receiver {
                             barrier.wait();
-                            gate.waker().into_iter().for_each(|waker| waker.wake());
+                            latch.waker().into_iter().for_each(|waker| waker.wake());
                             drop(promise);
-                            gate.waker().into_iter().for_each(|waker| waker.wake());
+                            latch.waker().into_iter().for_each(|waker| waker.wake());
                         }
                     })
                 })
                 .collect();
             for round in 1..=ROUNDS {
                 for sender in &senders {
-                    let gate = Gate::new();
+                    let latch = Latch::new();
                     let bound = Bound {
                         home: thread::current().id(),
                         at_home: at_home.clone(),
                         _not_send: Rc::new(()),
                     };
-                    let waits = gate.clone();
+                    let waits = latch.clone();
                     let promise = spawn(async move {
                         let _bound = bound;
                         waits.await;
@@ -235,7 +235,7 @@ fn t8_a_task_bound_to_its_thread_is_dropped_there_whoever_wakes_or_cancels_it() 
                     if round % 2 == 0 {
                         yield_now().await;
                     }
-                    sender.send((gate, promise))?;
+                    sender.send((latch, promise))?;
                 }
                 at_home.reaches(round * THREADS).await;
             }
@@ -248,7 +248,7 @@ fn t8_a_task_bound_to_its_thread_is_dropped_there_whoever_wakes_or_cancels_it() 
     })
     .unwrap();
     assert_eq!(at_home.get(), THREADS * ROUNDS);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_thousand(place: Place, started: &Counter, drops: &Counter) -> Vec<Promise<(
 #[test]
 fn t11_one_drop_of_a_thousand_panics_when_they_are_cancelled() {
     for place in Place::BOTH {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let drops = Counter::new();
         run_with(builder.domains(place.domains()), {
             let drops = drops.clone();
@@ -318,14 +318,14 @@ fn t11_one_drop_of_a_thousand_panics_when_they_are_cancelled() {
             }
         })
         .unwrap();
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
 #[test]
 fn t11_one_drop_of_a_thousand_panics_at_the_end_of_the_run() {
     for place in Place::BOTH {
-        let (builder, watch) = watched();
+        let (builder, monitor) = monitored();
         let drops = Counter::new();
         let result: Result<(), _> = run_with(builder.domains(place.domains()), {
             let drops = drops.clone();
@@ -338,16 +338,14 @@ fn t11_one_drop_of_a_thousand_panics_at_the_end_of_the_run() {
         });
         assert_eq!(result.unwrap_err().to_string(), "main failed: enough");
         assert_eq!(drops.get(), MANY);
-        watch.assert_freed();
+        monitor.assert_freed();
     }
 }
 
 /// In a process of its own, because what it shows is that the process goes on.
 #[test]
 fn t11_a_value_whose_drop_panics_is_dropped_although_nobody_takes_it() {
-    if !is_child_process(this_test!()) {
-        return;
-    }
+    rerun_in_child_process!();
     run_on(2, || async {
         let (entered, may_go) = (Counter::new(), Counter::new());
         let (inside, waits) = (entered.clone(), may_go.clone());
@@ -409,7 +407,7 @@ fn t16_a_sleep_may_be_polled_after_its_end() {
 
 #[test]
 fn t17_two_tasks_that_own_each_others_promise_are_both_freed() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let drops = Counter::new();
     let result: Result<(), _> = run_with(builder.domains(1), {
         let drops = drops.clone();
@@ -433,12 +431,12 @@ fn t17_two_tasks_that_own_each_others_promise_are_both_freed() {
     });
     assert!(matches!(result, Err(RunError::Failed(_))));
     assert_eq!(drops.get(), 2);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 #[test]
 fn t17_a_task_that_owns_its_own_promise_is_freed() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let drops = Counter::new();
     let builder = builder.domains(1).forgotten(Forgotten::Cancel);
     let result: Result<(), _> = run_with(builder, {
@@ -459,7 +457,7 @@ fn t17_a_task_that_owns_its_own_promise_is_freed() {
     });
     assert!(matches!(result, Err(RunError::Failed(_))));
     assert_eq!(drops.get(), 1);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 const MIB: usize = 1 << 20;
@@ -497,7 +495,7 @@ impl Large {
 fn t18_a_boxed_future_and_outcome_of_a_mebibyte_pass_through_a_small_stack() {
     // Making them needs the stack that running them must not need.
     let large = with_a_large_stack(|| [Large::boxed(), Large::boxed()]);
-    in_time_with_stack(SMALL_STACK, move || {
+    within_deadline_on_stack(SMALL_STACK, move || {
         let result: Result<(), RunError> = Builder::new().domains(2).run(async move {
             let [here, away] = large;
             let outcome = spawn(here).await?;
@@ -512,7 +510,7 @@ fn t18_a_boxed_future_and_outcome_of_a_mebibyte_pass_through_a_small_stack() {
 
 /// Calls `make` where there is room for it.
 fn with_a_large_stack<R: Send + 'static>(make: impl FnOnce() -> R + Send + 'static) -> R {
-    in_time_with_stack(64 * MIB, make)
+    within_deadline_on_stack(64 * MIB, make)
 }
 
 #[test]
@@ -520,7 +518,7 @@ fn t19_a_chain_of_a_hundred_thousand_awaits_completes_on_a_small_stack() {
     const DEPTH: usize = 100_000;
     let deepest = Counter::new();
     let seen = deepest.clone();
-    in_time_with_stack(SMALL_STACK, move || {
+    within_deadline_on_stack(SMALL_STACK, move || {
         let builder = Builder::new().domains(1);
         let result: Result<usize, RunError> =
             builder.run(async move { Ok(link(DEPTH, seen).await?) });
@@ -543,11 +541,11 @@ fn link(depth: usize, deepest: Counter) -> Promise<usize> {
 #[test]
 fn t19_a_chain_of_a_hundred_thousand_awaits_is_dropped_on_a_small_stack() {
     const DEPTH: usize = 100_000;
-    let (builder, watch) = watched();
-    let deepest = Gate::new();
+    let (builder, monitor) = monitored();
+    let deepest = Latch::new();
     let drops = Counter::new();
     let counted = drops.clone();
-    in_time_with_stack(SMALL_STACK, move || {
+    within_deadline_on_stack(SMALL_STACK, move || {
         let result: Result<(), RunError> = builder.domains(1).run(async move {
             let chain = endless_link(DEPTH, deepest.clone(), counted);
             while deepest.waker().is_none() {
@@ -559,10 +557,10 @@ fn t19_a_chain_of_a_hundred_thousand_awaits_is_dropped_on_a_small_stack() {
         result.unwrap();
     });
     assert_eq!(drops.get(), DEPTH);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
-fn endless_link(depth: usize, deepest: Gate, drops: Counter) -> Promise<()> {
+fn endless_link(depth: usize, deepest: Latch, drops: Counter) -> Promise<()> {
     spawn(async move {
         let _counted = CountsDrop(drops.clone());
         if depth == 1 {

@@ -17,8 +17,9 @@ use matou_runtime::{
     spawn, timeout, yield_now,
 };
 
-use super::doubles::{Gate, watched};
-use super::support::{Counter, Log, counted, in_time, run_on, run_with};
+use crate::support::{
+    Counter, Latch, Log, count_polls, monitored, run_on, run_with, within_deadline,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -81,12 +82,12 @@ fn m11_a_deadline_beyond_what_the_kernel_can_count_is_waited_for() {
     run_on(1, || async {
         for years in [0.06, 0.07, 1.0, 100.0] {
             let far = now() + Duration::from_secs_f64(years * 365.25 * 86_400.0);
-            let gate = Gate::new();
-            let opener = gate.clone();
+            let latch = Latch::new();
+            let opener = latch.clone();
             let sleeper = spawn(sleep_until(far));
             // It opens while the domain sleeps until then, or is about to.
             let foreign = thread::spawn(move || opener.open());
-            gate.await;
+            latch.await;
             foreign.join().expect("it only opens");
             assert_eq!(sleeper.cancel().await, None, "it did not end early");
         }
@@ -121,10 +122,10 @@ fn r19_a_moment_that_is_past_or_now_is_no_reason_to_wait() {
     run_with(builder, || async {
         let begin = now();
         let polls = Counter::new();
-        counted(&polls, sleep_until(begin)).await;
-        counted(&polls, sleep(Duration::ZERO)).await;
+        count_polls(&polls, sleep_until(begin)).await;
+        count_polls(&polls, sleep(Duration::ZERO)).await;
         if let Some(past) = begin.checked_sub(HOUR) {
-            counted(&polls, sleep_until(past)).await;
+            count_polls(&polls, sleep_until(past)).await;
             assert_eq!(polls.get(), 3);
         }
         assert_eq!(now(), begin);
@@ -143,7 +144,7 @@ fn r19_equal_moments_fire_once_each_in_the_order_of_their_making() {
             let sleepers = ["a", "b", "c", "d"].map(|name| {
                 let (log, polls) = (log.clone(), Counter::new());
                 spawn(async move {
-                    counted(&polls, sleep_until(soon)).await;
+                    count_polls(&polls, sleep_until(soon)).await;
                     log.push(name);
                     assert_eq!((polls.get(), now()), (2, soon));
                 })
@@ -207,7 +208,7 @@ fn r19_a_timer_dropped_while_it_fires_wakes_nobody_twice() {
             let soon = now() + MILLI;
             let polls = Counter::new();
             let both = race(sleep_until(soon), sleep_until(soon));
-            let child = spawn(counted(&polls, both));
+            let child = spawn(count_polls(&polls, both));
             let after = spawn(sleep_until(soon + MILLI));
             child.await?;
             after.await?;
@@ -224,7 +225,7 @@ fn r20_a_sleep_handed_to_another_task_wakes_that_one() {
         let mut sleeping = Box::pin(sleep(HOUR));
         poll_early(sleeping.as_mut());
         let polls = Counter::new();
-        let other = spawn(counted(&polls, sleeping));
+        let other = spawn(count_polls(&polls, sleeping));
         other.await?;
         assert_eq!(polls.get(), 2);
         Ok(())
@@ -234,12 +235,12 @@ fn r20_a_sleep_handed_to_another_task_wakes_that_one() {
 
 #[test]
 fn r20_a_sleep_that_moves_to_another_domain_fires_there() {
-    let (builder, watch) = watched();
-    let endless = watch.endless.clone();
+    let (builder, monitor) = monitored();
+    let endless = monitor.endless.clone();
     run_with(builder.domains(2), move || async move {
         let mut sleeping = Box::pin(sleep(20 * MILLI));
         poll_early(sleeping.as_mut());
-        let moved = Gate::new();
+        let moved = Latch::new();
         let has_moved = moved.clone();
         let there = call(move || async move {
             let home = thread::current().id();
@@ -260,16 +261,16 @@ fn r20_a_sleep_that_moves_to_another_domain_fires_there() {
 
 #[test]
 fn r19_a_sleep_dropped_on_another_thread_is_taken_back() {
-    let (builder, watch) = watched();
-    let endless = watch.endless.clone();
+    let (builder, monitor) = monitored();
+    let endless = monitor.endless.clone();
     run_with(builder.domains(1), move || async move {
         let mut sleeping = Box::pin(sleep(HOUR));
         poll_early(sleeping.as_mut());
         let foreign = thread::spawn(move || drop(sleeping));
         foreign.join().expect("a drop that does not panic");
         let before = endless.get();
-        let gate = Gate::new();
-        let (opener, asleep) = (gate.clone(), endless.clone());
+        let latch = Latch::new();
+        let (opener, asleep) = (latch.clone(), endless.clone());
         let foreign = thread::spawn(move || {
             // If the timer were still there, domain 0 would wait for it, and never without end.
             while asleep.get() == before {
@@ -277,7 +278,7 @@ fn r19_a_sleep_dropped_on_another_thread_is_taken_back() {
             }
             opener.open();
         });
-        gate.await;
+        latch.await;
         foreign.join().expect("it only opens");
         Ok(())
     })
@@ -287,8 +288,8 @@ fn r19_a_sleep_dropped_on_another_thread_is_taken_back() {
 #[test]
 fn r21_less_than_a_millisecond_is_rounded_up_and_not_spun_away() {
     const SLEEPS: usize = 50;
-    let (builder, watch) = watched();
-    let waits = watch.waits.clone();
+    let (builder, monitor) = monitored();
+    let waits = monitor.waits.clone();
     run_with(builder.domains(1), move || async move {
         let before = waits.get();
         for _ in 0..SLEEPS {
@@ -305,7 +306,7 @@ fn r21_less_than_a_millisecond_is_rounded_up_and_not_spun_away() {
 
 #[test]
 fn r22_an_interrupt_before_the_wait_ends_it_at_once() {
-    in_time(|| {
+    within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let unparker = reactor.unparker();
         // Each is a new edge, although nobody ever reads the eventfd.
@@ -325,7 +326,7 @@ fn r22_an_interrupt_before_the_wait_ends_it_at_once() {
 #[test]
 fn r22_an_interrupt_between_the_last_look_and_the_wait_is_not_lost() {
     const ROUNDS: usize = 2_000;
-    in_time(|| {
+    within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let unparker = reactor.unparker();
         let barrier = Arc::new(Barrier::new(2));

@@ -23,8 +23,10 @@ use matou_runtime::{
     yield_now,
 };
 
-use super::doubles::{Bell, Broken, CountsDrop, Gate, watched};
-use super::support::{Counter, counted, in_child_process, in_time, run_on, run_with, this_test};
+use crate::support::{
+    Counter, CountsDrop, Latch, PanicsOnWake, WakeCounter, child_output, count_polls, monitored,
+    run_on, run_with, this_test, within_deadline,
+};
 
 const ROUNDS: usize = 300;
 
@@ -36,7 +38,7 @@ fn threads() -> usize {
 /// What the threads of a stress test share with the runs.
 struct Stress {
     barrier: Barrier,
-    gates: Mutex<Vec<Gate>>,
+    latches: Mutex<Vec<Latch>>,
     woken: AtomicUsize,
 }
 
@@ -46,14 +48,14 @@ impl Stress {
     fn wake_all_rounds(&self) {
         for _ in 0..ROUNDS {
             self.barrier.wait();
-            let gates = self.gates.lock().unwrap().clone();
-            let wakers: Vec<_> = gates.iter().filter_map(Gate::waker).collect();
+            let latches = self.latches.lock().unwrap().clone();
+            let wakers: Vec<_> = latches.iter().filter_map(Latch::waker).collect();
             for waker in &wakers {
                 waker.wake_by_ref();
                 let by_value = waker.clone();
                 by_value.wake();
             }
-            gates.iter().for_each(Gate::open);
+            latches.iter().for_each(Latch::open);
             self.barrier.wait();
             for waker in wakers {
                 waker.wake_by_ref();
@@ -66,23 +68,23 @@ impl Stress {
     /// The body of a round's main task: children here and elsewhere wait while the threads wake
     /// them, and the run ends as `end` says.
     async fn round(self: Arc<Self>, drops: Counter, end: End) -> Result<(), MainError> {
-        let gates: Vec<_> = (0..8).map(|_| Gate::new()).collect();
-        let children: Vec<_> = gates
+        let latches: Vec<_> = (0..8).map(|_| Latch::new()).collect();
+        let children: Vec<_> = latches
             .iter()
             .enumerate()
-            .map(|(n, gate)| {
-                let (gate, drops) = (gate.clone(), CountsDrop(drops.clone()));
+            .map(|(n, latch)| {
+                let (latch, drops) = (latch.clone(), CountsDrop(drops.clone()));
                 let body = async move {
                     let _counted = drops;
-                    gate.await;
+                    latch.await;
                 };
                 if n % 2 == 0 { spawn(body) } else { call(move || body).expect("two domains") }
             })
             .collect();
-        while gates.iter().any(|gate| gate.waker().is_none()) {
+        while latches.iter().any(|latch| latch.waker().is_none()) {
             yield_now().await;
         }
-        *self.gates.lock().unwrap() = gates;
+        *self.latches.lock().unwrap() = latches;
         self.barrier.wait();
         match end {
             End::Failed => return Err("the end of a round".into()),
@@ -106,10 +108,10 @@ enum End {
 
 #[test]
 fn t1_foreign_threads_wake_tasks_while_their_run_ends_and_after() {
-    in_time(|| {
+    within_deadline(|| {
         let stress = Arc::new(Stress {
             barrier: Barrier::new(threads() + 1),
-            gates: Mutex::default(),
+            latches: Mutex::default(),
             woken: AtomicUsize::new(0),
         });
         let foreign: Vec<_> = (0..threads())
@@ -158,14 +160,14 @@ fn leave_to_the_end_of_the_thread(waker: &Waker) {
 
 #[test]
 fn t2_wakes_from_the_last_words_of_the_domains_own_threads_do_nothing() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let (polls, drops) = (Counter::new(), Counter::new());
     run_with(builder.domains(2), {
         let (polls, drops) = (polls.clone(), drops.clone());
         move || async move {
             let body = move || {
                 let counted_drop = CountsDrop(drops.clone());
-                counted(&polls, async move {
+                count_polls(&polls, async move {
                     let _counted = counted_drop;
                     poll_fn(|cx| {
                         leave_to_the_end_of_the_thread(cx.waker());
@@ -184,27 +186,27 @@ fn t2_wakes_from_the_last_words_of_the_domains_own_threads_do_nothing() {
     .unwrap();
     // `run_with` has joined the thread that was domain 0.
     assert_eq!((polls.get(), drops.get()), (2, 2));
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 #[test]
 fn t2_wakes_from_the_last_words_of_foreign_threads_come_during_and_after_the_run() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let polls = Counter::new();
     let late = run_with(builder.domains(1), {
         let polls = polls.clone();
         move || async move {
-            let gate = Gate::new();
-            let child = spawn(counted(&polls, gate.clone()));
+            let latch = Latch::new();
+            let child = spawn(count_polls(&polls, latch.clone()));
             yield_now().await;
-            let waker = gate.waker().expect("it was polled");
+            let waker = latch.waker().expect("it was polled");
             let during = waker.clone();
             let foreign = thread::spawn(move || leave_to_the_end_of_the_thread(&during));
             foreign.join().expect("its last words do not panic");
             while polls.get() < 2 {
                 yield_now().await;
             }
-            gate.open();
+            latch.open();
             child.await?;
             Ok(waker)
         }
@@ -214,7 +216,7 @@ fn t2_wakes_from_the_last_words_of_foreign_threads_come_during_and_after_the_run
     let foreign = thread::spawn(move || leave_to_the_end_of_the_thread(&late));
     foreign.join().expect("its last words do not panic");
     assert_eq!(polls.get(), polled);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 /// The last reference goes with the wake, so the task is run, over and freed while the thread that
@@ -222,28 +224,28 @@ fn t2_wakes_from_the_last_words_of_foreign_threads_come_during_and_after_the_run
 #[test]
 fn t3_a_task_may_be_freed_while_its_schedule_function_runs() {
     const TASKS: usize = 2_000;
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let drops = Counter::new();
     run_with(builder.domains(1), {
         let drops = drops.clone();
         move || async move {
-            let gates: Vec<_> = (0..TASKS).map(|_| Gate::new()).collect();
-            let children: Vec<_> = gates
+            let latches: Vec<_> = (0..TASKS).map(|_| Latch::new()).collect();
+            let children: Vec<_> = latches
                 .iter()
-                .map(|gate| {
-                    let (gate, drops) = (gate.clone(), CountsDrop(drops.clone()));
+                .map(|latch| {
+                    let (latch, drops) = (latch.clone(), CountsDrop(drops.clone()));
                     spawn(async move {
                         let _counted = drops;
-                        gate.await;
+                        latch.await;
                     })
                 })
                 .collect();
             yield_now().await;
-            let threads: Vec<_> = gates
+            let threads: Vec<_> = latches
                 .chunks(TASKS / 4)
                 .map(|chunk| {
                     let chunk = chunk.to_vec();
-                    thread::spawn(move || chunk.iter().for_each(Gate::open))
+                    thread::spawn(move || chunk.iter().for_each(Latch::open))
                 })
                 .collect();
             assert_eq!(await_all(children).await.len(), TASKS);
@@ -255,7 +257,7 @@ fn t3_a_task_may_be_freed_while_its_schedule_function_runs() {
     })
     .unwrap();
     assert_eq!(drops.get(), TASKS);
-    watch.assert_freed();
+    monitor.assert_freed();
 }
 
 /// Polls `future` with `waker`, which has to be too early.
@@ -264,15 +266,15 @@ fn poll_early<F: Future>(future: Pin<&mut F>, waker: &Waker) {
 }
 
 /// Waits, as a task, until a waker made for it was woken.
-async fn woken(make: impl FnOnce(&Waker) -> Arc<Bell>) {
+async fn woken(make: impl FnOnce(&Waker) -> Arc<WakeCounter>) {
     let mut make = Some(make);
-    let mut bell = None;
-    poll_fn(|cx| match &bell {
+    let mut counter = None;
+    poll_fn(|cx| match &counter {
         None => {
-            bell = make.take().map(|make| make(cx.waker()));
+            counter = make.take().map(|make| make(cx.waker()));
             Poll::Pending
         }
-        Some(bell) if Bell::wakes(bell) == 0 => Poll::Pending,
+        Some(counter) if counter.wakes.get() == 0 => Poll::Pending,
         Some(_) => Poll::Ready(()),
     })
     .await;
@@ -284,10 +286,10 @@ fn t12_a_waker_that_panics_keeps_no_other_timer_from_firing() {
         let soon = now() + Duration::from_millis(1);
         let [mut broken, mut good] = [(), ()].map(|()| Box::pin(sleep_until(soon)));
         woken(|waker| {
-            let bell = Bell::before(waker);
-            poll_early(broken.as_mut(), &Broken::waker());
-            poll_early(good.as_mut(), &bell.clone().into());
-            bell
+            let counter = WakeCounter::forwarding_to(waker);
+            poll_early(broken.as_mut(), &PanicsOnWake::waker());
+            poll_early(good.as_mut(), &counter.clone().into());
+            counter
         })
         .await;
         good.await;
@@ -300,15 +302,15 @@ fn t12_a_waker_that_panics_keeps_no_other_timer_from_firing() {
 #[test]
 fn t12_a_waker_that_panics_keeps_no_parent_from_hearing_of_a_child() {
     run_on(2, || async {
-        let gates = [Gate::new(), Gate::new()];
-        let there = gates[1].clone();
-        let mut children = [spawn(gates[0].clone()), call(move || there)?];
-        for (child, gate) in children.iter_mut().zip(&gates) {
-            poll_early(Pin::new(child), &Broken::waker());
-            gate.open();
+        let latches = [Latch::new(), Latch::new()];
+        let there = latches[1].clone();
+        let mut children = [spawn(latches[0].clone()), call(move || there)?];
+        for (child, latch) in children.iter_mut().zip(&latches) {
+            poll_early(Pin::new(child), &PanicsOnWake::waker());
+            latch.open();
         }
         // Their ends are told to the broken wakers, unless these are replaced before.
-        let ended = Gate::new();
+        let ended = Latch::new();
         let after = spawn(ended.clone());
         yield_now().await;
         ended.open();
@@ -346,11 +348,11 @@ fn t12_a_waker_that_panics_keeps_no_other_reader_from_being_woken() {
         let (io, mut theirs) = pair();
         let inside = io.clone();
         woken(|waker| {
-            let bell = Bell::before(waker);
-            wait_to_read(&inside, &Broken::waker());
-            wait_to_read(&inside, &bell.clone().into());
+            let counter = WakeCounter::forwarding_to(waker);
+            wait_to_read(&inside, &PanicsOnWake::waker());
+            wait_to_read(&inside, &counter.clone().into());
             theirs.write_all(b"m").expect("there is room");
-            bell
+            counter
         })
         .await;
         assert!(matches!(read_with(&io, Waker::noop()), Poll::Ready(Ok(b'm'))));
@@ -364,11 +366,11 @@ fn t12_a_waker_that_panics_keeps_no_other_reader_from_being_woken() {
 fn t12_a_waker_that_panics_keeps_no_other_reader_from_hearing_of_the_close() {
     run_on(1, || async {
         let (io, _theirs) = pair();
-        let bell = Bell::silent();
-        wait_to_read(&io, &Broken::waker());
-        wait_to_read(&io, &bell.clone().into());
+        let counter = WakeCounter::new();
+        wait_to_read(&io, &PanicsOnWake::waker());
+        wait_to_read(&io, &counter.clone().into());
         assert!(io.close());
-        assert_eq!(Bell::wakes(&bell), 1);
+        assert_eq!(counter.wakes.get(), 1);
         Ok(())
     })
     .unwrap();
@@ -377,30 +379,32 @@ fn t12_a_waker_that_panics_keeps_no_other_reader_from_hearing_of_the_close() {
 #[test]
 fn t12_a_waker_that_panics_does_not_spoil_the_end_of_the_run() {
     let (io, _theirs) = pair();
-    let bell = Bell::silent();
+    let counter = WakeCounter::new();
     run_on(1, {
-        let (io, bell) = (io.clone(), bell.clone());
+        let (io, counter) = (io.clone(), counter.clone());
         move || async move {
-            wait_to_read(&io, &Broken::waker());
-            wait_to_read(&io, &bell.into());
+            wait_to_read(&io, &PanicsOnWake::waker());
+            wait_to_read(&io, &counter.into());
             // It stays registered, and its reactor goes.
             Ok(())
         }
     })
     .unwrap();
-    assert_eq!(Bell::wakes(&bell), 1);
+    assert_eq!(counter.wakes.get(), 1);
     assert!(io.close());
 }
 
 /// Polls `future` with three wakers one after the other, and says which of them are still held.
-fn held_after_three_wakers<F: Future>(mut future: Pin<&mut F>) -> (Vec<Weak<Bell>>, Arc<Bell>) {
+fn held_after_three_wakers<F: Future>(
+    mut future: Pin<&mut F>,
+) -> (Vec<Weak<WakeCounter>>, Arc<WakeCounter>) {
     let mut early = Vec::new();
     for _ in 0..2 {
-        let bell = Bell::silent();
-        early.push(Arc::downgrade(&bell));
-        poll_early(future.as_mut(), &bell.into());
+        let counter = WakeCounter::new();
+        early.push(Arc::downgrade(&counter));
+        poll_early(future.as_mut(), &counter.into());
     }
-    let last = Bell::silent();
+    let last = WakeCounter::new();
     poll_early(future, &last.clone().into());
     (early, last)
 }
@@ -408,18 +412,18 @@ fn held_after_three_wakers<F: Future>(mut future: Pin<&mut F>) -> (Vec<Weak<Bell
 #[test]
 fn t14_the_last_of_many_wakers_is_woken_and_the_others_are_let_go() {
     run_on(1, || async {
-        let gate = Gate::new();
-        let mut child = spawn(gate.clone());
+        let latch = Latch::new();
+        let mut child = spawn(latch.clone());
         yield_now().await;
         let (early, last) = held_after_three_wakers(Pin::new(&mut child));
-        assert!(early.iter().all(|bell| bell.strong_count() == 0));
-        gate.open();
+        assert!(early.iter().all(|counter| counter.strong_count() == 0));
+        latch.open();
         last.wakes.reaches(1).await;
         child.await?;
 
         let mut sleep = pin!(sleep_until(now() + Duration::from_millis(1)));
         let (early, last) = held_after_three_wakers(sleep.as_mut());
-        assert!(early.iter().all(|bell| bell.strong_count() == 0));
+        assert!(early.iter().all(|counter| counter.strong_count() == 0));
         last.wakes.reaches(1).await;
         sleep.await;
         Ok(())
@@ -431,12 +435,12 @@ fn t14_the_last_of_many_wakers_is_woken_and_the_others_are_let_go() {
 fn t14_a_descriptor_wakes_the_last_of_many_wakers() {
     run_on(1, || async {
         let (io, mut theirs) = pair();
-        let bells: Vec<_> = (0..10).map(|_| Bell::silent()).collect();
-        for bell in &bells {
-            wait_to_read(&io, &bell.clone().into());
+        let counters: Vec<_> = (0..10).map(|_| WakeCounter::new()).collect();
+        for counter in &counters {
+            wait_to_read(&io, &counter.clone().into());
         }
         theirs.write_all(b"m")?;
-        bells[9].wakes.reaches(1).await;
+        counters[9].wakes.reaches(1).await;
         assert!(io.close());
         Ok(())
     })
@@ -447,7 +451,7 @@ fn t14_a_descriptor_wakes_the_last_of_many_wakers() {
 /// clone on a thread that is not the task's. Where that word is, its own behaviour tells.
 #[test]
 fn t15_a_waker_cloned_too_often_aborts_the_process() {
-    let Some(output) = in_child_process(this_test!()) else {
+    let Some(output) = child_output(this_test!()) else {
         run_on(1, || async {
             poll_fn(|cx| {
                 let waker = cx.waker();
@@ -558,11 +562,11 @@ fn w12_a_million_wakes_make_one_poll() {
     run_on(1, {
         let polls = polls.clone();
         move || async move {
-            let gate = Gate::new();
-            let child = spawn(counted(&polls, gate.clone()));
+            let latch = Latch::new();
+            let child = spawn(count_polls(&polls, latch.clone()));
             yield_now().await;
             assert_eq!(polls.get(), 1);
-            let waker = gate.waker().expect("it was polled");
+            let waker = latch.waker().expect("it was polled");
             (0..WAKES).for_each(|_| waker.wake_by_ref());
             yield_now().await;
             yield_now().await;
@@ -575,7 +579,7 @@ fn w12_a_million_wakes_make_one_poll() {
                 yield_now().await;
             }
             assert_eq!(polls.get(), 3, "woken from elsewhere");
-            gate.open();
+            latch.open();
             Ok(child.await?)
         }
     })

@@ -7,8 +7,7 @@ use matou_runtime::{MainError, NoDomainAvailable, call, parallel};
 use matou_sync::{Condition, Mutex as AsyncMutex};
 
 use super::check;
-use crate::doubles::Gate;
-use crate::support::run_on;
+use crate::support::{Latch, run_on};
 
 #[test]
 fn a_parallel_task_is_awaited_like_any_other() {
@@ -58,10 +57,10 @@ fn a_parallel_task_is_really_elsewhere() {
 #[test]
 fn a_foreign_thread_wakes_a_task() {
     let result = run_on(1, || async {
-        let gate = Gate::new();
-        let opener = gate.clone();
+        let latch = Latch::new();
+        let opener = latch.clone();
         let thread = thread::spawn(move || opener.open());
-        gate.await;
+        latch.await;
         thread.join().map_err(|_| "the thread has panicked")?;
         Ok(())
     });

@@ -7,7 +7,7 @@ use matou_ownership::Owned;
 use matou_runtime::{MainError, Task, Violation, disown, spawn, transfer, try_spawn};
 
 use super::{check, trials};
-use crate::support::{lose, violation};
+use crate::support::{leak, violation};
 
 /// How often a finalizer ran.
 #[derive(Clone, Default)]
@@ -51,7 +51,7 @@ fn what_a_failed_task_owned_is_finalized() {
         let finalized = Finalized::default();
         let inner = finalized.clone();
         let task = try_spawn(async move {
-            lose(inner.resource());
+            leak(inner.resource());
             Err::<(), _>("p")
         });
         assert!(task.await.is_err());
@@ -66,7 +66,7 @@ fn what_a_task_leaks_is_finalized_and_reported() {
     for trial in trials(1, 1, || {
         let finalized = finalized.clone();
         async move {
-            let task = spawn(async move { lose(finalized.resource()) });
+            let task = spawn(async move { leak(finalized.resource()) });
             task.await?;
             Ok(())
         }

@@ -14,8 +14,7 @@ use matou_runtime::{
 };
 
 use super::trials;
-use crate::doubles::watched;
-use crate::support::{run_with, violation};
+use crate::support::{monitored, run_with, violation};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -57,7 +56,7 @@ fn a_task_asleep_in_the_driver_of_another_domain_is_cancelled() {
 /// The same with domains that really sleep: nothing else happens on the other one.
 #[test]
 fn a_task_asleep_in_a_real_driver_is_cancelled() {
-    let (builder, watch) = watched();
+    let (builder, monitor) = monitored();
     let result = run_with(builder.domains(2), move || async move {
         let sleeper = call(|| sleep(seconds(86_400)))?;
         // Both domains sleep until the end of this.
@@ -66,7 +65,7 @@ fn a_task_asleep_in_a_real_driver_is_cancelled() {
         Ok::<_, MainError>(())
     });
     result.unwrap();
-    assert!(watch.waits.get() > 0, "that of main has waited");
+    assert!(monitor.waits.get() > 0, "that of main has waited");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use matou_runtime::{
     yield_now,
 };
 
-use super::support::{Log, run_on};
+use crate::support::{Log, run_on};
 
 /// A waker that does nothing but to own something.
 struct Holds<T>(Mutex<Option<T>>);
@@ -67,10 +67,10 @@ fn a_promise_cancelled_outside_the_run_is_as_if_dropped() {
     let result = run_on(2, || async move {
         let child_log = main_log.clone();
         let child = spawn(async move {
-            let _body = child_log.witness("child");
+            let _body = child_log.on_drop("child");
             let grandchild_log = child_log.clone();
             let grandchild = spawn(async move {
-                let _body = grandchild_log.witness("grandchild");
+                let _body = grandchild_log.on_drop("grandchild");
                 pending::<()>().await
             });
             drop(grandchild.await);

@@ -1,0 +1,32 @@
+//! What the tests share: runs with a deadline, logs and counters of what happened, test doubles,
+//! and tests that run themselves again in a child process.
+//!
+//! No helper sleeps to wait for another thread. A test waits for the event that it asks for, and a
+//! deadline turns a hang into a failure that names the test.
+
+#![allow(dead_code, unused_imports, reason = "each module uses what it needs")]
+
+mod doubles;
+mod log;
+mod place;
+mod process;
+mod run;
+mod scenario;
+
+pub(crate) use doubles::*;
+pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
+pub(crate) use place::Place;
+pub(crate) use process::{
+    child_output, child_output_with, is_child_process, rerun_in_child_process, this_test,
+};
+pub(crate) use run::{
+    DEADLINE, report, run_on, run_with, violation, within_deadline, within_deadline_on_stack,
+};
+pub(crate) use scenario::{Run, Scenario, scenario};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// Makes a future on the thread that runs it. Boxed, because the runtime's generic code would
+/// otherwise be compiled once for each test, which takes minutes.
+type MakeFuture<T> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = T>>> + Send>;

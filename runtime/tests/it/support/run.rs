@@ -1,0 +1,101 @@
+//! Runs with a deadline, and what their results contain.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use matou_runtime::{Builder, MainError, Report, RunError, Violation};
+
+use super::MakeFuture;
+
+/// A time limit that only a hanging test reaches.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+
+/// The time limit of a test. `cargo xtask mutants` expects hangs and shortens it.
+pub(super) fn deadline() -> Duration {
+    let seconds = std::env::var("MATOU_TEST_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    seconds.map_or(DEADLINE, Duration::from_secs)
+}
+
+/// Calls `body` on a new thread and panics if it does not return before the deadline.
+#[track_caller]
+pub(crate) fn within_deadline<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
+    within_deadline_on_stack(2 << 20, body)
+}
+
+/// As [`within_deadline`], on a thread with a stack of `stack` bytes.
+#[track_caller]
+pub(crate) fn within_deadline_on_stack<R: Send + 'static>(
+    stack: usize,
+    body: impl FnOnce() -> R + Send + 'static,
+) -> R {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::Builder::new().name(name.clone()).stack_size(stack);
+    let thread = thread.spawn(move || drop(sender.send(body()))).expect("a thread for the test");
+    match receiver.recv_timeout(deadline()) {
+        Ok(result) => {
+            thread.join().expect("the body has returned");
+            result
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(payload) => std::panic::resume_unwind(payload),
+            Ok(()) => unreachable!("the thread sends before it returns"),
+        },
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            panic!("{name} hangs: no result after {:?}", deadline())
+        }
+    }
+}
+
+/// Runs `main` on `domains` domains, within the deadline. `main` makes the future on domain 0.
+#[track_caller]
+pub(crate) fn run_on<M, F, T>(domains: usize, main: M) -> Result<T, RunError>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<T, MainError>> + 'static,
+    T: Send + 'static,
+{
+    run_with(Builder::new().domains(domains), main)
+}
+
+/// Runs `main` with the settings of `builder`, within the deadline.
+#[track_caller]
+pub(crate) fn run_with<M, F, T>(builder: Builder, main: M) -> Result<T, RunError>
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future<Output = Result<T, MainError>> + 'static,
+    T: Send + 'static,
+{
+    run_boxed(builder, Box::new(move || Box::pin(main())))
+}
+
+#[track_caller]
+fn run_boxed<T: Send + 'static>(
+    builder: Builder,
+    main: MakeFuture<Result<T, MainError>>,
+) -> Result<T, RunError> {
+    within_deadline(move || builder.run(async move { main().await }))
+}
+
+/// The report of a run that violated rules.
+#[track_caller]
+pub(crate) fn report<T: Debug>(result: Result<T, RunError>) -> Report {
+    match result {
+        Err(RunError::Violated(report)) => report,
+        other => panic!("the run violated no rule: {other:?}"),
+    }
+}
+
+/// The only violation of a run.
+#[track_caller]
+pub(crate) fn violation<T: Debug>(result: Result<T, RunError>) -> Violation {
+    let report = report(result);
+    match report.violations() {
+        [violation] => violation.clone(),
+        _ => panic!("expected one violation:\n{report}"),
+    }
+}
