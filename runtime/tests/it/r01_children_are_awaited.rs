@@ -79,19 +79,19 @@ fn a_child_whose_promise_is_leaked_is_reported() {
 
 #[test]
 fn a_dropped_promise_is_reported_with_the_line_that_spawned_the_child() {
-    let line = line!() + 2;
+    let line = line!() + 4;
     let runs = scenario(|place, log| async move {
-        let promise = place.spawn(|| endless(log));
-        for _ in 0..3 {
-            yield_now().await;
-        }
+        let begun = Counter::new();
+        let child_begun = begun.clone();
+        let promise = place.spawn(|| slow_to_end(log, child_begun));
+        begun.reaches(1).await;
         drop(promise);
         Ok(())
     })
     .runs();
     for run in runs {
         assert_eq!(lines(run.result), [line]);
-        run.log.assert_is(&["child is dropped"]);
+        run.log.assert_is(&["child is finalized"]);
     }
 }
 
@@ -282,7 +282,7 @@ fn forgotten_cancel_does_not_excuse_a_leaked_promise() {
 
 #[test]
 fn a_completed_child_that_was_never_joined_is_reported() {
-    let line = line!() + 3;
+    let line = line!() + 4;
     let runs = scenario(|place, _| async move {
         let done = Counter::new();
         let child_done = done.clone();
@@ -415,7 +415,7 @@ fn a_promise_dropped_on_another_thread_cancels_and_is_reported() {
 
 #[test]
 fn a_promise_dropped_on_another_domain_cancels_and_is_reported() {
-    let line = line!() + 3;
+    let line = line!() + 4;
     let runs = scenario(|place, _| async move {
         let (begun, gone) = (Counter::new(), Log::new());
         let (child_begun, child_gone) = (begun.clone(), gone.clone());

@@ -124,8 +124,7 @@ fn a_parent_of_100_000_children_on_other_domains_is_cancelled() {
     // How many messages a tick receives depends on how the threads are scheduled. The bound says
     // that each tick has a cause: a cancel request or a completion.
     let ticks = cancel_many(MANY, Place::Remote);
-    eprintln!("TICKS {ticks}");
-    assert!(ticks <= 4 * MANY, "{ticks} ticks");
+    assert!(ticks <= 2 * MANY, "{ticks} ticks");
 }
 
 #[test]
@@ -141,8 +140,8 @@ fn a_chain_of_100_000_tasks_that_alternate_between_domains_is_cancelled() {
         assert_eq!(all_dropped.get(), MANY);
         ticks.get() - before
     });
-    eprintln!("TICKS {ticks}");
-    assert!(ticks <= 6 * MANY, "{ticks} ticks");
+    // A cancel request and a completion for each task.
+    assert!(ticks <= 3 * MANY, "{ticks} ticks");
 }
 
 #[test]

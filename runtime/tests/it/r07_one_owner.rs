@@ -132,7 +132,7 @@ fn a_use_by_shared_reference_without_ownership_is_reported() {
         let (task, fault) = not_owner(run.result);
         assert_eq!(task.name.as_deref(), Some("stranger"));
         assert_eq!(fault.resource.made_at.line(), made);
-        assert_eq!(fault.used_at.line(), made + 4);
+        assert_eq!(fault.used_at.line(), made + 3);
         let owner = fault.owner.expect("it has one");
         assert_eq!(owner.name.as_deref(), Some("main"));
         run.log.assert_is(&["resource"]);
@@ -266,7 +266,7 @@ fn a_resource_in_transit_may_not_be_used_and_the_report_says_so() {
         let violation = violation(run.result);
         assert_eq!(violation.name(), "NotOwner");
         let text = violation.to_string();
-        assert!(text.contains("= owner: on its way to the parent of task `hasty`, made"), "{text}");
+        assert!(text.contains("= owner: on its way to the parent of task `user`, made"), "{text}");
         run.log.assert_is(&["resource"]);
     }
 }
@@ -294,10 +294,10 @@ fn the_parent_owns_what_was_transferred_before_it_uses_it() {
 
 #[test]
 fn a_resource_returned_without_transfer_is_leaked_and_the_report_says_so() {
-    let line = line!() + 4;
+    let line = line!() + 3;
     let runs = scenario(|place, log| async move {
-        let child = place
-            .spawn_task(Task::new().name("maker"), move || async move { log.resource("resource") });
+        let maker = Task::new().name("maker");
+        let child = place.spawn_task(maker, move || async move { log.resource("resource") });
         let resource = child.await?;
         assert!(resource.get().is_err(), "it is finalized");
         Ok(())

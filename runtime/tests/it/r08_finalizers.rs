@@ -143,7 +143,7 @@ enum End {
 #[test]
 fn the_grace_period_bounds_finalizers_and_the_report_names_the_unfinished_ones() {
     for end in [End::Normal, End::Failed, End::Cancelled] {
-        let line = line!() + 8;
+        let line = line!() + 10;
         let runs = scenario(move |place, log| async move {
             let begun = Counter::new();
             let child_begun = begun.clone();

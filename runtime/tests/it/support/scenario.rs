@@ -42,14 +42,11 @@ impl<T: Debug + Send + 'static> Scenario<T> {
         Scenario { settings, ..self }
     }
 
-    /// Runs the scenario in each place.
-    #[track_caller]
-    pub(crate) fn runs(self) -> Vec<Run<T>> {
-        let runs = self.places.iter().map(|&place| self.run(place));
-        runs.collect()
+    /// Runs the scenario in each place, one at a time as the iterator advances.
+    pub(crate) fn runs(self) -> impl Iterator<Item = Run<T>> {
+        self.places.iter().map(move |&place| self.run(place))
     }
 
-    #[track_caller]
     fn run(&self, place: Place) -> Run<T> {
         let log = Log::new();
         let builder = (self.settings)(Builder::new().domains(place.domains()));
