@@ -165,22 +165,19 @@ impl fmt::Display for CancelReason {
         match self.kind {
             CancelKind::Requested => write!(f, "cancelled by {by}{at}"),
             CancelKind::PromiseDropped => {
-                write!(f, "cancelled cancel_reason_for {by} dropped its promise{made}")
+                write!(f, "cancelled because {by} dropped its promise{made}")
             }
             CancelKind::BranchAbandoned => {
-                write!(f, "cancelled cancel_reason_for {by} gave up the branch that held it{at}")
+                write!(f, "cancelled because {by} gave up the branch that held it{at}")
             }
             CancelKind::ParentEnded => {
-                write!(f, "cancelled cancel_reason_for its parent, {by}{made}, ended")
+                write!(f, "cancelled because its parent, {by}{made}, ended")
             }
             CancelKind::Deadline => {
-                write!(
-                    f,
-                    "cancelled cancel_reason_for its deadline passed, which was set by {by}{at}"
-                )
+                write!(f, "cancelled because its deadline passed, which was set by {by}{at}")
             }
-            CancelKind::Violation => write!(f, "cancelled cancel_reason_for {by} broke a rule{at}"),
-            CancelKind::RunFailed => f.write_str("cancelled cancel_reason_for its run failed"),
+            CancelKind::Violation => write!(f, "cancelled because {by} broke a rule{at}"),
+            CancelKind::RunFailed => f.write_str("cancelled because its run failed"),
         }?;
         match &self.text {
             Some(text) => write!(f, ": {text}"),

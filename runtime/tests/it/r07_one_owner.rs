@@ -29,7 +29,7 @@ fn not_owner<T: std::fmt::Debug>(
     result: Result<T, RunError>,
 ) -> (TaskInfo, matou_ownership::NotOwner) {
     match violation(result) {
-        Violation::NotOwner { task, error } => (task, fault),
+        Violation::NotOwner { task, error } => (task, error),
         other => panic!("another rule was violated:\n{other}"),
     }
 }
@@ -266,7 +266,10 @@ fn a_resource_in_transit_may_not_be_used_and_the_report_says_so() {
         let violation = violation(run.result);
         assert_eq!(violation.name(), "NotOwner");
         let text = violation.to_string();
-        assert!(text.contains("= owner: on its way to the parent of task `user`, made"), "{text}");
+        assert!(
+            text.contains("= owner: in transit to the parent of task `user`, spawned"),
+            "{text}"
+        );
         run.log.assert_is(&["resource"]);
     }
 }

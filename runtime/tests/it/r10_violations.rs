@@ -308,17 +308,17 @@ fn a_report_of_a_foreign_use_reads_like_a_compiler_error() {
     let expected = format!(
         "error[NotOwner]: task #2 `stranger` on domain 0 used &str #{id} made at {made} without \
          owning it\n  \
-         --> {stranger} (where task #2 `stranger` on domain 0 was made)\n  \
+         --> {stranger} (where task #2 `stranger` on domain 0 was spawned)\n  \
          = used at {used}\n  \
          = made at {made}\n  \
          = owner: task `main`, spawned at {main}\n  \
          = child of task #1 `main`, spawned at {main}\n  \
          = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
          move the value itself into the child",
-        id = fault.resource.id,
-        made = position(fault.resource.made_at, line),
+        id = error.resource.id,
+        made = position(error.resource.made_at, line),
         stranger = position(task.spawned_at, line + 2),
-        used = position(fault.used_at, line + 3),
+        used = position(error.used_at, line + 3),
     );
     assert_eq!(violation.to_string(), expected);
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use matou_runtime::{Builder, Driver, Unpark, Reactor, ParkTimeout};
+use matou_runtime::{Builder, Driver, ParkTimeout, Reactor, Unpark};
 
 use super::Counter;
 
