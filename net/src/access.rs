@@ -1,69 +1,76 @@
+//! The ownership check in front of every socket operation.
+
 use std::io;
 use std::task::Poll;
 
 use matou_ownership::{AccessError, ResourceHandle, adopt, check, in_task};
 
-/// How a socket is used, which decides what its ownership has to look like.
+/// How an operation borrows its socket, which decides the ownership check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// By value or by `&mut`: whoever does that becomes the owner, since nobody else can.
+pub(crate) enum AccessMode {
+    /// By value or by `&mut`. No other task can use the socket at the same time, so the current
+    /// task becomes its owner.
     Exclusive,
-    /// Through a shared reference: only the owner may.
+    /// Through a shared reference. Only the owner may use the socket.
     Shared,
 }
 
-impl Access {
-    /// Checks an operation that cannot wait.
+impl AccessMode {
+    /// Checks an operation that completes immediately.
     #[inline]
     #[track_caller]
-    pub(crate) fn verify(self, handle: &impl ResourceHandle) -> io::Result<()> {
-        self.ask(handle).map_err(refusal)
+    pub(crate) fn check(self, handle: &impl ResourceHandle) -> io::Result<()> {
+        self.adopt_or_check(handle).map_err(to_io_error)
     }
 
-    /// Checks an operation that can wait. One that is refused to a task never becomes ready: the
-    /// misuse is recorded, and its task is not resumed.
+    /// Checks an operation that may wait.
+    ///
+    /// Returns `Pending` for ever in a task that is not the owner: the violation is recorded, and
+    /// the runtime does not resume the task.
     #[inline]
-    pub(crate) fn poll(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_check(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
         if handle.ticket().is_owned_by_current() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_slow(handle)
+        self.poll_check_slow(handle)
     }
 
     #[cold]
-    fn poll_slow(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
-        match self.ask(handle) {
+    fn poll_check_slow(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
+        match self.adopt_or_check(handle) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(AccessError::NotOwner(_)) if in_task() => Poll::Pending,
-            Err(misuse) => Poll::Ready(Err(refusal(misuse))),
+            Err(error) => Poll::Ready(Err(to_io_error(error))),
         }
     }
 
-    /// Records a misuse at the line that begins an operation. The polls of its future, which see
-    /// no line of the program, check again and answer.
+    /// Records a violation with the line that creates the future of an operation.
+    ///
+    /// The result is ignored, because [`poll_check`](AccessMode::poll_check) checks again. The
+    /// caller's line is only known here: `Future::poll` has no caller in the user's program.
     #[inline]
     #[track_caller]
-    pub(crate) fn begin(self, handle: &impl ResourceHandle) {
-        if self == Access::Shared {
+    pub(crate) fn check_caller(self, handle: &impl ResourceHandle) {
+        if self == AccessMode::Shared {
             let _ = check(handle);
         }
     }
 
     #[inline]
     #[track_caller]
-    fn ask(self, handle: &impl ResourceHandle) -> Result<(), AccessError> {
+    fn adopt_or_check(self, handle: &impl ResourceHandle) -> Result<(), AccessError> {
         match self {
-            Access::Exclusive => adopt(handle),
-            Access::Shared => check(handle),
+            AccessMode::Exclusive => adopt(handle),
+            AccessMode::Shared => check(handle),
         }
     }
 }
 
 #[cold]
-fn refusal(misuse: AccessError) -> io::Error {
-    let kind = match misuse {
+fn to_io_error(error: AccessError) -> io::Error {
+    let kind = match error {
         AccessError::NotOwner(_) => io::ErrorKind::PermissionDenied,
         AccessError::Finalized(_) => io::ErrorKind::NotConnected,
     };
-    io::Error::new(kind, misuse)
+    io::Error::new(kind, error)
 }

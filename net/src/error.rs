@@ -1,34 +1,35 @@
+//! Errors that say which operation failed on which address.
+
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// What was attempted, where, and what the system said to it.
 #[derive(Debug)]
 struct Failure {
-    what: &'static str,
+    operation: &'static str,
     address: SocketAddr,
-    source: io::Error,
+    error: io::Error,
 }
 
-/// Adds to an error what was attempted and where. Its kind stays.
-pub(crate) fn failed_to(
-    what: &'static str,
+/// Adds the operation and the address to an error, whose kind stays the same:
+/// `failed to connect to 127.0.0.1:80: Connection refused`.
+pub(crate) fn with_context(
+    operation: &'static str,
     address: SocketAddr,
 ) -> impl FnOnce(io::Error) -> io::Error {
-    move |source| {
-        let kind = source.kind();
-        let failure = Failure { what, address, source };
-        io::Error::new(kind, failure)
+    move |error| {
+        let kind = error.kind();
+        io::Error::new(kind, Failure { operation, address, error })
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { what, address, source } = self;
-        write!(f, "failed to {what} {address}: {source}")
+        let Failure { operation, address, error } = self;
+        write!(f, "failed to {operation} {address}: {error}")
     }
 }
 
-// The system's error is in the text already; as a source, too, it would be told twice.
+// No `source`: the text contains the system's error, which a chain of sources would repeat.
 impl Error for Failure {}

@@ -2,28 +2,36 @@
 #![forbid(unsafe_code)]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(not(unix))]
+compile_error!(
+    "matou-net supports Unix systems only; another system needs its own `net/src/sys.rs`"
+);
+
 mod access;
+mod backend;
 mod error;
+mod listen_options;
 mod listener;
 mod simulated;
 mod socket;
 mod stream;
 mod sys;
 
-pub use listener::{AcceptPause, ListenOptions, TcpListener, TcpListenerRef};
+pub use listen_options::ListenOptions;
+pub use listener::{AcceptPause, TcpListener, TcpListenerRef};
 pub use stream::{TcpStream, TcpStreamRef};
 
-/// The runtime that the sockets live in, for packages that depend on this crate alone.
+/// The runtime that the sockets run on, for packages that depend on this crate alone.
 #[doc(no_inline)]
 pub use matou_runtime as runtime;
 #[doc(no_inline)]
 pub use std::net::Shutdown;
 
-/// The network in memory that the sockets of a [simulated](matou_runtime::test) run live in.
+/// The in-memory network of [simulated](matou_runtime::test) runs.
 ///
-/// A test body uses [`TcpListener`] and [`TcpStream`] as any program does; this says how rough
-/// their network is. Every address exists, from `127.0.0.1` to `[2001:db8::1]`, and nothing of the
-/// system is touched.
+/// A test body uses [`TcpListener`] and [`TcpStream`] like any other program. This module sets the
+/// faults of their network and counts what it did. Every address exists, from `127.0.0.1` to
+/// `[2001:db8::1]`, and no resource of the operating system is used.
 pub mod test {
     pub use crate::simulated::{Counters, Faults, counters, set_faults};
 }

@@ -1,43 +1,181 @@
-//! The system calls of the hot paths: one for each operation.
+//! Sockets of the operating system: all system calls, descriptors and error numbers of this crate.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use matou_runtime::{Direction, IoSource};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
-/// Takes a connection off a listener's queue. The new descriptor does not block, and programs that
-/// this one starts do not inherit it.
-#[cfg(target_os = "linux")]
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    use rustix::net::{SocketFlags, acceptfrom_with};
+use crate::listen_options::ListenOptions;
 
-    let (stream, peer) = acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    Ok((stream, address_of(peer)?))
+/// What an operation waits for, in a word, and the line of the program that waits.
+pub(crate) type WaitSite = (&'static str, &'static Location<'static>);
+
+/// A socket of the standard library.
+pub(crate) trait StdSocket: From<OwnedFd> + Into<OwnedFd> {}
+
+impl<T: From<OwnedFd> + Into<OwnedFd>> StdSocket for T {}
+
+/// A non-blocking socket, registered with the reactor of the domain that uses it.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    source: Arc<IoSource>,
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let (stream, peer) = rustix::net::acceptfrom(fd)?;
-    rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&stream, true)?;
-    Ok((stream, address_of(peer)?))
+/// Every kind of socket.
+impl Socket {
+    fn new(fd: OwnedFd) -> Socket {
+        Socket { source: IoSource::new(fd) }
+    }
+
+    pub(crate) fn from_std(socket: impl StdSocket) -> io::Result<Socket> {
+        let fd: OwnedFd = socket.into();
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        Ok(Socket::new(fd))
+    }
+
+    pub(crate) fn take_std<T: StdSocket>(&self) -> io::Result<T> {
+        let fd = self.source.take_fd();
+        fd.map(T::from).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    pub(crate) fn close(&self) {
+        self.source.close();
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.with_socket(|socket| to_std_address(socket.local_addr()?))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.with_socket(|socket| to_std_address(socket.peer_addr()?))
+    }
+
+    fn with_socket<R>(&self, f: impl FnOnce(&socket2::Socket) -> io::Result<R>) -> io::Result<R> {
+        self.source.with(|fd| f(&SockRef::from(&fd)))
+    }
 }
 
-fn address_of(peer: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
-    // Some systems hand out a connection that its peer has left already, without an address.
-    peer.and_then(|peer| SocketAddr::try_from(peer).ok())
-        .ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+fn to_std_address(address: socket2::SockAddr) -> io::Result<SocketAddr> {
+    let not_ip = || io::Error::new(io::ErrorKind::Unsupported, "not an IP socket");
+    address.as_socket().ok_or_else(not_ip)
 }
 
-pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+/// TCP streams.
+impl Socket {
+    /// Starts to connect to `address`. Also returns whether the connection is established already.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<(Socket, bool)> {
+        let socket = tcp_socket(address)?;
+        let established = match rustix::net::connect(&socket, &address) {
+            Ok(()) => true,
+            // After `EINTR` the system continues to connect in the background.
+            Err(Errno::INPROGRESS | Errno::INTR) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok((Socket::new(socket.into()), established))
+    }
+
+    /// Waits until the connection is established or has failed.
+    ///
+    /// Right after [`connect`](Socket::connect) the result is not known yet: with `just_started`
+    /// the first check is skipped, which saves a system call.
+    pub(crate) fn poll_connect(
+        &self,
+        mut just_started: bool,
+        (what, at): WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.source.poll(Direction::Write, what, at, cx, |fd| {
+            if std::mem::take(&mut just_started) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            connect_result(fd)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn poll_recv(
+        &self,
+        buf: &mut [u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.source.poll_transfer(Direction::Read, site, cx, buf.len(), |fd| recv(fd, buf))
+    }
+
+    #[inline]
+    pub(crate) fn poll_send(
+        &self,
+        buf: &[u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.source.poll_transfer(Direction::Write, site, cx, buf.len(), |fd| send(fd, buf))
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.with_socket(|socket| socket.shutdown(how))
+    }
+
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.with_socket(|socket| socket.set_tcp_nodelay(nodelay))
+    }
+
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        self.with_socket(socket2::Socket::tcp_nodelay)
+    }
+
+    pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.with_socket(|socket| socket.set_linger(linger))
+    }
+
+    pub(crate) fn linger(&self) -> io::Result<Option<Duration>> {
+        self.with_socket(socket2::Socket::linger)
+    }
+
+    pub(crate) fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        self.with_socket(|socket| match idle {
+            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            None => socket.set_keepalive(false),
+        })
+    }
+}
+
+/// Creates a non-blocking TCP socket, which child processes do not inherit.
+fn tcp_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+    // `socket2` sets close-on-exec.
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Returns the result of a `connect` in progress; `WouldBlock` if there is none yet.
+fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::net::sockopt::socket_error(fd)??;
+    // An event may report a socket as writable too early: without a peer it is not connected yet.
+    match rustix::net::getpeername(fd) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     let (count, _) = rustix::net::recv(fd, buf, RecvFlags::empty())?;
     Ok(count)
 }
 
-/// Sends without a signal: a peer that has closed makes an error, and no SIGPIPE.
-pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-    // Where this flag does not exist, Rust's own start-up has the signal ignored.
+/// Sends without raising `SIGPIPE`: if the peer has closed, the result is `EPIPE`.
+fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
+    // Apple's systems have no `MSG_NOSIGNAL`. Rust's start-up code ignores the signal.
     #[cfg(not(target_vendor = "apple"))]
     let flags = SendFlags::NOSIGNAL;
     #[cfg(target_vendor = "apple")]
@@ -45,17 +183,173 @@ pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(fd, buf, flags)?)
 }
 
-/// Looks whether a connection that is being made has come to an end, good or bad.
+/// TCP listeners.
+impl Socket {
+    pub(crate) fn poll_accept(
+        &self,
+        (what, at): WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, SocketAddr)>> {
+        self.source
+            .poll(Direction::Read, what, at, cx, accept)
+            .map_ok(|(fd, peer)| (Socket::new(fd), peer))
+    }
+}
+
+/// Accepts a connection as a non-blocking socket, which child processes do not inherit.
+#[cfg(target_os = "linux")]
+fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+
+    let (stream, peer) = acceptfrom_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    Ok((stream, accepted_address(peer)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let (stream, peer) = rustix::net::acceptfrom(fd)?;
+    rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&stream, true)?;
+    Ok((stream, accepted_address(peer)?))
+}
+
+fn accepted_address(peer: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
+    // Some systems return no address for a connection that its peer has closed already.
+    peer.and_then(|peer| SocketAddr::try_from(peer).ok())
+        .ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+}
+
+/// A TCP socket that is bound to its address and does not listen yet.
+#[derive(Debug)]
+pub(crate) struct BoundSocket {
+    socket: socket2::Socket,
+}
+
+impl BoundSocket {
+    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<BoundSocket> {
+        let socket = tcp_socket(address)?;
+        socket.set_reuse_address(options.reuse_address)?;
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if let (true, Some(only_v6)) = (address.is_ipv6(), options.only_v6) {
+            socket.set_only_v6(only_v6)?;
+        }
+        if options.nodelay {
+            socket.set_tcp_nodelay(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(BoundSocket { socket })
+    }
+
+    pub(crate) fn allow_port_reuse(&self) -> io::Result<()> {
+        self.socket.set_reuse_port(true)
+    }
+
+    pub(crate) fn listen(self, backlog: u32) -> io::Result<Socket> {
+        self.socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+        Ok(Socket::new(self.socket.into()))
+    }
+}
+
+/// What an error of `accept` means for the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptErrorClass {
+    /// It concerns one connection only.
+    Connection,
+    /// The system is out of descriptors or memory.
+    Exhausted,
+    /// The listener does not work; every later call fails as well.
+    Fatal,
+}
+
+/// Classifies an error of `accept`.
 ///
-/// # Errors
-///
-/// `WouldBlock` while it has not, and why it failed if it did.
-pub(crate) fn finish_connect(fd: BorrowedFd<'_>) -> io::Result<()> {
-    rustix::net::sockopt::socket_error(fd)??;
-    // A socket may be announced as writable too early. One without a peer is not connected yet.
-    match rustix::net::getpeername(fd) {
-        Ok(_) => Ok(()),
-        Err(rustix::io::Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
-        Err(error) => Err(error.into()),
+/// An unknown error counts as [`Connection`](AcceptErrorClass::Connection): Linux passes on errors
+/// that were pending on the new socket, and a server that retries with delays is preferable to one
+/// that stops because of a single connection.
+pub(crate) fn classify_accept_error(error: &io::Error) -> AcceptErrorClass {
+    let Some(errno) = Errno::from_io_error(error) else {
+        // Not from the system: the listener is closed, or the domain's driver has no reactor.
+        return match error.kind() {
+            io::ErrorKind::ConnectionAborted => AcceptErrorClass::Connection,
+            _ => AcceptErrorClass::Fatal,
+        };
+    };
+    match errno {
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
+            AcceptErrorClass::Exhausted
+        }
+        Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT => {
+            AcceptErrorClass::Fatal
+        }
+        _ => AcceptErrorClass::Connection,
+    }
+}
+
+/// An error of `accept` that the simulated network injects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptFault {
+    /// The process has no free descriptors.
+    ProcessDescriptors,
+    /// The system has no free descriptors.
+    SystemDescriptors,
+    /// The system has no memory for buffers.
+    Buffers,
+    /// The peer closed the connection before it was accepted.
+    ConnectionAborted,
+}
+
+impl From<AcceptFault> for io::Error {
+    fn from(fault: AcceptFault) -> io::Error {
+        let errno = match fault {
+            AcceptFault::ProcessDescriptors => Errno::MFILE,
+            AcceptFault::SystemDescriptors => Errno::NFILE,
+            AcceptFault::Buffers => Errno::NOBUFS,
+            AcceptFault::ConnectionAborted => Errno::CONNABORTED,
+        };
+        errno.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_class(errnos: &[Errno], class: AcceptErrorClass) {
+        for &errno in errnos {
+            assert_eq!(classify_accept_error(&errno.into()), class, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn r2_an_error_of_one_connection_does_not_end_the_listener() {
+        assert_class(
+            &[
+                Errno::CONNABORTED,
+                Errno::PROTO,
+                Errno::PERM,
+                Errno::NETDOWN,
+                Errno::HOSTUNREACH,
+                Errno::TIMEDOUT,
+            ],
+            AcceptErrorClass::Connection,
+        );
+    }
+
+    #[test]
+    fn r1_a_lack_of_descriptors_or_memory_is_exhaustion() {
+        assert_class(
+            &[Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM],
+            AcceptErrorClass::Exhausted,
+        );
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_fatal() {
+        assert_class(&[Errno::INVAL, Errno::BADF], AcceptErrorClass::Fatal);
+        let closed = io::Error::from(io::ErrorKind::NotConnected);
+        assert_eq!(classify_accept_error(&closed), AcceptErrorClass::Fatal);
     }
 }

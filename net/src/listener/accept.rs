@@ -7,49 +7,47 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Sleep;
-use matou_runtime::{BlockedOn, Direction, WaitTarget, now, sleep_until};
+use matou_runtime::{BlockedOn, WaitTarget, now, sleep_until};
 
 use super::TcpListener;
-use super::accept_backoff::Verdict;
-use crate::access::Access;
-use crate::error::failed_to;
-use crate::simulated::End;
-use crate::socket::Link;
+use crate::access::AccessMode;
+use crate::error::with_context;
 use crate::stream::{self, TcpStream};
-use crate::sys;
 
 /// The future of [`TcpListener::accept`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Accept<'a> {
     listener: &'a TcpListener,
-    access: Access,
-    /// Becomes the stream's. None once it is ready.
+    mode: AccessMode,
+    /// The ticket of the stream to be accepted; `None` once the future is ready.
     ticket: Option<Ticket>,
+    /// The timer of the current pause.
     pause: Option<Sleep>,
     at: &'static Location<'static>,
 }
 
 impl<'a> Accept<'a> {
     #[track_caller]
-    pub(super) fn new(listener: &'a TcpListener, access: Access) -> Accept<'a> {
-        access.begin(listener);
+    pub(super) fn new(listener: &'a TcpListener, mode: AccessMode) -> Accept<'a> {
+        mode.check_caller(listener);
         Accept {
             listener,
-            access,
+            mode,
             ticket: Some(Ticket::new(stream::KIND)),
             pause: None,
             at: Location::caller(),
         }
     }
 
-    /// Waits for the end of a pause, if there is one.
+    /// Waits for the end of the current pause, if there is one.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(until) = self.listener.patience.until() else {
+        let Some(until) = self.listener.backoff.paused_until() else {
             return Poll::Ready(());
         };
         let pause = match &mut self.pause {
             Some(pause) if pause.deadline() == Some(until) => pause,
+            // Another future of this listener may have started a new pause.
             pause => pause.insert(sleep_until(until)),
         };
         if Pin::new(pause).poll(cx).is_pending() {
@@ -59,21 +57,9 @@ impl<'a> Accept<'a> {
         Poll::Ready(())
     }
 
-    /// Tries to accept, and waits while nobody has come.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Link<End>, SocketAddr)>> {
-        match self.listener.socket.link() {
-            Link::System(io) => io
-                .poll(Direction::Read, "accept", self.at, cx, sys::accept)
-                .map_ok(|(fd, peer)| (fd.into(), peer)),
-            Link::Simulated(listening) => listening
-                .poll_accept(BlockedOn::new("accept", self.at, WaitTarget::Unknown), cx)
-                .map_ok(|(end, peer)| (Link::Simulated(end), peer)),
-        }
-    }
-
-    fn give_up(&self, error: io::Error) -> io::Error {
-        match self.listener.socket.local_addr() {
-            Ok(address) => failed_to("accept on", address)(error),
+    fn add_address(&self, error: io::Error) -> io::Error {
+        match self.listener.socket.backend().local_addr() {
+            Ok(address) => with_context("accept on", address)(error),
             Err(_) => error,
         }
     }
@@ -84,22 +70,22 @@ impl Future for Accept<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        ready!(this.access.poll(this.listener))?;
-        let patience = &this.listener.patience;
+        ready!(this.mode.poll_check(this.listener))?;
+        let TcpListener { socket, backoff } = this.listener;
         loop {
             ready!(this.poll_pause(cx));
-            let error = match ready!(this.poll_accept(cx)) {
-                Ok((link, peer)) => {
-                    patience.succeeded();
+            match ready!(socket.backend().poll_accept(("accept", this.at), cx)) {
+                Ok((backend, peer)) => {
+                    backoff.record_success();
                     let ticket = this.ticket.take();
                     let ticket = ticket.expect("`Accept` is polled after it was ready");
-                    return Poll::Ready(Ok((TcpStream::new(ticket, link), peer)));
+                    return Poll::Ready(Ok((TcpStream::new(ticket, backend), peer)));
                 }
-                Err(error) => error,
-            };
-            match patience.failed(&error, now()) {
-                Verdict::Again | Verdict::Wait => {}
-                Verdict::Fatal => return Poll::Ready(Err(this.give_up(error))),
+                Err(error) if !backoff.record_error(&error, now()) => {
+                    return Poll::Ready(Err(this.add_address(error)));
+                }
+                // The error concerns one connection, or started a pause.
+                Err(_) => {}
             }
         }
     }

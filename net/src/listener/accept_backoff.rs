@@ -4,116 +4,107 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The first pause when the system is short of something.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(PAUSE_MIN.as_nanos() < PAUSE_MAX.as_nanos());
+use crate::sys::{AcceptErrorClass, classify_accept_error};
 
-/// How many connections in a row may fail before that is taken for a shortage: whatever fails for
-/// ever must not spin.
+/// The first delay when the system is out of descriptors or memory.
+const DELAY_MIN: Duration = Duration::from_millis(5);
+/// The longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(DELAY_MIN.as_nanos() < DELAY_MAX.as_nanos());
+
+/// After this many failed connections in a row, the listener is delayed as well: an error that
+/// never ends must not become a busy loop.
 const FAILURES_MAX: u32 = 128;
 
-/// When a listener that fails tries again. It outlives the futures of `accept`, so a server that
-/// makes a new one each time pauses no less.
+/// Exponential backoff of a listener. It belongs to the listener rather than to the `accept`
+/// future, so a server that creates a new future for each attempt is delayed as well.
 #[derive(Default)]
-pub(super) struct Patience {
-    /// Whether anything failed since the last success. Only a hint that saves the lock: a listener
-    /// is used by one task at a time.
-    tried: AtomicBool,
+pub(super) struct AcceptBackoff {
+    /// Whether an error occurred since the last success. It only saves the lock: one task at a time
+    /// uses a listener, so the ordering is `Relaxed`.
+    had_error: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// How long the last pause was; zero if there was a success since.
-    pause: Duration,
+    /// The last delay; zero after a success.
+    delay: Duration,
+    /// When the current pause ends.
     until: Option<Instant>,
     /// Failed connections since the last success or pause.
     failures: u32,
     pauses: u64,
-    watcher: Option<Watcher>,
+    callback: Option<Callback>,
 }
 
-type Watcher = Arc<dyn Fn(&AcceptPause<'_>) + Send + Sync>;
+type Callback = Arc<dyn Fn(&AcceptPause<'_>) + Send + Sync>;
 
-/// A pause of `accept`, because the system ran out of descriptors or memory; see
-/// [`TcpListener::on_pause`](super::TcpListener::on_pause).
+/// A pause of [`accept`](super::TcpListener::accept) because the system is out of descriptors or
+/// memory; see [`TcpListener::on_pause`](super::TcpListener::on_pause).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AcceptPause<'a> {
-    /// What the system said.
+    /// The error of the system.
     pub error: &'a io::Error,
-    /// How long it is.
+    /// The length of this pause.
     pub duration: Duration,
-    /// How many there were, this one included.
+    /// The number of pauses of the listener, including this one.
     pub count: u64,
 }
 
-/// What follows from a failed `accept`.
-pub(super) enum Verdict {
-    /// It concerned one connection.
-    Again,
-    /// It will be the same until something is given back.
-    Wait,
-    /// It will be the same for ever.
-    Fatal,
-}
-
-impl Patience {
+impl AcceptBackoff {
     pub(super) fn pauses(&self) -> u64 {
         self.state().pauses
     }
 
-    pub(super) fn watch(&self, watcher: Watcher) {
-        let old = self.state().watcher.replace(watcher);
+    pub(super) fn set_callback(&self, callback: Callback) {
+        let old = self.state().callback.replace(callback);
+        // The callback's destructor is user code: not under the lock.
         drop(old);
     }
 
-    /// Until when to wait before the next try, if something failed.
-    pub(super) fn until(&self) -> Option<Instant> {
-        if !self.tried.load(Ordering::Relaxed) {
+    /// Returns when the current pause ends, if there is one.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        if !self.had_error.load(Ordering::Relaxed) {
             return None;
         }
         self.state().until
     }
 
-    pub(super) fn succeeded(&self) {
-        if self.tried.load(Ordering::Relaxed) {
-            self.tried.store(false, Ordering::Relaxed);
+    pub(super) fn record_success(&self) {
+        if self.had_error.load(Ordering::Relaxed) {
+            self.had_error.store(false, Ordering::Relaxed);
             let mut state = self.state();
-            state.pause = Duration::ZERO;
+            state.delay = Duration::ZERO;
             state.until = None;
             state.failures = 0;
         }
     }
 
-    /// Notes a failure; a pause may follow, which begins at `now`.
-    pub(super) fn failed(&self, error: &io::Error, now: Instant) -> Verdict {
-        let verdict = judge(error);
-        if matches!(verdict, Verdict::Fatal) {
-            return verdict;
+    /// Records an error, which may start a pause. Returns `false` if the error is fatal.
+    pub(super) fn record_error(&self, error: &io::Error, now: Instant) -> bool {
+        let class = classify_accept_error(error);
+        if class == AcceptErrorClass::Fatal {
+            return false;
         }
-        self.tried.store(true, Ordering::Relaxed);
+        self.had_error.store(true, Ordering::Relaxed);
         let mut state = self.state();
-        if matches!(verdict, Verdict::Again) {
+        if class == AcceptErrorClass::Connection {
             state.failures += 1;
             if state.failures < FAILURES_MAX {
-                return Verdict::Again;
+                return true;
             }
         }
-        state.failures = 0;
-        state.pause = (state.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-        state.until = now.checked_add(state.pause);
-        state.pauses += 1;
-        let pause = AcceptPause { error, duration: state.pause, count: state.pauses };
-        let watcher = state.watcher.clone();
-        // The watcher is the program's code: not under the lock.
+        state.start_pause(now);
+        let pause = AcceptPause { error, duration: state.delay, count: state.pauses };
+        let callback = state.callback.clone();
+        // The callback is user code: not under the lock.
         drop(state);
-        if let Some(watcher) = watcher {
-            watcher(&pause);
+        if let Some(callback) = callback {
+            callback(&pause);
         }
-        Verdict::Wait
+        true
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,33 +112,20 @@ impl Patience {
     }
 }
 
-/// Sorts the errors of `accept`. What is not known concerns one connection: Linux passes errors on
-/// that were waiting on the new socket, and a server that ends because of one is worse than a
-/// server that tries in vain, with pauses.
-fn judge(error: &io::Error) -> Verdict {
-    use rustix::io::Errno;
-
-    let Some(errno) = Errno::from_io_error(error) else {
-        // Not from the system: our own word that the listener is closed, or has no reactor.
-        return match error.kind() {
-            io::ErrorKind::ConnectionAborted => Verdict::Again,
-            _ => Verdict::Fatal,
-        };
-    };
-    match errno {
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => Verdict::Wait,
-        Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT => {
-            Verdict::Fatal
-        }
-        _ => Verdict::Again,
+impl State {
+    fn start_pause(&mut self, now: Instant) {
+        self.failures = 0;
+        self.delay = (self.delay * 2).clamp(DELAY_MIN, DELAY_MAX);
+        self.until = now.checked_add(self.delay);
+        self.pauses += 1;
     }
 }
 
-impl fmt::Debug for Patience {
+impl fmt::Debug for AcceptBackoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state();
-        f.debug_struct("Patience")
-            .field("pause", &state.pause)
+        f.debug_struct("AcceptBackoff")
+            .field("delay", &state.delay)
             .field("pauses", &state.pauses)
             .finish_non_exhaustive()
     }
@@ -155,76 +133,68 @@ impl fmt::Debug for Patience {
 
 #[cfg(test)]
 mod tests {
-    //! The errors that no ordinary test can provoke, fed to the judge by hand.
-
-    use rustix::io::Errno;
+    //! Errors that an integration test cannot provoke, recorded directly.
 
     use super::*;
+    use crate::sys::AcceptFault;
 
-    fn feed(patience: &Patience, errno: Errno) -> Verdict {
-        patience.failed(&io::Error::from(errno), Instant::now())
+    fn record(backoff: &AcceptBackoff, fault: AcceptFault) {
+        assert!(backoff.record_error(&fault.into(), Instant::now()), "{fault:?} is not fatal");
     }
 
     #[test]
-    fn r2_what_ends_a_connection_does_not_end_the_listener() {
-        let patience = Patience::default();
-        for errno in [
-            Errno::CONNABORTED,
-            Errno::PROTO,
-            Errno::PERM,
-            Errno::NETDOWN,
-            Errno::HOSTUNREACH,
-            Errno::TIMEDOUT,
-        ] {
-            assert!(matches!(feed(&patience, errno), Verdict::Again), "{errno:?}");
-        }
-        assert_eq!(patience.pauses(), 0);
+    fn r2_a_failed_connection_makes_no_pause() {
+        let backoff = AcceptBackoff::default();
+        record(&backoff, AcceptFault::ConnectionAborted);
+        assert_eq!(backoff.pauses(), 0);
+        assert_eq!(backoff.paused_until(), None);
     }
 
     #[test]
-    fn r1_every_shortage_makes_a_pause() {
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
-            let patience = Patience::default();
-            assert!(matches!(feed(&patience, errno), Verdict::Wait), "{errno:?}");
-            assert_eq!(patience.pauses(), 1);
+    fn r1_every_exhaustion_makes_a_pause() {
+        let faults =
+            [AcceptFault::ProcessDescriptors, AcceptFault::SystemDescriptors, AcceptFault::Buffers];
+        for fault in faults {
+            let backoff = AcceptBackoff::default();
+            record(&backoff, fault);
+            assert_eq!(backoff.pauses(), 1);
+            assert!(backoff.paused_until().is_some());
         }
     }
 
     #[test]
-    fn pauses_double_up_to_a_second_and_begin_anew_after_a_success() {
-        let patience = Patience::default();
+    fn pauses_double_up_to_a_second_and_restart_after_a_success() {
+        let backoff = AcceptBackoff::default();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let watched = Arc::clone(&seen);
-        patience.watch(Arc::new(move |pause| {
-            watched.lock().unwrap().push(pause.duration.as_millis());
+        let callback_seen = Arc::clone(&seen);
+        backoff.set_callback(Arc::new(move |pause| {
+            callback_seen.lock().unwrap().push(pause.duration.as_millis());
         }));
         for _ in 0..10 {
-            feed(&patience, Errno::MFILE);
+            record(&backoff, AcceptFault::ProcessDescriptors);
         }
-        patience.succeeded();
-        feed(&patience, Errno::MFILE);
+        backoff.record_success();
+        record(&backoff, AcceptFault::ProcessDescriptors);
         let expected = [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 5];
         assert_eq!(*seen.lock().unwrap(), expected);
     }
 
     #[test]
-    fn r3_connections_that_fail_for_ever_make_pauses_too() {
-        let patience = Patience::default();
+    fn r3_connections_that_always_fail_make_pauses() {
+        let backoff = AcceptBackoff::default();
         for _ in 0..FAILURES_MAX * 3 {
-            feed(&patience, Errno::CONNABORTED);
+            record(&backoff, AcceptFault::ConnectionAborted);
         }
-        assert_eq!(patience.pauses(), 3);
-        patience.succeeded();
-        assert_eq!(patience.until(), None);
+        assert_eq!(backoff.pauses(), 3);
+        backoff.record_success();
+        assert_eq!(backoff.paused_until(), None);
     }
 
     #[test]
-    fn a_descriptor_that_does_not_listen_is_fatal() {
-        let patience = Patience::default();
-        assert!(matches!(feed(&patience, Errno::INVAL), Verdict::Fatal));
+    fn a_closed_listener_is_fatal_and_makes_no_pause() {
+        let backoff = AcceptBackoff::default();
         let closed = io::Error::from(io::ErrorKind::NotConnected);
-        let verdict = patience.failed(&closed, Instant::now());
-        assert!(matches!(verdict, Verdict::Fatal));
-        assert_eq!(patience.until(), None);
+        assert!(!backoff.record_error(&closed, Instant::now()));
+        assert_eq!(backoff.paused_until(), None);
     }
 }

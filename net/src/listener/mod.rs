@@ -1,6 +1,7 @@
 mod accept;
 mod accept_backoff;
-mod options;
+mod bind;
+mod shared;
 
 use std::fmt;
 use std::io;
@@ -8,24 +9,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
-use matou_runtime::IoSource;
 
 pub use accept::Accept;
+use accept_backoff::AcceptBackoff;
 pub use accept_backoff::AcceptPause;
-use accept_backoff::Patience;
-pub use options::ListenOptions;
+pub use shared::TcpListenerRef;
 
-use crate::access::Access;
-use crate::simulated::Listening;
-use crate::socket::{Link, Socket, check_descriptors};
+use crate::access::AccessMode;
+use crate::backend::{Backend, ListenerBackend};
+use crate::listen_options::ListenOptions;
+use crate::simulated;
+use crate::socket::Socket;
 
-/// What reports call a listener.
+/// The kind of the resource in reports.
 const KIND: &str = "tcp listener";
 
-/// A socket that TCP connections arrive at, owned by a task.
+/// A TCP socket that accepts connections, owned by a task.
 ///
-/// It belongs to the task that makes it, or to the one that it is moved to, from the first use
-/// there. Through an `Arc` it is used by [`shared`](TcpListener::shared), after a `give`.
+/// The task that creates a listener owns it. If a listener is moved to another task, that task
+/// becomes the owner with its first use. A listener in an `Arc` is used through
+/// [`shared`](TcpListener::shared), after `Task::give`.
 ///
 /// # Examples
 ///
@@ -48,13 +51,13 @@ const KIND: &str = "tcp listener";
 /// # }
 /// ```
 pub struct TcpListener {
-    socket: Arc<Socket<Arc<Listening>>>,
-    patience: Patience,
+    socket: Arc<Socket<Arc<simulated::Listener>>>,
+    backoff: AcceptBackoff,
 }
 
 impl TcpListener {
-    /// Listens on `address` with the default [options](ListenOptions); port 0 lets the system
-    /// choose one.
+    /// Listens on `address` with the default [options](ListenOptions). With port 0 the system
+    /// chooses a free port.
     ///
     /// # Errors
     ///
@@ -62,66 +65,117 @@ impl TcpListener {
     ///
     /// # Panics
     ///
-    /// In a finalizer, which cannot own anything.
+    /// In a finalizer, which cannot own resources.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use matou_net::TcpListener;
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let address = listener.local_addr()?;
+    ///     let error = TcpListener::bind(address).unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    ///     assert!(error.to_string().contains(&address.to_string()));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         ListenOptions::new().listen(address)
     }
 
-    /// Says how to listen, before it is done.
+    /// Returns the default options, for a listener that needs other ones.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::TcpListener;
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let options = TcpListener::options().backlog(16).nodelay(true);
+    ///     let mut listener = options.listen("127.0.0.1:0".parse()?)?;
+    ///     assert_ne!(listener.local_addr()?.port(), 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn options() -> ListenOptions {
         ListenOptions::new()
     }
 
     #[track_caller]
-    fn new(ticket: Ticket, link: Link<Arc<Listening>>) -> TcpListener {
-        TcpListener { socket: Socket::new(ticket, link), patience: Patience::default() }
+    fn new(ticket: Ticket, backend: ListenerBackend) -> TcpListener {
+        TcpListener { socket: Socket::new(ticket, backend), backoff: AcceptBackoff::default() }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.
     ///
     /// # Errors
     ///
-    /// If the system refuses that mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
+    /// If the system cannot change the mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
     /// [simulated](matou_runtime::test) run.
     ///
     /// # Panics
     ///
-    /// In a finalizer, which cannot own anything.
+    /// In a finalizer, which cannot own resources.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::TcpListener;
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let std_listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    ///     let address = std_listener.local_addr()?;
+    ///     let mut listener = TcpListener::from_std(std_listener)?;
+    ///     assert_eq!(listener.local_addr()?, address);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         let ticket = Ticket::new(KIND);
-        check_descriptors()?;
-        listener.set_nonblocking(true)?;
-        Ok(TcpListener::new(ticket, Link::System(IoSource::new(listener.into()))))
+        Ok(TcpListener::new(ticket, Backend::from_std(listener)?))
     }
 
-    /// Hands the socket to the standard library; no task owns it any more. It stays in
+    /// Converts the socket into a listener of the standard library, which no task owns. It stays in
     /// non-blocking mode.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed;
     /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
-        Access::Exclusive.verify(&self)?;
-        Ok(self.socket.take_fd()?.into())
+        AccessMode::Exclusive.check(&self)?;
+        self.socket.backend().take_std()
     }
 
-    /// Waits for the next connection, and returns it with its peer's address. The current task
-    /// owns it.
+    /// Waits for the next connection, and returns it with the address of its peer. The current task
+    /// owns the new stream.
     ///
-    /// What ends one connection (its peer has left already, a firewall forbids it) does not end
-    /// the listener: the next one is waited for. When descriptors or memory run out, it pauses
-    /// for 5 ms, then for twice as long each time up to 1 s, until a connection can be accepted;
-    /// see [`pauses`](TcpListener::pauses). Connections wait in the backlog meanwhile.
+    /// An error of one connection (the peer has closed it already, a firewall forbids it) does not
+    /// end the listener: `accept` waits for the next one. When the system is out of descriptors or
+    /// memory, the listener pauses for 5 ms, then for twice as long each time up to 1 s, until a
+    /// connection can be accepted; see [`pauses`](TcpListener::pauses). In the meantime connections
+    /// wait in the backlog.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed; otherwise only
-    /// when it cannot work at all, for example because the descriptor that it was made of does
-    /// not listen.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed. Otherwise only if
+    /// the listener can never work, for example because it was created
+    /// [from](TcpListener::from_std) a socket that does not listen.
     ///
     /// # Cancel safety
     ///
@@ -129,40 +183,90 @@ impl TcpListener {
     ///
     /// # Panics
     ///
-    /// When it is polled outside a run, or in a finalizer.
+    /// If the future is polled outside a run or in a finalizer.
+    ///
+    /// # Examples
+    ///
+    /// A server that serves each connection in a child task:
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{Orphans, RunError, Task, run, try_spawn};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let address = listener.local_addr()?;
+    ///     let client = try_spawn(async move {
+    ///         let mut buf = [0; 16];
+    ///         TcpStream::connect(address).await?.read(&mut buf).await
+    ///     });
+    ///
+    ///     let connections = Orphans::new();
+    ///     let (mut stream, peer) = listener.accept().await?;
+    ///     let task = Task::new().name(peer.to_string()).orphans(&connections);
+    ///     task.try_spawn(async move { stream.write_all(b"welcome").await })?;
+    ///
+    ///     assert_eq!(client.await?, 7);
+    ///     while let Some(outcome) = connections.next().await {
+    ///         outcome?;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn accept(&mut self) -> Accept<'_> {
-        Accept::new(self, Access::Exclusive)
+        Accept::new(self, AccessMode::Exclusive)
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the listener is bound to.
     ///
     /// # Errors
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed.
     #[track_caller]
     pub fn local_addr(&mut self) -> io::Result<SocketAddr> {
-        self.local_addr_by(Access::Exclusive)
+        self.local_addr_as(AccessMode::Exclusive)
     }
 
-    /// Returns how often [`accept`](TcpListener::accept) has paused since the listener was made.
+    /// Returns how often [`accept`](TcpListener::accept) has paused since the listener was created.
     pub fn pauses(&self) -> u64 {
-        self.patience.pauses()
+        self.backoff.pauses()
     }
 
-    /// Has `watcher` told of every pause of [`accept`](TcpListener::accept) when it begins, for a
-    /// log. It replaces the watcher before it.
+    /// Calls `callback` at the beginning of every pause of [`accept`](TcpListener::accept), for
+    /// example to log it. It replaces the previous callback.
     ///
-    /// It is called at most 8 times within the first second of a shortage, and once a second then.
-    pub fn on_pause(&mut self, watcher: impl Fn(&AcceptPause<'_>) + Send + Sync + 'static) {
-        self.patience.watch(Arc::new(watcher));
+    /// While the system stays out of descriptors or memory, the callback is called at most 8 times
+    /// in the first second and once per second after that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::TcpListener;
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     listener.on_pause(|pause| {
+    ///         eprintln!("accepting no connections for {:?}: {}", pause.duration, pause.error);
+    ///     });
+    ///     assert_eq!(listener.pauses(), 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn on_pause(&mut self, callback: impl Fn(&AcceptPause<'_>) + Send + Sync + 'static) {
+        self.backoff.set_callback(Arc::new(callback));
     }
 
-    /// Closes it. Dropping it does the same.
+    /// Closes the listener, as dropping it does.
     pub fn close(self) {}
 
-    /// Uses it through a shared reference, for a listener in an `Arc` or a `static`. Only its
-    /// owner may: it is handed over by `Task::give`.
+    /// Returns a view whose methods take a shared reference, for a listener in an `Arc` or a
+    /// `static`. Only the owner may use it; `Task::give` makes a child the owner.
     ///
     /// # Examples
     ///
@@ -174,25 +278,25 @@ impl TcpListener {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let listener = Arc::new(TcpListener::bind("127.0.0.1:0".parse()?)?);
-    ///     let lent = Arc::clone(&listener);
+    ///     let clone = Arc::clone(&listener);
     ///     let child = Task::new().give(&listener).try_spawn(async move {
-    ///         let address = lent.shared().local_addr()?;
-    ///         matou_runtime::transfer(&lent).map_err(std::io::Error::other)?;
+    ///         let address = clone.shared().local_addr()?;
+    ///         matou_runtime::transfer(&clone).map_err(std::io::Error::other)?;
     ///         Ok::<_, std::io::Error>(address)
     ///     });
-    ///     assert_eq!(child.await?, listener.shared().local_addr()?); // it is ours again
+    ///     assert_eq!(child.await?, listener.shared().local_addr()?); // the parent owns it again
     ///     Ok(())
     /// })
     /// # }
     /// ```
     pub fn shared(&self) -> TcpListenerRef<'_> {
-        TcpListenerRef { listener: self }
+        TcpListenerRef::new(self)
     }
 
     #[track_caller]
-    fn local_addr_by(&self, access: Access) -> io::Result<SocketAddr> {
-        access.verify(self)?;
-        self.socket.local_addr()
+    fn local_addr_as(&self, mode: AccessMode) -> io::Result<SocketAddr> {
+        mode.check(self)?;
+        self.socket.backend().local_addr()
     }
 }
 
@@ -218,33 +322,5 @@ impl fmt::Debug for TcpListener {
             .field("socket", &self.socket)
             .field("pauses", &self.pauses())
             .finish()
-    }
-}
-
-/// A listener used through a shared reference; made by [`TcpListener::shared`].
-///
-/// Use by a task that does not own it is the violation
-/// [`NotOwner`](matou_runtime::Violation::NotOwner); outside a run it is an error of kind
-/// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
-#[derive(Clone, Copy, Debug)]
-pub struct TcpListenerRef<'a> {
-    listener: &'a TcpListener,
-}
-
-impl<'a> TcpListenerRef<'a> {
-    /// Waits for the next connection; see [`TcpListener::accept`].
-    #[track_caller]
-    pub fn accept(self) -> Accept<'a> {
-        Accept::new(self.listener, Access::Shared)
-    }
-
-    /// Returns the address that it listens on.
-    ///
-    /// # Errors
-    ///
-    /// As [`TcpListener::local_addr`].
-    #[track_caller]
-    pub fn local_addr(self) -> io::Result<SocketAddr> {
-        self.listener.local_addr_by(Access::Shared)
     }
 }

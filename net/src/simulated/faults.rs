@@ -1,10 +1,9 @@
 use std::time::Duration;
 
-/// What the network of a simulated run does to its connections; set by
-/// [`set_faults`](super::set_faults).
+/// The faults of a simulated run's network; set by [`set_faults`](super::set_faults).
 ///
-/// The chances are in thousandths. By default there is only what every network does: bytes come in
-/// pieces, and late.
+/// Probabilities are in thousandths. The default contains only what every network does: bytes
+/// arrive late and in pieces.
 ///
 /// # Examples
 ///
@@ -12,8 +11,8 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use matou_net::test::Faults;
 ///
-/// let rough = Faults::default().delay(Duration::from_millis(200)).resets(50);
-/// assert_ne!(rough, Faults::none());
+/// let faults = Faults::default().delay(Duration::from_millis(200)).resets(50);
+/// assert_ne!(faults, Faults::none());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "faults do nothing until they are set"]
@@ -27,7 +26,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// A network without faults: what is written is there at once.
+    /// Returns a network without faults: written bytes arrive immediately and in one piece.
     pub fn none() -> Faults {
         Faults {
             segmentation: false,
@@ -39,44 +38,46 @@ impl Faults {
         }
     }
 
-    /// Everything that can go wrong, often enough that a run with a hundred connections sees it.
+    /// Returns a network with every kind of fault, so frequent that a run with a hundred connections
+    /// observes each of them.
     pub fn all() -> Faults {
         Faults::default().refusals(30).resets(100).stalls(10).accept_errors(30)
     }
 
-    /// Sets whether reads and writes are cut at any byte. Default: yes.
-    pub fn segmentation(mut self, cut: bool) -> Faults {
-        self.segmentation = cut;
+    /// Sets whether reads and writes transfer fewer bytes than possible, split at any byte. Default:
+    /// `true`.
+    pub fn segmentation(mut self, split: bool) -> Faults {
+        self.segmentation = split;
         self
     }
 
-    /// Sets how long a segment travels at most. Default: 20 ms.
+    /// Sets the longest time that a segment travels. Default: 20 ms.
     pub fn delay(mut self, longest: Duration) -> Faults {
         self.delay_max = longest;
         self
     }
 
-    /// Sets how many of a thousand attempts to connect are refused. Default: none.
+    /// Sets how many of 1,000 attempts to connect are refused. Default: 0.
     pub fn refusals(mut self, per_mille: u32) -> Faults {
         self.refusals = per_mille;
         self
     }
 
-    /// Sets how many of a thousand connections break, after at most 16 KiB. Default: none.
+    /// Sets how many of 1,000 connections are reset, each after at most 16 KiB. Default: 0.
     pub fn resets(mut self, per_mille: u32) -> Faults {
         self.resets = per_mille;
         self
     }
 
-    /// Sets after how many of a thousand writes the direction takes nothing for up to a second.
-    /// Default: none.
+    /// Sets after how many of 1,000 writes the direction accepts no bytes for up to a second.
+    /// Default: 0.
     pub fn stalls(mut self, per_mille: u32) -> Faults {
         self.stalls = per_mille;
         self
     }
 
-    /// Sets how many of a thousand attempts to accept fail, because descriptors or memory run out
-    /// or the peer has left. Default: none.
+    /// Sets how many of 1,000 attempts to accept fail, because the system is out of descriptors or
+    /// memory or the peer has closed the connection. Default: 0.
     pub fn accept_errors(mut self, per_mille: u32) -> Faults {
         self.accept_errors = per_mille;
         self
@@ -89,23 +90,24 @@ impl Default for Faults {
     }
 }
 
-/// What the network of a simulated run did so far; returned by [`counters`](super::counters).
+/// What the network of a simulated run has done so far; returned by
+/// [`counters`](super::counters).
 ///
-/// A test that wants to survive faults should ask whether there were any.
+/// A test whose body tolerates faults should check that some occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Connections that were made.
+    /// Established connections.
     pub connections: u64,
-    /// Attempts to connect that were refused, be it by a fault or because nobody listens there.
+    /// Refused attempts to connect, by a fault or because no socket listens on the address.
     pub refusals: u64,
-    /// Connections that a fault broke.
+    /// Connections that a fault reset.
     pub resets: u64,
-    /// Writes after which a direction stalled.
+    /// Writes after which the direction stalled.
     pub stalls: u64,
-    /// Attempts to accept that a fault made fail.
+    /// Attempts to accept that failed by a fault.
     pub accept_errors: u64,
-    /// Those of them that cost the connection.
+    /// Those of the failed attempts that lost the connection.
     pub accepts_aborted: u64,
     /// Segments that were sent.
     pub segments: u64,

@@ -1,26 +1,36 @@
-//! A network in memory, for the runs of [`matou_runtime::test`].
+//! An in-memory TCP network for the simulated runs of [`matou_runtime::test`].
 //!
-//! Every decision of it (how long a segment travels, where it is cut, which connection breaks) is
-//! drawn from the run's seed, and all of its time is the run's. Sockets that are made in a
-//! simulated run live here; nothing else of this crate knows about it but
-//! [`Link`](crate::socket::Link).
+//! Every decision (how long a segment travels, where it is split, which connection breaks) is drawn
+//! from the run's seed, and all times are virtual.
 //!
-//! The model is that of TCP as programs see it: bytes arrive late, in pieces, in order and once; a
-//! close with unread bytes resets; a write into a closed connection is answered with a reset; a
-//! full window makes the writer wait; a full backlog makes the client try again.
+//! The model is TCP as programs observe it: bytes arrive late, in pieces, in order and exactly
+//! once. Closing a socket with unread bytes resets the connection, and so does a write to a closed
+//! peer. A writer waits while the peer's window is full, and a client retries while the listener's
+//! backlog is full.
 
-mod dice;
-mod end;
+mod connection;
+mod endpoint;
+mod fault_rng;
 mod faults;
-mod listening;
+mod half;
+mod listener;
 mod network;
-mod pipe;
-mod side;
-mod waiters;
+mod stream_buffer;
+mod waker_list;
 
-pub(crate) use end::End;
-pub(crate) use listening::Listening;
-pub(crate) use network::{Network, network};
+use std::io;
+use std::net::SocketAddr;
+
+pub(crate) use endpoint::Endpoint;
+pub(crate) use listener::Listener;
+pub(crate) use network::network;
 
 pub use faults::{Counters, Faults};
 pub use network::{counters, set_faults};
+
+/// The operations of every in-memory socket.
+pub(crate) trait InMemorySocket: Send + Sync + 'static {
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    fn close(&self);
+}

@@ -5,23 +5,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
 
 use matou_runtime::test::{Simulation, simulation};
-use rustix::io::Errno;
 
-use super::dice::Dice;
-use super::waiters::lock;
-use super::{Counters, End, Faults, Listening};
+use super::fault_rng::FaultRng;
+use super::waker_list::lock;
+use super::{Counters, Endpoint, Faults, Listener};
+use crate::listen_options::ListenOptions;
 
-/// The first of the ports that the network gives out by itself.
-const FIRST_PORT: u16 = 32_768;
+/// The first port that the network assigns to sockets without a port.
+const EPHEMERAL_PORT_MIN: u16 = 32_768;
 
-/// Sets what the network of the present simulated run does to its connections from now on.
+/// Sets the faults of the current simulated run's network, from now on.
 ///
-/// It is for bodies of [`matou_runtime::test`]. On real threads nothing happens, so that the same
-/// body runs there: the system's network has the faults that it has.
+/// It is for bodies of [`matou_runtime::test`]. On real threads it has no effect, so that the same
+/// body runs there as well.
 ///
 /// # Examples
 ///
-/// An echo over a network that may break the connection, under a hundred seeds:
+/// An echo over a network that may reset the connection, with a hundred seeds:
 ///
 /// ```
 /// use std::io;
@@ -38,22 +38,22 @@ const FIRST_PORT: u16 = 32_768;
 ///         let mut stream = TcpStream::connect(address).await?;
 ///         stream.write_all(b"purr").await?;
 ///         stream.shutdown(std::net::Shutdown::Write)?;
-///         let mut sound = [0; 16];
-///         let mut length = 0;
+///         let mut buf = [0; 16];
+///         let mut len = 0;
 ///         loop {
-///             let count = stream.read(&mut sound[length..]).await?;
+///             let count = stream.read(&mut buf[len..]).await?;
 ///             if count == 0 {
-///                 return Ok::<_, io::Error>(sound[..length].to_vec());
+///                 return Ok::<_, io::Error>(buf[..len].to_vec());
 ///             }
-///             length += count;
+///             len += count;
 ///         }
 ///     });
 ///     let (mut stream, _) = listener.accept().await?;
 ///     let (reader, mut writer) = stream.split();
-///     let _ = futures::io::copy(reader, &mut writer).await; // it may have been reset
+///     let _ = futures::io::copy(reader, &mut writer).await; // the connection may be reset
 ///     drop(stream);
 ///     match client.await {
-///         Ok(sound) => assert_eq!(sound, b"purr"),
+///         Ok(echoed) => assert_eq!(echoed, b"purr"),
 ///         Err(_) => assert_eq!(counters().resets, 1),
 ///     }
 ///     Ok::<_, MainError>(())
@@ -61,156 +61,188 @@ const FIRST_PORT: u16 = 32_768;
 /// ```
 pub fn set_faults(faults: Faults) {
     if let Some(network) = network() {
-        lock(&network.inner).faults = faults;
+        lock(&network.state).faults = faults;
     }
 }
 
-/// Returns what the network of the present simulated run did so far; on real threads nothing.
+/// Returns what the current simulated run's network has done so far; on real threads all counters
+/// are 0.
+///
+/// # Examples
+///
+/// ```
+/// use matou_net::test::{Faults, counters, set_faults};
+/// use matou_net::{TcpListener, TcpStream};
+/// use matou_runtime::MainError;
+/// use matou_runtime::test::check;
+///
+/// check(0..10, || async {
+///     set_faults(Faults::none());
+///     let mut listener = TcpListener::bind("10.0.0.1:80".parse()?)?;
+///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (_server, _) = listener.accept().await?;
+///     client.write_all(b"purr").await?;
+///     assert_eq!((counters().connections, counters().bytes), (1, 4));
+///     Ok::<_, MainError>(())
+/// });
+/// ```
 pub fn counters() -> Counters {
-    network().map(|network| lock(&network.inner).counters).unwrap_or_default()
+    network().map(|network| lock(&network.state).counters).unwrap_or_default()
 }
 
-/// Returns the network of the present run, if that is a simulated one.
+/// Returns the network of the current run if it is simulated.
 #[inline]
 pub(crate) fn network() -> Option<Arc<Network>> {
     simulation().map(|simulation| simulation.state::<Network>())
 }
 
-/// Fails outside the simulated run that a socket belongs to.
-pub(super) fn alive() -> io::Result<()> {
-    let gone = || io::Error::new(io::ErrorKind::NotConnected, "the socket's run is over");
-    simulation().map(drop).ok_or_else(gone)
+/// Fails outside the simulated run of a socket.
+pub(super) fn check_in_run() -> io::Result<()> {
+    let ended = || io::Error::new(io::ErrorKind::NotConnected, "the run of the socket has ended");
+    simulation().map(drop).ok_or_else(ended)
 }
 
-/// The network of a simulated run.
+/// The network of one simulated run.
 #[derive(Default)]
 pub(crate) struct Network {
-    inner: Mutex<Inner>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct State {
     faults: Faults,
     counters: Counters,
-    listeners: BTreeMap<SocketAddr, Vec<Weak<Listening>>>,
-    /// How many ports were given out.
-    ports: u16,
+    listeners: BTreeMap<SocketAddr, Vec<Weak<Listener>>>,
+    /// The offset of the next port to assign.
+    next_port: u16,
 }
 
-/// Who listens on an address.
-pub(super) enum Found {
-    Nobody,
-    Full,
-    Open(Arc<Listening>),
+/// Where the network routes an attempt to connect.
+pub(super) enum Route {
+    /// No listener, or an injected fault.
+    Refused,
+    BacklogFull,
+    Listener(Arc<Listener>),
 }
 
 impl Network {
-    /// What decides. Only in the run.
-    pub(super) fn dice(&self) -> Dice {
-        self.dice_of(simulation().expect("a socket of a simulated run is used in that run only"))
+    /// Returns the source of random decisions.
+    ///
+    /// # Panics
+    ///
+    /// Outside the run.
+    pub(super) fn rng(&self) -> FaultRng {
+        self.rng_of(simulation().expect("a socket of a simulated run is used in that run only"))
     }
 
-    pub(super) fn dice_of(&self, simulation: Simulation) -> Dice {
-        Dice { simulation, faults: lock(&self.inner).faults }
+    pub(super) fn rng_of(&self, simulation: Simulation) -> FaultRng {
+        FaultRng { simulation, faults: lock(&self.state).faults }
     }
 
     pub(super) fn count(&self, add: impl FnOnce(&mut Counters)) {
-        add(&mut lock(&self.inner).counters);
+        add(&mut lock(&self.state).counters);
     }
 
-    /// Listens on an address, alone unless everybody there says `shared`.
-    pub(crate) fn listen(
+    /// Creates a listener. It shares its address with others only if all of them allow it.
+    pub(crate) fn bind(
         self: &Arc<Self>,
         mut address: SocketAddr,
-        shared: bool,
-        nodelay: bool,
-        backlog: u32,
-    ) -> io::Result<Arc<Listening>> {
-        let mut inner = lock(&self.inner);
+        options: &ListenOptions,
+    ) -> io::Result<Arc<Listener>> {
+        let mut state = lock(&self.state);
         if address.port() == 0 {
-            address.set_port(inner.free_port()?);
+            address.set_port(state.assign_port()?);
         }
-        let overlapping = |known: &SocketAddr| {
+        let may_share = |other: &Listener| options.reuse_port && other.allows_port_reuse();
+        if state.overlapping(address).any(|other| !other.is_closed() && !may_share(&other)) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let listener = Arc::new(Listener::new(self, address, options));
+        state.listeners.entry(address).or_default().push(Arc::downgrade(&listener));
+        Ok(listener)
+    }
+
+    /// Removes the closed listeners of an address.
+    pub(super) fn unregister(&self, address: SocketAddr) {
+        let mut state = lock(&self.state);
+        if let Some(list) = state.listeners.get_mut(&address) {
+            list.retain(|listener| listener.upgrade().is_some_and(|it| !it.is_closed()));
+            if list.is_empty() {
+                state.listeners.remove(&address);
+            }
+        }
+    }
+
+    /// Starts to connect to `server`, from a port of its own.
+    pub(crate) fn connect(self: &Arc<Self>, server: SocketAddr) -> io::Result<Endpoint> {
+        let port = lock(&self.state).assign_port()?;
+        let ip = match server.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let client = SocketAddr::new(ip, port);
+        Ok(Endpoint::connect(self, client, SocketAddr::new(ip, server.port())))
+    }
+
+    /// Draws which listener receives an attempt to connect to `address`.
+    pub(super) fn route(&self, address: SocketAddr) -> Route {
+        let rng = self.rng();
+        let listeners = lock(&self.state).listeners_on(address);
+        if listeners.is_empty() || rng.chance(rng.faults.refusals) {
+            self.count(|counters| counters.refusals += 1);
+            rng.simulation.record_event("refusal", address.port().into());
+            return Route::Refused;
+        }
+        // As the system does, choose a listener first, even if its backlog is full.
+        let drawn = rng.simulation.random_below(listeners.len() as u64) as usize;
+        let listener = &listeners[drawn];
+        if listener.is_full() {
+            return Route::BacklogFull;
+        }
+        Route::Listener(Arc::clone(listener))
+    }
+}
+
+impl State {
+    /// Returns the listeners whose addresses overlap `address`.
+    fn overlapping(&self, address: SocketAddr) -> impl Iterator<Item = Arc<Listener>> {
+        let overlaps = move |known: &SocketAddr| {
             known.port() == address.port()
                 && known.is_ipv4() == address.is_ipv4()
                 && (known.ip() == address.ip()
                     || known.ip().is_unspecified()
                     || address.ip().is_unspecified())
         };
-        let others = inner.listeners.iter().filter(|(known, _)| overlapping(known));
-        let mut others = others.flat_map(|(_, list)| list).filter_map(Weak::upgrade);
-        if others.any(|other| !other.is_closed() && (!shared || !other.is_shared())) {
-            return Err(Errno::ADDRINUSE.into());
-        }
-        let listening = Arc::new(Listening::new(self, address, shared, nodelay, backlog));
-        inner.listeners.entry(address).or_default().push(Arc::downgrade(&listening));
-        Ok(listening)
+        let lists = self.listeners.iter().filter(move |(known, _)| overlaps(known));
+        lists.flat_map(|(_, list)| list).filter_map(Weak::upgrade)
     }
 
-    /// Forgets the listeners of an address that are closed.
-    pub(super) fn forget(&self, address: SocketAddr) {
-        let mut inner = lock(&self.inner);
-        if let Some(list) = inner.listeners.get_mut(&address) {
-            list.retain(|listening| listening.upgrade().is_some_and(|it| !it.is_closed()));
-            if list.is_empty() {
-                inner.listeners.remove(&address);
-            }
-        }
-    }
-
-    /// Begins to connect to an address, from a port of its own.
-    pub(crate) fn connect(self: &Arc<Self>, peer: SocketAddr) -> io::Result<End> {
-        let port = lock(&self.inner).free_port()?;
-        let ip = match peer.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        let (local, peer) = (SocketAddr::new(ip, port), SocketAddr::new(ip, peer.port()));
-        Ok(End::connect(self, local, peer))
-    }
-
-    /// Draws who gets a connection to an address.
-    pub(super) fn find(&self, address: SocketAddr) -> Found {
-        let dice = self.dice();
-        let listeners = lock(&self.inner).listeners_on(address);
-        if listeners.is_empty() || dice.hit(dice.faults.refusals) {
-            self.count(|counters| counters.refusals += 1);
-            dice.simulation.record_event("refusal", address.port().into());
-            return Found::Nobody;
-        }
-        // As the system does: chosen first, and then perhaps full.
-        let drawn = dice.simulation.random_below(listeners.len() as u64) as usize;
-        let listening = &listeners[drawn];
-        if listening.is_full() { Found::Full } else { Found::Open(Arc::clone(listening)) }
-    }
-}
-
-impl Inner {
-    fn listeners_on(&self, address: SocketAddr) -> Vec<Arc<Listening>> {
-        let everywhere: IpAddr = match address {
+    /// Returns the open listeners that accept connections to `address`.
+    fn listeners_on(&self, address: SocketAddr) -> Vec<Arc<Listener>> {
+        let unspecified: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let mut wide = address;
-        wide.set_ip(everywhere);
-        let lists = [address, wide].into_iter().filter_map(|known| self.listeners.get(&known));
+        let mut any = address;
+        any.set_ip(unspecified);
+        let lists = [address, any].into_iter().filter_map(|known| self.listeners.get(&known));
         let open = lists.flatten().filter_map(Weak::upgrade).filter(|it| !it.is_closed());
         open.collect()
     }
 
-    /// The next port that nobody listens on. Ports of connections come round again; they are told
-    /// apart by their ends.
-    fn free_port(&mut self) -> io::Result<u16> {
-        let count = u16::MAX - FIRST_PORT;
+    /// Returns the next port without a listener. Several connections may have the same port: they
+    /// are distinguished by their endpoints.
+    fn assign_port(&mut self) -> io::Result<u16> {
+        let count = u16::MAX - EPHEMERAL_PORT_MIN;
         for _ in 0..count {
-            let port = FIRST_PORT + self.ports % count;
-            self.ports = (self.ports + 1) % count;
+            let port = EPHEMERAL_PORT_MIN + self.next_port % count;
+            self.next_port = (self.next_port + 1) % count;
             if self.listeners.keys().all(|known| known.port() != port) {
                 return Ok(port);
             }
         }
-        Err(Errno::ADDRNOTAVAIL.into())
+        Err(io::ErrorKind::AddrNotAvailable.into())
     }
 }
 

@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Timeout;
-use matou_runtime::{Direction, IoSource, timeout};
-use socket2::{Domain, Protocol, Socket, Type};
+use matou_runtime::timeout;
 
 use super::TcpStream;
-use super::poll::wait;
-use crate::access::Access;
-use crate::error::failed_to;
-use crate::simulated::{End, network};
-use crate::socket::Link;
-use crate::sys;
+use crate::access::AccessMode;
+use crate::backend::Backend;
+use crate::error::with_context;
 
 /// The future of [`TcpStream::connect`].
 #[must_use = "futures do nothing unless polled"]
@@ -31,68 +27,42 @@ pub struct Connect {
 #[derive(Debug)]
 enum Stage {
     /// There is no socket yet.
-    Begin(Ticket),
-    /// The system is connecting it. It belongs to the task already, and is closed with this.
-    Wait(TcpStream),
+    Start(Ticket),
+    /// The connection is being established. The task owns the socket already, so cancelling the
+    /// task closes it.
+    Connecting(TcpStream),
     Done,
 }
 
 impl Connect {
     #[track_caller]
     pub(super) fn new(address: SocketAddr) -> Connect {
-        Connect { address, stage: Stage::Begin(Ticket::new(super::KIND)), at: Location::caller() }
+        let stage = Stage::Start(Ticket::new(super::KIND));
+        Connect { address, stage, at: Location::caller() }
     }
 
-    fn poll_wait(&mut self, begun: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Stage::Wait(stream) = &self.stage else {
-            unreachable!("only a socket that is being connected is waited for")
-        };
-        ready!(Access::Exclusive.poll(stream))?;
-        // Right after the beginning the system has no answer yet, so do not ask for it.
-        let mut begun = begun;
-        let io = match stream.socket.link() {
-            Link::System(io) => io,
-            Link::Simulated(end) => return end.poll_connect(wait("connect", self.at), cx),
-        };
-        io.poll(Direction::Write, "connect", self.at, cx, |fd| {
-            if std::mem::take(&mut begun) {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            sys::finish_connect(fd)
-        })
-    }
-
-    fn poll_steps(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut begun = false;
-        if let Stage::Begin(_) = self.stage {
-            let (link, connected) = begin(self.address)?;
-            let Stage::Begin(ticket) = std::mem::replace(&mut self.stage, Stage::Done) else {
-                unreachable!("it was looked at just now")
-            };
-            self.stage = Stage::Wait(TcpStream::new(ticket, link));
-            if connected {
-                return Poll::Ready(Ok(()));
-            }
-            begun = true;
+    /// Leaves the stage at `Connecting` with an established connection, unless it fails.
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let just_started = matches!(self.stage, Stage::Start(_));
+        if just_started && self.start()? {
+            return Poll::Ready(Ok(()));
         }
-        self.poll_wait(begun, cx)
+        let Stage::Connecting(stream) = &self.stage else {
+            unreachable!("`start` has created the socket")
+        };
+        ready!(AccessMode::Exclusive.poll_check(stream))?;
+        stream.socket.backend().poll_connect(just_started, ("connect", self.at), cx)
     }
-}
 
-/// Makes a socket and begins to connect it. Returns whether that is done already.
-fn begin(address: SocketAddr) -> io::Result<(Link<End>, bool)> {
-    if let Some(network) = network() {
-        return Ok((Link::Simulated(network.connect(address)?), false));
+    /// Creates the socket and starts to connect it. Returns whether that is complete already.
+    fn start(&mut self) -> io::Result<bool> {
+        let (backend, established) = Backend::connect(self.address)?;
+        let Stage::Start(ticket) = std::mem::replace(&mut self.stage, Stage::Done) else {
+            unreachable!("the caller has checked the stage")
+        };
+        self.stage = Stage::Connecting(TcpStream::new(ticket, backend));
+        Ok(established)
     }
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    let connected = match rustix::net::connect(&socket, &address) {
-        Ok(()) => true,
-        // A call that was interrupted goes on in the background all the same.
-        Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => false,
-        Err(error) => return Err(error.into()),
-    };
-    Ok((Link::System(IoSource::new(socket.into())), connected))
 }
 
 impl Future for Connect {
@@ -101,12 +71,13 @@ impl Future for Connect {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         assert!(!matches!(this.stage, Stage::Done), "`Connect` is polled after it was ready");
-        let connected = ready!(this.poll_steps(cx));
+        let result = ready!(this.poll_established(cx));
+        // On an error this closes the socket, if there is one.
         let stage = std::mem::replace(&mut this.stage, Stage::Done);
-        Poll::Ready(match (connected, stage) {
-            (Ok(()), Stage::Wait(stream)) => Ok(stream),
-            (Ok(()), _) => unreachable!("only a socket is ever connected"),
-            (Err(error), _) => Err(failed_to("connect to", this.address)(error)),
+        Poll::Ready(match (result, stage) {
+            (Ok(()), Stage::Connecting(stream)) => Ok(stream),
+            (Ok(()), _) => unreachable!("a connection has a socket"),
+            (Err(error), _) => Err(with_context("connect to", this.address)(error)),
         })
     }
 }
@@ -131,9 +102,9 @@ impl Future for ConnectTimeout {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let connected = ready!(Pin::new(&mut this.timeout).poll(cx));
-        let elapsed =
-            |elapsed: matou_runtime::Elapsed| failed_to("connect to", this.address)(elapsed.into());
-        Poll::Ready(connected.map_err(elapsed).and_then(|connected| connected))
+        Poll::Ready(match ready!(Pin::new(&mut this.timeout).poll(cx)) {
+            Ok(connected) => connected,
+            Err(elapsed) => Err(with_context("connect to", this.address)(elapsed.into())),
+        })
     }
 }

@@ -1,6 +1,6 @@
 mod connect;
+mod io_traits;
 mod options;
-mod poll;
 mod shared;
 mod transfer;
 
@@ -11,26 +11,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
-use matou_runtime::IoSource;
 
 pub use connect::{Connect, ConnectTimeout};
 pub use shared::TcpStreamRef;
 pub use transfer::{Read, Write, WriteAll};
 
-use crate::access::Access;
-use crate::simulated::End;
-use crate::socket::{Link, Socket, check_descriptors};
+use crate::access::AccessMode;
+use crate::backend::{Backend, StreamBackend};
+use crate::simulated;
+use crate::socket::Socket;
 
-/// What reports call a stream.
+/// The kind of the resource in reports.
 pub(crate) const KIND: &str = "tcp stream";
 
 /// A TCP connection, owned by a task.
 ///
-/// It belongs to the task that makes it, or to the one that it is moved to, from the first use
-/// there: so every method takes `&mut self`, which nobody else can have at the same time. Through
-/// an `Arc` it is used by [`shared`](TcpStream::shared), after a `give`. To read and write at the
-/// same time, [`split`](TcpStream::split) it. Besides its own methods it has those of
-/// `futures::io`, as has `&TcpStream`, which is a shared use.
+/// The task that creates a stream owns it. If a stream is moved to another task, that task becomes
+/// the owner with its first use: methods take `&mut self`, which only one task can have at a time.
+///
+/// There are two ways to share a stream:
+///
+/// - Within one task, [`split`](TcpStream::split) returns two references, one to read and one to
+///   write at the same time.
+/// - A stream in an `Arc` or a `static` is used through [`shared`](TcpStream::shared), by the task
+///   that it was given to.
+///
+/// In addition to its own methods, `TcpStream` implements the traits of `futures::io`. So does
+/// `&TcpStream`, which counts as a shared use.
 ///
 /// # Examples
 ///
@@ -46,16 +53,16 @@ pub(crate) const KIND: &str = "tcp stream";
 ///         TcpStream::connect(address).await?.write_all(b"purr").await
 ///     });
 ///     let (mut stream, _) = listener.accept().await?;
-///     let mut sound = [0; 16];
-///     let count = stream.read(&mut sound).await?;
-///     assert_eq!(&sound[..count], b"purr");
+///     let mut buf = [0; 16];
+///     let count = stream.read(&mut buf).await?;
+///     assert_eq!(&buf[..count], b"purr");
 ///     client.await?;
 ///     Ok(())
 /// })
 /// # }
 /// ```
 pub struct TcpStream {
-    socket: Arc<Socket<End>>,
+    socket: Arc<Socket<simulated::Endpoint>>,
 }
 
 impl TcpStream {
@@ -63,27 +70,48 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Says which address it was, and why it failed; the kind is that of the system's error, such
-    /// as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
+    /// If the connection cannot be established, for example
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused). The error names the address.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the attempt up, and closes its socket.
+    /// Dropping the future aborts the attempt and closes its socket.
     ///
     /// # Panics
     ///
-    /// When it is polled outside a run, or in a finalizer.
+    /// If the future is polled outside a run or in a finalizer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let address = listener.local_addr()?;
+    ///     let mut stream = TcpStream::connect(address).await?;
+    ///     assert_eq!(stream.peer_addr()?, address);
+    ///
+    ///     listener.close();
+    ///     let error = TcpStream::connect(address).await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Connect {
         Connect::new(address)
     }
 
-    /// Connects to `address`, which has to answer within `duration` from the call on.
+    /// Connects to `address`, and fails if that takes longer than `duration` from now.
     ///
     /// # Errors
     ///
-    /// As [`connect`](TcpStream::connect), and of the kind
-    /// [`TimedOut`](io::ErrorKind::TimedOut) if there was no answer.
+    /// As [`connect`](TcpStream::connect); [`TimedOut`](io::ErrorKind::TimedOut) if the deadline has
+    /// elapsed.
     ///
     /// # Cancel safety
     ///
@@ -92,53 +120,88 @@ impl TcpStream {
     /// # Panics
     ///
     /// Outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let address = listener.local_addr()?;
+    ///     let stream = TcpStream::connect_timeout(address, Duration::from_secs(10)).await?;
+    ///     stream.close();
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect_timeout(address: SocketAddr, duration: Duration) -> ConnectTimeout {
         ConnectTimeout::new(address, duration)
     }
 
     #[track_caller]
-    pub(crate) fn new(ticket: Ticket, link: Link<End>) -> TcpStream {
-        TcpStream { socket: Socket::new(ticket, link) }
+    pub(crate) fn new(ticket: Ticket, backend: StreamBackend) -> TcpStream {
+        TcpStream { socket: Socket::new(ticket, backend) }
     }
 
     /// Takes a stream of the standard library, and puts it into non-blocking mode.
     ///
     /// # Errors
     ///
-    /// If the system refuses that mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
+    /// If the system cannot change the mode; [`Unsupported`](io::ErrorKind::Unsupported) in a
     /// [simulated](matou_runtime::test) run.
     ///
     /// # Panics
     ///
-    /// In a finalizer, which cannot own anything.
+    /// In a finalizer, which cannot own resources.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let std_stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    ///     let mut stream = TcpStream::from_std(std_stream)?;
+    ///     stream.write_all(b"purr").await?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<TcpStream> {
         let ticket = Ticket::new(KIND);
-        check_descriptors()?;
-        stream.set_nonblocking(true)?;
-        Ok(TcpStream::new(ticket, Link::System(IoSource::new(stream.into()))))
+        Ok(TcpStream::new(ticket, Backend::from_std(stream)?))
     }
 
-    /// Hands the socket to the standard library; no task owns it any more. It stays in
+    /// Converts the socket into a stream of the standard library, which no task owns. It stays in
     /// non-blocking mode.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed already;
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed;
     /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
     pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        Access::Exclusive.verify(&self)?;
-        Ok(self.socket.take_fd()?.into())
+        AccessMode::Exclusive.check(&self)?;
+        self.socket.backend().take_std()
     }
 
-    /// Reads what is there into `buf`, or waits until something is, and returns how many bytes
-    /// that were. Zero is the end of the stream, unless `buf` is empty.
+    /// Reads available bytes into `buf`, or waits until there are some. Returns the number of bytes
+    /// read. If `buf` is not empty, 0 means the end of the stream.
     ///
     /// # Errors
     ///
-    /// What the system says; [`NotConnected`](io::ErrorKind::NotConnected) if it is closed.
+    /// If the system reports an error, for example
+    /// [`ConnectionReset`](io::ErrorKind::ConnectionReset);
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed.
     ///
     /// # Cancel safety
     ///
@@ -146,143 +209,133 @@ impl TcpStream {
     ///
     /// # Panics
     ///
-    /// When it is polled outside a run.
+    /// If the future is polled outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut server, _) = listener.accept().await?;
+    ///     client.write_all(b"purr").await?;
+    ///     client.close();
+    ///
+    ///     let (mut received, mut buf) = (Vec::new(), [0; 3]);
+    ///     loop {
+    ///         match server.read(&mut buf).await? {
+    ///             0 => break,
+    ///             count => received.extend_from_slice(&buf[..count]),
+    ///         }
+    ///     }
+    ///     assert_eq!(received, b"purr");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Read<'a> {
-        Read::new(self, Access::Exclusive, buf)
+        Read::new(self, AccessMode::Exclusive, buf)
     }
 
-    /// Writes as much of `buf` as there is room for, or waits until there is some, and returns how
-    /// many bytes that were.
+    /// Writes as many bytes of `buf` as the system accepts, or waits until it accepts some. Returns
+    /// the number of bytes written.
     ///
     /// # Errors
     ///
-    /// As [`read`](TcpStream::read); [`BrokenPipe`](io::ErrorKind::BrokenPipe), without a signal,
-    /// if the peer has closed.
+    /// As [`read`](TcpStream::read); [`BrokenPipe`](io::ErrorKind::BrokenPipe) if the peer has
+    /// closed the connection. No `SIGPIPE` is raised.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future has written nothing.
+    /// If the future is dropped before it is ready, no byte was written.
     ///
     /// # Panics
     ///
     /// As [`read`](TcpStream::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (_server, _) = listener.accept().await?;
+    ///     let count = client.write(b"purr").await?;
+    ///     assert!(0 < count && count <= 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn write<'a>(&'a mut self, buf: &'a [u8]) -> Write<'a> {
-        Write::new(self, Access::Exclusive, buf)
+        Write::new(self, AccessMode::Exclusive, buf)
     }
 
     /// Writes all of `buf`.
     ///
     /// # Errors
     ///
-    /// As [`write`](TcpStream::write). How much was written before is not known.
+    /// As [`write`](TcpStream::write). It is unknown how many bytes were written before the error.
     ///
     /// # Cancel safety
     ///
-    /// Not safe: if the future is dropped, a part of `buf` may have been written.
+    /// Not cancel safe: if the future is dropped, a part of `buf` may have been written.
     ///
     /// # Panics
     ///
     /// As [`read`](TcpStream::read).
     #[track_caller]
     pub fn write_all<'a>(&'a mut self, buf: &'a [u8]) -> WriteAll<'a> {
-        WriteAll::new(self, Access::Exclusive, buf)
+        WriteAll::new(self, AccessMode::Exclusive, buf)
     }
 
-    /// Ends one direction or both. After [`Shutdown::Write`] the peer reads to the end of the
-    /// stream, while this side can still read.
+    /// Shuts down one or both directions of the connection. After [`Shutdown::Write`] the peer reads
+    /// the end of the stream, and this side can still read.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed, by this side or the other.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by the
+    /// peer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{Shutdown, TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut server, _) = listener.accept().await?;
+    ///
+    ///     client.shutdown(Shutdown::Write)?;
+    ///     let mut buf = [0; 16];
+    ///     assert_eq!(server.read(&mut buf).await?, 0); // the end of the stream
+    ///     server.write_all(b"goodbye").await?;
+    ///     assert_eq!(client.read(&mut buf).await?, 7);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
-        self.shutdown_by(Access::Exclusive, how)
+        self.shutdown_as(AccessMode::Exclusive, how)
     }
 
-    /// Sets whether small writes are sent at once instead of being collected.
-    ///
-    /// # Errors
-    ///
-    /// What the system says; [`NotConnected`](io::ErrorKind::NotConnected) if it is closed.
-    #[track_caller]
-    pub fn set_nodelay(&mut self, nodelay: bool) -> io::Result<()> {
-        Access::Exclusive.verify(self)?;
-        self.socket.set_nodelay(nodelay)
-    }
-
-    /// Returns whether small writes are sent at once.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_nodelay`](TcpStream::set_nodelay).
-    #[track_caller]
-    pub fn nodelay(&mut self) -> io::Result<bool> {
-        Access::Exclusive.verify(self)?;
-        self.socket.nodelay()
-    }
-
-    /// Sets how long the system keeps trying to send what is left after the close. Zero throws it
-    /// away and resets the connection.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_nodelay`](TcpStream::set_nodelay).
-    #[track_caller]
-    pub fn set_linger(&mut self, linger: Option<Duration>) -> io::Result<()> {
-        Access::Exclusive.verify(self)?;
-        self.socket.set_linger(linger)
-    }
-
-    /// Returns how long the system keeps trying to send what is left after the close.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_nodelay`](TcpStream::set_nodelay).
-    #[track_caller]
-    pub fn linger(&mut self) -> io::Result<Option<Duration>> {
-        Access::Exclusive.verify(self)?;
-        self.socket.linger()
-    }
-
-    /// Sets after how long a silence the system asks whether the peer is still there; `None` never.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_nodelay`](TcpStream::set_nodelay).
-    #[track_caller]
-    pub fn set_keepalive(&mut self, silence: Option<Duration>) -> io::Result<()> {
-        Access::Exclusive.verify(self)?;
-        self.socket.set_keepalive(silence)
-    }
-
-    /// Returns the peer's address.
-    ///
-    /// # Errors
-    ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if it is closed, by this side or the other.
-    #[track_caller]
-    pub fn peer_addr(&mut self) -> io::Result<SocketAddr> {
-        Access::Exclusive.verify(self)?;
-        self.socket.peer_addr()
-    }
-
-    /// Returns this side's address.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_nodelay`](TcpStream::set_nodelay).
-    #[track_caller]
-    pub fn local_addr(&mut self) -> io::Result<SocketAddr> {
-        Access::Exclusive.verify(self)?;
-        self.socket.local_addr()
-    }
-
-    /// Closes it. Dropping it does the same.
+    /// Closes the stream, as dropping it does.
     pub fn close(self) {}
 
-    /// Makes the current task its owner, and two references of it, with which that task can read
+    /// Makes the current task the owner, and returns two references, with which that task can read
     /// and write at the same time.
     ///
     /// # Examples
@@ -310,13 +363,13 @@ impl TcpStream {
     /// # }
     /// ```
     pub fn split(&mut self) -> (&TcpStream, &TcpStream) {
-        // That it is closed is for the next operation to say.
-        let _ = Access::Exclusive.verify(self);
+        // If the stream is closed, the next operation returns the error.
+        let _ = AccessMode::Exclusive.check(self);
         (self, self)
     }
 
-    /// Uses it through a shared reference, for a stream in an `Arc` or a `static`. Only its owner
-    /// may: it is handed over by `Task::give`.
+    /// Returns a view whose methods take a shared reference, for a stream in an `Arc` or a `static`.
+    /// Only the owner may use it; `Task::give` makes a child the owner.
     ///
     /// # Examples
     ///
@@ -330,15 +383,15 @@ impl TcpStream {
     ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let stream = Arc::new(listener.accept().await?.0);
-    ///     let lent = Arc::clone(&stream);
+    ///     let clone = Arc::clone(&stream);
     ///     let child = Task::new().give(&stream).try_spawn(async move {
-    ///         lent.shared().write_all(b"purr").await?;
-    ///         drop(matou_ownership::release(&lent)); // it was given for good
+    ///         clone.shared().write_all(b"purr").await?;
+    ///         drop(matou_ownership::release(&clone)); // close it, as its owner
     ///         Ok::<_, std::io::Error>(())
     ///     });
     ///     child.await?;
-    ///     let mut sound = [0; 16];
-    ///     assert_eq!(client.read(&mut sound).await?, 4);
+    ///     let mut buf = [0; 16];
+    ///     assert_eq!(client.read(&mut buf).await?, 4);
     ///     Ok(())
     /// })
     /// # }
@@ -348,9 +401,9 @@ impl TcpStream {
     }
 
     #[track_caller]
-    fn shutdown_by(&self, access: Access, how: Shutdown) -> io::Result<()> {
-        access.verify(self)?;
-        self.socket.shutdown(how)
+    fn shutdown_as(&self, mode: AccessMode, how: Shutdown) -> io::Result<()> {
+        mode.check(self)?;
+        self.socket.backend().shutdown(how)
     }
 }
 

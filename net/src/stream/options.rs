@@ -1,65 +1,112 @@
-//! What can be asked of a connection besides its bytes.
+//! Socket options and addresses of a stream.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::TcpKeepalive;
+use super::TcpStream;
+use crate::access::AccessMode;
 
-use crate::simulated::End;
-use crate::socket::{Link, Socket, ip, with};
-
-impl Socket<End> {
-    pub(super) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        match self.link() {
-            Link::System(io) => with(io, |socket| ip(socket.peer_addr()?)),
-            Link::Simulated(end) => end.peer_addr(),
-        }
+impl TcpStream {
+    /// Sets `TCP_NODELAY`: whether small writes are sent immediately instead of being collected.
+    ///
+    /// # Errors
+    ///
+    /// If the system reports an error; [`NotConnected`](io::ErrorKind::NotConnected) if the stream
+    /// is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_nodelay(true)?;
+    ///     stream.set_linger(Some(Duration::from_secs(1)))?;
+    ///     stream.set_keepalive(Some(Duration::from_secs(60)))?;
+    ///     assert!(stream.nodelay()?);
+    ///     assert_eq!(stream.linger()?, Some(Duration::from_secs(1)));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn set_nodelay(&mut self, nodelay: bool) -> io::Result<()> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().set_nodelay(nodelay)
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.link() {
-            Link::System(io) => with(io, |socket| socket.shutdown(how)),
-            Link::Simulated(end) => end.shutdown(how),
-        }
+    /// Returns `TCP_NODELAY`: whether small writes are sent immediately.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    #[track_caller]
+    pub fn nodelay(&mut self) -> io::Result<bool> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().nodelay()
     }
 
-    pub(super) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        match self.link() {
-            Link::System(io) => with(io, |socket| socket.set_tcp_nodelay(nodelay)),
-            Link::Simulated(end) => end.set_nodelay(nodelay),
-        }
+    /// Sets `SO_LINGER`: for how long a close keeps trying to send the remaining bytes. A duration
+    /// of zero discards them and resets the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    #[track_caller]
+    pub fn set_linger(&mut self, linger: Option<Duration>) -> io::Result<()> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().set_linger(linger)
     }
 
-    pub(super) fn nodelay(&self) -> io::Result<bool> {
-        match self.link() {
-            Link::System(io) => with(io, socket2::Socket::tcp_nodelay),
-            Link::Simulated(end) => end.nodelay(),
-        }
+    /// Returns `SO_LINGER`: for how long a close keeps trying to send the remaining bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    #[track_caller]
+    pub fn linger(&mut self) -> io::Result<Option<Duration>> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().linger()
     }
 
-    pub(super) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        match self.link() {
-            Link::System(io) => with(io, |socket| socket.set_linger(linger)),
-            Link::Simulated(end) => end.set_linger(linger),
-        }
+    /// Sets after which idle time the system checks that the peer is still reachable
+    /// (`SO_KEEPALIVE`). With `None` it never does.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    #[track_caller]
+    pub fn set_keepalive(&mut self, idle: Option<Duration>) -> io::Result<()> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().set_keepalive(idle)
     }
 
-    pub(super) fn linger(&self) -> io::Result<Option<Duration>> {
-        match self.link() {
-            Link::System(io) => with(io, socket2::Socket::linger),
-            Link::Simulated(end) => end.linger(),
-        }
+    /// Returns the address of the peer.
+    ///
+    /// # Errors
+    ///
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by the
+    /// peer.
+    #[track_caller]
+    pub fn peer_addr(&mut self) -> io::Result<SocketAddr> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().peer_addr()
     }
 
-    /// Without effect in memory, where no peer vanishes without a word.
-    pub(super) fn set_keepalive(&self, silence: Option<Duration>) -> io::Result<()> {
-        match self.link() {
-            Link::System(io) => with(io, |socket| match silence {
-                Some(silence) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence)),
-                None => socket.set_keepalive(false),
-            }),
-            Link::Simulated(_) => Ok(()),
-        }
+    /// Returns the local address of the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_nodelay`](TcpStream::set_nodelay).
+    #[track_caller]
+    pub fn local_addr(&mut self) -> io::Result<SocketAddr> {
+        AccessMode::Exclusive.check(self)?;
+        self.socket.backend().local_addr()
     }
 }

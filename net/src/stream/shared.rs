@@ -2,12 +2,12 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 
 use super::{Read, TcpStream, Write, WriteAll};
-use crate::access::Access;
+use crate::access::AccessMode;
 
-/// A stream used through a shared reference; made by [`TcpStream::shared`].
+/// A stream used through a shared reference; created by [`TcpStream::shared`].
 ///
-/// Use by a task that does not own it is the violation
-/// [`NotOwner`](matou_runtime::Violation::NotOwner); outside a run it is an error of kind
+/// Use by a task that is not the owner is the violation
+/// [`NotOwner`](matou_runtime::Violation::NotOwner). Outside a run it is an error of the kind
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied). Otherwise the methods are those of
 /// [`TcpStream`].
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +20,22 @@ impl<'a> TcpStreamRef<'a> {
         TcpStreamRef { stream }
     }
 
-    /// Reads what is there; see [`TcpStream::read`].
+    /// Reads available bytes; see [`TcpStream::read`].
     #[track_caller]
     pub fn read<'b>(self, buf: &'b mut [u8]) -> Read<'b>
     where
         'a: 'b,
     {
-        Read::new(self.stream, Access::Shared, buf)
+        Read::new(self.stream, AccessMode::Shared, buf)
     }
 
-    /// Writes what there is room for; see [`TcpStream::write`].
+    /// Writes a prefix of `buf`; see [`TcpStream::write`].
     #[track_caller]
     pub fn write<'b>(self, buf: &'b [u8]) -> Write<'b>
     where
         'a: 'b,
     {
-        Write::new(self.stream, Access::Shared, buf)
+        Write::new(self.stream, AccessMode::Shared, buf)
     }
 
     /// Writes all of `buf`; see [`TcpStream::write_all`].
@@ -44,38 +44,38 @@ impl<'a> TcpStreamRef<'a> {
     where
         'a: 'b,
     {
-        WriteAll::new(self.stream, Access::Shared, buf)
+        WriteAll::new(self.stream, AccessMode::Shared, buf)
     }
 
-    /// Ends one direction or both; see [`TcpStream::shutdown`].
+    /// Shuts down one or both directions; see [`TcpStream::shutdown`].
     ///
     /// # Errors
     ///
     /// As [`TcpStream::shutdown`].
     #[track_caller]
     pub fn shutdown(self, how: Shutdown) -> io::Result<()> {
-        self.stream.shutdown_by(Access::Shared, how)
+        self.stream.shutdown_as(AccessMode::Shared, how)
     }
 
-    /// Returns the peer's address.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
     /// As [`TcpStream::peer_addr`].
     #[track_caller]
     pub fn peer_addr(self) -> io::Result<SocketAddr> {
-        Access::Shared.verify(self.stream)?;
-        self.stream.socket.peer_addr()
+        AccessMode::Shared.check(self.stream)?;
+        self.stream.socket.backend().peer_addr()
     }
 
-    /// Returns this side's address.
+    /// Returns the local address of the connection.
     ///
     /// # Errors
     ///
     /// As [`TcpStream::local_addr`].
     #[track_caller]
     pub fn local_addr(self) -> io::Result<SocketAddr> {
-        Access::Shared.verify(self.stream)?;
-        self.stream.socket.local_addr()
+        AccessMode::Shared.check(self.stream)?;
+        self.stream.socket.backend().local_addr()
     }
 }

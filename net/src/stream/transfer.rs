@@ -4,24 +4,26 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use matou_runtime::poll_proceed;
+
 use super::TcpStream;
-use crate::access::Access;
+use crate::access::AccessMode;
 
 /// The future of [`TcpStream::read`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Read<'a> {
     stream: &'a TcpStream,
-    access: Access,
+    mode: AccessMode,
     buf: &'a mut [u8],
     at: &'static Location<'static>,
 }
 
 impl<'a> Read<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a mut [u8]) -> Read<'a> {
-        access.begin(stream);
-        Read { stream, access, buf, at: Location::caller() }
+    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a mut [u8]) -> Read<'a> {
+        mode.check_caller(stream);
+        Read { stream, mode, buf, at: Location::caller() }
     }
 }
 
@@ -30,7 +32,7 @@ impl Future for Read<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.stream.poll_recv(this.access, this.at, cx, this.buf)
+        this.stream.poll_recv(this.mode, this.at, cx, this.buf)
     }
 }
 
@@ -39,20 +41,20 @@ impl Future for Read<'_> {
 #[derive(Debug)]
 pub struct Write<'a> {
     stream: &'a TcpStream,
-    access: Access,
+    mode: AccessMode,
     buf: &'a [u8],
     at: &'static Location<'static>,
 }
 
 impl<'a> Write<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a [u8]) -> Write<'a> {
-        access.begin(stream);
-        Write { stream, access, buf, at: Location::caller() }
+    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a [u8]) -> Write<'a> {
+        mode.check_caller(stream);
+        Write { stream, mode, buf, at: Location::caller() }
     }
 
-    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.stream.poll_send(self.access, self.at, cx, self.buf)
+    fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.stream.poll_send(self.mode, self.at, cx, self.buf)
     }
 }
 
@@ -60,7 +62,7 @@ impl Future for Write<'_> {
     type Output = io::Result<usize>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_some(cx)
+        self.get_mut().poll_once(cx)
     }
 }
 
@@ -68,14 +70,14 @@ impl Future for Write<'_> {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct WriteAll<'a> {
-    /// What is still to be written.
+    /// Its buffer is the part that is not written yet.
     rest: Write<'a>,
 }
 
 impl<'a> WriteAll<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, access: Access, buf: &'a [u8]) -> WriteAll<'a> {
-        WriteAll { rest: Write::new(stream, access, buf) }
+    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a [u8]) -> WriteAll<'a> {
+        WriteAll { rest: Write::new(stream, mode, buf) }
     }
 }
 
@@ -85,7 +87,7 @@ impl Future for WriteAll<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let rest = &mut self.get_mut().rest;
         loop {
-            let count = ready!(rest.poll_some(cx))?;
+            let count = ready!(rest.poll_once(cx))?;
             if count == 0 && !rest.buf.is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -95,4 +97,41 @@ impl Future for WriteAll<'_> {
             }
         }
     }
+}
+
+impl TcpStream {
+    pub(super) fn poll_recv(
+        &self,
+        mode: AccessMode,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(mode.poll_check(self))?;
+        if buf.is_empty() {
+            return poll_empty(cx);
+        }
+        self.socket.backend().poll_recv(buf, ("read", at), cx)
+    }
+
+    pub(super) fn poll_send(
+        &self,
+        mode: AccessMode,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(mode.poll_check(self))?;
+        if buf.is_empty() {
+            return poll_empty(cx);
+        }
+        self.socket.backend().poll_send(buf, ("write", at), cx)
+    }
+}
+
+/// Completes the transfer of an empty buffer without a system call. It spends budget, so that a
+/// loop of such transfers yields.
+fn poll_empty(cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    ready!(poll_proceed(cx));
+    Poll::Ready(Ok(0))
 }

@@ -4,44 +4,44 @@ use matou_runtime::test::Simulation;
 
 use super::Faults;
 
-/// How many bytes a connection that is to break carries at most.
+/// The most bytes that a connection with an injected reset carries.
 const RESET_AFTER_MAX: u64 = 16 << 10;
-/// How long a stall lasts at most.
+/// The longest stall.
 const STALL_MAX: Duration = Duration::from_secs(1);
 
-/// Draws what the network does.
-pub(super) struct Dice {
+/// Draws delays and faults from the run's seed.
+pub(super) struct FaultRng {
     pub(super) simulation: Simulation,
     pub(super) faults: Faults,
 }
 
-impl Dice {
-    /// How long something travels.
-    pub(super) fn delay(&self) -> Duration {
+impl FaultRng {
+    /// Draws how long a segment travels.
+    pub(super) fn latency(&self) -> Duration {
         self.up_to(self.faults.delay_max)
     }
 
-    /// How many of so many bytes go at once: at least one.
-    pub(super) fn cut(&self, length: usize) -> usize {
+    /// Draws how many of `length` bytes are transferred at once: at least one, unless it is 0.
+    pub(super) fn split(&self, length: usize) -> usize {
         if !self.faults.segmentation || length < 2 || self.simulation.random_below(2) == 0 {
             return length;
         }
         1 + self.simulation.random_below(length as u64) as usize
     }
 
-    /// Whether something with this chance happens.
-    pub(super) fn hit(&self, per_mille: u32) -> bool {
+    /// Returns `true` with a probability in thousandths.
+    pub(super) fn chance(&self, per_mille: u32) -> bool {
         per_mille > 0 && self.simulation.random_below(1000) < u64::from(per_mille)
     }
 
-    /// After how many bytes a new connection breaks, if it does.
+    /// Draws after how many bytes a new connection is reset, if it is.
     pub(super) fn reset_after(&self) -> Option<u64> {
-        self.hit(self.faults.resets).then(|| self.simulation.random_below(RESET_AFTER_MAX))
+        self.chance(self.faults.resets).then(|| self.simulation.random_below(RESET_AFTER_MAX))
     }
 
-    /// For how long a direction takes nothing, if it stalls.
+    /// Draws for how long one direction accepts no bytes, if it stalls.
     pub(super) fn stall(&self) -> Option<Duration> {
-        self.hit(self.faults.stalls).then(|| self.up_to(STALL_MAX))
+        self.chance(self.faults.stalls).then(|| self.up_to(STALL_MAX))
     }
 
     fn up_to(&self, longest: Duration) -> Duration {

@@ -1,0 +1,213 @@
+//! The two implementations of a socket: of the operating system, or in memory.
+//!
+//! The backend is chosen once, where a socket is created, by whether the current run is simulated.
+//! No other module of this crate distinguishes the two. The methods of both implementations have
+//! the same names and signatures. A new kind of socket adds an `impl Backend<..>` block here, its
+//! system calls to [`sys`](crate::sys) and its in-memory form to [`simulated`](crate::simulated).
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::listen_options::ListenOptions;
+use crate::simulated::{self, network};
+use crate::sys::{self, StdSocket, WaitSite};
+
+pub(crate) use crate::simulated::InMemorySocket;
+
+/// The implementation of one socket.
+pub(crate) enum Backend<S> {
+    System(sys::Socket),
+    InMemory(S),
+}
+
+/// The backend of a TCP stream.
+pub(crate) type StreamBackend = Backend<simulated::Endpoint>;
+
+/// The backend of a TCP listener.
+pub(crate) type ListenerBackend = Backend<Arc<simulated::Listener>>;
+
+/// Calls the same method of either implementation.
+macro_rules! dispatch {
+    ($backend:expr, $socket:ident => $call:expr) => {
+        match $backend {
+            Backend::System($socket) => $call,
+            Backend::InMemory($socket) => $call,
+        }
+    };
+}
+
+/// Operations of every kind of socket.
+impl<S: InMemorySocket> Backend<S> {
+    /// Takes a socket of the standard library and puts it into non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` in a simulated run, where no descriptor can be waited for.
+    pub(crate) fn from_std(socket: impl StdSocket) -> io::Result<Backend<S>> {
+        if network().is_some() {
+            return Err(no_descriptors());
+        }
+        sys::Socket::from_std(socket).map(Backend::System)
+    }
+
+    /// Removes the descriptor, so that [`close`](Backend::close) has no effect on it. `T` must be
+    /// the kind of socket that the backend is.
+    pub(crate) fn take_std<T: StdSocket>(&self) -> io::Result<T> {
+        match self {
+            Backend::System(socket) => socket.take_std(),
+            Backend::InMemory(_) => Err(no_descriptors()),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        dispatch!(self, socket => socket.local_addr())
+    }
+
+    pub(crate) fn close(&self) {
+        dispatch!(self, socket => socket.close());
+    }
+}
+
+fn no_descriptors() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a simulated run has no descriptors")
+}
+
+/// Operations of a TCP stream.
+impl StreamBackend {
+    /// Starts to connect to `address`. Also returns whether the connection is established already.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<(StreamBackend, bool)> {
+        if let Some(network) = network() {
+            return Ok((Backend::InMemory(network.connect(address)?), false));
+        }
+        let (socket, established) = sys::Socket::connect(address)?;
+        Ok((Backend::System(socket), established))
+    }
+
+    /// Waits until the connection is established. `just_started` skips the first check.
+    pub(crate) fn poll_connect(
+        &self,
+        just_started: bool,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Backend::System(socket) => socket.poll_connect(just_started, site, cx),
+            Backend::InMemory(endpoint) => endpoint.poll_connect(site, cx),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn poll_recv(
+        &self,
+        buf: &mut [u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_recv(buf, site, cx))
+    }
+
+    #[inline]
+    pub(crate) fn poll_send(
+        &self,
+        buf: &[u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_send(buf, site, cx))
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        dispatch!(self, socket => socket.shutdown(how))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        dispatch!(self, socket => socket.peer_addr())
+    }
+
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_nodelay(nodelay))
+    }
+
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        dispatch!(self, socket => socket.nodelay())
+    }
+
+    pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_linger(linger))
+    }
+
+    pub(crate) fn linger(&self) -> io::Result<Option<Duration>> {
+        dispatch!(self, socket => socket.linger())
+    }
+
+    pub(crate) fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_keepalive(idle))
+    }
+}
+
+/// Operations of a TCP listener.
+impl ListenerBackend {
+    pub(crate) fn poll_accept(
+        &self,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(StreamBackend, SocketAddr)>> {
+        match self {
+            Backend::System(listener) => listener
+                .poll_accept(site, cx)
+                .map_ok(|(stream, peer)| (Backend::System(stream), peer)),
+            Backend::InMemory(listener) => listener
+                .poll_accept(site, cx)
+                .map_ok(|(stream, peer)| (Backend::InMemory(stream), peer)),
+        }
+    }
+}
+
+/// A TCP socket that is bound to its address and does not listen yet.
+pub(crate) enum BoundSocket {
+    System(sys::BoundSocket),
+    InMemory(Arc<simulated::Listener>),
+}
+
+impl BoundSocket {
+    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<BoundSocket> {
+        match network() {
+            Some(network) => network.bind(address, options).map(BoundSocket::InMemory),
+            None => sys::BoundSocket::bind(address, options).map(BoundSocket::System),
+        }
+    }
+
+    /// Permits further sockets to bind the same address.
+    pub(crate) fn allow_port_reuse(&self) -> io::Result<()> {
+        match self {
+            BoundSocket::System(socket) => socket.allow_port_reuse(),
+            BoundSocket::InMemory(listener) => {
+                listener.allow_port_reuse();
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn listen(self, backlog: u32) -> io::Result<ListenerBackend> {
+        match self {
+            BoundSocket::System(socket) => socket.listen(backlog).map(Backend::System),
+            // A simulated listener accepts connections from the moment it is bound.
+            BoundSocket::InMemory(listener) => Ok(Backend::InMemory(listener)),
+        }
+    }
+}
+
+impl<S: InMemorySocket> fmt::Debug for Backend<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backend::System(socket) => socket.fmt(f),
+            Backend::InMemory(socket) => {
+                f.debug_tuple("InMemory").field(&socket.local_addr()).finish()
+            }
+        }
+    }
+}

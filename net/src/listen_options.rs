@@ -1,0 +1,85 @@
+/// Options of a TCP listener; created by [`TcpListener::options`](crate::TcpListener::options).
+///
+/// # Examples
+///
+/// Two listeners share one address, and the system distributes the connections among them:
+///
+/// ```
+/// use matou_net::TcpListener;
+/// use matou_runtime::{RunError, run};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let options = TcpListener::options().reuse_port(true).backlog(64);
+///     let mut first = options.listen("127.0.0.1:0".parse()?)?;
+///     let mut second = options.listen(first.local_addr()?)?;
+///     assert_eq!(first.local_addr()?, second.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing until `listen`"]
+pub struct ListenOptions {
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) backlog: u32,
+    pub(crate) only_v6: Option<bool>,
+    pub(crate) nodelay: bool,
+}
+
+impl ListenOptions {
+    /// Returns the default options.
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            reuse_address: true,
+            reuse_port: false,
+            backlog: 1024,
+            only_v6: None,
+            nodelay: false,
+        }
+    }
+
+    /// Sets whether the address can be bound while the system still remembers closed connections
+    /// of an earlier process on it (`SO_REUSEADDR`). Default: `true`, so that a server can be
+    /// restarted.
+    pub fn reuse_address(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_address = reuse;
+        self
+    }
+
+    /// Sets whether several listeners can share the address, each with its own accept queue
+    /// (`SO_REUSEPORT`). All of them must set it. Default: `false`.
+    pub fn reuse_port(mut self, reuse: bool) -> ListenOptions {
+        self.reuse_port = reuse;
+        self
+    }
+
+    /// Sets the maximum number of connections that wait to be accepted. The system may have a lower
+    /// limit. Default: 1,024.
+    pub fn backlog(mut self, connections: u32) -> ListenOptions {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets whether a listener on an IPv6 address refuses IPv4 connections (`IPV6_V6ONLY`). Default:
+    /// the system's setting. It has no effect on IPv4 addresses.
+    pub fn only_v6(mut self, only: bool) -> ListenOptions {
+        self.only_v6 = Some(only);
+        self
+    }
+
+    /// Sets `TCP_NODELAY` on the accepted streams, as
+    /// [`set_nodelay`](crate::TcpStream::set_nodelay) does. Accepted streams inherit the option from
+    /// the listener, so it costs no system call per stream. Default: `false`.
+    pub fn nodelay(mut self, nodelay: bool) -> ListenOptions {
+        self.nodelay = nodelay;
+        self
+    }
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions::new()
+    }
+}

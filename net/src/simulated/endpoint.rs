@@ -1,0 +1,208 @@
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use matou_runtime::test::simulation;
+use matou_runtime::{BlockedOn, WaitTarget, now, poll_proceed};
+
+use super::InMemorySocket;
+use super::connection::{Connection, Handshake};
+use super::half::{Half, Incomplete};
+use super::network::{Network, check_in_run};
+use super::waker_list::WakerList;
+use crate::sys::WaitSite;
+
+/// One of the two ends of a connection: the in-memory form of a TCP stream.
+pub(crate) struct Endpoint {
+    connection: Arc<Connection>,
+    /// 0 for the client, 1 for the server.
+    index: usize,
+}
+
+impl Endpoint {
+    /// Starts to connect, and returns the client's endpoint.
+    pub(super) fn connect(
+        network: &Arc<Network>,
+        client: SocketAddr,
+        server: SocketAddr,
+    ) -> Endpoint {
+        Endpoint { connection: Arc::new(Connection::new(network, client, server)), index: 0 }
+    }
+
+    /// Waits until a listener has queued the connection.
+    pub(crate) fn poll_connect(
+        &self,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(poll_proceed(cx));
+        let connection = &self.connection;
+        let [client, server] = connection.addresses;
+        let handshake = connection.state().advance_handshake(&connection.network, server);
+        match handshake? {
+            Handshake::Established => {}
+            Handshake::Accepted(listener) => {
+                let peer = Endpoint { connection: Arc::clone(connection), index: 1 };
+                listener.enqueue(peer, client);
+            }
+            Handshake::InFlight(arrives) => {
+                return self.block(&connection.writers, Some(arrives), site, cx);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_recv(
+        &self,
+        buf: &mut [u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(poll_proceed(cx));
+        let connection = &self.connection;
+        let rng = connection.network.rng();
+        let result = connection.state().halves[self.index].read(buf, now(), &rng);
+        let result = match Incomplete::split(result) {
+            Ok(result) => result,
+            Err(until) => return self.block(&connection.readers, until, site, cx),
+        };
+        // The peer's window may have room again.
+        connection.writers[1 - self.index].wake_all();
+        Poll::Ready(result)
+    }
+
+    pub(crate) fn poll_send(
+        &self,
+        bytes: &[u8],
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(poll_proceed(cx));
+        let connection = &self.connection;
+        let rng = connection.network.rng();
+        let mut state = connection.state();
+        let result = state.write(self.index, bytes, &connection.network, &rng);
+        let reset = state.halves[self.index].reset_arrival().is_some();
+        drop(state);
+        let result = match Incomplete::split(result) {
+            Ok(result) => result,
+            Err(until) => return self.block(&connection.writers, until, site, cx),
+        };
+        connection.wake(1 - self.index);
+        if reset {
+            // The waiting tasks of this endpoint must set their timers to the reset's arrival.
+            connection.wake(self.index);
+        }
+        Poll::Ready(result)
+    }
+
+    /// Suspends the current task until its list is woken, at `until` or earlier.
+    fn block<T>(
+        &self,
+        lists: &[WakerList; 2],
+        until: Option<Instant>,
+        (what, at): WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        lists[self.index].add(cx, until);
+        BlockedOn::new(what, at, WaitTarget::Unknown).note();
+        Poll::Pending
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        check_in_run()?;
+        let rng = self.connection.network.rng();
+        let mut state = self.connection.state();
+        let half = &mut state.halves[self.index];
+        half.check_connected(now())?;
+        if how != Shutdown::Write {
+            half.shut_down_reads();
+        }
+        if how != Shutdown::Read && half.shut_down_writes() {
+            state.halves[1 - self.index].incoming.send_eof(now() + rng.latency());
+        }
+        drop(state);
+        self.wake_both();
+        Ok(())
+    }
+
+    /// Closes the endpoint and resets the connection.
+    pub(super) fn abort(&self) {
+        self.close_with(true);
+    }
+
+    fn close_with(&self, reset: bool) {
+        let mut state = self.connection.state();
+        let half = &mut state.halves[self.index];
+        if std::mem::replace(&mut half.closed, true) {
+            return;
+        }
+        let reset = reset || half.close_resets();
+        let send_eof = half.shut_down_writes();
+        half.incoming.clear();
+        // After the run there is no task left to notify, and no random numbers.
+        let Some(simulation) = simulation() else { return };
+        let rng = self.connection.network.rng_of(simulation);
+        let peer = &mut state.halves[1 - self.index];
+        let arrives = now() + rng.latency();
+        if reset {
+            peer.reset(arrives);
+        } else if send_eof {
+            peer.incoming.send_eof(arrives);
+        }
+        drop(state);
+        self.wake_both();
+    }
+
+    fn wake_both(&self) {
+        self.connection.wake(self.index);
+        self.connection.wake(1 - self.index);
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        check_in_run()?;
+        self.connection.state().halves[self.index].check_connected(now())?;
+        Ok(self.connection.addresses[1 - self.index])
+    }
+
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.with_half(|half| half.nodelay = nodelay)
+    }
+
+    pub(crate) fn nodelay(&self) -> io::Result<bool> {
+        self.with_half(|half| half.nodelay)
+    }
+
+    pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.with_half(|half| half.linger = linger)
+    }
+
+    pub(crate) fn linger(&self) -> io::Result<Option<Duration>> {
+        self.with_half(|half| half.linger)
+    }
+
+    /// Has no effect: no peer of the in-memory network disappears without a reset.
+    pub(crate) fn set_keepalive(&self, _: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn with_half<R>(&self, f: impl FnOnce(&mut Half) -> R) -> io::Result<R> {
+        let mut state = self.connection.state();
+        let half = &mut state.halves[self.index];
+        half.check_open()?;
+        Ok(f(half))
+    }
+}
+
+impl InMemorySocket for Endpoint {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.connection.addresses[self.index])
+    }
+
+    /// Ends the stream, or resets the connection if there are unread bytes.
+    fn close(&self) {
+        self.close_with(false);
+    }
+}

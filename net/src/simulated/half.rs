@@ -1,0 +1,163 @@
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use super::fault_rng::FaultRng;
+use super::stream_buffer::StreamBuffer;
+
+/// Why an operation did not complete.
+pub(super) enum Incomplete {
+    Failed(io::Error),
+    /// It must wait for an action of the peer, or until this moment.
+    Blocked(Option<Instant>),
+}
+
+impl Incomplete {
+    /// Separates the result of a completed operation from the moment until which a blocked one
+    /// waits.
+    pub(super) fn split<T>(
+        result: Result<T, Incomplete>,
+    ) -> Result<io::Result<T>, Option<Instant>> {
+        match result {
+            Ok(value) => Ok(Ok(value)),
+            Err(Incomplete::Failed(error)) => Ok(Err(error)),
+            Err(Incomplete::Blocked(until)) => Err(until),
+        }
+    }
+}
+
+impl From<io::Error> for Incomplete {
+    fn from(error: io::Error) -> Incomplete {
+        Incomplete::Failed(error)
+    }
+}
+
+/// The state of one of the two peers of a connection.
+#[derive(Default)]
+pub(super) struct Half {
+    /// The bytes from the other peer.
+    pub(super) incoming: StreamBuffer,
+    pub(super) closed: bool,
+    pub(super) nodelay: bool,
+    pub(super) linger: Option<Duration>,
+    reset: Option<Reset>,
+    read_shut_down: bool,
+    write_shut_down: bool,
+    /// Until when the network accepts no bytes from this peer.
+    stalled_until: Option<Instant>,
+}
+
+struct Reset {
+    arrives: Instant,
+    /// The first operation after its arrival reports the reset. Later reads return the end of the
+    /// stream, and later writes a broken pipe.
+    reported: bool,
+}
+
+impl Half {
+    pub(super) fn check_open(&self) -> io::Result<()> {
+        if self.closed {
+            return Err(io::Error::new(ErrorKind::NotConnected, "the socket is closed"));
+        }
+        Ok(())
+    }
+
+    /// Fails if the socket is closed or the connection was reset.
+    pub(super) fn check_connected(&self, now: Instant) -> io::Result<()> {
+        self.check_open()?;
+        match &self.reset {
+            Some(reset) if reset.arrives <= now => Err(ErrorKind::NotConnected.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        buf: &mut [u8],
+        now: Instant,
+        rng: &FaultRng,
+    ) -> Result<usize, Incomplete> {
+        self.check_open()?;
+        // Bytes that arrived before a reset are still readable.
+        let readable = self.incoming.readable(now).min(buf.len());
+        if readable > 0 {
+            let count = rng.split(readable);
+            self.incoming.read(&mut buf[..count]);
+            return Ok(count);
+        }
+        if let Some(reported) = self.report_reset(now) {
+            return if reported { Ok(0) } else { Err(reset_error()) };
+        }
+        if self.read_shut_down || self.incoming.has_eof(now) {
+            return Ok(0);
+        }
+        Err(self.blocked_until(self.incoming.next_arrival()))
+    }
+
+    /// Fails unless bytes can be sent to the other peer.
+    pub(super) fn check_writable(&mut self, now: Instant) -> Result<(), Incomplete> {
+        self.check_open()?;
+        match self.report_reset(now) {
+            Some(false) => return Err(reset_error()),
+            Some(true) => return Err(broken_pipe()),
+            None => {}
+        }
+        if self.write_shut_down {
+            return Err(broken_pipe());
+        }
+        match self.stalled_until {
+            Some(until) if until > now => Err(self.blocked_until(Some(until))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Blocks until `event` or until a reset in flight arrives, whichever is first.
+    pub(super) fn blocked_until(&self, event: Option<Instant>) -> Incomplete {
+        Incomplete::Blocked(event.into_iter().chain(self.reset_arrival()).min())
+    }
+
+    /// Reports a reset that has arrived. Returns whether it was reported before.
+    fn report_reset(&mut self, now: Instant) -> Option<bool> {
+        let reset = self.reset.as_mut().filter(|reset| reset.arrives <= now)?;
+        Some(std::mem::replace(&mut reset.reported, true))
+    }
+
+    pub(super) fn stall(&mut self, until: Instant) {
+        self.stalled_until = Some(until);
+    }
+
+    /// Returns when a reset arrives or has arrived.
+    pub(super) fn reset_arrival(&self) -> Option<Instant> {
+        self.reset.as_ref().map(|reset| reset.arrives)
+    }
+
+    /// Sends a reset to this peer. Bytes that arrive after it are lost.
+    pub(super) fn reset(&mut self, arrives: Instant) {
+        if self.closed || self.reset.is_some() {
+            return;
+        }
+        self.reset = Some(Reset { arrives, reported: false });
+        self.incoming.drop_after(arrives);
+    }
+
+    pub(super) fn shut_down_reads(&mut self) {
+        self.read_shut_down = true;
+    }
+
+    /// Returns `false` if writes were shut down before.
+    pub(super) fn shut_down_writes(&mut self) -> bool {
+        !std::mem::replace(&mut self.write_shut_down, true)
+    }
+
+    /// Returns whether a close resets the connection instead of ending the stream.
+    pub(super) fn close_resets(&self) -> bool {
+        !self.incoming.is_empty() || self.linger == Some(Duration::ZERO)
+    }
+}
+
+fn reset_error() -> Incomplete {
+    Incomplete::Failed(ErrorKind::ConnectionReset.into())
+}
+
+fn broken_pipe() -> Incomplete {
+    Incomplete::Failed(ErrorKind::BrokenPipe.into())
+}

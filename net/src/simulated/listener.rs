@@ -1,0 +1,181 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use matou_runtime::{BlockedOn, WaitTarget, now, poll_proceed};
+
+use super::fault_rng::FaultRng;
+use super::network::Network;
+use super::waker_list::{WakerList, lock};
+use super::{Endpoint, InMemorySocket};
+use crate::listen_options::ListenOptions;
+use crate::sys::{AcceptFault, WaitSite};
+
+/// The injected errors of `accept`. Only the last one loses the connection.
+const ACCEPT_FAULTS: [AcceptFault; 4] = [
+    AcceptFault::ProcessDescriptors,
+    AcceptFault::SystemDescriptors,
+    AcceptFault::Buffers,
+    AcceptFault::ConnectionAborted,
+];
+
+/// The in-memory form of a TCP listener.
+pub(crate) struct Listener {
+    network: Arc<Network>,
+    address: SocketAddr,
+    /// Whether accepted streams have `TCP_NODELAY`.
+    nodelay: bool,
+    state: Mutex<State>,
+    acceptors: WakerList,
+}
+
+struct State {
+    queue: Vec<PendingConnection>,
+    backlog: usize,
+    reuse_port: bool,
+    closed: bool,
+}
+
+/// A connection that is not accepted yet.
+struct PendingConnection {
+    endpoint: Endpoint,
+    peer: SocketAddr,
+    arrives: Instant,
+}
+
+impl State {
+    /// Returns the index and the arrival time of the connection to accept next.
+    fn first(&self) -> Option<(usize, Instant)> {
+        let arrivals = self.queue.iter().map(|pending| pending.arrives).enumerate();
+        arrivals.min_by_key(|&(_, arrives)| arrives)
+    }
+}
+
+impl Listener {
+    pub(super) fn new(
+        network: &Arc<Network>,
+        address: SocketAddr,
+        options: &ListenOptions,
+    ) -> Listener {
+        // As in the system, the smallest backlog holds one connection.
+        let backlog = options.backlog.max(1) as usize;
+        let reuse_port = options.reuse_port;
+        let state = State { queue: Vec::new(), backlog, reuse_port, closed: false };
+        Listener {
+            network: Arc::clone(network),
+            address,
+            nodelay: options.nodelay,
+            state: Mutex::new(state),
+            acceptors: WakerList::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    pub(super) fn allows_port_reuse(&self) -> bool {
+        self.state().reuse_port
+    }
+
+    /// Permits further listeners on the address.
+    pub(crate) fn allow_port_reuse(&self) {
+        self.state().reuse_port = true;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state();
+        state.queue.len() >= state.backlog
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Adds a connection to the accept queue.
+    pub(super) fn enqueue(&self, endpoint: Endpoint, peer: SocketAddr) {
+        let rng = self.network.rng();
+        self.network.count(|counters| counters.connections += 1);
+        rng.simulation.record_event("connection", u64::from(peer.port()));
+        // The endpoint is new, hence open.
+        let _ = endpoint.set_nodelay(self.nodelay);
+        let arrives = now() + rng.latency();
+        self.state().queue.push(PendingConnection { endpoint, peer, arrives });
+        self.acceptors.wake_all();
+    }
+
+    pub(crate) fn poll_accept(
+        &self,
+        (what, at): WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
+        ready!(poll_proceed(cx));
+        let rng = self.network.rng();
+        let mut state = self.state();
+        if state.closed {
+            let closed = io::Error::new(io::ErrorKind::NotConnected, "the listener is closed");
+            return Poll::Ready(Err(closed));
+        }
+        match state.first() {
+            Some((index, arrives)) if arrives <= now() => {
+                if rng.chance(rng.faults.accept_errors) {
+                    return Poll::Ready(Err(self.inject_error(index, state, &rng)));
+                }
+                let PendingConnection { endpoint, peer, .. } = state.queue.remove(index);
+                Poll::Ready(Ok((endpoint, peer)))
+            }
+            first => {
+                drop(state);
+                self.acceptors.add(cx, first.map(|(_, arrives)| arrives));
+                BlockedOn::new(what, at, WaitTarget::Unknown).note();
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Draws an error, which may lose the connection at `index`.
+    fn inject_error(
+        &self,
+        index: usize,
+        mut state: MutexGuard<'_, State>,
+        rng: &FaultRng,
+    ) -> io::Error {
+        let drawn = rng.simulation.random_below(ACCEPT_FAULTS.len() as u64);
+        let fault = ACCEPT_FAULTS[drawn as usize];
+        let lost = fault == AcceptFault::ConnectionAborted;
+        let lost = lost.then(|| state.queue.remove(index));
+        drop(state);
+        self.network.count(|counters| {
+            counters.accept_errors += 1;
+            counters.accepts_aborted += u64::from(lost.is_some());
+        });
+        rng.simulation.record_event("accept failed", drawn);
+        if let Some(lost) = lost {
+            lost.endpoint.abort();
+        }
+        fault.into()
+    }
+}
+
+impl InMemorySocket for Arc<Listener> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+
+    /// Closes the listener, and resets the connections that are not accepted.
+    fn close(&self) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.closed, true) {
+            return;
+        }
+        let queue = std::mem::take(&mut state.queue);
+        drop(state);
+        self.network.unregister(self.address);
+        for pending in queue {
+            pending.endpoint.abort();
+        }
+        self.acceptors.wake_all();
+    }
+}

@@ -1,0 +1,84 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+use std::time::Instant;
+
+use matou_runtime::futures::Sleep;
+use matou_runtime::sleep_until;
+
+/// The wakers of the tasks that wait for one event, such as bytes to read at one endpoint, and the
+/// timer that wakes them when the next event is due.
+#[derive(Default)]
+pub(super) struct WakerList {
+    wakers: Arc<Wakers>,
+    timer: Mutex<Option<Sleep>>,
+}
+
+#[derive(Default)]
+struct Wakers(Mutex<Vec<Waker>>);
+
+impl WakerList {
+    /// Adds the waker of the current task. The list is woken at `until` or earlier.
+    pub(super) fn add(&self, cx: &mut Context<'_>, until: Option<Instant>) {
+        self.wakers.add(cx.waker());
+        if self.set_timer(until) {
+            self.wake_all();
+        }
+    }
+
+    /// Sets the timer. Returns `true` if `until` has passed already.
+    fn set_timer(&self, until: Option<Instant>) -> bool {
+        let mut timer = lock(&self.timer);
+        let Some(until) = until else {
+            *timer = None;
+            return false;
+        };
+        if timer.as_ref().and_then(Sleep::deadline) != Some(until) {
+            *timer = Some(sleep_until(until));
+        }
+        let sleep = timer.as_mut().expect("it was set above");
+        let wake_all = Waker::from(Arc::clone(&self.wakers));
+        let due = Pin::new(sleep).poll(&mut Context::from_waker(&wake_all)).is_ready();
+        if due {
+            *timer = None;
+        }
+        due
+    }
+
+    /// Wakes all tasks. The caller must not hold a lock, because a waker may run user code.
+    pub(super) fn wake_all(&self) {
+        self.wakers.wake_all();
+    }
+}
+
+impl Wakers {
+    fn add(&self, waker: &Waker) {
+        let mut wakers = lock(&self.0);
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    fn wake_all(&self) {
+        let wakers = std::mem::take(&mut *lock(&self.0));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The waker of the timer.
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+/// Locks a mutex of the simulated network. The domains of a simulated run share one thread, so it
+/// is never contended; it is never poisoned, because no code panics while it holds one.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
