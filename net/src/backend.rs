@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use matou_runtime::WaitSite;
+
 use crate::listen_options::ListenOptions;
 use crate::simulated::{self, network};
-use crate::sys::{self, StdSocket, WaitSite};
+use crate::sys::{self, StdSocket};
 
 pub(crate) use crate::simulated::InMemorySocket;
 

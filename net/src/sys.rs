@@ -3,20 +3,16 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use matou_runtime::{Direction, IoSource};
+use matou_runtime::{Direction, IoSource, WaitSite};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
 use crate::listen_options::ListenOptions;
-
-/// What an operation waits for, in a word, and the line of the program that waits.
-pub(crate) type WaitSite = (&'static str, &'static Location<'static>);
 
 /// A socket of the standard library.
 pub(crate) trait StdSocket: From<OwnedFd> + Into<OwnedFd> {}
@@ -89,10 +85,10 @@ impl Socket {
     pub(crate) fn poll_connect(
         &self,
         mut just_started: bool,
-        (what, at): WaitSite,
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.source.poll(Direction::Write, what, at, cx, |fd| {
+        self.source.poll(Direction::Write, site, cx, |fd| {
             if std::mem::take(&mut just_started) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -187,11 +183,11 @@ fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 impl Socket {
     pub(crate) fn poll_accept(
         &self,
-        (what, at): WaitSite,
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Socket, SocketAddr)>> {
         self.source
-            .poll(Direction::Read, what, at, cx, accept)
+            .poll(Direction::Read, site, cx, accept)
             .map_ok(|(fd, peer)| (Socket::new(fd), peer))
     }
 }

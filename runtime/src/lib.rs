@@ -17,7 +17,6 @@ mod task;
 pub mod test;
 mod time;
 mod violation;
-mod wait;
 mod yield_now;
 
 pub use driver::{Direction, Driver, IoSource, ParkTimeout, Reactor, Unpark};
@@ -26,12 +25,12 @@ pub use promise::{Promise, await_all, await_first, await_one};
 pub use race::race;
 pub use run::{Builder, Forgotten, MainError, RunError, run};
 pub use task::{
-    AtCapacity, Cancelled, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId, TaskInto,
-    call, cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
+    AtCapacity, BlockedOn, Cancelled, NoDomainAvailable, Outcome, Panic, Task, TaskError, TaskId,
+    TaskInto, WaitSite, WaitTarget, call, cancelled, defer, parallel, shield, spawn, try_call,
+    try_shield, try_spawn,
 };
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
-pub use wait::{BlockedOn, WaitTarget};
 pub use yield_now::{poll_proceed, yield_now};
 
 /// The named futures that the functions of this crate return.

@@ -14,8 +14,8 @@ use slab::Slab;
 
 use crate::domain::{Domain, Message, RemoteHandle};
 use crate::promise::Promise;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{HandleState, NodeKey, Outcome, TaskId, panics};
-use crate::wait::{BlockedOn, WaitTarget};
 
 /// A collector for children that run in the background; it hands back the finished ones.
 ///
@@ -274,7 +274,10 @@ impl Domain {
     fn await_group(&self, group: u32, at: &'static Location<'static>, waker: &Waker) {
         let asked = self.groups().borrow_mut()[group as usize].register(waker);
         asked.into_iter().for_each(panics::wake);
-        self.set_blocked_on(BlockedOn::new("orphans", at, WaitTarget::TaskGroup(group)));
+        self.set_blocked_on(BlockedOn::new(
+            WaitSite::new("orphans", at),
+            WaitTarget::TaskGroup(group),
+        ));
     }
 }
 

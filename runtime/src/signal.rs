@@ -18,8 +18,7 @@ use signal_hook::iterator::{Handle, Signals as Watched};
 
 use crate::domain::{Domain, Message};
 use crate::run::Run;
-use crate::task::{TaskMeta, panics};
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{TaskMeta, WaitSite, panics};
 
 /// A signal that a program can handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,7 +167,7 @@ impl Future for NextSignal<'_> {
         let old = occurrences.waker.replace(cx.waker().clone());
         drop(occurrences);
         drop(old);
-        BlockedOn::new("signal", self.at, WaitTarget::Unknown).note();
+        WaitSite::new("signal", self.at).note();
         Poll::Pending
     }
 }

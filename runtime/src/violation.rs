@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use matou_ownership::{NotOwner, ResourceInfo};
 
+use crate::task::BlockedOn;
 use crate::task::{
     CancelKind, CancelReason, Cancelled, NIL, Node, Parent, Slot, Stage, TaskId, TaskRef, TaskTree,
 };
-use crate::wait::BlockedOn;
 
 /// How many generations, and how many children, a report names.
 const NAMED_MAX: usize = 16;
@@ -348,14 +348,14 @@ impl ChildInfo {
             name: node.name(),
             spawned_at: node.spawned_at.get(),
             state,
-            blocked_on: node.wait.get(),
+            blocked_on: node.blocked_on.get(),
             cancelled: node.cancel.get(),
         }
     }
 
     /// A child that the reporting task does not know.
     pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
-        let (state, blocked_on) = (ChildState::Unknown, BlockedOn::NOTHING);
+        let (state, blocked_on) = (ChildState::Unknown, BlockedOn::UNKNOWN);
         ChildInfo { id, name: None, spawned_at, state, blocked_on, cancelled: None }
     }
 
@@ -371,7 +371,7 @@ impl fmt::Display for ChildInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, spawned at {}", self.title(), self.spawned_at)?;
         match self.state {
-            ChildState::Running if self.blocked_on == BlockedOn::NOTHING => {
+            ChildState::Running if self.blocked_on == BlockedOn::UNKNOWN => {
                 f.write_str(": running")
             }
             ChildState::Running => write!(f, ": waiting for {}", self.blocked_on),

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Sleep;
-use matou_runtime::{BlockedOn, WaitTarget, now, sleep_until};
+use matou_runtime::{BlockedOn, WaitSite, WaitTarget, now, sleep_until};
 
 use super::TcpListener;
 use crate::access::AccessMode;
@@ -51,7 +51,8 @@ impl<'a> Accept<'a> {
             pause => pause.insert(sleep_until(until)),
         };
         if Pin::new(pause).poll(cx).is_pending() {
-            BlockedOn::new("accept (paused)", self.at, WaitTarget::Deadline(until)).note();
+            let site = WaitSite::new("accept (paused)", self.at);
+            BlockedOn::new(site, WaitTarget::Deadline(until)).note();
             return Poll::Pending;
         }
         Poll::Ready(())
@@ -74,7 +75,7 @@ impl Future for Accept<'_> {
         let TcpListener { socket, backoff } = this.listener;
         loop {
             ready!(this.poll_pause(cx));
-            match ready!(socket.backend().poll_accept(("accept", this.at), cx)) {
+            match ready!(socket.backend().poll_accept(WaitSite::new("accept", this.at), cx)) {
                 Ok((backend, peer)) => {
                     backoff.record_success();
                     let ticket = this.ticket.take();

@@ -5,14 +5,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use matou_runtime::test::simulation;
-use matou_runtime::{BlockedOn, WaitTarget, now, poll_proceed};
+use matou_runtime::{WaitSite, now, poll_proceed};
 
 use super::InMemorySocket;
 use super::connection::{Connection, Handshake};
 use super::half::{Half, Incomplete};
 use super::network::{Network, check_in_run};
 use super::waker_list::WakerList;
-use crate::sys::WaitSite;
 
 /// One of the two ends of a connection: the in-memory form of a TCP stream.
 pub(crate) struct Endpoint {
@@ -103,11 +102,11 @@ impl Endpoint {
         &self,
         lists: &[WakerList; 2],
         until: Option<Instant>,
-        (what, at): WaitSite,
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
         lists[self.index].add(cx, until);
-        BlockedOn::new(what, at, WaitTarget::Unknown).note();
+        site.note();
         Poll::Pending
     }
 

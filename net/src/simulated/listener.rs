@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use matou_runtime::{BlockedOn, WaitTarget, now, poll_proceed};
+use matou_runtime::{WaitSite, now, poll_proceed};
 
 use super::fault_rng::FaultRng;
 use super::network::Network;
 use super::waker_list::{WakerList, lock};
 use super::{Endpoint, InMemorySocket};
 use crate::listen_options::ListenOptions;
-use crate::sys::{AcceptFault, WaitSite};
+use crate::sys::AcceptFault;
 
 /// The injected errors of `accept`. Only the last one loses the connection.
 const ACCEPT_FAULTS: [AcceptFault; 4] = [
@@ -108,7 +108,7 @@ impl Listener {
 
     pub(crate) fn poll_accept(
         &self,
-        (what, at): WaitSite,
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
         ready!(poll_proceed(cx));
@@ -129,7 +129,7 @@ impl Listener {
             first => {
                 drop(state);
                 self.acceptors.add(cx, first.map(|(_, arrives)| arrives));
-                BlockedOn::new(what, at, WaitTarget::Unknown).note();
+                site.note();
                 Poll::Pending
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Timeout;
-use matou_runtime::timeout;
+use matou_runtime::{WaitSite, timeout};
 
 use super::TcpStream;
 use crate::access::AccessMode;
@@ -51,7 +51,7 @@ impl Connect {
             unreachable!("`start` has created the socket")
         };
         ready!(AccessMode::Exclusive.poll_check(stream))?;
-        stream.socket.backend().poll_connect(just_started, ("connect", self.at), cx)
+        stream.socket.backend().poll_connect(just_started, WaitSite::new("connect", self.at), cx)
     }
 
     /// Creates the socket and starts to connect it. Returns whether that is complete already.

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_runtime::poll_proceed;
+use matou_runtime::{WaitSite, poll_proceed};
 
 use super::TcpStream;
 use crate::access::AccessMode;
@@ -111,7 +111,7 @@ impl TcpStream {
         if buf.is_empty() {
             return poll_empty(cx);
         }
-        self.socket.backend().poll_recv(buf, ("read", at), cx)
+        self.socket.backend().poll_recv(buf, WaitSite::new("read", at), cx)
     }
 
     pub(super) fn poll_send(
@@ -125,7 +125,7 @@ impl TcpStream {
         if buf.is_empty() {
             return poll_empty(cx);
         }
-        self.socket.backend().poll_send(buf, ("write", at), cx)
+        self.socket.backend().poll_send(buf, WaitSite::new("write", at), cx)
     }
 }
 

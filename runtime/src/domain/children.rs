@@ -10,13 +10,13 @@ use slab::Slab;
 use super::{Domain, Message, RemoteHandle};
 use crate::orphans::GroupState;
 use crate::task::raw::OwnerRef;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{
     CancelAction, CancelKind, Cancelled, Completion, CompletionNotice, HandleState, NIL, Node,
     NodeKey, Parent, RunState, Slot, Stage, TaskId, TaskMeta, panics,
 };
 use crate::test::Happening;
 use crate::violation::{ChildInfo, TaskInfo, Violation};
-use crate::wait::{BlockedOn, WaitTarget};
 
 /// A parent's reference to a child: where its entry is, on which domain.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct ChildRef {
 }
 
 impl ChildRef {
-    fn wait_on(self) -> WaitTarget {
+    fn wait_target(self) -> WaitTarget {
         WaitTarget::Task { id: self.entry.id, spawned_at: self.spawned_at }
     }
 }
@@ -199,7 +199,7 @@ impl Domain {
         &self,
         remote: &RemoteHandle,
         child: ChildRef,
-        (what, at): (&'static str, Option<&'static Location<'static>>),
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let Some(node) = self.own_child(remote, child) else {
@@ -216,7 +216,7 @@ impl Domain {
             self.tree.remove(slot).drop();
             return Poll::Ready(());
         }
-        self.set_blocked_on(BlockedOn { what, at, on: child.wait_on() });
+        self.set_blocked_on(BlockedOn::new(site, child.wait_target()));
         // If the parent itself waits, it is there as long as its children are: no waker is needed.
         let itself = self.is_current_waker(cx.waker());
         node.wake_parent.set(itself);
@@ -326,11 +326,10 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
-        self.set_blocked_on(BlockedOn {
-            what: "the end of its children",
-            at: None,
-            on: WaitTarget::Unknown,
-        });
+        self.set_blocked_on(BlockedOn::new(
+            WaitSite::unlocated("the end of its children"),
+            WaitTarget::Unknown,
+        ));
         Poll::Pending
     }
 

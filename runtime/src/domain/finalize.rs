@@ -8,10 +8,10 @@ use matou_ownership::{FinalizeAll, FinalizeReport};
 
 use super::Domain;
 use crate::task::raw::OutcomeTo;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{HandleState, LocalFuture, NIL, Node, Outcome, Panic, Stage, TaskError};
 use crate::time::Sleep;
 use crate::violation::Violation;
-use crate::wait::{BlockedOn, WaitTarget};
 
 /// The finalizers of a task, while one of them has to wait.
 pub(crate) struct PendingFinalizers {
@@ -33,11 +33,10 @@ impl PendingFinalizers {
             return Ok(domain.report_finalized(settled, self.normal));
         }
         if Pin::new(&mut self.grace).poll(cx).is_pending() {
-            domain.set_blocked_on(BlockedOn {
-                what: "finalizer",
-                at: None,
-                on: WaitTarget::Unknown,
-            });
+            domain.set_blocked_on(BlockedOn::new(
+                WaitSite::unlocated("finalizer"),
+                WaitTarget::Unknown,
+            ));
             return Err(self);
         }
         let settled = self.settle.finish_without_waiting();

@@ -42,10 +42,10 @@ use crate::orphans::GroupState;
 use crate::random::{Purpose, Random};
 use crate::run::Run;
 use crate::task::raw::WakerId;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{Cancelled, IdHasher, LocalFuture, NIL, Slot, TaskDeadline, TaskId, TaskTree};
 use crate::test::{Happening, Shared};
 use crate::time::{Sleeper, Timers};
-use crate::wait::BlockedOn;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
 const BUDGET: u32 = 128;
@@ -199,10 +199,10 @@ impl Domain {
     }
 
     #[inline]
-    pub(crate) fn set_blocked_on(&self, wait: BlockedOn) {
+    pub(crate) fn set_blocked_on(&self, blocked_on: BlockedOn) {
         let current = self.current.get();
         if current != NIL {
-            self.tree[current].wait.set(wait);
+            self.tree[current].blocked_on.set(blocked_on);
         }
     }
 
@@ -291,6 +291,32 @@ impl Domain {
         self.run.fail(crate::run::Failure::Driver(error));
         // Without a driver there is neither I/O nor a deadline, but the tasks can still be ended.
         std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+impl BlockedOn {
+    /// Records what the current task waits for. Outside a run this does nothing.
+    ///
+    /// For leaf futures, right before they return `Pending`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{BlockedOn, WaitSite, WaitTarget};
+    ///
+    /// BlockedOn::new(WaitSite::here("a reply"), WaitTarget::Unknown).note();
+    /// ```
+    pub fn note(self) {
+        Domain::try_with(|domain| domain.set_blocked_on(self));
+    }
+}
+
+impl WaitSite {
+    /// Records that the current task waits here, for a target that is not known.
+    ///
+    /// Short for [`BlockedOn::note`] with [`WaitTarget::Unknown`].
+    pub fn note(self) {
+        BlockedOn::new(self, WaitTarget::Unknown).note();
     }
 }
 

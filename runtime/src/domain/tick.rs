@@ -103,7 +103,7 @@ impl Domain {
             self.replace_deadline(inherited_deadline(node));
         }
         node.run_state.set(RunState::Polling);
-        node.wait.clear();
+        node.blocked_on.clear();
         self.current_cancelled.set(node.cancel.is_some());
         let own = node.owner_ref.take().expect("a task in the queue is neither running nor over");
         self.current_waker.set(own.waker_id());

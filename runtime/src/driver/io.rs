@@ -1,7 +1,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -10,7 +9,7 @@ use super::side::{Both, Direction, Side};
 use super::sys::Ready;
 use crate::domain::Domain;
 use crate::task::panics;
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// A non-blocking descriptor that tasks can wait for: what sockets are made of.
 ///
@@ -55,17 +54,16 @@ impl IoSource {
     /// use std::future::poll_fn;
     /// use std::io::{Read, Write};
     /// use std::os::unix::net::UnixStream;
-    /// use std::panic::Location;
-    /// use matou_runtime::{Direction, IoSource, RunError, run, spawn};
+    /// use matou_runtime::{Direction, IoSource, RunError, WaitSite, run, spawn};
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let (ours, mut theirs) = UnixStream::pair()?;
     ///     ours.set_nonblocking(true)?;
     ///     let io = IoSource::new(ours.into());
-    ///     let here = Location::caller();
+    ///     let site = WaitSite::here("read");
     ///     let reader = spawn(poll_fn(move |cx| {
-    ///         io.poll(Direction::Read, "read", here, cx, |fd| {
+    ///         io.poll(Direction::Read, site, cx, |fd| {
     ///             let mut byte = [0];
     ///             rustix::io::read(fd, &mut byte)?;
     ///             Ok(byte[0])
@@ -108,7 +106,7 @@ impl IoSource {
 
     /// Tries `operation`, and waits for the descriptor when that would block.
     ///
-    /// `what` and `at` say in reports what the task waits for. `operation` runs under a lock: it
+    /// Reports show `site` while the task waits. `operation` runs under a lock: it
     /// must not block, nor use this `IoSource`. A success spends a part of the task's budget.
     ///
     /// # Errors
@@ -120,12 +118,11 @@ impl IoSource {
     pub fn poll<R>(
         self: &Arc<Self>,
         direction: Direction,
-        what: &'static str,
-        at: &'static Location<'static>,
+        site: WaitSite,
         cx: &mut Context<'_>,
         operation: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.poll_with(direction, (what, at), cx, operation, |_| false)
+        self.poll_with(direction, site, cx, operation, |_| false)
     }
 
     /// Moves up to `wanted` bytes by `operation`, and waits as [`poll`](IoSource::poll) does.
@@ -142,7 +139,7 @@ impl IoSource {
     pub fn poll_transfer(
         self: &Arc<Self>,
         direction: Direction,
-        (what, at): (&'static str, &'static Location<'static>),
+        site: WaitSite,
         cx: &mut Context<'_>,
         wanted: usize,
         operation: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
@@ -151,14 +148,14 @@ impl IoSource {
             Direction::Read => 0 < moved && moved < wanted,
             Direction::Write => moved < wanted,
         };
-        self.poll_with(direction, (what, at), cx, operation, is_short)
+        self.poll_with(direction, site, cx, operation, is_short)
     }
 
     #[inline]
     fn poll_with<R>(
         self: &Arc<Self>,
         direction: Direction,
-        wait: (&'static str, &'static Location<'static>),
+        site: WaitSite,
         cx: &mut Context<'_>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
         is_short: impl FnOnce(&R) -> bool,
@@ -179,7 +176,7 @@ impl IoSource {
                     }
                 }
             }
-            self.wait(domain, state, direction, wait, cx).map(Err)
+            self.wait(domain, state, direction, site, cx).map(Err)
         })
     }
 
@@ -189,7 +186,7 @@ impl IoSource {
         domain: &Domain,
         mut state: MutexGuard<'_, State>,
         direction: Direction,
-        (what, at): (&'static str, &'static Location<'static>),
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<io::Error> {
         let Some(reactor) = domain.reactor() else {
@@ -212,11 +209,7 @@ impl IoSource {
         };
         match waiting {
             Ok(fd) => {
-                domain.set_blocked_on(BlockedOn {
-                    what,
-                    at: Some(at),
-                    on: WaitTarget::IoSource(fd as u64),
-                });
+                domain.set_blocked_on(BlockedOn::new(site, WaitTarget::IoSource(fd as u64)));
                 Poll::Pending
             }
             Err(error) => Poll::Ready(error),

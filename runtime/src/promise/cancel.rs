@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::{notify_parent, poll_outcome};
 use crate::domain::{ChildRef, Domain, Message};
-use crate::task::{Outcome, OutcomeHandle};
+use crate::task::{Outcome, OutcomeHandle, WaitSite};
 
 /// Waits until a cancelled child is gone; made by [`Promise::cancel`](super::Promise::cancel).
 #[must_use = "the child is being cancelled, but it is gone only when this future is ready"]
@@ -42,10 +42,10 @@ impl<T, E> Future for Cancel<T, E> {
             return Poll::Pending;
         }
         assert!(this.handle.is_some(), "`Cancel` is polled after it was ready");
-        let wait = ("the end of a cancelled task", Some(this.at));
+        let site = WaitSite::new("the end of a cancelled task", this.at);
         Domain::with("cancelling a task", |domain| {
             // fault: finished-value-lost
-            poll_outcome(domain, &mut this.handle, this.child, wait, cx).map(Outcome::ok)
+            poll_outcome(domain, &mut this.handle, this.child, site, cx).map(Outcome::ok)
         })
     }
 }

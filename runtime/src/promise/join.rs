@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::{Cancel, Promise};
 use crate::domain::Domain;
 use crate::task::Outcome;
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Waits for all promises and yields their outcomes in order. There is no short cut: a failure
 /// among them cancels nobody.
@@ -67,7 +67,8 @@ impl<T, E> Future for AwaitAll<T, E> {
                 this.done = true;
                 return Poll::Ready(std::mem::take(&mut this.outcomes));
             };
-            let outcome = ready!(first.poll_join("promise (of several)", Some(this.at), cx));
+            let outcome =
+                ready!(first.poll_join(WaitSite::new("promise (of several)", this.at), cx));
             this.first = None;
             this.outcomes.push(outcome);
         }
@@ -134,8 +135,8 @@ impl<T, E> Future for AwaitFirst<T, E> {
         let this = self.get_mut();
         if this.outcome.is_none() {
             assert!(!this.promises.is_empty(), "`AwaitFirst` is polled after it was ready");
-            let what = "the first of several promises";
-            this.outcome = Some(ready!(poll_one(&mut this.promises, what, this.at, cx)));
+            let site = WaitSite::new("the first of several promises", this.at);
+            this.outcome = Some(ready!(poll_one(&mut this.promises, site, cx)));
             let reason = || Some("another promise was first".into());
             let losers = this.promises.drain(..).map(|loser| loser.cancel_at(this.at, reason()));
             this.losers.extend(losers);
@@ -208,7 +209,7 @@ impl<T, E> Future for AwaitOne<'_, T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let AwaitOne { promises, at } = self.get_mut();
         assert!(!promises.is_empty(), "`await_one` needs a promise to wait for");
-        poll_one(promises, "one of several promises", at, cx)
+        poll_one(promises, WaitSite::new("one of several promises", at), cx)
     }
 }
 
@@ -221,8 +222,7 @@ impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
 /// Takes one that has ended out of `promises`, or registers for the end of each.
 fn poll_one<T, E>(
     promises: &mut Vec<Promise<T, E>>,
-    what: &'static str,
-    at: &'static Location<'static>,
+    site: WaitSite,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
     let ended = || (0..promises.len()).filter(|&index| promises[index].is_complete());
@@ -230,15 +230,15 @@ fn poll_one<T, E>(
     let draw = |domain: &Domain| if count > 1 { domain.random().below(count) } else { 0 };
     let drawn = Domain::try_with(draw).unwrap_or(0);
     if let Some(index) = ended().nth(drawn) {
-        let outcome = ready!(promises[index].poll_join(what, Some(at), cx));
+        let outcome = ready!(promises[index].poll_join(site, cx));
         drop(promises.remove(index));
         return Poll::Ready(outcome);
     }
     for promise in promises.iter_mut() {
-        let pending = promise.poll_join(what, Some(at), cx).is_pending();
+        let pending = promise.poll_join(site, cx).is_pending();
         debug_assert!(pending, "none of them had ended");
     }
     // Each of them has noted itself alone.
-    BlockedOn::new(what, at, WaitTarget::AnyPromise).note();
+    BlockedOn::new(site, WaitTarget::AnyPromise).note();
     Poll::Pending
 }

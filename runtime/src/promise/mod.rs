@@ -15,7 +15,7 @@ pub use cancel::Cancel;
 pub use join::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};
 
 use crate::domain::{ChildRef, Domain, Message};
-use crate::task::{Outcome, OutcomeHandle, TaskId};
+use crate::task::{Outcome, OutcomeHandle, TaskId, WaitSite};
 
 /// A parent's handle on a child: awaited or cancelled, by the parent alone.
 ///
@@ -178,16 +178,15 @@ impl<T, E> Promise<T, E> {
         self.handle.take().expect("a promise has its handle until its outcome is taken").take()
     }
 
-    /// Waits for the child; `what` and `at` are for reports.
+    /// Waits for the child, as the operation `site`.
     #[inline]
     pub(crate) fn poll_join(
         &mut self,
-        what: &'static str,
-        at: Option<&'static Location<'static>>,
+        site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
         Domain::with("awaiting a task", |domain| {
-            poll_outcome(domain, &mut self.handle, self.child, (what, at), cx)
+            poll_outcome(domain, &mut self.handle, self.child, site, cx)
         })
     }
 }
@@ -198,12 +197,12 @@ fn poll_outcome<T, E>(
     domain: &Domain,
     slot: &mut Option<OutcomeHandle<T, E>>,
     child: ChildRef,
-    wait: (&'static str, Option<&'static Location<'static>>),
+    site: WaitSite,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
     let handle = slot.as_ref().expect("a promise is polled after it yielded its outcome");
     // fault: cancel-busy-wait
-    ready!(domain.poll_child(handle.remote(), child, wait, cx));
+    ready!(domain.poll_child(handle.remote(), child, site, cx));
     Poll::Ready(slot.take().expect("it was there a moment ago").take())
 }
 
@@ -232,7 +231,7 @@ impl<T, E> Future for Promise<T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().poll_join("promise", None, cx)
+        self.get_mut().poll_join(WaitSite::unlocated("promise"), cx)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tasks: what they are made of, how they live and how they end.
 
 mod arena;
+mod blocked_on;
 mod builder;
 mod cancel_reason;
 mod cold;
@@ -16,6 +17,7 @@ mod shield;
 mod spawn;
 mod tree;
 
+pub use blocked_on::{BlockedOn, WaitSite, WaitTarget};
 pub use builder::{AtCapacity, Task, TaskInto};
 pub use cancel_reason::Cancelled;
 pub use deferred::defer;

@@ -8,13 +8,13 @@ use std::task::Waker;
 
 use matou_ownership::Ledger;
 
+use super::blocked_on::BlockedOnCell;
 use super::cancel_reason::Cancelled;
 use super::cold::ColdState;
 use super::id::TaskId;
 use super::option_cell::OptionCell;
 use super::panics;
 use super::raw::OwnerRef;
-use crate::wait::Noted;
 
 /// A node's place in its domain's [`TaskTree`](super::tree::Tree).
 pub(crate) type Slot = u32;
@@ -49,7 +49,7 @@ pub(crate) struct Node {
     /// What few tasks have.
     pub(crate) cold: OptionCell<Box<ColdState>>,
     /// What the task waits for, written when it was last suspended.
-    pub(crate) wait: Noted,
+    pub(crate) blocked_on: BlockedOnCell,
     /// Whether the task is in the ready queue, or runs.
     pub(crate) run_state: Cell<RunState>,
     pub(crate) stage: Cell<Stage>,
@@ -232,7 +232,7 @@ impl Node {
             ledger: OptionCell::none(),
             inherit: Cell::new(false),
             cold: OptionCell::none(),
-            wait: Noted::nothing(),
+            blocked_on: BlockedOnCell::unknown(),
         }
     }
 
@@ -251,7 +251,7 @@ impl Node {
         self.wake_parent.set(false);
         self.stage.set(Stage::Running);
         self.inherit.set(false);
-        self.wait.clear();
+        self.blocked_on.clear();
     }
 
     /// Takes over what the task is born with.

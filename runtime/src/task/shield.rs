@@ -14,7 +14,7 @@ use super::id::TaskId;
 use super::outcome::Outcome;
 use crate::domain::Domain;
 use crate::promise::Promise;
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Runs `future` as a child that is not ended with its parent: what must not be cut off half-way.
 ///
@@ -198,7 +198,7 @@ impl<T, E> Future for Shield<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let promise = this.promise.as_mut().expect("`Shield` is polled after it was ready");
-        let poll = promise.poll_join("shielded task", Some(this.at), cx);
+        let poll = promise.poll_join(WaitSite::new("shielded task", this.at), cx);
         if poll.is_ready() {
             this.promise = None;
         }
@@ -282,8 +282,7 @@ impl Future for CancelledWait {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
                 domain.set_blocked_on(BlockedOn::new(
-                    "a cancellation",
-                    self.at,
+                    WaitSite::new("a cancellation", self.at),
                     WaitTarget::Unknown,
                 ));
                 Poll::Pending

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::world::Shared;
 use crate::domain::Domain;
+use crate::task::{BlockedOn, WaitTarget};
 use crate::task::{HandleState, Node, Slot, Stage, TaskId, TaskTree};
-use crate::wait::{BlockedOn, WaitTarget};
 
 /// How many tasks the text of a deadlock names.
 const NAMED_MAX: usize = 32;
@@ -76,7 +76,7 @@ fn waiting(tree: &TaskTree, slot: Slot, domain: usize, world: &Shared) -> Blocke
         let nodes = tree.children(slot).map(|child| &tree[child]);
         nodes.filter(|node| !node.is_complete() && wanted(node)).map(|node| node.id.get()).collect()
     };
-    let waits_for = match node.wait.get().on {
+    let waits_for = match node.blocked_on.get().target {
         _ if node.stage.get() != Stage::Running || node.cancel.is_some() => living(&|_| true),
         WaitTarget::Task { id, .. } => vec![id],
         WaitTarget::AnyPromise => {
@@ -95,7 +95,7 @@ fn waiting(tree: &TaskTree, slot: Slot, domain: usize, world: &Shared) -> Blocke
         name: node.name(),
         domain,
         spawned_at: node.spawned_at.get(),
-        blocked_on: node.wait.get(),
+        blocked_on: node.blocked_on.get(),
         waits_for,
         held_since,
     }
@@ -111,7 +111,7 @@ fn lies_in(child: &Node, wanted: u32) -> bool {
 fn number_locks(tasks: &mut [BlockedTask]) {
     let mut numbers = BTreeMap::new();
     for task in tasks {
-        if let WaitTarget::Lock(number) = &mut task.blocked_on.on {
+        if let WaitTarget::Lock(number) = &mut task.blocked_on.target {
             let next = numbers.len() as u64 + 1;
             *number = *numbers.entry(*number).or_insert(next);
         }
@@ -183,7 +183,7 @@ impl fmt::Display for BlockedTask {
         }
         write!(f, " on domain {}, spawned at {}", self.domain, self.spawned_at)?;
         write!(f, ": waits for {}", self.blocked_on)?;
-        if matches!(self.blocked_on.on, WaitTarget::AnyPromise | WaitTarget::TaskGroup(_)) {
+        if matches!(self.blocked_on.target, WaitTarget::AnyPromise | WaitTarget::TaskGroup(_)) {
             let mut before = ", of task ";
             for id in self.waits_for.iter().take(NAMED_MAX) {
                 write!(f, "{before}{id}")?;

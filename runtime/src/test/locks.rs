@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use crate::domain::Domain;
 use crate::task::TaskId;
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// The locks of a simulated run, by what names them while they are there.
 #[derive(Debug, Default)]
@@ -61,10 +61,10 @@ pub fn note_wait(lock: Option<usize>, what: &'static str, at: &'static Location<
         Some(locks.lock(lock).number)
     };
     Domain::try_with(|domain| {
-        let on = lock.map_or(WaitTarget::Unknown, |lock| {
+        let target = lock.map_or(WaitTarget::Unknown, |lock| {
             WaitTarget::Lock(known(domain, lock).unwrap_or_default())
         });
-        domain.set_blocked_on(BlockedOn::new(what, at, on));
+        domain.set_blocked_on(BlockedOn::new(WaitSite::new(what, at), target));
     });
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::timers::{Sleeper, TimerKey};
 use crate::domain::{Domain, Message, RemoteHandle};
-use crate::wait::{BlockedOn, WaitTarget};
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Waits until `duration` has passed on the clock of the domain's driver.
 ///
@@ -195,8 +195,8 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let poll = self.as_mut().poll_quietly(cx);
         if poll.is_pending() {
-            let on = self.deadline.map_or(WaitTarget::Unknown, WaitTarget::Deadline);
-            BlockedOn { what: "sleep", at: Some(self.at), on }.note();
+            let target = self.deadline.map_or(WaitTarget::Unknown, WaitTarget::Deadline);
+            BlockedOn::new(WaitSite::new("sleep", self.at), target).note();
         }
         poll
     }

@@ -4,7 +4,7 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::os::unix::net::UnixStream;
-use std::panic::{Location, catch_unwind, panic_any};
+use std::panic::{catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{
-    Builder, Direction, Forgotten, IoSource, Orphans, Promise, RunError, Task, run, sleep, spawn,
-    yield_now,
+    Builder, Direction, Forgotten, IoSource, Orphans, Promise, RunError, Task, WaitSite, run,
+    sleep, spawn, yield_now,
 };
 
 use crate::support::{Log, run_on};
@@ -96,7 +96,7 @@ fn who_waits_for_a_descriptor_that_is_taken_is_told() {
         let io = IoSource::new(ours.into());
         let theirs = Arc::clone(&io);
         let reader = spawn(poll_fn(move |cx| {
-            theirs.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
+            theirs.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
                 Ok(rustix::io::read(fd, &mut [0])?)
             })
         }));

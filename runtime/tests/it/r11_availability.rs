@@ -8,14 +8,13 @@ use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use matou_runtime::{
-    Builder, Direction, IoSource, Orphans, Promise, Task, await_all, call, poll_proceed, signal,
-    sleep, sleep_until, spawn, yield_now,
+    Builder, Direction, IoSource, Orphans, Promise, Task, WaitSite, await_all, call, poll_proceed,
+    signal, sleep, sleep_until, spawn, yield_now,
 };
 
 use crate::support::*;
@@ -74,11 +73,10 @@ fn descriptors_are_polled_on_a_domain_with_many_ready_tasks() {
 }
 
 async fn read_byte(io: Arc<IoSource>) -> u8 {
-    let here = Location::caller();
+    let site = WaitSite::here("read");
     let mut byte = [0];
-    let read = poll_fn(|cx| {
-        io.poll(Direction::Read, "read", here, cx, |fd| Ok(rustix::io::read(fd, &mut byte)?))
-    });
+    let read =
+        poll_fn(|cx| io.poll(Direction::Read, site, cx, |fd| Ok(rustix::io::read(fd, &mut byte)?)));
     assert_eq!(read.await.expect("it is readable"), 1);
     io.close();
     byte[0]
@@ -257,11 +255,11 @@ async fn prepare(operation: Operation) -> std::pin::Pin<Box<dyn Future<Output = 
             let zeros = std::fs::File::open("/dev/zero").expect("it is always readable");
             let io = IoSource::new(OwnedFd::from(zeros));
             Box::pin(async move {
-                let here = Location::caller();
+                let site = WaitSite::here("read");
                 for _ in 0..TIMES {
                     let mut byte = [0];
                     let read = poll_fn(|cx| {
-                        io.poll(Direction::Read, "read", here, cx, |fd| {
+                        io.poll(Direction::Read, site, cx, |fd| {
                             Ok(rustix::io::read(fd, &mut byte)?)
                         })
                     });

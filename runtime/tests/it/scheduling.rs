@@ -9,7 +9,6 @@ use std::future::{pending, poll_fn};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::panic::Location;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Direction, Driver, IoSource, ParkTimeout, Reactor, RunError, Task, Unpark, call, run,
-    sleep, spawn, yield_now,
+    Builder, Direction, Driver, IoSource, ParkTimeout, Reactor, RunError, Task, Unpark, WaitSite,
+    call, run, sleep, spawn, yield_now,
 };
 
 use crate::support::{
@@ -129,7 +128,7 @@ fn w7_timers_and_descriptors_go_on_while_another_domain_is_blocked() {
 
 async fn read_byte(io: Arc<IoSource>) -> io::Result<u8> {
     poll_fn(|cx| {
-        io.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
+        io.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
             let mut byte = [0];
             rustix::io::read(fd, &mut byte)?;
             Ok(byte[0])

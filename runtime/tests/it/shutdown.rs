@@ -9,7 +9,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,7 +19,7 @@ use std::time::Duration;
 use matou_ownership::Owned;
 use matou_runtime::{
     Builder, Direction, Forgotten, IoSource, MainError, Orphans, Promise, RunError, Task,
-    TaskError, Violation, call, signal, sleep, spawn, yield_now,
+    TaskError, Violation, WaitSite, call, signal, sleep, spawn, yield_now,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -97,7 +96,7 @@ fn pair() -> (Arc<IoSource>, UnixStream) {
 }
 
 fn poll_read(io: &Arc<IoSource>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
-    io.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
+    io.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
         let mut byte = [0];
         rustix::io::read(fd, &mut byte)?;
         Ok(byte[0])

@@ -6,12 +6,11 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::Context;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use matou_runtime::{Direction, IoSource, yield_now};
+use matou_runtime::{Direction, IoSource, WaitSite, yield_now};
 
 use crate::support::{WakeCounter, run_on};
 
@@ -29,7 +28,7 @@ fn t14_a_quiet_descriptor_keeps_a_bounded_number_of_stale_wakers() {
             wakers.push(Arc::downgrade(&counter));
             let waker = counter.into();
             let mut cx = Context::from_waker(&waker);
-            let tried = io.poll(Direction::Read, "read", Location::caller(), &mut cx, |fd| {
+            let tried = io.poll(Direction::Read, WaitSite::here("read"), &mut cx, |fd| {
                 Ok(rustix::io::read(fd, &mut [0])?)
             });
             assert!(tried.is_pending());
@@ -54,7 +53,7 @@ fn t14_many_who_really_wait_with_wakers_of_their_own_are_all_woken() {
             .map(|_| {
                 let io = Arc::clone(&io);
                 poll_fn(move |cx| {
-                    io.poll(Direction::Read, "read", Location::caller(), cx, |fd| {
+                    io.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
                         Ok(rustix::io::read(fd, &mut [0])?)
                     })
                 })

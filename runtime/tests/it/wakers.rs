@@ -9,7 +9,6 @@ use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -19,8 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Direction, IoSource, MainError, RunError, await_all, call, now, sleep_until, spawn,
-    yield_now,
+    Builder, Direction, IoSource, MainError, RunError, WaitSite, await_all, call, now, sleep_until,
+    spawn, yield_now,
 };
 
 use crate::support::{
@@ -331,7 +330,7 @@ fn pair() -> (Arc<IoSource>, UnixStream) {
 
 fn read_with(io: &Arc<IoSource>, waker: &Waker) -> Poll<std::io::Result<u8>> {
     let mut cx = Context::from_waker(waker);
-    io.poll(Direction::Read, "read", Location::caller(), &mut cx, |fd| {
+    io.poll(Direction::Read, WaitSite::here("read"), &mut cx, |fd| {
         let mut byte = [0];
         rustix::io::read(fd, &mut byte)?;
         Ok(byte[0])
@@ -540,7 +539,7 @@ fn t22_an_operation_that_panics_under_the_descriptors_lock_poisons_nothing() {
         let (io, mut theirs) = pair();
         let inside = io.clone();
         let broken = spawn(poll_fn(move |cx| -> Poll<std::io::Result<()>> {
-            inside.poll(Direction::Read, "read", Location::caller(), cx, |_| {
+            inside.poll(Direction::Read, WaitSite::here("read"), cx, |_| {
                 panic!("an operation that panics")
             })
         }));
