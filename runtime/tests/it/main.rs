@@ -1,8 +1,12 @@
 //! The runtime's promises, one module per question.
 
+mod cancel_reasons;
+mod deadlines;
+mod deadlocks;
+mod deferred;
 mod edge_cases;
 mod miou_parity;
-mod protection;
+
 mod r01_children_are_awaited;
 mod r02_only_the_parent;
 mod r03_ended_after_its_descendants;
@@ -18,6 +22,7 @@ mod r11_availability;
 mod r12_signal_handlers;
 mod replay;
 mod scheduling;
+mod shields;
 mod shutdown;
 mod simulated;
 mod support;

@@ -75,8 +75,8 @@ fn finalizers_are_not_cancelled_with_their_owner_nor_by_a_violation() {
         let cancel = child.cancel();
         finalizing.reaches(1).await;
         drop(cancel);
-        let culprit = spawn(async { drop(spawn(pending::<()>())) });
-        culprit.await?;
+        let offender = spawn(async { drop(spawn(pending::<()>())) });
+        offender.await?;
         Ok(())
     })
     .runs();
