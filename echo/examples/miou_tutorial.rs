@@ -1,10 +1,12 @@
-//! The last program of the seed document, statement by statement; the names in the comments are
-//! those of the original.
+//! The echo server of the Miou tutorial, statement by statement. The comments quote the names of the
+//! original program.
 //!
-//! It takes an address and a number of domains: `seed [ADDR] [N | --domains N]`. The crate's own
-//! server is the same program made fit for production; here it is as it was told, to show that each
-//! mechanism carries: children that accept, resources that are given down and transferred up, a
-//! condition that races with the system, orphans that are cleaned up, and a signal that is a task.
+//! Usage: `miou_tutorial [ADDR] [N | --domains N]`, with an address and a number of domains.
+//!
+//! The `echo` binary of this package is the same server, fit for production. This one shows each
+//! mechanism of the tutorial: children that accept, resources that are given to a child and
+//! transferred back, a condition variable that is raced against a system call, the collection of
+//! orphans, and a signal handler that is a task.
 
 #![forbid(unsafe_code)]
 
@@ -24,9 +26,8 @@ use matou_sync::{Condition, Mutex};
 /// `condition`
 static CONDITION: Condition = Condition::new();
 
-/// `mutex_sigint`. It guards the predicate that the original does not have: there, a signal that
-/// comes while a server is between two waits (it has accepted somebody) finds nobody waiting, and
-/// is lost. Here it is remembered, and the next wait ends at once.
+/// `mutex_sigint`. It protects a predicate, which the original does not have: there, a signal that
+/// arrives between two waits of a server is lost. Here the next wait returns immediately.
 static MUTEX_SIGINT: Mutex<bool> = Mutex::new(false);
 
 /// `mutex_out`
@@ -36,7 +37,7 @@ static MUTEX_OUT: Mutex<()> = Mutex::new(());
 async fn printf(line: std::fmt::Arguments<'_>) {
     let _out = MUTEX_OUT.lock().await;
     let mut stdout = io::stdout().lock();
-    // If nobody reads it any more, that is no reason to end.
+    // The server continues if standard output is closed.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
@@ -53,8 +54,8 @@ async fn echo(mut client: TcpStream) -> io::Result<()> {
     }
 }
 
-/// The two ends of `accept_or_die`.
-enum Fate {
+/// The result of `accept_or_die`.
+enum AcceptOrDie {
     /// `` `Accept``
     Accept(TcpStream, SocketAddr),
     /// `` `Die``
@@ -62,20 +63,20 @@ enum Fate {
 }
 
 /// `accept_or_die`
-async fn accept_or_die(fd: &Arc<TcpListener>) -> Result<Fate, TaskError<io::Error>> {
-    // `accept`: it owns the listener while it waits. If it is cancelled, because the condition
-    // comes first, its end closes the listener: nothing is left to be done about that.
-    let lent = Arc::clone(fd);
+async fn accept_or_die(fd: &Arc<TcpListener>) -> Result<AcceptOrDie, TaskError<io::Error>> {
+    // `accept`: the child owns the listener while it waits. If the condition wins the race, the
+    // child is cancelled, and the runtime closes the listener.
+    let listener = Arc::clone(fd);
     let accept = async move {
-        let (client, sockaddr) = lent.shared().accept().await?;
+        let (client, sockaddr) = listener.shared().accept().await?;
         transfer(&client).map_err(io::Error::other)?;
-        transfer(&lent).map_err(io::Error::other)?;
-        Ok(Fate::Accept(client, sockaddr))
+        transfer(&listener).map_err(io::Error::other)?;
+        Ok(AcceptOrDie::Accept(client, sockaddr))
     };
     let or_die = async {
         let sigint = MUTEX_SIGINT.lock().await;
         drop(CONDITION.wait_while(sigint, |sigint| !*sigint).await);
-        Ok(Fate::Die)
+        Ok(AcceptOrDie::Die)
     };
     await_first([
         Task::new().name("accept").give(fd).try_spawn(accept),
@@ -90,21 +91,22 @@ type Clients = Orphans<(), io::Error>;
 fn clean_up(orphans: &Clients) -> io::Result<()> {
     match orphans.care() {
         TryNext::Empty | TryNext::Pending => Ok(()),
-        TryNext::Completed(outcome) => raise(outcome),
+        TryNext::Completed(outcome) => check(outcome),
     }
 }
 
-/// `terminate`. The original yields while all are busy, which takes a whole core; this waits.
+/// `terminate`. The original yields in a loop while all clients are busy, which occupies a core.
+/// This function waits.
 async fn terminate(orphans: &Clients) -> io::Result<()> {
     while let Some(outcome) = orphans.next().await {
-        raise(outcome)?;
+        check(outcome)?;
     }
     Ok(())
 }
 
-/// `function Ok () -> () | Error exn -> raise exn`. A peer that breaks its connection is not a
-/// fault of the server, so it does not end it, as it would in the original.
-fn raise(outcome: Outcome<(), io::Error>) -> io::Result<()> {
+/// `function Ok () -> () | Error exn -> raise exn`. Unlike in the original, a client that resets its
+/// connection does not end the server.
+fn check(outcome: Outcome<(), io::Error>) -> io::Result<()> {
     match outcome {
         Ok(()) => Ok(()),
         Err(TaskError::Failed(error)) => match error.kind() {
@@ -129,8 +131,8 @@ async fn server(sockaddr: SocketAddr, first: bool) -> io::Result<()> {
     loop {
         clean_up(&orphans)?;
         match accept_or_die(&socket).await {
-            Ok(Fate::Die) => return terminate(&orphans).await,
-            Ok(Fate::Accept(client, sockaddr)) => {
+            Ok(AcceptOrDie::Die) => return terminate(&orphans).await,
+            Ok(AcceptOrDie::Accept(client, sockaddr)) => {
                 printf(format_args!("new client: {sockaddr}")).await;
                 let child = Task::new().name("echo").give(&client).orphans(&orphans);
                 child.try_spawn(echo(client)).map_err(io::Error::other)?;
@@ -150,8 +152,8 @@ async fn stop() {
 /// `let () = Miou_unix.run @@ fun () ->`
 fn main() -> ExitCode {
     let done = arguments().and_then(|(sockaddr, domains)| {
-        // With port 0 every server has to find the same port: the system chooses it for a socket
-        // that shares it, but does not listen, and so takes no connection from the servers.
+        // With port 0 all servers must bind the same port. The system chooses it for a socket that
+        // shares the port and does not listen, so it receives no connections.
         let (_port, sockaddr) = hold_port(sockaddr)?;
         let builder = Builder::new().domains(domains);
         builder.run::<_, _, MainError>(async move {
@@ -180,14 +182,14 @@ fn hold_port(sockaddr: SocketAddr) -> io::Result<(socket2::Socket, SocketAddr)> 
     let domain = socket2::Domain::for_address(sockaddr);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    // Alone at first, so that a second program of this kind is told that the address is in use.
+    // Bind without sharing first, so that a second process fails because the address is in use.
     socket.bind(&sockaddr.into())?;
     socket.set_reuse_port(true)?;
     let sockaddr = socket.local_addr()?.as_socket();
     Ok((socket, sockaddr.ok_or(ErrorKind::Unsupported)?))
 }
 
-/// `Stdlib.Domain.recommended_domain_count ()`, unless it is said how many.
+/// The number of domains is `Stdlib.Domain.recommended_domain_count ()` by default.
 fn arguments() -> Result<(SocketAddr, usize), Box<dyn Error + Send + Sync>> {
     let mut sockaddr: SocketAddr = "127.0.0.1:3000".parse()?;
     let mut domains = std::thread::available_parallelism()?.get();
@@ -195,7 +197,7 @@ fn arguments() -> Result<(SocketAddr, usize), Box<dyn Error + Send + Sync>> {
         match argument.parse() {
             Ok(number) => domains = number,
             Err(_) => {
-                let usage = "usage: seed [ADDR] [N | --domains N]";
+                let usage = "usage: miou_tutorial [ADDR] [N | --domains N]";
                 sockaddr = argument.parse().map_err(|_| usage)?;
             }
         }

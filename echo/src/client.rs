@@ -11,115 +11,121 @@ use matou_net::TcpStream;
 use matou_runtime::futures::Sleep;
 use matou_runtime::{now, sleep_until};
 
-use crate::server::Hall;
+use crate::context::ServerContext;
 
-/// How a client came to its end. None of it is the server's fault, hence none is a failure of the
+/// Why a connection ended. None of the reasons is a fault of the server, so none is an error of the
 /// task.
 #[derive(Debug)]
-pub(crate) enum End {
-    /// It closed, and was owed nothing any more.
+pub(crate) enum DisconnectReason {
+    /// The client closed the connection after everything was echoed.
     Closed,
-    /// It was silent for too long.
-    Idle,
-    /// It did not take what it was owed.
-    Stuck,
-    /// Its connection broke.
-    Broken(io::Error),
+    /// The client sent nothing for too long.
+    IdleTimeout,
+    /// The client received nothing for too long.
+    WriteTimeout,
+    /// An operation on the connection failed.
+    Failed(io::Error),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Closed => f.write_str("closed"),
-            End::Idle => f.write_str("was silent for too long"),
-            End::Stuck => f.write_str("did not read"),
-            End::Broken(error) => write!(f, "broke: {error}"),
+            DisconnectReason::Closed => f.write_str("closed by the client"),
+            DisconnectReason::IdleTimeout => f.write_str("idle timeout"),
+            DisconnectReason::WriteTimeout => f.write_str("write timeout"),
+            DisconnectReason::Failed(error) => error.fmt(f),
         }
     }
 }
 
-/// The task of one client: sends back what comes, until the client is done or breaks a limit.
+/// The task of one client: echoes what it receives until the client closes the connection or
+/// exceeds a limit.
 ///
-/// Why not an `async fn` with a buffer? The buffer would be the client's for as long as it lives. A
-/// future that is polled by hand borrows the domain's for the time of a poll, and a client that
-/// is silent holds little more than its socket.
+/// It is a hand-written future because an `async fn` would own a buffer for its whole life. This
+/// future borrows the buffer of its domain during a poll, so an idle client needs little more
+/// memory than its socket.
 pub(crate) struct Client {
-    hall: Rc<Hall>,
+    context: Rc<ServerContext>,
     stream: TcpStream,
-    /// What was read and could not be sent yet. While there is any, nothing is read.
-    owed: Owed,
-    /// When the patience with the client ends; `None`: never.
+    /// Bytes that were received and could not be sent yet. Until it is empty, nothing is read.
+    pending: PendingWrite,
+    /// When the current timeout expires; `None` if it never does.
     deadline: Option<Instant>,
-    /// Wakes the task. It is set again only when it has fired, or would fire too late: a client
-    /// that talks moves its deadline without touching a timer.
-    alarm: Option<Sleep>,
+    /// Wakes the task. It is only set again when it has fired, or would fire too late: while a
+    /// client is active, the deadline moves without a timer operation.
+    timer: Option<Sleep>,
 }
 
-/// Bytes that are to be sent.
+/// Bytes to send.
 #[derive(Default)]
-struct Owed {
+struct PendingWrite {
     bytes: Box<[u8]>,
     sent: usize,
 }
 
-impl Owed {
-    fn new(bytes: &[u8]) -> Owed {
-        Owed { bytes: bytes.into(), sent: 0 }
+impl PendingWrite {
+    fn new(bytes: &[u8]) -> PendingWrite {
+        PendingWrite { bytes: bytes.into(), sent: 0 }
     }
 
     fn rest(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream, accepted_at: Instant, hall: Rc<Hall>) -> Client {
-        let deadline = accepted_at.checked_add(hall.limits.idle_timeout);
-        Client { hall, stream, owed: Owed::default(), deadline, alarm: None }
+    pub(crate) fn new(
+        stream: TcpStream,
+        accepted_at: Instant,
+        context: Rc<ServerContext>,
+    ) -> Client {
+        let deadline = accepted_at.checked_add(context.limits.idle_timeout);
+        Client { context, stream, pending: PendingWrite::default(), deadline, timer: None }
     }
 
-    /// Sends and reads until it would have to wait.
-    fn poll_exchange(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
+    /// Echoes until the end of the stream.
+    fn poll_echo(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_settle(cx, now))?;
-            let hall = Rc::clone(&self.hall);
-            // Nobody else can hold it: nothing here waits while it is borrowed.
-            let mut buffer = hall.buffer.borrow_mut();
+            ready!(self.poll_flush(cx, now))?;
+            let context = Rc::clone(&self.context);
+            // No other client of the domain borrows the buffer: this function does not suspend.
+            let mut buffer = context.buffer.borrow_mut();
             let count = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }
-            self.extend(now, hall.limits.idle_timeout);
+            self.restart_timeout(now, context.limits.idle_timeout);
             let sent = self.send_some(cx, &buffer[..count])?;
             if sent < count {
-                self.owed = Owed::new(&buffer[sent..count]);
-                self.extend(now, hall.limits.write_timeout);
+                self.pending = PendingWrite::new(&buffer[sent..count]);
+                self.restart_timeout(now, context.limits.write_timeout);
             }
         }
     }
 
-    /// Sends what is owed.
-    fn poll_settle(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
-        if self.owed.is_settled() {
+    /// Sends all pending bytes.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
+        if self.pending.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while !self.owed.is_settled() {
-            let rest = self.owed.rest();
+        while !self.pending.is_empty() {
+            let rest = self.pending.rest();
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
-            self.owed.sent += count;
-            self.hall.counters.echoed(count);
-            self.extend(now, self.hall.limits.write_timeout);
+            self.pending.sent += count;
+            self.context.counters.add_bytes(count);
+            self.restart_timeout(now, self.context.limits.write_timeout);
         }
-        self.owed = Owed::default();
-        self.extend(now, self.hall.limits.idle_timeout);
+        // Frees the buffer.
+        self.pending = PendingWrite::default();
+        self.restart_timeout(now, self.context.limits.idle_timeout);
         Poll::Ready(Ok(()))
     }
 
-    /// Sends as much as there is room for, and returns how much that was.
+    /// Sends bytes until the socket would block, and returns how many were sent.
     fn send_some(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -128,28 +134,28 @@ impl Client {
                 Poll::Pending => break,
             }
         }
-        self.hall.counters.echoed(sent);
+        self.context.counters.add_bytes(sent);
         Ok(sent)
     }
 
-    fn extend(&mut self, now: Instant, patience: Duration) {
-        self.deadline = now.checked_add(patience);
+    fn restart_timeout(&mut self, now: Instant, timeout: Duration) {
+        self.deadline = now.checked_add(timeout);
     }
 
-    /// Sees to it that the task is woken at its deadline, and returns whether the alarm had to be
-    /// set for that.
-    fn set_alarm(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    /// Makes sure that the task is woken at its deadline. Returns `true` if the timer was set.
+    fn set_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(deadline) = self.deadline else {
-            self.alarm = None;
+            self.timer = None;
             return false;
         };
-        let set_for = self.alarm.as_ref().and_then(Sleep::deadline);
+        let set_for = self.timer.as_ref().and_then(Sleep::deadline);
+        // A timer that fires before the deadline is kept: the task then sets it again.
         if set_for.is_some_and(|set_for| now < set_for && set_for <= deadline) {
             return false;
         }
-        let alarm = self.alarm.insert(sleep_until(deadline));
-        if Pin::new(alarm).poll(cx).is_ready() {
-            // The deadline passed just now, and the next poll will find that out.
+        let timer = self.timer.insert(sleep_until(deadline));
+        if Pin::new(timer).poll(cx).is_ready() {
+            // The deadline has passed since `now`: the next poll observes that.
             cx.waker().wake_by_ref();
         }
         true
@@ -157,26 +163,29 @@ impl Client {
 }
 
 impl Future for Client {
-    type Output = End;
+    type Output = DisconnectReason;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<DisconnectReason> {
         let this = self.get_mut();
         let now = now();
         loop {
-            match this.poll_exchange(cx, now) {
-                Poll::Ready(Ok(())) => return Poll::Ready(End::Closed),
-                Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
+            match this.poll_echo(cx, now) {
+                Poll::Ready(Ok(())) => return Poll::Ready(DisconnectReason::Closed),
+                Poll::Ready(Err(error)) => return Poll::Ready(DisconnectReason::Failed(error)),
                 Poll::Pending => {}
             }
             if this.deadline.is_some_and(|deadline| deadline <= now) {
-                let settled = this.owed.is_settled();
-                return Poll::Ready(if settled { End::Idle } else { End::Stuck });
+                return Poll::Ready(if this.pending.is_empty() {
+                    DisconnectReason::IdleTimeout
+                } else {
+                    DisconnectReason::WriteTimeout
+                });
             }
-            if !this.set_alarm(cx, now) {
+            if !this.set_timer(cx, now) {
                 return Poll::Pending;
             }
-            // Once more, so that reports say that the task reads or writes, not that it sleeps. It
-            // makes no system call: the descriptor is known to have nothing.
+            // Poll the socket again after the timer, so that reports show the task as reading or
+            // writing, not as sleeping. This makes no system call: the socket is known to block.
         }
     }
 }

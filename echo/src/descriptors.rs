@@ -1,28 +1,24 @@
+//! Descriptors of the process. This is the only module of the library that depends on the system.
+
 use std::fs;
-use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Returns how many descriptors this process has open, where the system tells.
+/// Returns the number of open descriptors of this process; `None` on systems without
+/// `/proc/self/fd`.
 pub fn open_descriptors() -> Option<usize> {
-    // The listing itself takes one.
+    // Reading the directory opens one descriptor.
     let listing = fs::read_dir("/proc/self/fd").ok()?;
     Some(listing.count().saturating_sub(1))
 }
 
-/// Raises the limit of open descriptors to what the system allows this process, and returns it.
-///
-/// # Errors
-///
-/// When the system refuses.
-pub fn raise_descriptor_limit() -> io::Result<u64> {
+/// Raises the limit of open descriptors to the maximum of this process, if the system permits it.
+/// Returns the limit.
+pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        // A maximum without end is more than some systems grant: then it stays as it was.
-        if setrlimit(Resource::Nofile, raised).is_err() && limit.maximum.is_some() {
-            return Ok(limit.current.unwrap_or(u64::MAX));
-        }
+        // Some systems have an infinite maximum and refuse it: the limit stays the same then.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
-    Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod client;
+mod context;
 mod descriptors;
 mod limits;
 mod listeners;

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What a peer may take, at most. See the [table](crate) of the threats that each one answers.
+/// The most that a peer can consume. The [table](crate) lists the threat that each limit addresses.
 ///
 /// # Examples
 ///
@@ -11,26 +11,26 @@ use std::time::Duration;
 /// use matou_echo::Limits;
 ///
 /// let limits = Limits { connections_max: 100, ..Limits::default() };
-/// assert_eq!(limits.idle_timeout, Duration::from_millis(30_000));
+/// assert_eq!(limits.idle_timeout, Duration::from_secs(30));
 /// assert!(limits.validate().is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections are served at a time. Further ones wait in the system's backlog: the
-    /// permit comes before the accept. Default: 1,024.
+    /// The maximum number of concurrent connections. Further ones stay in the system's backlog,
+    /// because a full server does not accept. Default: 1,024.
     pub connections_max: usize,
-    /// How long a client may be silent, counted from its accept and from each of its messages.
+    /// For how long a client may send nothing. It starts with the accept and again with each read.
     /// Default: 30 s.
     pub idle_timeout: Duration,
-    /// How long a client may take none of what it is owed. Default: 30 s.
+    /// For how long a client may receive none of the pending bytes. Default: 30 s.
     pub write_timeout: Duration,
-    /// How long clients have to come to an end when the server does. Default: 5 s.
+    /// For how long clients may continue after the shutdown has begun. Default: 5 s.
     pub drain_timeout: Duration,
-    /// How many bytes of one connection are held at a time. Default: 16 KiB.
+    /// The maximum number of buffered bytes per connection. Default: 16 KiB.
     pub buffered_bytes_max: usize,
 }
 
-/// The most memory that one connection may be given.
+/// The upper bound of [`Limits::buffered_bytes_max`].
 const BUFFERED_BYTES_MAX: usize = 16 << 20;
 
 impl Default for Limits {
@@ -46,19 +46,19 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Finds out whether a server can work with these limits.
+    /// Checks that a server can work with these limits.
     ///
     /// # Errors
     ///
-    /// Names the limit that makes no sense.
+    /// Names the first limit that is out of range.
     pub fn validate(&self) -> Result<(), InvalidLimits> {
         let rules = [
-            (self.connections_max > 0, "at least one client must be allowed"),
+            (self.connections_max > 0, "at least one connection must be allowed"),
             (!self.idle_timeout.is_zero(), "the idle timeout must be longer than zero"),
             (!self.write_timeout.is_zero(), "the write timeout must be longer than zero"),
             (
                 (1..=BUFFERED_BYTES_MAX).contains(&self.buffered_bytes_max),
-                "the buffer of a connection must have 1 byte to 16 MiB",
+                "the buffer size of a connection must be 1 byte to 16 MiB",
             ),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
@@ -67,7 +67,7 @@ impl Limits {
         }
     }
 
-    /// Returns how many connections server number `index` of so many may serve.
+    /// Returns the maximum number of connections of the server `index` out of `servers`.
     pub(crate) fn share(&self, index: usize, servers: usize) -> usize {
         debug_assert!(index < servers);
         let (each, rest) = (self.connections_max / servers, self.connections_max % servers);
@@ -75,7 +75,7 @@ impl Limits {
     }
 }
 
-/// A limit that makes no sense; found by [`Limits::validate`].
+/// A limit is out of range; returned by [`Limits::validate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidLimits(&'static str);
 

@@ -7,25 +7,24 @@ use matou_net::AcceptPause;
 use matou_runtime::now;
 use matou_sync::Mutex;
 
-/// How often a shortage is told of, at most.
-const SHORTAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two lines about pauses of `accept`.
+const PAUSE_LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is told on standard error: everything up to this level.
+/// The level of a log line, or the highest level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Nothing.
+    /// Nothing is logged.
     Off,
-    /// What an operator has to look at.
+    /// Errors of the server itself.
     Error,
-    /// What an operator may want to look at, such as a shortage.
+    /// Conditions that an operator should know about, such as a lack of descriptors.
     Warn,
-    /// The beginning and the end.
+    /// The start and the end of the server.
     Info,
     /// Every connection.
     Debug,
 }
 
-/// All of them with their names.
 const LEVELS: [(Level, &str); 5] = [
     (Level::Off, "off"),
     (Level::Error, "error"),
@@ -39,9 +38,10 @@ impl FromStr for Level {
 
     fn from_str(text: &str) -> Result<Level, String> {
         let found = LEVELS.iter().find(|(_, name)| *name == text);
-        found
-            .map(|(level, _)| *level)
-            .ok_or_else(|| "it is one of off, error, warn, info, debug".to_owned())
+        found.map(|(level, _)| *level).ok_or_else(|| {
+            let names = LEVELS.map(|(_, name)| name).join(", ");
+            format!("expected one of {names}")
+        })
     }
 }
 
@@ -52,10 +52,10 @@ impl fmt::Display for Level {
     }
 }
 
-/// The log: lines on standard error, one at a time.
+/// A log on standard error, shared by all servers.
 ///
-/// The mutex around the line is the seed's: its formatter could not be used from two domains at a
-/// time. Ours keeps lines whole, and a domain from waiting for another one's in the system.
+/// An asynchronous mutex protects each line: lines are not mixed, and a domain does not block while
+/// another one writes.
 ///
 /// # Examples
 ///
@@ -68,51 +68,52 @@ impl fmt::Display for Level {
 #[derive(Debug)]
 pub struct Log {
     level: Level,
-    /// When a shortage was told of for the last time.
-    line: Mutex<Option<Instant>>,
+    /// Locked while a line is written. Contains the time of the last line about a pause of `accept`.
+    output: Mutex<Option<Instant>>,
 }
 
 impl Log {
-    /// Makes a log of what is at most at `level`.
+    /// Creates a log of all lines up to `level`.
     pub fn new(level: Level) -> Log {
-        Log { level, line: Mutex::new(None) }
+        Log { level, output: Mutex::new(None) }
     }
 
-    /// Returns whether lines of `level` are written; ask before an expensive one.
+    /// Returns whether lines of `level` are written. Check it before a line that is expensive to
+    /// format.
     pub fn enabled(&self, level: Level) -> bool {
         level != Level::Off && level <= self.level
     }
 
-    /// Writes a line, when it is its turn.
+    /// Writes a line, after those of other tasks.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future writes nothing, or has written all of it.
+    /// If the future is dropped, the line was written completely or not at all.
     pub async fn line(&self, level: Level, text: fmt::Arguments<'_>) {
         if self.enabled(level) {
-            let _line = self.line.lock().await;
+            let _guard = self.output.lock().await;
             write_line(level, text);
         }
     }
 
-    /// Tells of a shortage, once a second at most. Whoever calls it cannot wait, so if another line
-    /// is being written, the next pause will tell.
-    pub(crate) fn shortage(&self, pause: &AcceptPause<'_>) {
+    /// Logs a pause of `accept`, at most one per second. The caller cannot wait: while another task
+    /// writes a line, the pause is not logged.
+    pub(crate) fn accept_pause(&self, pause: &AcceptPause<'_>) {
         if !self.enabled(Level::Warn) {
             return;
         }
-        let Some(mut told) = self.line.try_lock() else {
+        let Some(mut last_pause) = self.output.try_lock() else {
             return;
         };
         let now = now();
-        if told.is_some_and(|told| now.duration_since(told) < SHORTAGE_INTERVAL) {
+        if last_pause.is_some_and(|last| now.duration_since(last) < PAUSE_LINE_INTERVAL) {
             return;
         }
-        *told = Some(now);
+        *last_pause = Some(now);
         write_line(
             Level::Warn,
             format_args!(
-                "accepting nobody for {:?}: {} (pause {})",
+                "accepting no connections for {:?}: {} (pause {})",
                 pause.duration, pause.error, pause.count
             ),
         );
@@ -121,6 +122,6 @@ impl Log {
 
 fn write_line(level: Level, text: fmt::Arguments<'_>) {
     let line = format!("{level}: {text}\n");
-    // There is nobody left to tell if standard error is gone.
+    // If standard error is closed, there is nowhere to report that.
     let _ = io::stderr().write_all(line.as_bytes());
 }

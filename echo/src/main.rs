@@ -10,62 +10,63 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
 use matou_echo::{
     Level, Limits, Listeners, Log, Shutdown, Stats, open_descriptors, raise_descriptor_limit, run,
 };
 use matou_runtime::{Builder, RunError, signal, signal::Signal};
 
-/// Descriptors that clients cannot have: standard streams, signals, and room for surprises.
-const RESERVE_MIN: usize = 32;
-/// Descriptors of a domain: its event queue, and what wakes it.
+/// Descriptors that are not available to clients: standard streams, signals, and a margin.
+const RESERVED_MIN: usize = 32;
+/// Descriptors of each domain, for its event queue and its wake-ups.
 const DESCRIPTORS_PER_DOMAIN: usize = 4;
-/// The most clients unless more are asked for.
+/// The default of `--max-clients`, if the descriptors suffice.
 const CLIENTS_DEFAULT_MAX: usize = 65_536;
 
-/// Sends back whatever it gets, to many clients at a time.
+/// Sends back the bytes that it receives, to many clients concurrently.
 #[derive(Debug, Parser)]
 #[command(name = "echo", version)]
 struct Options {
-    /// Address to listen on; may be given several times. Port 0 lets the system choose one.
+    /// Address to listen on; may be given several times. Port 0 chooses a free port.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: Vec<SocketAddr>,
 
-    /// Threads that serve, in all [default: the cores].
+    /// Number of worker threads [default: number of cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     domains: Option<u16>,
 
-    /// Clients at a time; further ones wait [default: what the limit of descriptors allows].
+    /// Maximum number of concurrent clients; further ones wait [default: as many as the limit of
+    /// open descriptors permits].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
 
-    /// How long a client may be silent.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience)]
+    /// Disconnect a client that sends nothing for this long.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     idle_timeout: Duration,
 
-    /// How long a client may take nothing of what it is owed.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience)]
+    /// Disconnect a client that receives none of its pending bytes for this long.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     write_timeout: Duration,
 
-    /// How long clients may go on when the server ends.
+    /// Time for clients to finish after a signal to stop.
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
 
-    /// What to tell on standard error: off, error, warn, info or debug.
+    /// Highest level of the log on standard error: off, error, warn, info or debug.
     #[arg(long, value_name = "LEVEL", default_value_t = Level::Info)]
     log: Level,
 
-    /// Tell nothing but errors, on neither output.
+    /// Print nothing but errors.
     #[arg(long, conflicts_with = "log")]
     quiet: bool,
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn parse_timeout(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() {
-        return Err("it must be longer than zero".to_owned());
+        return Err("expected a duration longer than zero".to_owned());
     }
     Ok(duration)
 }
@@ -82,25 +83,23 @@ impl Options {
         if self.quiet { Level::Error } else { self.log }
     }
 
-    /// Finds out how many clients there are descriptors for.
+    /// Returns the limits of the server. Fails if there are not enough descriptors.
     fn limits(&self) -> Result<Limits> {
-        let allowed =
-            usize::try_from(raise_descriptor_limit().context("failed to ask for the limits")?)
-                .unwrap_or(usize::MAX);
+        let limit = usize::try_from(raise_descriptor_limit()).unwrap_or(usize::MAX);
         let per_domain = DESCRIPTORS_PER_DOMAIN + self.listen.len();
-        let reserve = (RESERVE_MIN / 2 + self.domains() * per_domain).max(RESERVE_MIN);
-        let room = allowed.saturating_sub(reserve);
+        let reserved = (RESERVED_MIN / 2 + self.domains() * per_domain).max(RESERVED_MIN);
+        let available = limit.saturating_sub(reserved);
         let wanted = self.max_clients.map(|max| max as usize);
-        if room < wanted.unwrap_or(1) {
+        if available < wanted.unwrap_or(1) {
             bail!(
-                "too few descriptors: {} clients and {reserve} in reserve need {}, and the limit \
-                 is {allowed}; raise it (ulimit -n), or lower --max-clients or --domains",
+                "too few descriptors: {} clients and {reserved} in reserve need {}, and the limit \
+                 is {limit}; raise it (ulimit -n), or lower --max-clients or --domains",
                 wanted.unwrap_or(1),
-                reserve.saturating_add(wanted.unwrap_or(1)),
+                reserved.saturating_add(wanted.unwrap_or(1)),
             );
         }
         Ok(Limits {
-            connections_max: wanted.unwrap_or(room.min(CLIENTS_DEFAULT_MAX)),
+            connections_max: wanted.unwrap_or(available.min(CLIENTS_DEFAULT_MAX)),
             idle_timeout: self.idle_timeout,
             write_timeout: self.write_timeout,
             drain_timeout: self.drain_timeout,
@@ -122,7 +121,7 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> Result<()> {
     let limits = options.limits()?;
-    // What watches for signals belongs to the process and stays, so it is there before the count.
+    // The process keeps its signal pipe for ever. Create it before descriptors are counted.
     run_on(1, async { Ok(watch_signals(&Arc::default())?) })?;
     let before = open_descriptors();
     let served = run_on(options.domains(), {
@@ -133,12 +132,11 @@ fn start(options: &Options) -> Result<()> {
     // The run has returned, so all its tasks have ended: it would have failed otherwise.
     let tasks_left = 0;
     let descriptors_left = match (before, open_descriptors()) {
-        (Some(before), Some(after)) => after.saturating_sub(before),
-        // This system does not tell.
-        _ => 0,
+        (Some(before), Some(after)) => after.saturating_sub(before).to_string(),
+        _ => "unknown".to_owned(),
     };
     if !options.quiet {
-        say(format_args!(
+        print_line(format_args!(
             "served {} connections, {} bytes, tasks left {tasks_left}, descriptors left \
              {descriptors_left}",
             served.connections, served.bytes,
@@ -147,7 +145,7 @@ fn start(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs `main`, and turns what went wrong into one line.
+/// Runs `main`, and reduces an error of the run to one line.
 fn run_on<T: 'static>(
     domains: usize,
     main: impl Future<Output = Result<T>> + 'static,
@@ -178,25 +176,25 @@ async fn serve(
 ) -> Result<Stats> {
     let shutdown = Arc::new(Shutdown::new());
     let log = Arc::new(Log::new(level));
-    // A server that may have no client would leave those that come to its door waiting.
+    // A server without room for a client would never accept the connections in its queue.
     let servers = domains.min(limits.connections_max);
     let listeners = Listeners::bind(listen, servers)?;
     watch_signals(&shutdown)?;
     if !quiet {
         for address in listeners.addresses() {
-            say(format_args!("listening on {address}"));
+            print_line(format_args!("listening on {address}"));
         }
     }
     let clients = limits.connections_max;
-    let line = format!("{clients} clients at most, on {servers} domains");
+    let line = format!("serving at most {clients} clients on {servers} domains");
     log.line(Level::Info, format_args!("{line}")).await;
     let served = run(listeners, limits, shutdown, log).await?;
     Ok(served)
 }
 
-/// Writes a line on standard output, where programs read it.
-fn say(line: std::fmt::Arguments<'_>) {
+/// Writes a line on standard output, for programs that read it.
+fn print_line(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
-    // If nobody listens any more, that is no reason not to serve.
+    // The server continues if standard output is closed.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

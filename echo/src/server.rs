@@ -1,4 +1,3 @@
-use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -10,34 +9,34 @@ use std::task::Poll;
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{Orphans, Outcome, Task, TaskError, now, parallel, race, timeout, try_spawn};
 
-use crate::client::{Client, End};
-use crate::stats::Counters;
+use crate::client::{Client, DisconnectReason};
+use crate::context::ServerContext;
 use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 
-/// Serves whoever comes in at the listeners, until the shutdown begins and the clients are gone.
+/// Serves the clients that connect to `listeners`, until `shutdown` begins and all connections have
+/// ended. Returns what was served.
 ///
-/// The structure is that of the seed: the first server runs on this domain, the others each on one
-/// of the others, in [`parallel`]. Each has its own listeners, and collects its clients in
-/// [`Orphans`].
+/// The first server runs on the current domain. The other servers run on one further domain each,
+/// by [`parallel`]. Each server has its own listeners, and collects its clients in [`Orphans`].
 ///
-/// The order of the shutdown: the listeners are closed, and with them the connections that nobody
-/// had accepted yet; the clients go on until they are done or the drain timeout is over; those that
-/// are left are cancelled; then this returns.
+/// The shutdown has three steps. The listeners are closed, and with them the connections that were
+/// not accepted yet. Then the clients have the drain timeout to finish. Then the remaining ones are
+/// cancelled.
 ///
 /// # Errors
 ///
-/// If the limits make no sense, or there are several servers and no other domain. If a listener
-/// cannot work at all; then the other servers are shut down as well.
+/// If the limits are invalid, or if there are several servers and no other domain. If a listener
+/// fails permanently, after the shutdown of the other servers.
 ///
 /// # Panics
 ///
-/// Outside a run, and if there are no listeners.
+/// Outside a run, and without listeners.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::sync::Arc;
-/// use matou_echo::{Listeners, Level, Limits, Log, Shutdown, run};
+/// use matou_echo::{Level, Limits, Listeners, Log, Shutdown, run};
 /// use matou_net::TcpStream;
 /// use matou_runtime::{Builder, RunError, try_spawn};
 ///
@@ -51,14 +50,14 @@ use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 ///
 ///     let mut stream = TcpStream::connect(address).await?;
 ///     stream.write_all(b"purr").await?;
-///     let mut sound = [0; 16];
-///     let count = stream.read(&mut sound).await?;
-///     assert_eq!(&sound[..count], b"purr");
+///     let mut buf = [0; 16];
+///     let count = stream.read(&mut buf).await?;
+///     assert_eq!(&buf[..count], b"purr");
 ///     drop(stream);
 ///
 ///     shutdown.begin().await;
-///     let served = server.await?;
-///     assert_eq!((served.connections, served.bytes), (1, 4));
+///     let stats = server.await?;
+///     assert_eq!((stats.connections, stats.bytes), (1, 4));
 ///     Ok(())
 /// })
 /// # }
@@ -73,124 +72,107 @@ pub async fn run(
     limits.validate().map_err(invalid)?;
     let servers = listeners.servers();
     let mut jobs = listeners.into_per_server().into_iter().enumerate();
-    let (_, first) = jobs.next().expect("there is a server");
+    let (_, first) = jobs.next().expect("there is at least one server");
     let serve = move |index: usize, listeners: Vec<TcpListener>| {
         let (shutdown, log) = (Arc::clone(&shutdown), Arc::clone(&log));
         async move {
             let share = limits.share(index, servers);
-            let served = serve(listeners, share, limits, &shutdown, log).await;
-            if served.is_err() {
+            let result = serve(listeners, share, limits, &shutdown, log).await;
+            if result.is_err() {
                 shutdown.begin().await;
             }
-            served
+            result
         }
     };
-    let here = try_spawn(serve(0, first));
-    let there = parallel(jobs, move |(index, listeners)| serve(index, listeners));
-    let there = match there {
-        Ok(there) => there,
+    let local = try_spawn(serve(0, first));
+    let remote = match parallel(jobs, move |(index, listeners)| serve(index, listeners)) {
+        Ok(remote) => remote,
         Err(error) => {
-            here.cancel().await;
+            local.cancel().await;
             return Err(io::Error::other(error));
         }
     };
-    // Everybody first, so that nobody is forgotten because another one has failed.
-    let (here, there) = (here.await, there.await);
-    let there = there.into_iter().map(|outcome| outcome.map_err(io::Error::other)?);
-    there.chain([here.map_err(flatten)]).sum()
+    // Join all servers before the first error is returned: a promise that is dropped unjoined is a
+    // violation.
+    let (local, remote) = (local.await, remote.await);
+    let remote = remote.into_iter().map(|outcome| outcome.map_err(io::Error::other)?);
+    remote.chain([local.map_err(to_io_error)]).sum()
 }
 
-fn flatten(error: TaskError<io::Error>) -> io::Error {
+fn to_io_error(error: TaskError<io::Error>) -> io::Error {
     match error {
         TaskError::Failed(error) => error,
         other => io::Error::other(other),
     }
 }
 
-/// What the clients of one domain share.
-pub(crate) struct Hall {
-    pub(crate) limits: Limits,
-    pub(crate) log: Arc<Log>,
-    pub(crate) counters: Counters,
-    /// One allocation for all of them.
-    client_name: Arc<str>,
-    /// What is read lies here until it is sent, within one poll. Only what could not be sent at
-    /// once is kept for longer, so a client that is silent holds no buffer.
-    pub(crate) buffer: RefCell<Box<[u8]>>,
-}
-
-/// What a server waits for.
 enum Event {
     Accepted(io::Result<(TcpStream, SocketAddr)>),
-    Ended(Outcome<End>),
-    Stop,
+    Disconnected(Outcome<DisconnectReason>),
+    Shutdown,
 }
 
 /// The server of one domain.
 async fn serve(
     mut listeners: Vec<TcpListener>,
-    share: usize,
+    connections_max: usize,
     limits: Limits,
     shutdown: &Shutdown,
     log: Arc<Log>,
 ) -> io::Result<Stats> {
     for listener in &mut listeners {
         let log = Arc::clone(&log);
-        listener.on_pause(move |pause| log.shortage(pause));
+        listener.on_pause(move |pause| log.accept_pause(pause));
     }
-    let hall = Rc::new(Hall {
-        limits,
-        log,
-        counters: Counters::default(),
-        client_name: Arc::from("client"),
-        buffer: RefCell::new(vec![0; limits.buffered_bytes_max].into_boxed_slice()),
-    });
-    let clients = Orphans::with_limit(share);
+    let context = Rc::new(ServerContext::new(limits, log));
+    let clients = Orphans::with_limit(connections_max);
     let mut stop = pin!(shutdown.wait());
     loop {
-        match next_event(&mut listeners, &clients, &hall, stop.as_mut()).await {
-            Event::Accepted(accepted) => admit(accepted?, &clients, &hall).await,
-            Event::Ended(outcome) => note(outcome, &hall.log).await,
-            Event::Stop => break,
+        match next_event(&mut listeners, &clients, &context, stop.as_mut()).await {
+            Event::Accepted(accepted) => spawn_client(accepted?, &clients, &context).await,
+            Event::Disconnected(outcome) => log_disconnect(outcome, &context.log).await,
+            Event::Shutdown => break,
         }
     }
     drop(listeners);
-    drain(&clients, &hall).await;
-    Ok(hall.counters.served())
+    drain(&clients, &context).await;
+    Ok(context.counters.stats())
 }
 
-/// Waits for what comes first. The permit comes before the accept: a full server accepts nobody.
+/// Waits for the first of three events. A full server does not accept, so that further connections
+/// stay in the backlog.
 async fn next_event(
     listeners: &mut [TcpListener],
-    clients: &Orphans<End>,
-    hall: &Hall,
+    clients: &Orphans<DisconnectReason>,
+    context: &ServerContext,
     stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Event {
     let stop = async {
         stop.await;
-        Event::Stop
+        Event::Shutdown
     };
-    let ended = async {
+    let disconnected = async {
         match clients.next().await {
-            Some(outcome) => Event::Ended(outcome),
-            // There is nobody who could end.
+            Some(outcome) => Event::Disconnected(outcome),
+            // There are no clients.
             None => pending().await,
         }
     };
     if clients.is_full() {
-        return race(stop, ended).await;
+        return race(stop, disconnected).await;
     }
-    // A listener that always has a connection must not bar the others.
-    let first = hall.counters.served().connections as usize;
+    // Start at a different listener each time: one that always has a connection must not starve
+    // the others.
+    let first = context.counters.stats().connections as usize;
     let accepted = async { Event::Accepted(accept_any(listeners, first).await) };
-    race(stop, race(ended, accepted)).await
+    race(stop, race(disconnected, accepted)).await
 }
 
-/// Accepts from whichever listener has a connection, and looks at number `first` first.
+/// Accepts a connection of any listener. Polls the listeners in order, beginning at index `first`.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future loses no connection: each poll takes one at most, and returns it.
+/// Dropping the future loses no connection: a poll that accepts a connection returns it.
 async fn accept_any(
     listeners: &mut [TcpListener],
     first: usize,
@@ -211,53 +193,55 @@ async fn accept_any(
     .await
 }
 
-/// Makes a child of a new connection.
-async fn admit((stream, peer): (TcpStream, SocketAddr), clients: &Orphans<End>, hall: &Rc<Hall>) {
+async fn spawn_client(
+    (stream, peer): (TcpStream, SocketAddr),
+    clients: &Orphans<DisconnectReason>,
+    context: &Rc<ServerContext>,
+) {
     let accepted_at = now();
-    hall.counters.connection();
-    let client = Client::new(stream, accepted_at, Rc::clone(hall));
-    let task = Task::new().name(Arc::clone(&hall.client_name));
-    let admitted = task.orphans(clients).spawn(client);
-    let id = admitted.expect("the permit came before the accept");
-    if hall.log.enabled(Level::Debug) {
-        let text = format_args!("client {id} comes from {peer}");
-        hall.log.line(Level::Debug, text).await;
+    context.counters.add_connection();
+    let client = Client::new(stream, accepted_at, Rc::clone(context));
+    let task = Task::new().name(Arc::clone(&context.client_name));
+    let spawned = task.orphans(clients).spawn(client);
+    let id = spawned.expect("a full server does not accept");
+    if context.log.enabled(Level::Debug) {
+        let text = format_args!("client {id} connected from {peer}");
+        context.log.line(Level::Debug, text).await;
     }
 }
 
-/// Takes note of how a client ended.
-async fn note(outcome: Outcome<End>, log: &Log) {
+async fn log_disconnect(outcome: Outcome<DisconnectReason>, log: &Log) {
     let (level, text) = match outcome {
-        Ok(End::Closed) => return,
-        Ok(end) if !log.enabled(Level::Debug) => return drop(end),
-        Ok(end) => (Level::Debug, format!("a client {end}")),
+        Ok(DisconnectReason::Closed) => return,
+        Ok(reason) if !log.enabled(Level::Debug) => return drop(reason),
+        Ok(reason) => (Level::Debug, format!("client disconnected: {reason}")),
         Err(error) if error.is_cancelled() => return,
-        Err(error) => (Level::Error, format!("a client failed: {error}")),
+        Err(error) => (Level::Error, format!("client task failed: {error}")),
     };
     log.line(level, format_args!("{text}")).await;
 }
 
-/// Lets the clients come to their ends, and ends those that do not in time.
-async fn drain(clients: &Orphans<End>, hall: &Hall) {
+/// Waits until the clients have finished, and cancels those that exceed the drain timeout.
+async fn drain(clients: &Orphans<DisconnectReason>, context: &ServerContext) {
     let drained = async {
         while let Some(outcome) = clients.next().await {
-            note(outcome, &hall.log).await;
+            log_disconnect(outcome, &context.log).await;
         }
     };
-    if timeout(hall.limits.drain_timeout, drained).await.is_ok() {
+    if timeout(context.limits.drain_timeout, drained).await.is_ok() {
         return;
     }
-    // All are told before the first is waited for.
+    // Request all cancellations before the first one is awaited, so that they run concurrently.
     let mut cancelled = Vec::with_capacity(clients.len());
     while let Some(promise) = clients.take() {
         cancelled.push(promise.cancel());
     }
     let line = format!(
-        "{} clients were not done within {:?} and are cut off",
-        cancelled.len(),
-        hall.limits.drain_timeout
+        "drain timeout of {:?} elapsed, cancelling {} clients",
+        context.limits.drain_timeout,
+        cancelled.len()
     );
-    hall.log.line(Level::Info, format_args!("{line}")).await;
+    context.log.line(Level::Info, format_args!("{line}")).await;
     for cancelled in cancelled {
         cancelled.await;
     }

@@ -2,10 +2,10 @@ use std::fmt;
 
 use matou_sync::{Condition, Mutex};
 
-/// Tells every server that it is over: the seed's condition, with the predicate that it lacks.
+/// A flag that stops all servers, and stays set.
 ///
-/// The seed's servers wait for the bare condition, so a signal that comes while none of them waits
-/// is lost. Here it is remembered under the mutex.
+/// A bare condition variable would lose a signal that arrives while no server waits. The flag is
+/// set under the mutex, so a server that waits later returns immediately.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@ use matou_sync::{Condition, Mutex};
 ///     });
 ///     shutdown.begin().await;
 ///     server.await?;
-///     shutdown.wait().await; // it stays so
+///     shutdown.wait().await; // returns immediately
 ///     Ok(())
 /// })
 /// # }
@@ -35,22 +35,22 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Makes one that has not begun.
+    /// Creates a flag that is not set.
     pub fn new() -> Shutdown {
         Shutdown::default()
     }
 
-    /// Begins the shutdown. To begin it twice is the same as once.
+    /// Sets the flag and wakes all waiting servers. Further calls have no effect.
     pub async fn begin(&self) {
         *self.begun.lock().await = true;
         self.condition.broadcast();
     }
 
-    /// Waits until the shutdown begins.
+    /// Waits until the flag is set.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses nothing.
+    /// The future can be dropped at any time.
     pub async fn wait(&self) {
         let begun = self.begun.lock().await;
         drop(self.condition.wait_while(begun, |begun| !*begun).await);

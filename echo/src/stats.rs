@@ -1,37 +1,37 @@
 use std::cell::Cell;
 use std::iter::Sum;
 
-/// What was served.
+/// What a server has served.
 ///
 /// # Examples
 ///
 /// ```
 /// use matou_echo::Stats;
 ///
-/// let both: Stats = [(1, 10), (2, 20)]
+/// let total: Stats = [(1, 10), (2, 20)]
 ///     .map(|(connections, bytes)| Stats { connections, bytes })
 ///     .into_iter()
 ///     .sum();
-/// assert_eq!((both.connections, both.bytes), (3, 30));
+/// assert_eq!((total.connections, total.bytes), (3, 30));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Connections that were accepted.
+    /// The number of accepted connections.
     pub connections: u64,
-    /// Bytes that were sent back.
+    /// The number of bytes that were sent back.
     pub bytes: u64,
 }
 
 impl Sum for Stats {
     fn sum<I: Iterator<Item = Stats>>(parts: I) -> Stats {
-        parts.fold(Stats::default(), |all, part| Stats {
-            connections: all.connections + part.connections,
-            bytes: all.bytes + part.bytes,
+        parts.fold(Stats::default(), |total, part| Stats {
+            connections: total.connections + part.connections,
+            bytes: total.bytes + part.bytes,
         })
     }
 }
 
-/// The counters of one domain, which nobody else touches.
+/// The counters of one server, which are used on its domain only.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     connections: Cell<u64>,
@@ -39,15 +39,15 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn connection(&self) {
+    pub(crate) fn add_connection(&self) {
         self.connections.set(self.connections.get() + 1);
     }
 
-    pub(crate) fn echoed(&self, bytes: usize) {
-        self.bytes.set(self.bytes.get() + bytes as u64);
+    pub(crate) fn add_bytes(&self, count: usize) {
+        self.bytes.set(self.bytes.get() + count as u64);
     }
 
-    pub(crate) fn served(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         Stats { connections: self.connections.get(), bytes: self.bytes.get() }
     }
 }

@@ -1,4 +1,4 @@
-//! Does the command line do what it says, and does it say what is wrong?
+//! The command line: its effects, its output and its errors.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -6,14 +6,14 @@ use std::process::Command;
 use crate::process::{Server, connect, echo, exchange, finish, run};
 
 #[test]
-fn the_version_is_told() {
-    let ended = run(&mut echo(&["--version"]));
-    assert!(ended.status.success());
-    assert_eq!(ended.out, [concat!("echo ", env!("CARGO_PKG_VERSION"))]);
+fn the_version_is_printed() {
+    let exit = run(&mut echo(&["--version"]));
+    assert!(exit.status.success());
+    assert_eq!(exit.out, [concat!("echo ", env!("CARGO_PKG_VERSION"))]);
 }
 
 #[test]
-fn what_makes_no_sense_is_an_error_of_usage() {
+fn invalid_arguments_exit_with_status_2() {
     for arguments in [
         ["--listen", "nowhere"],
         ["--listen", "127.0.0.1"],
@@ -27,21 +27,21 @@ fn what_makes_no_sense_is_an_error_of_usage() {
         ["--log", "loud"],
         ["--no-such-thing", "1"],
     ] {
-        let ended = run(&mut echo(&arguments));
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {ended:?}");
-        assert!(ended.err.starts_with("error: "), "{ended:?}");
-        assert!(ended.err.contains(arguments[0]), "{ended:?}");
-        assert_eq!(ended.out, [""; 0]);
+        let exit = run(&mut echo(&arguments));
+        assert_eq!(exit.status.code(), Some(2), "{arguments:?}: {exit:?}");
+        assert!(exit.err.starts_with("error: "), "{exit:?}");
+        assert!(exit.err.contains(arguments[0]), "{exit:?}");
+        assert_eq!(exit.out, [""; 0]);
     }
 }
 
 #[test]
-fn a_port_in_use_is_one_clear_line() {
+fn a_port_in_use_is_reported_in_one_line() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     for domains in ["1", "3"] {
-        let ended = run(&mut echo(&["--listen", &address, "--domains", domains]));
-        let line = ended.refused();
+        let exit = run(&mut echo(&["--listen", &address, "--domains", domains]));
+        let line = exit.startup_error();
         assert!(line.starts_with(&format!("failed to bind {address}: ")), "{line}");
     }
 }
@@ -51,10 +51,10 @@ fn a_second_server_does_not_share_the_port_of_the_first() {
     let first = Server::start(&["--domains", "3"]);
     let address = first.address.to_string();
     for domains in ["1", "3"] {
-        let ended = run(&mut echo(&["--listen", &address, "--domains", domains]));
-        assert!(ended.refused().contains(&address), "{ended:?}");
+        let exit = run(&mut echo(&["--listen", &address, "--domains", domains]));
+        assert!(exit.startup_error().contains(&address), "{exit:?}");
     }
-    // The first one never noticed.
+    // The first server is not affected.
     let mut stream = first.connect();
     exchange(&mut stream, b"still here").unwrap();
     drop(stream);
@@ -62,13 +62,13 @@ fn a_second_server_does_not_share_the_port_of_the_first() {
 }
 
 #[test]
-fn a_server_that_ended_leaves_its_port_at_once() {
+fn a_stopped_server_frees_its_port_immediately() {
     let first = Server::start(&[]);
     let address = first.address;
     let mut stream = first.connect();
     exchange(&mut stream, b"x").unwrap();
-    // The server closes first, so the system remembers the connection for a while.
-    let waiting = std::thread::spawn(move || crate::process::is_cut(&mut stream));
+    // The server closes the connection first, so the system keeps it in `TIME_WAIT`.
+    let waiting = std::thread::spawn(move || crate::process::is_disconnected(&mut stream));
     let mut command = echo(&["--listen", &address.to_string()]);
     first.signal(rustix::process::Signal::INT);
     assert!(waiting.join().unwrap());
@@ -79,14 +79,14 @@ fn a_server_that_ended_leaves_its_port_at_once() {
 }
 
 #[test]
-fn somebody_elses_address_is_one_clear_line() {
-    let ended = run(&mut echo(&["--listen", "192.0.2.1:3000"]));
-    let line = ended.refused();
+fn an_address_of_another_host_is_reported_in_one_line() {
+    let exit = run(&mut echo(&["--listen", "192.0.2.1:3000"]));
+    let line = exit.startup_error();
     assert!(line.starts_with("failed to bind 192.0.2.1:3000: "), "{line}");
 }
 
 #[test]
-fn too_few_descriptors_are_one_clear_line() {
+fn too_few_descriptors_are_reported_in_one_line() {
     let shell = |limit: &str, arguments: &str| {
         let echo = env!("CARGO_BIN_EXE_echo");
         let script = format!("ulimit -n {limit} && exec {echo} --listen 127.0.0.1:0 {arguments}");
@@ -97,12 +97,12 @@ fn too_few_descriptors_are_one_clear_line() {
     for (limit, arguments) in
         [("20", ""), ("64", "--domains 2 --max-clients 64"), ("64", "--domains 30")]
     {
-        let ended = run(&mut shell(limit, arguments));
-        let line = ended.refused();
+        let exit = run(&mut shell(limit, arguments));
+        let line = exit.startup_error();
         assert!(line.contains("too few descriptors"), "{line}");
         assert!(line.contains(limit), "{line}");
     }
-    // With enough of them for a few clients, those are served.
+    // Enough descriptors for a few clients at a time.
     let server = Server::spawn(shell("64", "--domains 2"));
     for _ in 0..100 {
         let mut stream = server.connect();
@@ -113,7 +113,7 @@ fn too_few_descriptors_are_one_clear_line() {
 }
 
 #[test]
-fn several_addresses_are_served_at_a_time() {
+fn several_addresses_are_served_concurrently() {
     for domains in ["1", "2"] {
         let arguments = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
         let mut server = Server::start(&[&arguments[..], &["--domains", domains]].concat());
@@ -129,7 +129,7 @@ fn several_addresses_are_served_at_a_time() {
 }
 
 #[test]
-fn a_quiet_server_says_nothing() {
+fn a_quiet_server_prints_nothing() {
     let port = {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap()
@@ -158,8 +158,8 @@ fn a_quiet_server_says_nothing() {
 }
 
 #[test]
-fn the_log_tells_as_much_as_it_is_asked_to() {
-    for (level, told) in [
+fn the_log_level_selects_the_lines() {
+    for (level, expected) in [
         ("off", [false, false]),
         ("error", [false, false]),
         ("warn", [false, false]),
@@ -171,9 +171,9 @@ fn the_log_tells_as_much_as_it_is_asked_to() {
         exchange(&mut stream, b"x").unwrap();
         let peer = stream.local_addr().unwrap().to_string();
         finish(stream);
-        let ended = server.interrupt();
-        ended.served();
-        let seen = [ended.err.contains("info: "), ended.err.contains(&peer)];
-        assert_eq!(seen, told, "{level}: {}", ended.err);
+        let exit = server.interrupt();
+        exit.served();
+        let seen = [exit.err.contains("info: "), exit.err.contains(&peer)];
+        assert_eq!(seen, expected, "{level}: {}", exit.err);
     }
 }

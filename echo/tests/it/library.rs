@@ -1,4 +1,4 @@
-//! The library part, run by a program of its own.
+//! The library, called by a program other than the `echo` binary.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn log() -> Arc<Log> {
 }
 
 #[test]
-fn a_shutdown_that_began_before_the_server_is_not_missed() {
+fn a_shutdown_that_begins_before_the_server_stops_it() {
     let served = on(2, async {
         let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
         let shutdown = Arc::new(Shutdown::new());
@@ -46,7 +46,7 @@ fn several_servers_need_several_domains() {
 }
 
 #[test]
-fn limits_that_make_no_sense_are_refused() {
+fn invalid_limits_are_rejected() {
     let limits = [
         Limits { connections_max: 0, ..Limits::default() },
         Limits { idle_timeout: Duration::ZERO, ..Limits::default() },
@@ -64,7 +64,7 @@ fn limits_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_timeout_without_end_is_allowed() {
+fn an_infinite_timeout_is_allowed() {
     let served = on(1, async {
         let limits = Limits {
             idle_timeout: Duration::MAX,
@@ -92,7 +92,7 @@ fn a_timeout_without_end_is_allowed() {
 }
 
 #[test]
-fn a_server_that_is_cancelled_leaves_no_client_behind() {
+fn a_cancelled_server_cancels_its_clients() {
     let result = on(2, async {
         let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], 2)?;
         let address = listeners.addresses()[0];

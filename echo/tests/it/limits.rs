@@ -1,4 +1,4 @@
-//! What a peer can take, at most.
+//! The limits on what a peer can consume.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -6,15 +6,15 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::{DEADLINE, Server, exchange, finish, is_cut, pattern};
+use crate::process::{DEADLINE, Server, exchange, finish, is_disconnected, pattern};
 
 #[test]
-fn e5_the_permit_comes_before_the_accept() {
+fn e5_a_full_server_does_not_accept() {
     for domains in ["1", "4"] {
         let server = Server::start(&["--max-clients", "1", "--domains", domains]);
         let mut first = server.connect();
         exchange(&mut first, b"first").unwrap();
-        // The system takes the second one in, the server does not.
+        // The system establishes the second connection, the server does not accept it.
         let mut second = server.connect();
         second.write_all(b"second").unwrap();
         second.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -31,7 +31,7 @@ fn e5_the_permit_comes_before_the_accept() {
 }
 
 #[test]
-fn e5_ten_times_more_clients_than_may_be_are_all_served_later() {
+fn e5_ten_times_more_clients_than_allowed_are_all_served() {
     let server = Server::start(&["--max-clients", "5", "--domains", "2"]);
     let address = server.address;
     let threads: Vec<_> = (0..50)
@@ -50,38 +50,38 @@ fn e5_ten_times_more_clients_than_may_be_are_all_served_later() {
 }
 
 #[test]
-fn e2_a_client_that_says_nothing_is_cut_off() {
+fn e2_an_idle_client_is_disconnected() {
     let server = Server::start(&["--idle-timeout", "100ms", "--log", "debug"]);
-    let mut mute = server.connect();
-    assert!(is_cut(&mut mute));
-    let mut talker = server.connect();
-    exchange(&mut talker, b"that was all").unwrap();
-    assert!(is_cut(&mut talker));
-    let ended = server.interrupt();
-    assert_eq!(ended.served(), (2, 12));
-    assert_eq!(ended.err.matches("silent for too long").count(), 2, "{}", ended.err);
+    let mut silent = server.connect();
+    assert!(is_disconnected(&mut silent));
+    let mut active = server.connect();
+    exchange(&mut active, b"that was all").unwrap();
+    assert!(is_disconnected(&mut active));
+    let exit = server.interrupt();
+    assert_eq!(exit.served(), (2, 12));
+    assert_eq!(exit.err.matches("idle timeout").count(), 2, "{}", exit.err);
 }
 
 #[test]
-fn e1_a_client_that_talks_is_not_cut_off() {
+fn e1_an_active_client_is_not_disconnected() {
     let server = Server::start(&["--idle-timeout", "2s"]);
     let mut stream = server.connect();
     let begun = Instant::now();
-    // For longer than the timeout, with silences that are far shorter.
+    // Longer than the timeout, with far shorter pauses between the exchanges.
     while begun.elapsed() < Duration::from_millis(2600) {
         exchange(&mut stream, b"still here").unwrap();
         thread::sleep(Duration::from_millis(50));
     }
-    // And then it is silent.
-    assert!(is_cut(&mut stream));
+    // Then it becomes idle.
+    assert!(is_disconnected(&mut stream));
     server.interrupt().served();
 }
 
-fn is_refused(written: io::Result<usize>) -> bool {
+fn write_failed(written: io::Result<usize>) -> bool {
     written.is_err_and(|error| error.kind() != ErrorKind::WouldBlock)
 }
 
-/// Writes until nothing more goes in for a while.
+/// Writes until the socket has accepted no bytes for a while.
 fn flood(stream: &mut TcpStream) {
     stream.set_nonblocking(true).unwrap();
     let mut since = Instant::now();
@@ -89,14 +89,14 @@ fn flood(stream: &mut TcpStream) {
         match stream.write(&[7; 65536]) {
             Ok(_) => since = Instant::now(),
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-            // It was cut off already.
+            // The server has closed the connection.
             Err(_) => return,
         }
     }
 }
 
 #[test]
-fn e3_a_client_that_never_reads_is_cut_off_and_costs_one_buffer() {
+fn e3_a_client_that_never_reads_is_disconnected_and_costs_one_buffer() {
     const CLIENTS: usize = 40;
     let server =
         Server::start(&["--write-timeout", "400ms", "--idle-timeout", "1h", "--domains", "2"]);
@@ -105,13 +105,13 @@ fn e3_a_client_that_never_reads_is_cut_off_and_costs_one_buffer() {
     let before = peak_kib(server.pid());
     let mut stuck: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
     stuck.iter_mut().for_each(flood);
-    // Somebody else's service goes on.
+    // Another client is still served.
     exchange(&mut other, &pattern(2, 100_000)).unwrap();
     for stream in &mut stuck {
-        // Nothing is read that could let the server go on, so only the cut ends this.
+        // This client reads nothing, so only a disconnect makes its writes fail.
         let deadline = Instant::now() + DEADLINE;
-        while !is_refused(stream.write(&[7; 65536])) {
-            assert!(Instant::now() < deadline, "it is never cut off");
+        while !write_failed(stream.write(&[7; 65536])) {
+            assert!(Instant::now() < deadline, "the server does not disconnect the client");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -124,7 +124,7 @@ fn e3_a_client_that_never_reads_is_cut_off_and_costs_one_buffer() {
     assert_eq!(connections, CLIENTS as u64 + 1);
 }
 
-/// The most memory that a process ever had, where the system tells.
+/// Returns the peak memory of a process, where `/proc` exists.
 fn peak_kib(pid: u32) -> Option<usize> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -132,7 +132,7 @@ fn peak_kib(pid: u32) -> Option<usize> {
 }
 
 #[test]
-fn e4_a_flood_comes_back_in_order() {
+fn e4_a_flood_is_echoed_in_order() {
     let server = Server::start(&["--domains", "1"]);
     let mut stream = server.connect();
     let mut reader = stream.try_clone().unwrap();
@@ -151,7 +151,8 @@ fn e4_a_flood_comes_back_in_order() {
 
 #[test]
 fn e6_connections_that_are_reset_leave_nothing() {
-    // On one domain, whose queue is in order: whoever is served behind them, comes after them.
+    // With one domain there is one accept queue, in order: the last client is served after the
+    // others.
     let server = Server::start(&["--domains", "1"]);
     for round in 0..2000 {
         let stream = server.connect();

@@ -1,4 +1,5 @@
-//! The server as its users meet it: a process, spoken to over sockets and signals.
+//! Tests of the server as a process, which they control through sockets and signals, and of the
+//! library.
 
 mod commandline;
 mod library;

@@ -1,4 +1,4 @@
-//! The seed's program does what the seed's document says of it.
+//! The example `miou_tutorial` behaves as the tutorial describes.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::process::{Server, connect, exchange, finish, pattern, run};
 
-/// Builds the example next to this test, so that it is never a stale one.
+/// Builds the example, so that the test never runs an outdated one.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -27,16 +27,16 @@ fn program() -> &'static PathBuf {
     })
 }
 
-fn seed(arguments: &[&str]) -> Command {
+fn tutorial(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.args(arguments);
     command
 }
 
 #[test]
-fn the_seed_echoes_and_ends_with_status_0() {
+fn the_server_echoes_and_exits_with_status_0() {
     for domains in ["1", "2", "4"] {
-        let server = Server::spawn(seed(&["127.0.0.1:0", "--domains", domains]));
+        let server = Server::spawn(tutorial(&["127.0.0.1:0", "--domains", domains]));
         let address = server.address;
         let threads: Vec<_> = (0..20)
             .map(|seed| {
@@ -52,18 +52,18 @@ fn the_seed_echoes_and_ends_with_status_0() {
         for thread in threads {
             thread.join().unwrap();
         }
-        let ended = server.interrupt();
-        assert!(ended.status.success(), "{ended:?}");
-        assert_eq!(ended.err, "");
+        let exit = server.interrupt();
+        assert!(exit.status.success(), "{exit:?}");
+        assert_eq!(exit.err, "");
         let new = |line: &&String| line.starts_with("new client: 127.0.0.1:");
-        assert_eq!(ended.out.iter().filter(new).count(), 200);
+        assert_eq!(exit.out.iter().filter(new).count(), 200);
     }
 }
 
 #[test]
-fn the_seed_lets_its_clients_finish() {
+fn clients_may_finish_after_the_signal() {
     for domains in ["1", "2"] {
-        let server = Server::spawn(seed(&["127.0.0.1:0", domains]));
+        let server = Server::spawn(tutorial(&["127.0.0.1:0", domains]));
         let mut streams: Vec<_> = (0..10).map(|_| server.connect()).collect();
         for stream in &mut streams {
             exchange(stream, b"before").unwrap();
@@ -73,18 +73,18 @@ fn the_seed_lets_its_clients_finish() {
             exchange(&mut stream, b"after").unwrap();
             finish(stream);
         }
-        let ended = server.wait();
-        assert!(ended.status.success(), "{ended:?}");
-        assert_eq!(ended.err, "");
+        let exit = server.wait();
+        assert!(exit.status.success(), "{exit:?}");
+        assert_eq!(exit.err, "");
     }
 }
 
 #[test]
-fn a_signal_is_never_lost_between_two_clients() {
-    // The hazard is a signal while a server has just accepted somebody and waits for nothing. So
-    // the signal comes while many are accepted, in many runs.
+fn a_signal_between_two_accepts_is_not_lost() {
+    // The signal must not be lost if it arrives right after an accept, while the server waits for
+    // neither event. Therefore it is sent during many accepts, in many runs.
     for round in 0..20 {
-        let server = Server::spawn(seed(&["127.0.0.1:0", "2"]));
+        let server = Server::spawn(tutorial(&["127.0.0.1:0", "2"]));
         let address = server.address;
         let client = thread::spawn(move || {
             let mut accepted = 0;
@@ -95,8 +95,8 @@ fn a_signal_is_never_lost_between_two_clients() {
             accepted
         });
         thread::sleep(std::time::Duration::from_millis(round % 7));
-        let ended = server.interrupt();
-        assert!(ended.status.success(), "{ended:?}");
+        let exit = server.interrupt();
+        assert!(exit.status.success(), "{exit:?}");
         client.join().unwrap();
     }
 }
@@ -106,7 +106,7 @@ fn a_port_in_use_and_a_bad_address_are_errors() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     for arguments in [&[address.as_str()][..], &["nowhere"], &["127.0.0.1:0", "-3"]] {
-        let ended = run(&mut seed(arguments));
-        assert!(!ended.refused().is_empty());
+        let exit = run(&mut tutorial(arguments));
+        assert!(!exit.startup_error().is_empty());
     }
 }

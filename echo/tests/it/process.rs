@@ -1,5 +1,4 @@
-//! A server as a child process that never outlives its handle, and clients that wait for a bounded
-//! time.
+//! A server in a child process that is killed with its handle, and clients with timeouts.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,9 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use matou_echo::open_descriptors;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Nothing here takes this long unless it hangs.
+/// Longer than any operation of these tests, unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
@@ -20,9 +20,9 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
 }
 
-/// How a process ended, and what it said.
+/// The exit status and the output of a process.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct Exit {
     pub(crate) status: ExitStatus,
     pub(crate) out: Vec<String>,
     pub(crate) err: String,
@@ -53,7 +53,7 @@ impl Server {
         server
     }
 
-    /// Waits for the next line that says where it listens.
+    /// Waits for the next line that contains a listening address.
     #[track_caller]
     pub(crate) fn next_address(&mut self) -> SocketAddr {
         match self.lines.recv_timeout(DEADLINE) {
@@ -63,9 +63,9 @@ impl Server {
             }
             Err(_) => {
                 let _ = self.child.kill();
-                let mut words = String::new();
-                let _ = self.child.stderr.take().unwrap().read_to_string(&mut words);
-                panic!("it never says where it listens: {words}")
+                let mut err = String::new();
+                let _ = self.child.stderr.take().unwrap().read_to_string(&mut err);
+                panic!("the server printed no listening address: {err}")
             }
         }
     }
@@ -82,26 +82,26 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end.
+    /// Waits until the process exits.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(mut self) -> Exit {
         let deadline = Instant::now() + DEADLINE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            assert!(Instant::now() < deadline, "the process does not exit");
             thread::sleep(Duration::from_millis(2));
         };
         let mut err = String::new();
         let mut stderr = self.child.stderr.take().unwrap();
         stderr.read_to_string(&mut err).unwrap();
         let out = self.lines.iter().collect();
-        Ended { status, out, err }
+        Exit { status, out, err }
     }
 
     #[track_caller]
-    pub(crate) fn interrupt(self) -> Ended {
+    pub(crate) fn interrupt(self) -> Exit {
         self.signal(Signal::INT);
         self.wait()
     }
@@ -109,7 +109,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing happens if it is gone already.
+        // Has no effect if the process has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -127,24 +127,27 @@ fn read_lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
-impl Ended {
-    /// Asserts that it ended as it should, and returns how many connections and bytes it served.
+impl Exit {
+    /// Asserts that the server exited successfully and left nothing behind. Returns the numbers of
+    /// connections and bytes that it served.
     #[track_caller]
     pub(crate) fn served(&self) -> (u64, u64) {
         assert!(self.status.success(), "{self:?}");
         let line = self.out.last().unwrap_or_else(|| panic!("{self:?}"));
-        let left = line.strip_suffix(" bytes, tasks left 0, descriptors left 0");
-        let left = left.unwrap_or_else(|| panic!("{line}"));
-        let (connections, bytes) = left
+        // The number of descriptors is not known on every system.
+        let descriptors = if open_descriptors().is_some() { "0" } else { "unknown" };
+        let rest = format!(" bytes, tasks left 0, descriptors left {descriptors}");
+        let (connections, bytes) = line
             .strip_prefix("served ")
-            .and_then(|left| left.split_once(" connections, "))
+            .and_then(|line| line.strip_suffix(&rest))
+            .and_then(|numbers| numbers.split_once(" connections, "))
             .unwrap_or_else(|| panic!("{line}"));
         (connections.parse().unwrap(), bytes.parse().unwrap())
     }
 
-    /// Asserts that it refused to work with this status and one line, and returns the line.
+    /// Asserts that the server exited with status 1 and one line, and returns the line.
     #[track_caller]
-    pub(crate) fn refused(&self) -> &str {
+    pub(crate) fn startup_error(&self) -> &str {
         assert_eq!(self.status.code(), Some(1), "{self:?}");
         assert_eq!(self.out, [""; 0], "{self:?}");
         let line = self.err.strip_suffix('\n').unwrap_or_default();
@@ -153,16 +156,16 @@ impl Ended {
         message.unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    pub(crate) fn ended_by(&self, signal: Signal) -> bool {
+    pub(crate) fn was_killed_by(&self, signal: Signal) -> bool {
         self.status.signal() == Some(signal.as_raw())
     }
 }
 
-/// Runs a command that is expected to end by itself.
-pub(crate) fn run(command: &mut Command) -> Ended {
+/// Runs a command until it exits.
+pub(crate) fn run(command: &mut Command) -> Exit {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
-    Ended {
+    Exit {
         status: output.status,
         out: out.lines().map(str::to_owned).collect(),
         err: String::from_utf8(output.stderr).unwrap(),
@@ -176,7 +179,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends bytes and compares what comes back.
+/// Sends bytes, and compares them with those that it receives.
 pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes)?;
     let mut back = vec![0; bytes.len()];
@@ -185,9 +188,9 @@ pub(crate) fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the server has ended the connection, be it in order or not.
+/// Waits until the server closes or resets the connection. Returns `false` on another error.
 #[track_caller]
-pub(crate) fn is_cut(stream: &mut TcpStream) -> bool {
+pub(crate) fn is_disconnected(stream: &mut TcpStream) -> bool {
     let mut buf = [0; 65536];
     loop {
         match stream.read(&mut buf) {
@@ -198,13 +201,13 @@ pub(crate) fn is_cut(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Ends the direction of writing, and waits until the server has done the same.
+/// Shuts the write direction down, and waits until the server closes the connection.
 pub(crate) fn finish(mut stream: TcpStream) {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
-/// Bytes that differ from place to place and from one `seed` to the next.
+/// Returns bytes that depend on their position and on `seed`.
 pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| ((i * 31 + i / 251 + seed * 7) % 256) as u8).collect()
 }

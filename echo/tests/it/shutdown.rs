@@ -1,4 +1,4 @@
-//! Does the server end when it is told to: in order, in time, and with nothing left?
+//! The shutdown: graceful, in time, and without leaks.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::process::{DEADLINE, Server, exchange, finish, is_cut, pattern};
+use crate::process::{DEADLINE, Server, exchange, finish, is_disconnected, pattern};
 
 #[test]
-fn x11_both_signals_end_an_idle_server() {
+fn x11_both_signals_stop_an_idle_server() {
     for signal in [Signal::INT, Signal::TERM] {
         for domains in ["1", "2", "4"] {
             let server = Server::start(&["--domains", domains]);
@@ -23,7 +23,7 @@ fn x11_both_signals_end_an_idle_server() {
 }
 
 #[test]
-fn what_was_served_is_counted() {
+fn connections_and_bytes_are_counted() {
     for domains in ["1", "4"] {
         let server = Server::start(&["--domains", domains]);
         for seed in 0..20 {
@@ -35,8 +35,11 @@ fn what_was_served_is_counted() {
     }
 }
 
-/// Clients that exchange until they are cut, and count what each has done.
-fn clients(server: &Server, number: usize) -> (Arc<[AtomicUsize]>, Vec<thread::JoinHandle<()>>) {
+/// Starts spawn_clients that exchange until they are disconnected, and count their exchanges.
+fn spawn_clients(
+    server: &Server,
+    number: usize,
+) -> (Arc<[AtomicUsize]>, Vec<thread::JoinHandle<()>>) {
     let exchanges: Arc<[AtomicUsize]> = (0..number).map(|_| AtomicUsize::new(0)).collect();
     let threads = (0..number).map(|seed| {
         let (address, exchanges) = (server.address, Arc::clone(&exchanges));
@@ -46,7 +49,7 @@ fn clients(server: &Server, number: usize) -> (Arc<[AtomicUsize]>, Vec<thread::J
                 return;
             };
             stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            // A wrong byte panics, which the test sees. An error is the cut.
+            // A wrong byte panics, which fails the test. An error is the disconnect.
             while exchange(&mut stream, &bytes).is_ok() {
                 exchanges[seed].fetch_add(1, SeqCst);
             }
@@ -56,21 +59,21 @@ fn clients(server: &Server, number: usize) -> (Arc<[AtomicUsize]>, Vec<thread::J
     (exchanges, threads)
 }
 
-fn wait_for(what: impl Fn() -> bool) {
+fn wait_until(what: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !what() {
-        assert!(Instant::now() < deadline, "it never comes to that");
+        assert!(Instant::now() < deadline, "the condition never became true");
         thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[test]
-fn e9_a_signal_in_the_middle_of_traffic_ends_it_in_order() {
+fn e9_a_signal_during_traffic_stops_the_server_gracefully() {
     for (signal, domains) in [(Signal::INT, "1"), (Signal::TERM, "2"), (Signal::INT, "4")] {
         let server = Server::start(&["--domains", domains, "--drain-timeout", "300ms"]);
-        let (exchanges, threads) = clients(&server, 30);
-        // All of them are in the middle of it: one that was not let in yet would not be counted.
-        wait_for(|| exchanges.iter().all(|exchanges| exchanges.load(SeqCst) >= 5));
+        let (exchanges, threads) = spawn_clients(&server, 30);
+        // Every client has been accepted: the server does not count the others.
+        wait_until(|| exchanges.iter().all(|exchanges| exchanges.load(SeqCst) >= 5));
         server.signal(signal);
         let (connections, bytes) = server.wait().served();
         for thread in threads {
@@ -83,17 +86,17 @@ fn e9_a_signal_in_the_middle_of_traffic_ends_it_in_order() {
 }
 
 #[test]
-fn an_active_client_is_let_finish_while_nobody_new_is_let_in() {
+fn an_active_client_may_finish_while_new_ones_are_refused() {
     for domains in ["1", "2"] {
         let server = Server::start(&["--domains", domains, "--drain-timeout", "50s"]);
         let mut old = server.connect();
         exchange(&mut old, b"before").unwrap();
         server.signal(Signal::TERM);
-        wait_for(|| TcpStream::connect(server.address).is_err());
+        wait_until(|| TcpStream::connect(server.address).is_err());
         exchange(&mut old, &pattern(1, 100_000)).unwrap();
         finish(old);
-        // Far sooner than the drain timeout: the deadline of the wait would not notice, the
-        // connections that were made while the door was still open are closed by now.
+        // Connections that were queued before the listener was closed may be counted as well. This
+        // test would exceed its deadline if the server waited for the drain timeout.
         let (connections, bytes) = server.wait().served();
         assert!(connections >= 1);
         assert_eq!(bytes, 100_006);
@@ -101,26 +104,26 @@ fn an_active_client_is_let_finish_while_nobody_new_is_let_in() {
 }
 
 #[test]
-fn a_client_that_is_not_done_in_time_is_cut_off() {
+fn a_client_that_exceeds_the_drain_timeout_is_disconnected() {
     for domains in ["1", "2"] {
         let server = Server::start(&["--domains", domains, "--drain-timeout", "50ms"]);
         let mut idle: Vec<_> = (0..10).map(|_| server.connect()).collect();
         for stream in &mut idle {
             exchange(stream, b"here").unwrap();
         }
-        let ended = server.interrupt();
-        assert_eq!(ended.served(), (10, 40));
-        assert!(ended.err.contains("cut off"), "{}", ended.err);
-        assert!(idle.iter_mut().all(is_cut));
+        let exit = server.interrupt();
+        assert_eq!(exit.served(), (10, 40));
+        assert!(exit.err.contains("drain timeout"), "{}", exit.err);
+        assert!(idle.iter_mut().all(is_disconnected));
     }
 }
 
 #[test]
-fn a_client_that_never_reads_is_cut_off_as_well() {
+fn a_client_that_never_reads_is_disconnected_at_shutdown() {
     let server = Server::start(&["--drain-timeout", "50ms"]);
     let mut stuck = server.connect();
     stuck.set_nonblocking(true).unwrap();
-    // Until nothing more goes in, so that the server waits for room.
+    // Until the socket accepts no bytes, so that the server waits for room.
     let mut since = Instant::now();
     while since.elapsed() < Duration::from_millis(100) {
         if stuck.write(&[7; 65536]).is_ok() {
@@ -132,14 +135,14 @@ fn a_client_that_never_reads_is_cut_off_as_well() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_ends_the_process_immediately() {
     let server = Server::start(&["--drain-timeout", "1h"]);
     let mut idle = server.connect();
     exchange(&mut idle, b"here").unwrap();
     server.signal(Signal::INT);
-    // The door closes when the first one is handled.
-    wait_for(|| TcpStream::connect(server.address).is_err());
+    // The listener is closed when the first signal is handled.
+    wait_until(|| TcpStream::connect(server.address).is_err());
     server.signal(Signal::INT);
-    let ended = server.wait();
-    assert!(ended.ended_by(Signal::INT), "{ended:?}");
+    let exit = server.wait();
+    assert!(exit.was_killed_by(Signal::INT), "{exit:?}");
 }
