@@ -16,6 +16,7 @@ mod sys;
 mod task;
 pub mod test;
 mod time;
+mod timer_queue;
 mod violation;
 mod yield_now;
 

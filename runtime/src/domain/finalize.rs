@@ -6,11 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::{FinalizeAll, FinalizeReport};
 
-use super::Domain;
+use super::{Domain, Timer};
 use crate::task::raw::OutcomeTo;
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{HandleState, LocalFuture, NIL, Node, Outcome, Panic, Stage, TaskError};
-use crate::time::Sleep;
 use crate::violation::Violation;
 
 /// The finalizers of a task, while one of them has to wait.
@@ -19,7 +18,7 @@ pub(crate) struct PendingFinalizers {
     /// Whether the body ended normally.
     normal: bool,
     /// The end of the run's grace period for them all.
-    grace: Sleep,
+    grace: Timer,
 }
 
 impl PendingFinalizers {
@@ -32,7 +31,7 @@ impl PendingFinalizers {
         if let Poll::Ready(settled) = Pin::new(&mut self.settle).poll(cx) {
             return Ok(domain.report_finalized(settled, self.normal));
         }
-        if Pin::new(&mut self.grace).poll(cx).is_pending() {
+        if self.grace.poll(domain, cx).is_pending() {
             domain.set_blocked_on(BlockedOn::new(
                 WaitSite::unlocated("finalizer"),
                 WaitTarget::Unknown,
@@ -93,7 +92,7 @@ impl Domain {
             Poll::Ready(settled) => Ok(self.report_finalized(settled, normal)),
             Poll::Pending => {
                 // fault: finalizers-unbounded
-                let grace = Sleep::new(self.run.config.grace);
+                let grace = Timer::after(self, self.run.config.grace);
                 Box::new(PendingFinalizers { settle, normal, grace }).poll(self, cx)
             }
         }

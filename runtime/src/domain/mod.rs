@@ -14,6 +14,7 @@ mod run_queue;
 mod shield;
 mod tick;
 mod time_slice;
+mod timer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub(crate) use children::{ChildRef, label};
 pub(crate) use finalize::PendingFinalizers;
 pub(crate) use message_queue::MessageQueue;
 pub(crate) use remote::{Message, RemoteHandle, RemoteSpawn};
+pub(crate) use timer::{Timer, TimerTarget};
 
 use adaptive_spin::AdaptiveSpin;
 use run_queue::RunQueue;
@@ -45,7 +47,7 @@ use crate::task::raw::WakerId;
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 use crate::task::{Cancelled, IdHasher, LocalFuture, NIL, Slot, TaskDeadline, TaskId, TaskTree};
 use crate::test::{Happening, Shared};
-use crate::time::{Sleeper, Timers};
+use crate::timer_queue::TimerQueue;
 
 /// How many successes of leaf operations a task may have in one poll before it has to yield.
 const BUDGET: u32 = 128;
@@ -67,9 +69,9 @@ pub(crate) struct Domain {
     groups: RefCell<Slab<GroupState>>,
     /// Futures that tasks have deferred to their ends, by the numbers of their resources.
     deferred: RefCell<HashMap<u64, LocalFuture>>,
-    timers: RefCell<Timers>,
+    timers: RefCell<TimerQueue<TimerTarget>>,
     /// Who is to be woken by the timers that fired; kept to use its memory again.
-    expired: RefCell<Vec<Sleeper>>,
+    expired: RefCell<Vec<TimerTarget>>,
 
     /// The task that is being polled.
     current: Cell<Slot>,
@@ -120,10 +122,10 @@ impl Domain {
         remote.connect(driver.unparker());
         let random = Random::for_domain(run.config.seed, index);
         let (run_queue, timers) = match world {
-            None => (RunQueue::fifo(), Timers::default()),
+            None => (RunQueue::fifo(), TimerQueue::default()),
             Some(_) => {
                 let ties = Random::for_purpose(run.config.seed, Purpose::Ties, index);
-                (RunQueue::random_order(), Timers::drawn(ties))
+                (RunQueue::random_order(), TimerQueue::with_random_ties(ties))
             }
         };
         Domain {
@@ -170,7 +172,7 @@ impl Domain {
     }
 
     #[inline]
-    pub(crate) fn timers(&self) -> &RefCell<Timers> {
+    pub(crate) fn timers(&self) -> &RefCell<TimerQueue<TimerTarget>> {
         &self.timers
     }
 

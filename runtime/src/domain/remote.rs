@@ -14,7 +14,7 @@ use crate::run::Run;
 use crate::signal::Signal;
 use crate::task::raw::{RemoteWake, Unstarted};
 use crate::task::{Cancelled, NodeKey, Slot, SpawnParams, TaskId};
-use crate::time::TimerKey;
+use crate::timer_queue::TimerKey;
 
 /// The outside of a domain: its inbox and its bell. Everything else of a domain belongs to its
 /// thread alone.

@@ -3,11 +3,10 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::{Domain, Message};
+use super::{Domain, Message, TimerTarget};
 use crate::task::{
     Cancelled, ColdState, Node, NodeKey, ShieldState, Slot, Stage, TaskDeadline, panics,
 };
-use crate::time::Sleeper;
 
 /// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
 /// with any more do not gather.
@@ -133,8 +132,8 @@ impl Domain {
         if !node.owner_ref.is_some() {
             return;
         }
-        let sleeper = Sleeper::Task(NodeKey { slot, id: node.id.get() });
-        let timer = self.timers.borrow_mut().insert(end, sleeper);
+        let target = TimerTarget::Task(NodeKey { slot, id: node.id.get() });
+        let timer = self.timers.borrow_mut().insert(end, target);
         node.with_cold(|cold| cold.timer = Some(timer));
     }
 

@@ -7,12 +7,11 @@ use matou_ownership::Ledger;
 
 use super::children::label_of;
 use super::shield::inherited_deadline;
-use super::{BUDGET, Domain, Message, RemoteSpawn};
+use super::{BUDGET, Domain, Message, RemoteSpawn, TimerTarget};
 use crate::driver::ParkTimeout;
 use crate::task::raw::{OwnerRef, PollResult, WakerId};
 use crate::task::{NIL, Node, Parent, RunState, Slot, Stage, panics, spawn_signal_handler};
 use crate::test::Happening;
-use crate::time::Sleeper;
 
 impl Domain {
     /// Does one round of work and then waits: not at all if tasks are ready, otherwise until
@@ -195,10 +194,10 @@ impl Domain {
         let mut expired = self.expired.take();
         self.timers.borrow_mut().expire(now, &mut expired);
         self.witness(|_| Happening::TimersFired(expired.len()));
-        for sleeper in expired.drain(..) {
-            match sleeper {
-                Sleeper::Task(key) => self.wake_key(key),
-                Sleeper::Other(waker) => panics::wake(waker),
+        for target in expired.drain(..) {
+            match target {
+                TimerTarget::Task(key) => self.wake_key(key),
+                TimerTarget::Waker(waker) => panics::wake(waker),
             }
         }
         self.expired.replace(expired);
@@ -272,8 +271,8 @@ impl Domain {
             Message::HandleDropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
             Message::DetachHandle { entry } => self.detach_child(entry),
             Message::TimerDropped(timer) => {
-                let sleeper = self.timers.borrow_mut().remove(timer);
-                panics::ignore(|| drop(sleeper));
+                let target = self.timers.borrow_mut().remove(timer);
+                panics::ignore(|| drop(target));
             }
             Message::GroupDropped { group } => {
                 let collector = self.groups.borrow_mut().try_remove(group as usize);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel_reason::{CancelKind, CancelReason, Cancelled, TaskRef};
 use super::id::TaskId;
-use crate::time::TimerKey;
+use crate::timer_queue::TimerKey;
 
 /// The part of a node that most tasks do without.
 #[derive(Default)]

@@ -11,25 +11,26 @@ use super::timeout::Elapsed;
 use crate::domain::Domain;
 use crate::task::{TaskDeadline, TaskId};
 
-/// Runs `future` until `instant` at the latest, and with it all the children that it makes.
+/// Runs `future` until `instant` at the latest, together with all the children that it spawns.
 ///
-/// Like [`timeout`](crate::timeout) it gives the future up when the time has come. Besides, the
-/// deadline is inherited: each child that is spawned or called inside is born with it, wherever its
-/// promise goes, and is cancelled when it passes; so are the children of those. Deadlines inside
-/// deadlines only shorten the time: the least of all holds. [`remaining`] tells how much is left.
-/// A [`shield`](crate::shield) keeps deadlines out.
+/// Like [`timeout`](crate::timeout), it drops the future when the deadline has elapsed. In addition,
+/// children inherit the deadline: each child that is spawned or called inside is cancelled when the
+/// deadline elapses, wherever its promise is, and so are the descendants of that child. A nested
+/// deadline can only shorten the time: the earliest one applies. [`remaining`] returns how much time
+/// is left. A [`shield`](crate::shield) does not inherit deadlines.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if the time came first. A future that is ready at its first poll always wins.
+/// Returns [`Elapsed`] if the deadline elapsed first. A future that is ready at its first poll
+/// always wins.
 ///
 /// # Cancel safety
 ///
-/// As safe as `future` is.
+/// As cancel safe as `future`.
 ///
 /// # Panics
 ///
-/// When it is polled outside a run.
+/// The future panics when it is polled outside a run, or after it completed.
 ///
 /// # Examples
 ///
@@ -47,7 +48,7 @@ use crate::task::{TaskDeadline, TaskId};
 ///             pending::<()>().await;
 ///         })
 ///     });
-///     // The block is over in time, but the child is not, and its deadline stays.
+///     // The block completes in time. The child does not, and keeps its deadline.
 ///     match child.await?.await {
 ///         Err(TaskError::Cancelled(cancelled)) => assert!(cancelled.at().is_some()), // that line
 ///         other => panic!("{other:?}"),
@@ -65,8 +66,8 @@ pub fn deadline<F: Future>(instant: Instant, future: F) -> Deadline<F> {
     Deadline { future: Some(future), sleep, limit: TaskDeadline { at: instant, set_by, set_at } }
 }
 
-/// Returns how much time the present code has left; `None` if there is no [`deadline`] around it.
-/// Zero if the deadline has passed.
+/// Returns the time until the [`deadline`] of the current code; `None` if it has none, zero if the
+/// deadline has passed.
 ///
 /// # Examples
 ///
@@ -80,7 +81,7 @@ pub fn deadline<F: Future>(instant: Instant, future: F) -> Deadline<F> {
 ///     let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
 ///     deadline(now() + minute, async move {
 ///         deadline(now() + hour, async move {
-///             assert!(remaining().unwrap() <= minute); // the least of all holds
+///             assert!(remaining().unwrap() <= minute); // the earliest one applies
 ///         })
 ///         .await
 ///     })
@@ -102,7 +103,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct Deadline<F> {
-        // None once it is given up.
+        // None after the deadline has elapsed.
         #[pin]
         future: Option<F>,
         #[pin]
@@ -111,10 +112,10 @@ pin_project! {
     }
 }
 
-/// Puts the deadline of the code around back, also when the code inside panics.
-struct Undo(Option<TaskDeadline>);
+/// Restores the deadline of the surrounding code, also when the code inside panics.
+struct RestoreDeadline(Option<TaskDeadline>);
 
-impl Drop for Undo {
+impl Drop for RestoreDeadline {
     fn drop(&mut self) {
         Domain::try_with(|domain| domain.replace_deadline(self.0));
     }
@@ -127,17 +128,17 @@ impl<F: Future> Future for Deadline<F> {
         let mut this = self.project();
         let future =
             this.future.as_mut().as_pin_mut().expect("`Deadline` is polled after it was ready");
-        let around = Domain::with("`deadline`", |domain| {
+        let outer = Domain::with("`deadline`", |domain| {
             domain.replace_deadline(Some(this.limit.earlier(domain.deadline())))
         });
-        let undo = Undo(around);
+        let restore = RestoreDeadline(outer);
         let poll = future.poll(cx);
-        drop(undo);
+        drop(restore);
         if let Poll::Ready(output) = poll {
             return Poll::Ready(Ok(output));
         }
-        // The wait that a report should name is the future's, so this one is not noted.
-        if this.sleep.poll_quietly(cx).is_pending() {
+        // Reports should show what `future` waits for, so this wait is not recorded.
+        if this.sleep.poll_unrecorded(cx).is_pending() {
             return Poll::Pending;
         }
         Domain::abandon(this.limit.set_at, || this.future.set(None));

@@ -2,26 +2,25 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::timers::{Sleeper, TimerKey};
-use crate::domain::{Domain, Message, RemoteHandle};
+use crate::domain::{Domain, Timer};
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Waits until `duration` has passed on the clock of the domain's driver.
 ///
-/// The time counts from the call, not from the first poll. A duration that ends beyond what the
-/// clock can tell (such as [`Duration::MAX`]) never ends; zero yields once at most.
+/// The duration counts from the call, not from the first poll. A duration that ends beyond the
+/// range of the clock (such as [`Duration::MAX`]) never ends; a duration of zero yields at most
+/// once.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future takes the timer back.
+/// Dropping the future removes its timer.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run.
 ///
 /// # Examples
 ///
@@ -45,6 +44,14 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Waits until `deadline`; see [`sleep`].
 ///
+/// # Cancel safety
+///
+/// Dropping the future removes its timer.
+///
+/// # Panics
+///
+/// The future panics when it is polled outside a run.
+///
 /// # Examples
 ///
 /// ```
@@ -53,7 +60,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     sleep_until(Instant::now()).await; // a past moment is no reason to wait
+///     sleep_until(Instant::now()).await; // returns at once: the deadline has passed
 ///     Ok(())
 /// })
 /// # }
@@ -63,129 +70,54 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::until(Some(deadline))
 }
 
-/// Returns the time of the current domain's driver, which may be a virtual one.
+/// Returns the time on the clock of the current domain's driver, which is virtual in a
+/// [simulated](crate::test) run.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run.
 #[track_caller]
 pub fn now() -> Instant {
     Domain::with("`now`", Domain::now)
 }
 
-/// The future of [`sleep`] and [`sleep_until`]. It is `Send` and `Sync`, as the timer traits of
-/// other libraries demand; polled on another domain it moves its timer there.
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// It is `Send` and `Sync`, as the timer traits of other libraries require. When it is polled on
+/// another domain, its timer moves there.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
-    /// None: never.
-    deadline: Option<Instant>,
-    timer: Option<Timer>,
-    /// Whether it was still to come when it was made. Then the clock need not be asked once more
-    /// before the timer is set; one that has passed meanwhile fires at the next turn.
-    ahead: bool,
-    done: bool,
-    at: &'static Location<'static>,
-}
-
-/// A timer that was set.
-struct Timer {
-    remote: Arc<RemoteHandle>,
-    key: TimerKey,
+    timer: Timer,
+    /// The line that created it.
+    location: &'static Location<'static>,
 }
 
 impl Sleep {
     #[track_caller]
-    pub(crate) fn new(duration: Duration) -> Sleep {
-        let deadline = Domain::with("`sleep`", Domain::now).checked_add(duration);
-        Sleep::made(deadline, !duration.is_zero())
+    pub(super) fn new(duration: Duration) -> Sleep {
+        let timer = Domain::with("`sleep`", |domain| Timer::after(domain, duration));
+        Sleep { timer, location: Location::caller() }
     }
 
     #[track_caller]
     pub(super) fn until(deadline: Option<Instant>) -> Sleep {
-        Sleep::made(deadline, false)
+        Sleep { timer: Timer::at(deadline), location: Location::caller() }
     }
 
-    #[track_caller]
-    fn made(deadline: Option<Instant>, ahead: bool) -> Sleep {
-        Sleep { deadline, timer: None, ahead, done: false, at: Location::caller() }
-    }
-
-    /// Returns when it ends; `None` if it never does.
+    /// Returns when it completes; `None` if it never does.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.timer.deadline()
     }
 
-    /// The line that made it.
-    pub(super) fn at(&self) -> &'static Location<'static> {
-        self.at
+    /// Returns the line that created it.
+    pub(super) fn location(&self) -> &'static Location<'static> {
+        self.location
     }
 
-    /// Whether the timer that was set on this domain is still to fire; its waker is kept current.
-    fn is_set(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Option<bool> {
-        let timer = self.timer.as_ref()?;
-        if !domain.has_handle(&timer.remote) {
-            self.withdraw();
-            return None;
-        }
-        let key = timer.key;
-        let Some(known) = domain.timers().borrow_mut().wakes(key, cx.waker(), domain) else {
-            return Some(false);
-        };
-        if !known {
-            // A foreign waker may run anything when it is cloned or dropped.
-            let sleeper = Sleeper::of(cx.waker(), domain);
-            let old = domain.timers().borrow_mut().redirect(key, sleeper);
-            drop(old);
-        }
-        Some(true)
-    }
-
-    fn set(&mut self, domain: &Domain, deadline: Instant, cx: &mut Context<'_>) {
-        let sleeper = Sleeper::of(cx.waker(), domain);
-        let key = domain.timers().borrow_mut().insert(deadline, sleeper);
-        self.timer = Some(Timer { remote: Arc::clone(domain.remote()), key });
-    }
-
-    fn withdraw(&mut self) {
-        let Some(Timer { remote, key }) = self.timer.take() else {
-            return;
-        };
-        let here = Domain::try_with(|domain| {
-            let is_current = domain.has_handle(&remote);
-            is_current.then(|| domain.timers().borrow_mut().remove(key))
-        });
-        match here.flatten() {
-            Some(sleeper) => drop(sleeper),
-            None => remote.send(Message::TimerDropped(key)),
-        }
-    }
-}
-
-impl Sleep {
-    /// Polls it without saying that the task waits for it.
-    pub(crate) fn poll_quietly(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        Domain::with("`sleep`", |domain| {
-            if this.done {
-                return Poll::Ready(());
-            }
-            match this.is_set(domain, cx) {
-                Some(true) => return Poll::Pending,
-                Some(false) => this.timer = None,
-                None => {
-                    let is_ahead = |deadline| this.ahead || deadline > domain.now();
-                    if this.deadline.is_none_or(is_ahead) {
-                        if let Some(deadline) = this.deadline {
-                            this.set(domain, deadline, cx);
-                        }
-                        return Poll::Pending;
-                    }
-                    ready!(domain.spend_budget(cx));
-                }
-            }
-            this.done = true;
-            Poll::Ready(())
-        })
+    /// Polls it without recording it as what the task is blocked on.
+    pub(super) fn poll_unrecorded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = &mut self.get_mut().timer;
+        Domain::with("`sleep`", |domain| timer.poll(domain, cx))
     }
 }
 
@@ -193,23 +125,17 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let poll = self.as_mut().poll_quietly(cx);
+        let poll = self.as_mut().poll_unrecorded(cx);
         if poll.is_pending() {
-            let target = self.deadline.map_or(WaitTarget::Unknown, WaitTarget::Deadline);
-            BlockedOn::new(WaitSite::new("sleep", self.at), target).note();
+            let target = self.deadline().map_or(WaitTarget::Unknown, WaitTarget::Deadline);
+            BlockedOn::new(WaitSite::new("sleep", self.location), target).note();
         }
         poll
     }
 }
 
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        self.withdraw();
-    }
-}
-
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep").field("deadline", &self.deadline).finish_non_exhaustive()
+        f.debug_struct("Sleep").field("deadline", &self.deadline()).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,21 +13,22 @@ use crate::domain::Domain;
 
 /// Runs `future` for at most `duration`.
 ///
-/// When the time is up the future is dropped. Promises that it holds are thereby cancelled, and
-/// that is no fault: functions that spawn children compose under a timeout. To keep a child, lend
-/// its promise: after `timeout(duration, &mut promise)` it is still the caller's.
+/// When the duration has elapsed, the future is dropped. This cancels the promises that it holds,
+/// and is no violation, so functions that spawn children can run under a timeout. To keep a child,
+/// pass its promise by reference: after `timeout(duration, &mut promise)` the caller still owns it.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] if the time was up first. A future that is ready at its first poll always wins.
+/// Returns [`Elapsed`] if the duration elapsed first. A future that is ready at its first poll
+/// always wins.
 ///
 /// # Cancel safety
 ///
-/// As safe as `future` is.
+/// As cancel safe as `future`.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run. The future panics when it is polled after it completed.
 ///
 /// # Examples
 ///
@@ -39,7 +41,7 @@ use crate::domain::Domain;
 /// run(async {
 ///     let mut promise = spawn(pending::<()>());
 ///     assert!(timeout(Duration::from_millis(5), &mut promise).await.is_err());
-///     promise.cancel().await; // still ours
+///     promise.cancel().await; // the caller still owns the promise
 ///     Ok(())
 /// })
 /// # }
@@ -54,7 +56,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct Timeout<F> {
-        // None once it is given up.
+        // None after the timeout has elapsed.
         #[pin]
         future: Option<F>,
         #[pin]
@@ -72,17 +74,17 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(output) = future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let at = this.sleep.at();
-        // The wait that a report should name is the future's, so this one is not noted.
-        if this.sleep.poll_quietly(cx).is_pending() {
+        let location = this.sleep.location();
+        // Reports should show what `future` waits for, so this wait is not recorded.
+        if this.sleep.poll_unrecorded(cx).is_pending() {
             return Poll::Pending;
         }
-        Domain::abandon(at, || this.future.set(None));
+        Domain::abandon(location, || this.future.set(None));
         Poll::Ready(Err(Elapsed))
     }
 }
 
-/// The time was up.
+/// The error of [`timeout`] and [`deadline`](crate::deadline): the time limit has elapsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -94,8 +96,8 @@ impl fmt::Display for Elapsed {
 
 impl Error for Elapsed {}
 
-impl From<Elapsed> for std::io::Error {
-    fn from(elapsed: Elapsed) -> std::io::Error {
-        std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed)
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, elapsed)
     }
 }
