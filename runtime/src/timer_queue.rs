@@ -337,7 +337,9 @@ mod tests {
     fn equal_deadlines_expire_in_the_order_of_insertion() {
         let mut timers = TimerQueue::default();
         let deadline = Instant::now();
-        (0..100).for_each(|target| drop(timers.insert(deadline, target)));
+        for target in 0..100 {
+            timers.insert(deadline, target);
+        }
         let mut targets = Vec::new();
         timers.expire(deadline, &mut targets);
         assert_eq!(targets, Vec::from_iter(0..100));
