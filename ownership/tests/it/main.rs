@@ -14,4 +14,3 @@ mod settle;
 mod threads;
 mod transitions;
 mod types;
-mod young;

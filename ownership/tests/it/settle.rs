@@ -181,7 +181,7 @@ fn panics_are_caught_at_every_step_and_the_rest_still_run() {
     let settled = block_on(ledger.finalize_all());
     assert_eq!(log.take(), ["newest", "oldest"]);
     let texts: Vec<_> = settled.panicked.iter().map(|(_, text)| text.as_str()).collect();
-    let expected = ["a panic whose payload is no text", "dropped", "polled", "made", "sync 1"];
+    let expected = ["panic payload of unknown type", "dropped", "polled", "made", "sync 1"];
     assert_eq!(texts, expected);
     assert_eq!(settled.finalized.len(), 7);
 }

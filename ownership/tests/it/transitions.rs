@@ -194,7 +194,7 @@ fn nobody_uses_what_is_in_transit_by_shared_reference() {
     let probe = in_transit_from(&child);
     let Err(AccessError::NotOwner(error)) = within(&child, || check(&probe)) else { panic!() };
     assert!(error.in_transit);
-    assert!(error.to_string().contains("on its way to the parent of task #1 \"child\""));
+    assert!(error.to_string().contains("in transit to the parent of task #1 \"child\""));
     assert!(within(&child, || disown(&probe)).is_err());
     assert!(within(&child, || give(&probe, &Ledger::new())).is_err());
     assert!(within(&Ledger::new(), || transfer(&probe)).is_err());

@@ -1,20 +1,20 @@
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::Ticket;
+use super::ticket::Ticket;
 
-/// What a ledger needs of a thing: its ticket, and how to finalize it.
+/// An object that a task can own and that has a finalizer.
 ///
-/// It is implemented by the shared inner part of a handle, so that the ledger can finalize the
-/// thing while the handle still lies in a `static`, in a cycle of `Arc`s, or was forgotten.
+/// Implement it for the inner, reference-counted part of a handle. The ledger keeps a reference to
+/// that part, so it can finalize the resource while the handle is still stored in a `static`, is
+/// part of a cycle of `Arc`s, or was forgotten.
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{FinalizeStatus, ResourceHandle, Resource, Ticket, own, release};
+/// use matou_ownership::{FinalizeStatus, Resource, ResourceHandle, Ticket, own, release};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
@@ -46,29 +46,31 @@ use crate::Ticket;
 /// assert!(!door.open.load(Ordering::SeqCst));
 /// ```
 pub trait Resource: Send + Sync + 'static {
-    /// Returns the ticket that was made for this resource. Must always be the same one.
+    /// Returns the ticket of this resource. Every call must return the same ticket.
     fn ticket(&self) -> &Ticket;
 
     /// Finalizes the resource.
     ///
-    /// This crate calls it at most once over the resource's life, never under one of its locks,
-    /// from whoever comes first: an explicit release, the drop of the handle, or the owner's
-    /// settlement.
+    /// This crate calls it at most once per resource, and holds none of its locks during the call.
+    /// The caller is whichever comes first: an explicit release, the drop of the handle, or the
+    /// end of the owner.
     fn finalize(&self) -> FinalizeStatus;
 
-    /// Tells whether [`finalize`](Resource::finalize) answers [`FinalizeStatus::Pending`].
+    /// Returns `true` if [`finalize`](Resource::finalize) may return [`FinalizeStatus::Pending`].
     ///
-    /// It is asked before, since such a finalizer has to be made where it will be polled.
+    /// This crate calls it first, because such a finalizer must be created on the thread that polls
+    /// it.
     fn is_async(&self) -> bool {
         false
     }
 }
 
-/// How far a call of [`Resource::finalize`] came.
+/// The result of [`Resource::finalize`].
 pub enum FinalizeStatus {
     /// The resource is finalized.
     Done,
-    /// The rest is this future. It need not be `Send`: it is made and polled in the owner's place.
+    /// The resource is finalized when this future completes. The future need not be `Send`: the
+    /// thread that called [`finalize`](Resource::finalize) polls it.
     Pending(Pin<Box<dyn Future<Output = ()>>>),
 }
 
@@ -81,15 +83,14 @@ impl fmt::Debug for FinalizeStatus {
     }
 }
 
-/// A user's handle on a resource, such as [`Owned`](crate::Owned) or a socket.
+/// A user's handle to a [`Resource`], such as [`Owned`](crate::Owned) or a socket.
 ///
-/// A handle in an `Arc` and a reference to a handle are handles too. See [`Resource`] for an
-/// example.
+/// References to a handle and `Arc`s of a handle are handles too. See [`Resource`] for an example.
 pub trait ResourceHandle {
-    /// Returns the resource's ticket, without counting a reference.
+    /// Returns the ticket of the resource, without cloning an `Arc`.
     fn ticket(&self) -> &Ticket;
 
-    /// Returns the shared part, which the ledger keeps.
+    /// Returns the resource itself, which its owner's ledger keeps.
     fn resource(&self) -> Arc<dyn Resource>;
 }
 
@@ -103,7 +104,7 @@ impl<H: ResourceHandle + ?Sized> ResourceHandle for Arc<H> {
     }
 }
 
-/// The shared part itself will do for a handle, for those who keep nothing else, such as runtimes.
+/// The resource itself is a handle too, for code that keeps no other, such as a runtime.
 impl ResourceHandle for Arc<dyn Resource> {
     fn ticket(&self) -> &Ticket {
         (**self).ticket()
@@ -131,29 +132,5 @@ impl<H: ResourceHandle + ?Sized> ResourceHandle for &mut H {
 
     fn resource(&self) -> Arc<dyn Resource> {
         (**self).resource()
-    }
-}
-
-/// What a report says about a resource.
-///
-/// # Examples
-///
-/// ```
-/// let info = matou_ownership::Ticket::new("tcp stream").info();
-/// assert!(info.to_string().starts_with(&format!("tcp stream #{} made at ", info.id)));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceInfo {
-    /// The number of the resource, unique within its [id source](crate::replace_id_source).
-    pub id: u64,
-    /// What it is, in words that a report can use.
-    pub kind: &'static str,
-    /// The line that made it.
-    pub made_at: &'static Location<'static>,
-}
-
-impl fmt::Display for ResourceInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} #{} made at {}", self.kind, self.id, self.made_at)
     }
 }

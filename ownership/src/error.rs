@@ -1,10 +1,12 @@
+//! Errors of using or moving a resource.
+
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use crate::{OwnerInfo, ResourceInfo};
+use crate::info::{OwnerInfo, ResourceInfo};
 
-/// Why a resource could not be used, moved or left.
+/// A resource could not be used or moved.
 ///
 /// # Examples
 ///
@@ -18,16 +20,16 @@ use crate::{OwnerInfo, ResourceInfo};
 #[derive(Clone, Debug)]
 #[must_use]
 pub enum AccessError {
-    /// It belongs to another task.
+    /// Another task owns the resource.
     NotOwner(NotOwner),
-    /// Its finalizer has run, or has begun to.
+    /// The finalizer of the resource has started or has completed.
     Finalized(ResourceInfo),
 }
 
 impl fmt::Display for AccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AccessError::NotOwner(fault) => fault.fmt(f),
+            AccessError::NotOwner(error) => error.fmt(f),
             AccessError::Finalized(resource) => write!(f, "{resource} is finalized already"),
         }
     }
@@ -36,23 +38,23 @@ impl fmt::Display for AccessError {
 impl Error for AccessError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            AccessError::NotOwner(fault) => Some(fault),
+            AccessError::NotOwner(error) => Some(error),
             AccessError::Finalized(_) => None,
         }
     }
 }
 
-/// A resource was used by a task that does not own it.
+/// A task used a resource that it does not own.
 #[derive(Clone, Debug)]
 pub struct NotOwner {
-    /// What was used.
+    /// The resource.
     pub resource: ResourceInfo,
-    /// Who owns it (or sent it on its way), if that task has a label.
+    /// The owner, or the task that transferred the resource, if that task is described.
     pub owner: Option<OwnerInfo>,
-    /// Whether the owner has [transferred](crate::transfer) it, so that it is on its way to the
-    /// owner's parent.
+    /// `true` if the owner has [transferred](crate::transfer()) the resource, which is now in
+    /// transit to the owner's parent.
     pub in_transit: bool,
-    /// The line that used it.
+    /// The source location that used the resource.
     pub used_at: &'static Location<'static>,
 }
 
@@ -60,18 +62,16 @@ impl fmt::Display for NotOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NotOwner { resource, owner, in_transit, used_at } = self;
         write!(f, "{resource} was used at {used_at} by a task that does not own it: it ")?;
-        f.write_str(if *in_transit { "is on its way to the parent of " } else { "belongs to " })?;
+        f.write_str(if *in_transit { "is in transit to the parent of " } else { "belongs to " })?;
         match owner {
             Some(owner) => owner.fmt(f)?,
             None => f.write_str("another task")?,
         }
-        if *in_transit {
-            f.write_str("; transfer it after its last use, or do not transfer it at all")
+        f.write_str(if *in_transit {
+            "; transfer it after its last use, or do not transfer it"
         } else {
-            f.write_str(
-                "; `give` it when the user is spawned, or move the handle instead of sharing it",
-            )
-        }
+            "; `give` it when its user is spawned, or move the handle instead of sharing it"
+        })
     }
 }
 

@@ -1,0 +1,240 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use super::resource::Resource;
+use super::ticket::OwnerId;
+use crate::error::NotOwner;
+use crate::info::{OwnerInfo, ResourceInfo};
+use crate::linked_slab::LinkedSlab;
+use crate::sync_shim::{Mutex, MutexGuard};
+
+/// The resources that one task owns.
+///
+/// A runtime creates a ledger for each task, [enters](crate::enter()) it while it polls the task,
+/// and [finalizes](Ledger::finalize_all) it after the task's future is dropped. Under any other
+/// executor [`scope`](crate::scope()) does this.
+///
+/// Adding, removing and moving a resource takes O(1), and any thread may do it. A ledger is closed
+/// once it is finalized; a resource that would enter it later remains unowned.
+///
+/// # Examples
+///
+/// ```
+/// use matou_ownership::{Ledger, Owned, enter};
+///
+/// let ledger = Ledger::new();
+/// let entered = enter(Some(ledger.clone()));
+/// let owned = Owned::new(String::from("scratch"), drop);
+/// entered.leave();
+/// assert_eq!(ledger.len(), 1);
+/// drop(owned);
+/// assert!(ledger.is_empty());
+/// ```
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    /// `true` if `Cold::not_owner` is set, which is rare. Relaxed, because the thread that polls
+    /// the task both records the error and reads it.
+    has_error: AtomicBool,
+    owner: OnceLock<OwnerInfo>,
+}
+
+pub(super) struct Inner {
+    /// The resources to finalize at the owner's end.
+    pub(super) owned: LinkedSlab<Entry>,
+    /// Fields that few tasks need. Boxed to keep ledgers small.
+    pub(super) cold: Option<Box<Cold>>,
+    stage: Stage,
+}
+
+pub(super) struct Entry {
+    pub(super) resource: Arc<dyn Resource>,
+    /// `true` if the resource was added after finalization had begun.
+    late: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Cold {
+    /// The resources transferred to the parent, in order of transfer.
+    pub(super) transferred: LinkedSlab<Entry>,
+    /// The first use of another task's resource by this ledger's task.
+    not_owner: Option<NotOwner>,
+    /// Panics of finalizers that were caught because the thread was panicking already.
+    panics: Vec<(ResourceInfo, String)>,
+}
+
+/// The stage of a ledger's life. It only advances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Finalization has begun. A resource that enters now is finalized too.
+    Finalizing,
+    /// Finalization is complete. No resource enters any more.
+    Closed,
+}
+
+/// One of the two lists of a ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum List {
+    Owned,
+    Transferred,
+}
+
+impl Ledger {
+    /// Creates an empty ledger.
+    #[must_use]
+    pub fn new() -> Arc<Ledger> {
+        Arc::new(Ledger {
+            inner: Mutex::new(Inner { owned: LinkedSlab::new(), cold: None, stage: Stage::Open }),
+            has_error: AtomicBool::new(false),
+            owner: OnceLock::new(),
+        })
+    }
+
+    /// Sets the description of this ledger's task, for reports. Only the first call has an effect.
+    pub fn set_owner(&self, owner: OwnerInfo) {
+        let _ = self.owner.set(owner);
+    }
+
+    /// Returns the description of this ledger's task, if it is set.
+    #[inline]
+    pub fn owner(&self) -> Option<&OwnerInfo> {
+        self.owner.get()
+    }
+
+    /// Returns the number of resources to finalize at the owner's end. This includes resources
+    /// whose handle is dropped and whose asynchronous finalizer waits for the owner's end.
+    pub fn len(&self) -> usize {
+        self.lock().owned.len()
+    }
+
+    /// Returns `true` if there is no resource to finalize at the owner's end.
+    pub fn is_empty(&self) -> bool {
+        self.lock().owned.is_empty()
+    }
+
+    /// Returns the resources that [`len`](Ledger::len) counts, newest first.
+    pub fn resources(&self) -> Vec<ResourceInfo> {
+        // Unlock before calling `Resource::ticket`, which is user code.
+        self.owned_newest_first().iter().map(|resource| resource.ticket().info()).collect()
+    }
+
+    /// Takes the first [`NotOwner`] error of this ledger's task, if there was one.
+    pub fn take_not_owner(&self) -> Option<NotOwner> {
+        if !self.has_error.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_error.store(false, Ordering::Relaxed);
+        self.lock().cold_mut().not_owner.take()
+    }
+
+    /// Returns the id that the tickets of the resources owned here hold.
+    pub(crate) fn owner_id(&self) -> OwnerId {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// Adds `resource` to `list` and returns its slot. Gives it back if the ledger is closed.
+    pub(crate) fn insert(
+        &self,
+        list: List,
+        resource: Arc<dyn Resource>,
+    ) -> Result<u32, Arc<dyn Resource>> {
+        let mut inner = self.lock();
+        if inner.stage == Stage::Closed {
+            return Err(resource);
+        }
+        let late = inner.stage == Stage::Finalizing;
+        Ok(inner.list_mut(list).push(Entry { resource, late }))
+    }
+
+    /// Removes the resource in `slot` of `list`. Returns it, and whether it was added after
+    /// finalization had begun.
+    pub(crate) fn remove(&self, list: List, slot: u32) -> (Arc<dyn Resource>, bool) {
+        let Entry { resource, late } = self.lock().list_mut(list).remove(slot);
+        (resource, late)
+    }
+
+    /// Records the first use of another task's resource by this ledger's task.
+    pub(crate) fn record_not_owner(&self, error: NotOwner) {
+        self.lock().cold_mut().not_owner.get_or_insert(error);
+        self.has_error.store(true, Ordering::Relaxed);
+    }
+
+    /// Records the panic of a finalizer for the report of [`finalize_all`](Ledger::finalize_all).
+    pub(crate) fn record_panic(&self, resource: ResourceInfo, message: String) {
+        self.lock().cold_mut().panics.push((resource, message));
+    }
+
+    pub(crate) fn take_panics(&self) -> Vec<(ResourceInfo, String)> {
+        self.lock().cold.as_mut().map(|cold| std::mem::take(&mut cold.panics)).unwrap_or_default()
+    }
+
+    pub(crate) fn begin_finalizing(&self) {
+        let mut inner = self.lock();
+        if inner.stage == Stage::Open {
+            inner.stage = Stage::Finalizing;
+        }
+    }
+
+    /// Returns the newest resource owned here, or closes the ledger if there is none.
+    pub(crate) fn newest_or_close(&self) -> Option<Arc<dyn Resource>> {
+        let mut inner = self.lock();
+        // fault: finalized-oldest-first
+        let newest = inner.owned.newest().map(Entry::clone_resource);
+        if newest.is_none() {
+            inner.stage = Stage::Closed;
+        }
+        newest
+    }
+
+    /// Returns the newest resource owned here.
+    pub(crate) fn newest(&self) -> Option<Arc<dyn Resource>> {
+        self.lock().owned.newest().map(Entry::clone_resource)
+    }
+
+    pub(super) fn owned_newest_first(&self) -> Vec<Arc<dyn Resource>> {
+        self.lock().owned.newest_first().map(Entry::clone_resource).collect()
+    }
+
+    /// Returns the number of entries that memory is allocated for.
+    #[doc(hidden)]
+    pub fn capacity(&self) -> usize {
+        let inner = self.lock();
+        let transferred = inner.cold.as_ref().map_or(0, |cold| cold.transferred.capacity());
+        inner.owned.capacity() + transferred
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No user code runs under this lock, so the data of a poisoned lock is consistent.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn list_mut(&mut self, list: List) -> &mut LinkedSlab<Entry> {
+        match list {
+            List::Owned => &mut self.owned,
+            List::Transferred => &mut self.cold_mut().transferred,
+        }
+    }
+
+    fn cold_mut(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+}
+
+impl Entry {
+    pub(super) fn clone_resource(&self) -> Arc<dyn Resource> {
+        Arc::clone(&self.resource)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("owner", &self.owner())
+            .field("resources", &self.resources())
+            .finish_non_exhaustive()
+    }
+}
