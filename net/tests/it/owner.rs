@@ -143,7 +143,7 @@ fn a_shared_stream_is_used_by_whom_it_is_given_to() {
 }
 
 #[test]
-fn r7_a_shared_stream_that_was_not_given_is_not_read() {
+fn r07_a_shared_stream_that_was_not_given_is_not_read() {
     let line = line_below(include_str!("owner.rs"), "Read here.");
     let (result, left) = count_on(1, async move {
         let (_client, server) = pair().await?;
@@ -164,7 +164,7 @@ fn r7_a_shared_stream_that_was_not_given_is_not_read() {
 }
 
 #[test]
-fn r7_a_shared_stream_that_was_not_given_is_not_written_elsewhere_either() {
+fn r07_a_shared_stream_that_was_not_given_is_not_written_elsewhere_either() {
     let (result, left) = count_on(2, async move {
         let (_client, server) = pair().await?;
         let server = Arc::new(server);
@@ -207,7 +207,7 @@ fn r10_what_cannot_wait_is_refused_by_an_error_and_fails_the_run() {
 }
 
 #[test]
-fn r7_an_accept_by_a_task_that_was_not_given_the_listener_is_refused() {
+fn r07_an_accept_by_a_task_that_was_not_given_the_listener_is_refused() {
     let line = line_below(include_str!("owner.rs"), "Accepted here.");
     let result = run_on(1, async move {
         let listener = Arc::new(TcpListener::bind(any_v4())?);

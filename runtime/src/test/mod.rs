@@ -58,14 +58,14 @@
 //! The same body runs on real domains with one word changed: [`check_on_threads`] for [`check`], or
 //! [`Check::threaded`] for [`Check::simulated`].
 //!
-//! The chapter `docs/testing.md` of the repository tells more.
+//! The chapter `runtime/docs/testing.md` of the repository tells more.
 //!
 //! The idea of testing a whole program in one thread from one seed is FoundationDB's; shuttle and
 //! madsim brought it to Rust.
 
 /// The chapter on testing, whose example is to keep its word.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/testing.md")]
+#[doc = include_str!("../../docs/testing.md")]
 mod chapter {}
 mod check;
 mod clock;

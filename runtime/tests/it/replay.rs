@@ -1,7 +1,7 @@
 //! Goal: what the report of a failure says to do makes exactly that failure come again, and what
 //! is no replay does not pass for one.
 //! Method: tests that fail, each in a process of its own, once to learn the variable and once with
-//! it; and the example of `docs/testing.md`, whose report has to be the one that is printed there.
+//! it; and the example of `runtime/docs/testing.md`, whose report has to be the one that is printed there.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -134,7 +134,7 @@ fn a_failure_on_threads_is_told_at_once() {
     assert_eq!(runs.into_inner(), 1);
 }
 
-const CHAPTER: &str = include_str!("../../../docs/testing.md");
+const CHAPTER: &str = include_str!("../../docs/testing.md");
 const README: &str = include_str!("../../../README.md");
 
 /// The example of the chapter on testing.

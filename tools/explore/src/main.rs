@@ -1,6 +1,6 @@
 //! Random programs under matou's test mode, judged by a naive model of its rules.
 //!
-//! `cargo xtask explore` runs it; see `docs/testing.md`.
+//! `cargo xtask explore` runs it; see `runtime/docs/testing.md`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]

@@ -1,7 +1,5 @@
-//! `cargo xtask ci`: all that CI does, in timed sections of which each can be run alone.
+//! `cargo xtask ci`: everything that CI checks, in timed sections that can be run alone.
 
-mod alone;
-mod layers;
 mod runner;
 mod sections;
 mod tidy;
@@ -17,24 +15,25 @@ use self::runner::Runner;
 use self::sections::{Outcome, SECTIONS, Section};
 use crate::workspace::Workspace;
 
-/// Does all that CI does, or some sections of it.
+/// Runs all checks of CI, or some sections.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// The sections to run, in the order of the list; all of them by default.
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
-    /// Lists the sections and ends.
+    /// Lists the sections, what each proves, and its time on two cores from a clean clone.
     #[arg(long)]
     list: bool,
-    /// Runs the sections behind a failed one too.
+    /// Continues after a failed section.
     #[arg(long)]
     keep_going: bool,
 }
 
-/// Sees to it that the programs under test get SIGINT as by default, although this one may have
-/// been started with the signal ignored, as a shell does for what it runs in the background: a
-/// signal that is ignored stays so in children, one that is handled does not.
-fn heed_interrupts() -> Result<()> {
+/// Restores the default action of SIGINT, so that the programs under test get it too.
+///
+/// A shell starts background processes with SIGINT ignored, and children inherit that. A handled
+/// signal has its default action in children.
+fn restore_interrupts() -> Result<()> {
     let armed = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, armed)
         .context("failed to handle SIGINT")?;
@@ -43,13 +42,15 @@ fn heed_interrupts() -> Result<()> {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
+        let total: u32 = SECTIONS.iter().map(|section| section.seconds).sum();
         for section in SECTIONS {
-            println!("{:14}{}", section.name, section.about);
+            println!("{:10}{:>5} s  {}", section.name, section.seconds, section.proves);
         }
+        println!("{:10}{total:>5} s", "all");
         return Ok(());
     }
     let chosen = choose(&options.sections)?;
-    heed_interrupts()?;
+    restore_interrupts()?;
     let mut runner = Runner::new(Workspace::load()?);
     let mut rows: Vec<Row> = Vec::new();
     for section in chosen {
@@ -66,8 +67,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let failed: Vec<&str> =
         rows.iter().filter(|row| row.outcome.is_err()).map(|row| row.section.name).collect();
     let total: f64 = rows.iter().map(|row| row.took.as_secs_f64()).sum();
-    println!("{:14}{total:>8.1} s\n", "all");
-    // The last line, in a form that is easily found.
+    println!("{:10}{total:>8.1} s\n", "all");
+    // The last line, in the form that a reader of the log looks for.
     println!("{}", runner.totals());
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
@@ -75,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A section that was run.
+/// The result of a section.
 struct Row {
     section: &'static Section,
     took: Duration,
@@ -98,7 +99,7 @@ impl Row {
             Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
             Err(_) => "FAILED".to_string(),
         };
-        println!("{:14}{:>8.1} s  {outcome}", self.section.name, self.took.as_secs_f64());
+        println!("{:10}{:>8.1} s  {outcome}", self.section.name, self.took.as_secs_f64());
     }
 }
 
@@ -106,8 +107,8 @@ fn choose(names: &[String]) -> Result<Vec<&'static Section>> {
     for name in names {
         if !SECTIONS.iter().any(|section| section.name == name) {
             let known: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
-            return Err(anyhow::anyhow!("the sections are {}", known.join(", ")))
-                .context(format!("there is no section {name}"));
+            return Err(anyhow::anyhow!("expected one of {}", known.join(", ")))
+                .context(format!("invalid section `{name}`"));
         }
     }
     let is_chosen =
@@ -130,6 +131,8 @@ mod tests {
     #[test]
     fn an_unknown_section_is_an_error_that_names_the_known_ones() {
         let error = choose(&["tidi".into()]).err().expect("there is none");
-        assert!(format!("{error:#}").contains("no section tidi: the sections are fmt, "));
+        assert!(
+            format!("{error:#}").contains("invalid section `tidi`: expected one of test, fmt, ")
+        );
     }
 }

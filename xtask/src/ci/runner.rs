@@ -1,4 +1,4 @@
-//! Runs commands, lets their output through, and sums up what the test runners say.
+//! Runs commands, passes their output on, and adds up the results that test runners report.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::sections::Outcome;
 use crate::workspace::{self, Workspace};
 
-/// What the sections work with.
+/// The workspace and the test results so far.
 #[derive(Debug)]
 pub(super) struct Runner {
     pub(super) workspace: Workspace,
@@ -25,33 +26,47 @@ impl Runner {
         self.totals
     }
 
-    /// A cargo command in the workspace's root, from words that are parted by spaces.
+    /// A cargo command in the workspace's root, from words separated by spaces.
     pub(super) fn cargo(&self, words: &str) -> Command {
         let mut command = workspace::cargo();
         command.args(words.split_whitespace()).current_dir(self.workspace.root());
         command
     }
 
-    /// A target directory of its own for builds with other flags, so that they throw nothing away.
+    /// A separate target directory, for builds with other flags.
     pub(super) fn target_below(&self, name: &str) -> PathBuf {
         self.workspace.target().join(name)
     }
 
-    /// Runs a command to its end, and counts the tests that it tells of.
-    pub(super) fn run(&mut self, command: &mut Command) -> Result<()> {
+    /// Runs a cargo command to its end, from words separated by spaces.
+    pub(super) fn run_cargo(&mut self, words: &str) -> Result<Outcome> {
+        let mut command = self.cargo(words);
+        self.run(&mut command)
+    }
+
+    /// Runs another command of this program.
+    pub(super) fn run_xtask(&mut self, words: &str) -> Result<Outcome> {
+        // Not by its path, where cargo may have put a newer program in the meantime.
+        let mut command = Command::new("/proc/self/exe");
+        command.args(words.split_whitespace()).current_dir(self.workspace.root());
+        self.run(&mut command)
+    }
+
+    /// Runs a command to its end, and counts the tests that it reports.
+    pub(super) fn run(&mut self, command: &mut Command) -> Result<Outcome> {
         println!("$ {}", describe(command));
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("failed to run {program}"))?;
         let output = child.stdout.take().context("the command has no standard output")?;
-        let read = self.let_through(BufReader::new(output));
+        let read = self.pass_on(BufReader::new(output));
         let status = child.wait()?;
         read?;
         ensure!(status.success(), "{} ended with {status}", describe(command));
-        Ok(())
+        Ok(Outcome::Passed)
     }
 
-    fn let_through(&mut self, mut output: impl BufRead) -> io::Result<()> {
+    fn pass_on(&mut self, mut output: impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line)? > 0 {
             io::stdout().write_all(&line)?;
@@ -94,7 +109,7 @@ impl fmt::Display for Totals {
     }
 }
 
-/// The command as one would type it, with the environment that was set for it.
+/// The command as typed in a shell, with the environment variables that were set for it.
 fn describe(command: &Command) -> String {
     let mut words: Vec<String> = Vec::new();
     for (name, value) in command.get_envs() {

@@ -1,136 +1,175 @@
 //! The sections of CI.
 //!
-//! The ordinary debug build is shared by clippy, the tests and the doc tests, the ordinary release
-//! build belongs to the load test. Builds with flags of their own have a target directory of their
-//! own below the common one, since cargo would otherwise build everything anew each time.
+//! The tests and the lints share the ordinary debug build, the explorer and the load test share the
+//! ordinary release build. Builds with other flags have target directories of their own below the
+//! common one, since each of them would otherwise invalidate the others.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::runner::Runner;
-use super::{alone, layers, tidy};
-use crate::mutants::table;
+use super::tidy;
+use crate::mutants::model_environment;
 
 /// A part of CI that can be run alone.
 pub(super) struct Section {
     pub(super) name: &'static str,
-    pub(super) about: &'static str,
+    /// What a success shows.
+    pub(super) proves: &'static str,
+    /// The time that it took on two cores, from a clean clone with all sections in order.
+    pub(super) seconds: u32,
     pub(super) run: fn(&mut Runner) -> Result<Outcome>,
 }
 
-/// How a section ended that did not fail.
+/// The end of a section that did not fail.
 pub(super) enum Outcome {
     Passed,
     Skipped(String),
 }
 
-/// From the quickest to the slowest, so that a failure shows early.
+/// `cargo test` is first, as the README's command. The others follow from quick to slow.
 pub(super) const SECTIONS: &[Section] = &[
-    Section { name: "fmt", about: "the format of the code", run: fmt },
-    Section { name: "tidy", about: "house rules that no other tool checks", run: tidy },
-    Section { name: "clippy", about: "lints, warnings are errors", run: clippy },
-    Section { name: "docs", about: "the documentation, warnings are errors", run: docs },
-    Section { name: "test", about: "unit and integration tests, debug", run: test },
-    Section { name: "doctest", about: "the examples in the documentation", run: doctest },
-    Section { name: "optimized", about: "tests, optimized, AddressSanitizer", run: optimized },
-    Section { name: "models", about: "loom and shuttle models", run: models },
-    Section { name: "explore", about: "random programs, planted faults", run: explore },
-    Section { name: "alone", about: "each library crate outside the workspace", run: alone },
-    Section { name: "counts", about: "instructions of small operations", run: counts },
-    Section { name: "loadtest", about: "echo and the seed's program under load", run: loadtest },
-    Section { name: "mutants", about: "each rule's tests fail without its code", run: mutants },
+    Section {
+        name: "test",
+        proves: "unit tests, integration tests and the examples of the docs pass, in debug mode",
+        seconds: 0,
+        run: test,
+    },
+    Section { name: "fmt", proves: "the code has the format of cargo fmt", seconds: 0, run: fmt },
+    Section {
+        name: "tidy",
+        proves: "the sources keep the rules for text, modules, scenarios and fault markers",
+        seconds: 0,
+        run: tidy,
+    },
+    Section {
+        name: "clippy",
+        proves: "clippy has no warnings, the benchmarks included",
+        seconds: 0,
+        run: clippy,
+    },
+    Section { name: "docs", proves: "rustdoc has no warnings", seconds: 0, run: docs },
+    Section {
+        name: "package",
+        proves: "each crate can be packaged, and compiles without the features of the others",
+        seconds: 0,
+        run: package,
+    },
+    Section {
+        name: "sanitizer",
+        proves: "the tests of the crates with unsafe code pass under AddressSanitizer, optimized",
+        seconds: 0,
+        run: sanitizer,
+    },
+    Section {
+        name: "models",
+        proves: "loom and shuttle find no failing schedule, and do find planted faults",
+        seconds: 0,
+        run: models,
+    },
+    Section {
+        name: "explore",
+        proves: "random programs keep the rules, and the explorer finds planted faults",
+        seconds: 0,
+        run: explore,
+    },
+    Section {
+        name: "loadtest",
+        proves: "both echo servers lose no byte under load and leave nothing behind",
+        seconds: 0,
+        run: loadtest,
+    },
+    Section {
+        name: "counts",
+        proves: "small operations execute as many instructions as committed, within 2 %",
+        seconds: 0,
+        run: counts,
+    },
+    Section {
+        name: "mutants",
+        proves: "the tests of each rule fail without the code that enforces it",
+        seconds: 0,
+        run: mutants,
+    },
 ];
-
-/// The tests that are neither doc tests nor models. Without `--no-fail-fast` the sum of the tests
-/// would depend on which of them failed first.
-const TESTS: &str = "--workspace --lib --bins --tests --no-fail-fast";
 
 const LIBRARIES: [&str; 4] = ["ownership", "sync", "runtime", "net"];
 
-/// Libraries whose tests lose values on purpose (`mem::forget`, ledgers that are never settled) to
-/// show what then happens. The leak detector would report those, so there it is off; all else that
-/// AddressSanitizer finds is an error in them too.
-const LOSES_ON_PURPOSE: [&str; 1] = ["ownership"];
+/// The libraries with unsafe code.
+const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];
 
-/// Each access is checked by a call: so much code is compiled in three quarters of the time that it
-/// takes with the checks in place, and the tests take little longer.
+/// Each access is checked by a call instead of inlined code, which compiles faster.
 const SANITIZED: &str =
     "-Zsanitizer=address -Cllvm-args=-asan-instrumentation-with-call-threshold=0";
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
+/// The first command of the README, and of every contributor.
+fn test(runner: &mut Runner) -> Result<Outcome> {
+    // The total would otherwise depend on which test binary fails first.
+    runner.run_cargo("test --no-fail-fast")
+}
+
 fn fmt(runner: &mut Runner) -> Result<Outcome> {
-    let mut command = runner.cargo("fmt --all --check");
-    runner.run(&mut command)?;
-    Ok(Outcome::Passed)
+    runner.run_cargo("fmt --all --check")?;
+    runner.run_cargo("fmt --manifest-path tools/bench/Cargo.toml --check")
 }
 
 fn tidy(runner: &mut Runner) -> Result<Outcome> {
-    let mut faults = tidy::faults(runner.workspace.root())?;
-    faults.extend(table::check(runner.workspace.root())?.1);
-    faults.extend(layers::faults(runner.workspace.packages()));
-    for fault in &faults {
-        println!("{fault}");
+    let problems = tidy::problems(&runner.workspace)?;
+    for problem in &problems {
+        println!("{problem}");
     }
-    anyhow::ensure!(faults.is_empty(), "{} faults", faults.len());
+    anyhow::ensure!(problems.is_empty(), "{} problems", problems.len());
     Ok(Outcome::Passed)
 }
 
 fn clippy(runner: &mut Runner) -> Result<Outcome> {
-    let mut command = runner.cargo("clippy --workspace --all-targets -- -D warnings");
-    runner.run(&mut command)?;
-    Ok(Outcome::Passed)
+    runner.run_cargo("clippy --workspace --all-targets -- -D warnings")?;
+    let mut benchmarks = runner.cargo("clippy --manifest-path tools/bench/Cargo.toml");
+    benchmarks.args(["--target-dir"]).arg(runner.target_below("bench"));
+    runner.run(benchmarks.args(["--", "-D", "warnings"]))
 }
 
 fn docs(runner: &mut Runner) -> Result<Outcome> {
     let mut command = runner.cargo("doc --workspace --no-deps");
-    runner.run(command.env("RUSTDOCFLAGS", "-D warnings"))?;
-    Ok(Outcome::Passed)
+    runner.run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-fn test(runner: &mut Runner) -> Result<Outcome> {
-    // Examples are programs that tests may start, so they are built first, and not as tests.
-    let mut examples = runner.cargo("build --workspace --examples");
-    runner.run(&mut examples)?;
-    let mut tests = runner.cargo(&format!("test {TESTS}"));
-    // Many of them wait for a server or a clock.
-    runner.run(tests.env("RUST_TEST_THREADS", "4"))?;
-    Ok(Outcome::Passed)
-}
-
-fn doctest(runner: &mut Runner) -> Result<Outcome> {
-    let mut command = runner.cargo("test --workspace --doc --no-fail-fast");
-    runner.run(&mut command)?;
-    Ok(Outcome::Passed)
-}
-
-/// The libraries' tests as their users run them: optimized. Under AddressSanitizer, if there is the
-/// nightly toolchain that it needs. The programs are run optimized by other sections.
-fn optimized(runner: &mut Runner) -> Result<Outcome> {
-    let sanitized = has_nightly();
+/// Packages the crates without building the packages: the second part shows that each library
+/// compiles with its own dependencies and features only, which the workspace's builds unify.
+fn package(runner: &mut Runner) -> Result<Outcome> {
+    runner.run_cargo("package --workspace --no-verify --allow-dirty --quiet")?;
     for library in LIBRARIES {
+        runner.run_cargo(&format!("check --package matou-{library}"))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Without a nightly toolchain, which AddressSanitizer needs, the tests only run optimized.
+fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
+    let sanitized = has_nightly();
+    for library in WITH_UNSAFE {
         let mut command = if sanitized { nightly(runner) } else { runner.cargo("") };
         command.args(["test", "--release", "--lib", "--tests", "--no-fail-fast"]);
         command.args(["--package", &format!("matou-{library}")]);
-        // Most of the time would go into making quick tests of what is looked at once: one level
-        // is enough.
+        // More optimization takes longer to compile than it saves.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
         command.env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
-        command.env("CARGO_TARGET_DIR", runner.target_below("optimized"));
+        command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer"));
         if sanitized {
-            let leaks = if LOSES_ON_PURPOSE.contains(&library) { "0" } else { "1" };
-            // A target of its own keeps build scripts and macros from being sanitized.
+            // With a target, build scripts and macros are compiled without the sanitizer.
             command.args(["--target", HOST]).env("RUSTFLAGS", SANITIZED);
-            command.env("ASAN_OPTIONS", format!("detect_leaks={leaks}"));
         }
         runner.run(&mut command)?;
     }
-    if !sanitized {
-        println!("without AddressSanitizer: no nightly toolchain is installed");
-    }
-    Ok(Outcome::Passed)
+    Ok(match sanitized {
+        true => Outcome::Passed,
+        false => Outcome::Skipped("no nightly toolchain; the tests ran without it".into()),
+    })
 }
 
 fn nightly(runner: &Runner) -> Command {
@@ -147,75 +186,41 @@ fn has_nightly() -> bool {
 }
 
 fn models(runner: &mut Runner) -> Result<Outcome> {
-    let mut any = false;
     for checker in ["loom", "shuttle"] {
         for library in LIBRARIES {
             let file = format!("{library}/tests/{checker}.rs");
-            if !runner.workspace.root().join(file).exists() {
-                continue;
+            if Path::exists(&runner.workspace.root().join(file)) {
+                let words = format!("test --release --test {checker} --package matou-{library}");
+                let mut command = runner.cargo(&words);
+                runner
+                    .run(command.envs(model_environment(checker, &runner.target_below(checker))))?;
             }
-            any = true;
-            let words = format!("test --release --test {checker} --package matou-{library}");
-            let mut command = runner.cargo(&words);
-            command.env("CARGO_TARGET_DIR", runner.target_below(checker));
-            command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-            command.env("RUSTFLAGS", format!("--cfg {checker}"));
-            if checker == "loom" {
-                // Two preemptions let known faults through that three find.
-                command.env("LOOM_MAX_PREEMPTIONS", "3");
-            }
-            runner.run(&mut command)?;
         }
     }
-    Ok(if any { Outcome::Passed } else { Outcome::Skipped("there are no models".into()) })
-}
-
-fn alone(runner: &mut Runner) -> Result<Outcome> {
-    alone::run(runner)?;
-    Ok(Outcome::Passed)
-}
-
-fn loadtest(runner: &mut Runner) -> Result<Outcome> {
-    let seed = "--example miou_tutorial --kill-in-the-middle";
-    for server in ["", seed] {
-        for domains in [1, 2, 4] {
-            let words = format!("loadtest --seconds 3 --domains {domains} {server}");
-            // Not the path of this program, where cargo may meanwhile have put a newer one.
-            let mut command = Command::new("/proc/self/exe");
-            command.args(words.split_whitespace()).current_dir(runner.workspace.root());
-            runner.run(&mut command).with_context(|| format!("{domains} domains"))?;
-        }
-    }
-    Ok(Outcome::Passed)
-}
-
-/// The benchmark is a workspace of its own, so its lints are looked at here.
-fn counts(runner: &mut Runner) -> Result<Outcome> {
-    let manifest = "--manifest-path tools/bench/Cargo.toml";
-    let mut format = runner.cargo(&format!("fmt {manifest} --check"));
-    runner.run(&mut format)?;
-    let mut lints = runner.cargo(&format!("clippy {manifest} --release -- -D warnings"));
-    let target = runner.target_below("bench");
-    runner.run(lints.env("CARGO_TARGET_DIR", target))?;
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        return Ok(Outcome::Skipped("it needs valgrind".into()));
-    }
-    let mut command = Command::new("/proc/self/exe");
-    command.args(["bench", "--check", "--counts-only"]).current_dir(runner.workspace.root());
-    runner.run(&mut command)?;
-    Ok(Outcome::Passed)
+    runner.run_xtask("mutants --by models")
 }
 
 fn explore(runner: &mut Runner) -> Result<Outcome> {
-    let mut command = Command::new("/proc/self/exe");
-    command.args(["explore", "--self-test"]).current_dir(runner.workspace.root());
-    runner.run(&mut command)?;
+    runner.run_xtask("explore --self-test")
+}
+
+fn loadtest(runner: &mut Runner) -> Result<Outcome> {
+    for server in ["", "--example miou_tutorial --kill-in-the-middle"] {
+        for domains in [1, 2, 4] {
+            let words = format!("loadtest --seconds 3 --domains {domains} {server}");
+            runner.run_xtask(&words).with_context(|| format!("{domains} domains"))?;
+        }
+    }
     Ok(Outcome::Passed)
 }
 
+fn counts(runner: &mut Runner) -> Result<Outcome> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        return Ok(Outcome::Skipped("it needs valgrind".into()));
+    }
+    runner.run_xtask("bench --check --counts-only")
+}
+
 fn mutants(runner: &mut Runner) -> Result<Outcome> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("mutants").current_dir(runner.workspace.root());
-    runner.run(&mut command)?;
-    Ok(Outcome::Passed)
+    runner.run_xtask("mutants")
 }

@@ -74,15 +74,11 @@ fn run_built_tests(tests: &Program, filters: &[String]) -> Result<Verdict> {
 pub(super) fn run_model(sandbox: &Sandbox, model: &Model) -> Result<Verdict> {
     let Model { library, checker, test } = model;
     let words = format!("test --release --no-run --test {checker} -p matou-{library}");
+    let environment = model_environment(checker, &sandbox.target_of(checker));
     let mut build = sandbox.cargo(&words);
-    for (name, value) in model_environment(checker, &sandbox.target_of(checker)) {
-        build.env(name, value);
-    }
+    build.envs(environment.clone());
     let mut command = sandbox.build(build)?.command();
-    command.arg(test);
-    for (name, value) in model_environment(checker, &sandbox.target_of(checker)) {
-        command.env(name, value);
-    }
+    command.arg(test).envs(environment);
     Ok(Verdict::of(run_at_most(&mut command, CHECK_MAX)?))
 }
 

@@ -21,6 +21,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
+pub(crate) use self::check::model_environment;
 use self::check::{Verdict, check_tests, explore, run_model, run_tests};
 use self::sandbox::Sandbox;
 use self::table::Fault;

@@ -1,8 +1,9 @@
-//! The direction of the arrows between the crates.
+//! The direction of the dependencies between the crates.
 
 use crate::workspace::Package;
 
-/// For each crate, those below it. `echo -> net -> runtime -> ownership`, and `echo -> sync`.
+/// For each crate, the crates that it may depend on: `echo -> net -> runtime -> ownership`, and
+/// `echo -> sync`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("matou-ownership", &[]),
     ("matou-sync", &[]),
@@ -13,21 +14,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The explorer tries them all together, and nobody builds on it.
+/// The explorer runs all of them together.
 const ALL: [&str; 5] =
     ["matou-echo", "matou-net", "matou-runtime", "matou-ownership", "matou-sync"];
 
-/// Dependencies of tests, examples and benches that no layer forbids: `sync` knows nobody, so a
-/// test of the runtime may use it without making a circle.
+/// Additional dependencies of tests, examples and benches. `sync` depends on none of the other
+/// crates, so these form no cycle.
 const FREE_FOR_TESTS: &[(&str, &str)] =
     &[("matou-runtime", "matou-sync"), ("matou-net", "matou-sync")];
 
-/// Names each dependency between crates of the workspace that points the wrong way.
-pub(super) fn faults(packages: &[Package]) -> Vec<String> {
-    let mut faults = Vec::new();
+/// Lists each dependency between crates of the workspace that is not allowed.
+pub(super) fn problems(packages: &[Package]) -> Vec<String> {
+    let mut problems = Vec::new();
     for package in packages {
         let Some((_, below)) = LAYERS.iter().find(|(name, _)| *name == package.name) else {
-            faults.push(format!("{}: no layer is known for it", package.name));
+            problems.push(format!("{}: it is not in the table of layers", package.name));
             continue;
         };
         for dependency in &package.dependencies {
@@ -35,11 +36,11 @@ pub(super) fn faults(packages: &[Package]) -> Vec<String> {
             let pair = (package.name.as_str(), dependency.name.as_str());
             let is_free = dependency.is_dev && FREE_FOR_TESTS.contains(&pair);
             if is_ours && !below.contains(&pair.1) && !is_free {
-                faults.push(format!("{} must not depend on {}", pair.0, pair.1));
+                problems.push(format!("{} must not depend on {}", pair.0, pair.1));
             }
         }
     }
-    faults
+    problems
 }
 
 #[cfg(test)]
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_that_point_down_are_right() {
+    fn dependencies_on_lower_layers_are_allowed() {
         let packages = [
             package("matou-ownership", &[("futures", true)]),
             package("matou-sync", &[("event-listener", false)]),
@@ -62,25 +63,25 @@ mod tests {
             package("matou-net", &[("matou-runtime", false)]),
             package("matou-echo", &[("matou-net", false), ("matou-sync", false)]),
         ];
-        assert_eq!(faults(&packages), Vec::<String>::new());
+        assert_eq!(problems(&packages), Vec::<String>::new());
     }
 
     #[test]
-    fn arrows_that_point_up_or_sideways_are_named() {
+    fn other_dependencies_are_problems() {
         let packages = [
             package("matou-ownership", &[("matou-runtime", true)]),
             package("matou-sync", &[("matou-ownership", false)]),
             package("matou-runtime", &[("matou-sync", false), ("matou-net", true)]),
             package("matou-net", &[]),
-            package("stranger", &[]),
+            package("unknown", &[]),
         ];
         let expected = [
             "matou-ownership must not depend on matou-runtime",
             "matou-sync must not depend on matou-ownership",
             "matou-runtime must not depend on matou-sync",
             "matou-runtime must not depend on matou-net",
-            "stranger: no layer is known for it",
+            "unknown: it is not in the table of layers",
         ];
-        assert_eq!(faults(&packages), expected);
+        assert_eq!(problems(&packages), expected);
     }
 }
