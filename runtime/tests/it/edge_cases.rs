@@ -2,8 +2,7 @@
 //! payloads and handlers that do something when they are dropped) meets no borrow and no lock.
 //! Method: each test was a hang, an abort or a lost outcome once.
 
-use std::future::{Future, pending, poll_fn};
-use std::os::unix::net::UnixStream;
+use std::future::{Future, pending};
 use std::panic::{catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -13,11 +12,10 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{
-    Builder, Direction, Forgotten, IoSource, Orphans, Promise, RunError, Task, WaitSite, run,
-    sleep, spawn, yield_now,
+    Builder, Forgotten, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
 };
 
-use crate::support::{Log, run_on};
+use crate::support::{Log, io_pair, read_byte, run_on};
 
 /// A waker that does nothing but to own something.
 struct Holds<T>(Mutex<Option<T>>);
@@ -91,15 +89,8 @@ fn a_promise_cancelled_outside_the_run_is_as_if_dropped() {
 #[test]
 fn who_waits_for_a_descriptor_that_is_taken_is_told() {
     run_on(1, || async {
-        let (ours, _theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let io = IoSource::new(ours.into());
-        let theirs = Arc::clone(&io);
-        let reader = spawn(poll_fn(move |cx| {
-            theirs.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
-                Ok(rustix::io::read(fd, &mut [0])?)
-            })
-        }));
+        let (io, _peer) = io_pair();
+        let reader = spawn(read_byte(Arc::clone(&io)));
         yield_now().await;
         assert!(io.take_fd().is_some());
         let error = reader.await?.expect_err("there is no descriptor");
@@ -111,8 +102,7 @@ fn who_waits_for_a_descriptor_that_is_taken_is_told() {
 
 #[test]
 fn a_descriptor_is_shown_in_the_middle_of_its_own_operation() {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
-    let io = IoSource::new(ours.into());
+    let (io, _peer) = io_pair();
     let shown = io.with(|_| Ok(format!("{io:?}"))).unwrap();
     assert_eq!(shown, "IoSource { busy }");
 }

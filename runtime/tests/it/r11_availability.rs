@@ -7,8 +7,6 @@
 use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -56,13 +54,12 @@ fn descriptors_are_polled_on_a_domain_with_many_ready_tasks() {
         let busy = place.spawn(|| async {
             let polls = Counter::new();
             let crowd = spawn_crowd(&polls);
-            let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-            ours.set_nonblocking(true).expect("non-blocking");
-            let reader = spawn(read_byte(IoSource::new(ours.into())));
+            let (io, mut peer) = io_pair();
+            let reader = spawn(read_byte(io));
             // The reader is waiting for an event by now.
             polls.reaches(1000).await;
-            theirs.write_all(b"m").expect("there is room");
-            let byte = reader.await.expect("it does not fail");
+            peer.write_all(b"m").expect("there is room");
+            let byte = reader.await.expect("it does not fail").expect("it is readable");
             cancel_all(crowd).await;
             byte
         });
@@ -72,25 +69,14 @@ fn descriptors_are_polled_on_a_domain_with_many_ready_tasks() {
     .succeeds();
 }
 
-async fn read_byte(io: Arc<IoSource>) -> u8 {
-    let site = WaitSite::here("read");
-    let mut byte = [0];
-    let read =
-        poll_fn(|cx| io.poll(Direction::Read, site, cx, |fd| Ok(rustix::io::read(fd, &mut byte)?)));
-    assert_eq!(read.await.expect("it is readable"), 1);
-    io.close();
-    byte[0]
-}
-
 /// Each poll of the computing tasks takes half a millisecond. A quantum of them would take thirty
 /// milliseconds.
 #[test]
 fn a_client_waits_for_one_slow_poll_and_not_for_a_quantum_of_them() {
     run_on(1, || async {
         let polls = Counter::new();
-        let (ours, mut theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let mut sent = Some(move || theirs.write_all(b"m"));
+        let (io, mut peer) = io_pair();
+        let mut sent = Some(move || peer.write_all(b"m"));
         let computing: Vec<_> = (0..4)
             .map(|_| {
                 let (polls, mut send) = (polls.clone(), sent.take());
@@ -114,8 +100,8 @@ fn a_client_waits_for_one_slow_poll_and_not_for_a_quantum_of_them() {
             .collect();
         let mut computing = computing.into_iter();
         let sender = computing.next().expect("the first one sends");
-        let reader = spawn(read_byte(IoSource::new(ours.into())));
-        reader.await?;
+        let reader = spawn(read_byte(io));
+        reader.await??;
         let after = polls.get();
         let before = sender.await?;
         for task in computing {

@@ -1,14 +1,10 @@
-//! How domains share their time and fall asleep: SCENARIOS.md 5.2.
-//!
-//! There is no stealing and one thread per domain, so its rows about workers that take each
-//! other's tasks have nothing to happen to. The sleep itself is modelled in `tests/loom.rs`.
+//! Goal: domains share their time fairly among tasks, park when they are idle, and report failures to start (scenarios W1 to W17).
+//! Method: polls and waits are counted. The parking protocol itself is modelled in `tests/loom.rs`. There is no work stealing and one thread per domain, so the scenarios about workers that steal tasks do not apply.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::{pending, poll_fn};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,17 +14,17 @@ use std::thread;
 use std::time::Duration;
 
 use matou_runtime::{
-    Builder, Direction, Driver, IoSource, ParkTimeout, Reactor, RunError, Task, Unpark, WaitSite,
-    call, run, sleep, spawn, yield_now,
+    Builder, Driver, ParkTimeout, Reactor, RunError, Task, Unpark, call, run, sleep, spawn,
+    yield_now,
 };
 
 use crate::support::{
-    Counter, CountsDrop, Latch, monitored, rerun_in_child_process, run_on, run_with,
-    within_deadline,
+    Counter, CountsDrop, Latch, io_pair, monitored, read_byte, rerun_in_child_process, run_on,
+    run_with, within_deadline,
 };
 
 #[test]
-fn who_yields_lets_all_go_first_that_were_ready_however_many() {
+fn a_task_that_yields_is_polled_after_all_ready_tasks_however_many() {
     const CROWD: usize = 10_000;
     run_with(Builder::new().domains(1), || async {
         let polls = Counter::new();
@@ -54,7 +50,7 @@ fn who_yields_lets_all_go_first_that_were_ready_however_many() {
     .unwrap();
 }
 
-/// Two tasks that wake each other for ever.
+/// Two tasks that wake each other at every poll.
 #[derive(Default)]
 struct PingPong {
     wakers: RefCell<[Option<Waker>; 2]>,
@@ -77,7 +73,7 @@ impl PingPong {
 }
 
 #[test]
-fn w5_a_third_task_runs_between_two_that_wake_each_other_for_ever() {
+fn w5_a_third_task_runs_between_two_that_wake_each_other() {
     run_on(1, || async {
         let game = Rc::new(PingPong::default());
         let players = [0, 1].map(|side| spawn(game.clone().play(side)));
@@ -88,7 +84,7 @@ fn w5_a_third_task_runs_between_two_that_wake_each_other_for_ever() {
             let before = game.polls.get();
             let seen = game.clone();
             let between = spawn(async move { seen.polls.get() }).await? - before;
-            assert!(between <= 2, "{between} polls of the two came first");
+            assert!(between <= 2, "{between} polls of the two others came first");
         }
         for player in players {
             player.cancel().await;
@@ -99,46 +95,33 @@ fn w5_a_third_task_runs_between_two_that_wake_each_other_for_ever() {
 }
 
 #[test]
-fn w7_timers_and_descriptors_go_on_while_another_domain_is_blocked() {
+fn w7_timers_and_descriptors_work_while_another_domain_is_blocked() {
     run_on(2, || async {
-        let (free, blocked) = mpsc::channel::<()>();
+        let (release, blocked) = mpsc::channel::<()>();
         let entered = Counter::new();
         let inside = entered.clone();
         let stuck = call(move || async move {
             inside.add();
-            blocked.recv().expect("domain 0 goes on and sends");
+            blocked.recv().expect("domain 0 sends");
         })?;
         entered.reaches(1).await;
         for _ in 0..5 {
             sleep(Duration::from_millis(1)).await;
         }
-        let (ours, mut theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let io = IoSource::new(OwnedFd::from(ours));
+        let (io, mut peer) = io_pair();
         let reader = spawn(read_byte(io.clone()));
         yield_now().await;
-        theirs.write_all(b"m")?;
+        peer.write_all(b"m")?;
         assert_eq!(reader.await??, b'm');
         io.close();
-        free.send(())?;
+        release.send(())?;
         Ok(stuck.await?)
     })
     .unwrap();
 }
 
-async fn read_byte(io: Arc<IoSource>) -> io::Result<u8> {
-    poll_fn(|cx| {
-        io.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
-            let mut byte = [0];
-            rustix::io::read(fd, &mut byte)?;
-            Ok(byte[0])
-        })
-    })
-    .await
-}
-
 #[test]
-fn w14_a_task_sent_to_a_domain_with_an_endless_task_gets_its_turn() {
+fn w14_a_task_sent_to_a_domain_with_an_endless_task_is_polled() {
     run_on(2, || async {
         let started = Counter::new();
         let inside = started.clone();
@@ -158,9 +141,9 @@ fn w14_a_task_sent_to_a_domain_with_an_endless_task_gets_its_turn() {
     .unwrap();
 }
 
-/// Each call finds the other domain asleep or about to be, and each answer finds domain 0 so.
+/// Each call finds the other domain parked or about to park, and each answer finds domain 0 so.
 #[test]
-fn w14_a_task_sent_to_a_domain_that_is_about_to_sleep_wakes_it() {
+fn w14_a_task_sent_to_a_domain_that_is_about_to_park_unparks_it() {
     run_on(2, || async {
         for n in 0..5_000 {
             assert_eq!(call(move || async move { n })?.await?, n);
@@ -171,7 +154,7 @@ fn w14_a_task_sent_to_a_domain_that_is_about_to_sleep_wakes_it() {
 }
 
 #[test]
-fn w15_a_domain_that_waits_for_another_one_takes_no_turns() {
+fn w15_a_domain_that_waits_for_another_one_does_not_tick() {
     let (builder, monitor) = monitored();
     let waits = monitor.waits.clone();
     run_with(builder.domains(2), move || async move {
@@ -182,15 +165,15 @@ fn w15_a_domain_that_waits_for_another_one_takes_no_turns() {
         })?;
         let before = waits.get();
         busy.await?;
-        let turns = waits.get() - before;
-        assert!(turns <= 4, "domain 0 looked {turns} times for what it is told once");
+        let ticks = waits.get() - before;
+        assert!(ticks <= 4, "{ticks} ticks for one message");
         Ok(())
     })
     .unwrap();
 }
 
-/// How long a thread has run, in nanoseconds, and how often it was put onto a core. A thread that
-/// makes a system call, or spins, adds to them.
+/// How long a thread has run, in nanoseconds, and how often it was scheduled. System calls and
+/// busy-waiting increase these numbers.
 fn schedule_of(thread: &str) -> (u64, u64) {
     let text = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("a live thread");
     let mut numbers = text.split_whitespace().map(|word| word.parse().expect("a number"));
@@ -198,9 +181,9 @@ fn schedule_of(thread: &str) -> (u64, u64) {
     (ran.expect("three numbers"), times.expect("three numbers"))
 }
 
-/// In a process of its own, where nobody else asks for the cores.
+/// In a child process, where no other test uses the cores.
 #[test]
-fn w15_a_domain_with_nothing_to_do_sleeps_without_system_calls() {
+fn w15_an_idle_domain_makes_no_system_calls() {
     rerun_in_child_process!();
     if !fs::exists("/proc/thread-self/schedstat").unwrap() {
         eprintln!("skipped: this kernel does not tell how long a thread has run");
@@ -225,7 +208,7 @@ fn w15_a_domain_with_nothing_to_do_sleeps_without_system_calls() {
 }
 
 #[test]
-fn w16_a_run_inside_a_task_is_an_error_and_the_task_goes_on() {
+fn w16_a_run_inside_a_task_is_an_error_and_the_task_continues() {
     for domains in [1, 3] {
         run_on(domains, || async {
             let inner = run(async { Ok::<_, io::Error>(7) });
@@ -253,10 +236,10 @@ fn w16_a_run_on_a_thread_that_a_task_waits_for_has_its_own_timers() {
     .unwrap();
 }
 
-/// A driver that counts its end.
-struct Mortal(Reactor, #[expect(dead_code, reason = "dropped")] CountsDrop);
+/// A driver that counts its drop.
+struct CountsDropDriver(Reactor, #[expect(dead_code, reason = "dropped")] CountsDrop);
 
-impl Driver for Mortal {
+impl Driver for CountsDropDriver {
     fn now(&self) -> std::time::Instant {
         self.0.now()
     }
@@ -268,22 +251,24 @@ impl Driver for Mortal {
     }
 }
 
-/// Settings whose driver for domain `odd` is made by `make`; how many drivers were made and gone.
-fn one_driver(odd: usize, make: fn() -> io::Result<Reactor>) -> (Builder, [Counter; 2]) {
+/// Settings of a run whose driver for domain `failing` is made by `make`, and counters of the
+/// drivers that were made and dropped.
+fn failing_driver(failing: usize, make: fn() -> io::Result<Reactor>) -> (Builder, [Counter; 2]) {
     let counters = [Counter::new(), Counter::new()];
-    let [made, gone] = counters.clone();
+    let [made, dropped] = counters.clone();
     let builder = Builder::new().domains(3).driver(move |index| {
-        let reactor = if index == odd { make() } else { Reactor::new() }?;
+        let reactor = if index == failing { make() } else { Reactor::new() }?;
         made.add();
-        Ok(Mortal(reactor, CountsDrop(gone.clone())))
+        Ok(CountsDropDriver(reactor, CountsDrop(dropped.clone())))
     });
     (builder, counters)
 }
 
 #[test]
-fn w17_a_domain_that_gets_no_driver_is_an_error_and_leaves_nothing() {
-    for odd in [0, 1, 2] {
-        let (builder, [made, gone]) = one_driver(odd, || Err(io::ErrorKind::StorageFull.into()));
+fn w17_a_driver_that_cannot_be_made_is_an_error_and_leaks_nothing() {
+    for failing in [0, 1, 2] {
+        let (builder, [made, dropped]) =
+            failing_driver(failing, || Err(io::ErrorKind::StorageFull.into()));
         let polled = Counter::new();
         let inside = polled.clone();
         let result: Result<(), _> = run_with(builder, move || async move {
@@ -295,42 +280,44 @@ fn w17_a_domain_that_gets_no_driver_is_an_error_and_leaves_nothing() {
             other => panic!("{other:?}"),
         }
         assert_eq!(polled.get(), 0);
-        assert_eq!(made.get(), gone.get());
+        assert_eq!(made.get(), dropped.get());
     }
 }
 
 #[test]
-fn w17_a_driver_whose_making_panics_panics_at_the_caller_and_leaves_nothing() {
-    // Domain 1 often, because the thread of domain 2 must not outlive the panic by chance either.
-    for odd in [0, 2].into_iter().chain([1; 50]) {
-        let (builder, [made, gone]) = one_driver(odd, || panic!("a driver that cannot be made"));
+fn w17_a_panic_in_the_driver_factory_reaches_the_caller_and_leaks_nothing() {
+    // Domain 1 fails many times, because the thread of domain 2 must not outlive the panic by
+    // chance.
+    for failing in [0, 2].into_iter().chain([1; 50]) {
+        let (builder, [made, dropped]) =
+            failing_driver(failing, || panic!("a driver that cannot be made"));
         let result = within_deadline(move || {
             catch_unwind(AssertUnwindSafe(|| {
                 builder.run(async move {
-                    // Without its domain this would wait for ever.
-                    let there = Task::new().pin(odd).call(|| async {})?;
+                    // Without its domain this call would wait for ever.
+                    let there = Task::new().pin(failing).call(|| async {})?;
                     Ok::<_, matou_runtime::MainError>(there.await?)
                 })
             }))
         });
         let payload = result.expect_err("it panics");
         assert_eq!(payload.downcast_ref(), Some(&"a driver that cannot be made"));
-        assert_eq!(made.get(), gone.get());
+        assert_eq!(made.get(), dropped.get());
     }
 }
 
-/// The limit counts the processes of a user and spares root, so root becomes somebody else first:
-/// this thread of this process only.
+/// The limit counts the processes of a user and does not apply to root. So root changes its user
+/// first, for this thread of this process only.
 #[test]
-fn w17_a_thread_that_cannot_be_made_is_an_error_and_no_hang() {
+fn w17_a_thread_that_cannot_be_spawned_is_an_error_and_no_hang() {
     rerun_in_child_process!();
     use rustix::process::{Resource, Rlimit, getuid, setrlimit};
     use rustix::thread::set_thread_uid;
     let one = Rlimit { current: Some(1), maximum: Some(1) };
     setrlimit(Resource::Nproc, one).expect("a limit may be lowered");
     if getuid().is_root() {
-        let nobody = rustix::process::Uid::from_raw(54_321);
-        set_thread_uid(nobody).expect("root may become anybody");
+        let other = rustix::process::Uid::from_raw(54_321);
+        set_thread_uid(other).expect("root may change its user");
     }
     let result: Result<(), RunError> = Builder::new().domains(4).run(pending());
     match result {
@@ -341,16 +328,16 @@ fn w17_a_thread_that_cannot_be_made_is_an_error_and_no_hang() {
     assert_eq!(alone.unwrap(), 7);
 }
 
-/// A latch that nobody opens is no work: the run sleeps, and ends when it is opened from outside.
+/// The run parks until the latch is opened by another thread.
 #[test]
-fn w1_a_domain_asleep_is_woken_by_a_foreign_thread() {
+fn w1_a_foreign_thread_unparks_a_domain() {
     run_on(1, || async {
         for _ in 0..1_000 {
             let latch = Latch::new();
             let opener = latch.clone();
             let foreign = thread::spawn(move || opener.open());
             latch.await;
-            foreign.join().expect("it only opens");
+            foreign.join().expect("it does not panic");
         }
         Ok(())
     })

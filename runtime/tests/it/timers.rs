@@ -1,6 +1,5 @@
-//! Time: SCENARIOS.md M11, R19, R20, R21, R22.
-//!
-//! Where only the order matters, the clock is virtual and jumps from one deadline to the next.
+//! Goal: sleeps and deadlines at the limits, their order, their drops, and the wait of the reactor (scenarios M11 and R19 to R22).
+//! Method: where only the order matters, the clock is virtual and jumps from one deadline to the next.
 
 use std::cell::Cell;
 use std::future::{Future, ready};
@@ -24,16 +23,16 @@ use crate::support::{
 const MILLI: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A clock that jumps to the deadline that is waited for. A wait without one would be for ever.
-struct Jumping(Cell<Instant>);
+/// A driver whose clock jumps to the deadline of each wait. A wait without a deadline is an error.
+struct JumpingClock(Cell<Instant>);
 
-struct Nobody;
+struct NoUnpark;
 
-impl Unpark for Nobody {
+impl Unpark for NoUnpark {
     fn unpark(&self) {}
 }
 
-impl Driver for Jumping {
+impl Driver for JumpingClock {
     fn now(&self) -> Instant {
         self.0.get()
     }
@@ -45,25 +44,25 @@ impl Driver for Jumping {
                 self.0.set(self.0.get().max(deadline));
                 Ok(())
             }
-            ParkTimeout::Forever => Err(io::Error::other("nothing will ever happen")),
+            ParkTimeout::Forever => Err(io::Error::other("no event can happen")),
         }
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Nobody)
+        Arc::new(NoUnpark)
     }
 }
 
 fn virtual_time() -> Builder {
-    Builder::new().domains(1).driver(|_| Ok(Jumping(Cell::new(Instant::now()))))
+    Builder::new().domains(1).driver(|_| Ok(JumpingClock(Cell::new(Instant::now()))))
 }
 
-fn poll_early(future: Pin<&mut impl Future>) {
+fn poll_pending(future: Pin<&mut impl Future>) {
     assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
 }
 
 #[test]
-fn m11_a_sleep_beyond_the_clock_never_ends_and_overflows_nothing() {
+fn m11_a_sleep_beyond_the_range_of_the_clock_never_ends() {
     run_with(virtual_time(), || async {
         assert_eq!(sleep(Duration::MAX).deadline(), None);
         assert!(timeout(HOUR, sleep(Duration::MAX)).await.is_err());
@@ -78,17 +77,17 @@ fn m11_a_sleep_beyond_the_clock_never_ends_and_overflows_nothing() {
 
 /// The kernel counts milliseconds in 31 bits: 24.8 days.
 #[test]
-fn m11_a_deadline_beyond_what_the_kernel_can_count_is_waited_for() {
+fn m11_a_deadline_beyond_the_range_of_the_kernel_is_waited_for() {
     run_on(1, || async {
         for years in [0.06, 0.07, 1.0, 100.0] {
             let far = now() + Duration::from_secs_f64(years * 365.25 * 86_400.0);
             let latch = Latch::new();
             let opener = latch.clone();
             let sleeper = spawn(sleep_until(far));
-            // It opens while the domain sleeps until then, or is about to.
+            // The latch is opened while the domain waits until then, or is about to.
             let foreign = thread::spawn(move || opener.open());
             latch.await;
-            foreign.join().expect("it only opens");
+            foreign.join().expect("it does not panic");
             assert_eq!(sleeper.cancel().await, None, "it did not end early");
         }
         Ok(())
@@ -97,7 +96,7 @@ fn m11_a_deadline_beyond_what_the_kernel_can_count_is_waited_for() {
 }
 
 #[test]
-fn m11_a_grace_without_end_is_waited_for() {
+fn m11_an_unlimited_grace_period_is_waited_for() {
     let log = Log::new();
     run_with(Builder::new().domains(1).grace(Duration::MAX), {
         let log = log.clone();
@@ -117,7 +116,7 @@ fn m11_a_grace_without_end_is_waited_for() {
 }
 
 #[test]
-fn r19_a_moment_that_is_past_or_now_is_no_reason_to_wait() {
+fn r19_a_deadline_in_the_past_is_ready_at_once() {
     let builder = virtual_time();
     run_with(builder, || async {
         let begin = now();
@@ -135,7 +134,7 @@ fn r19_a_moment_that_is_past_or_now_is_no_reason_to_wait() {
 }
 
 #[test]
-fn r19_equal_moments_fire_once_each_in_the_order_of_their_making() {
+fn r19_equal_deadlines_fire_once_each_in_the_order_of_creation() {
     let log = Log::new();
     run_with(virtual_time(), {
         let log = log.clone();
@@ -160,7 +159,7 @@ fn r19_equal_moments_fire_once_each_in_the_order_of_their_making() {
 }
 
 #[test]
-fn r19_timers_fire_in_the_order_of_their_moments() {
+fn r19_timers_fire_in_the_order_of_their_deadlines() {
     let log = Log::new();
     run_with(virtual_time(), {
         let log = log.clone();
@@ -185,14 +184,14 @@ fn r19_timers_fire_in_the_order_of_their_moments() {
 }
 
 #[test]
-fn r19_a_timer_that_is_dropped_does_not_fire() {
+fn r19_a_dropped_timer_does_not_fire() {
     run_with(virtual_time(), || async {
         let begin = now();
         {
             let mut dropped = pin!(sleep(HOUR));
-            poll_early(dropped.as_mut());
+            poll_pending(dropped.as_mut());
         }
-        // The clock jumps to the next deadline, and that must not be the dropped one's.
+        // The clock jumps to the next deadline, which must not be that of the dropped timer.
         sleep(2 * HOUR).await;
         assert_eq!(now() - begin, 2 * HOUR);
         Ok(())
@@ -200,9 +199,9 @@ fn r19_a_timer_that_is_dropped_does_not_fire() {
     .unwrap();
 }
 
-/// Both are due in the same turn; who fires first drops the other one.
+/// Both are due in the same tick; the first one that fires drops the other.
 #[test]
-fn r19_a_timer_dropped_while_it_fires_wakes_nobody_twice() {
+fn r19_a_timer_dropped_while_it_fires_wakes_no_task_twice() {
     run_with(virtual_time(), || async {
         for _ in 0..50 {
             let soon = now() + MILLI;
@@ -220,10 +219,10 @@ fn r19_a_timer_dropped_while_it_fires_wakes_nobody_twice() {
 }
 
 #[test]
-fn r20_a_sleep_handed_to_another_task_wakes_that_one() {
+fn r20_a_sleep_moved_to_another_task_wakes_that_task() {
     run_with(virtual_time(), || async {
         let mut sleeping = Box::pin(sleep(HOUR));
-        poll_early(sleeping.as_mut());
+        poll_pending(sleeping.as_mut());
         let polls = Counter::new();
         let other = spawn(count_polls(&polls, sleeping));
         other.await?;
@@ -234,59 +233,60 @@ fn r20_a_sleep_handed_to_another_task_wakes_that_one() {
 }
 
 #[test]
-fn r20_a_sleep_that_moves_to_another_domain_fires_there() {
+fn r20_a_sleep_moved_to_another_domain_fires_there() {
     let (builder, monitor) = monitored();
     let endless = monitor.endless.clone();
     run_with(builder.domains(2), move || async move {
         let mut sleeping = Box::pin(sleep(20 * MILLI));
-        poll_early(sleeping.as_mut());
+        poll_pending(sleeping.as_mut());
         let moved = Latch::new();
         let has_moved = moved.clone();
         let there = call(move || async move {
             let home = thread::current().id();
-            poll_early(sleeping.as_mut());
+            poll_pending(sleeping.as_mut());
             has_moved.open();
             sleeping.await;
             assert_eq!(thread::current().id(), home);
         })?;
         moved.await;
-        // Its timer has left domain 0, which has nothing to wait for but the child's end.
+        // The timer was removed from domain 0, which now waits only for the completion of the
+        // child.
         let before = endless.get();
         there.await?;
-        assert!(endless.get() > before, "domain 0 kept a timer that it does not need");
+        assert!(endless.get() > before, "domain 0 kept the timer");
         Ok(())
     })
     .unwrap();
 }
 
 #[test]
-fn r19_a_sleep_dropped_on_another_thread_is_taken_back() {
+fn r19_a_sleep_dropped_on_another_thread_removes_its_timer() {
     let (builder, monitor) = monitored();
     let endless = monitor.endless.clone();
     run_with(builder.domains(1), move || async move {
         let mut sleeping = Box::pin(sleep(HOUR));
-        poll_early(sleeping.as_mut());
+        poll_pending(sleeping.as_mut());
         let foreign = thread::spawn(move || drop(sleeping));
         foreign.join().expect("a drop that does not panic");
         let before = endless.get();
         let latch = Latch::new();
         let (opener, asleep) = (latch.clone(), endless.clone());
         let foreign = thread::spawn(move || {
-            // If the timer were still there, domain 0 would wait for it, and never without end.
+            // If the timer were still there, domain 0 would never wait without a deadline.
             while asleep.get() == before {
                 thread::yield_now();
             }
             opener.open();
         });
         latch.await;
-        foreign.join().expect("it only opens");
+        foreign.join().expect("it does not panic");
         Ok(())
     })
     .unwrap();
 }
 
 #[test]
-fn r21_less_than_a_millisecond_is_rounded_up_and_not_spun_away() {
+fn r21_a_sleep_of_less_than_a_millisecond_does_not_busy_wait() {
     const SLEEPS: usize = 50;
     let (builder, monitor) = monitored();
     let waits = monitor.waits.clone();
@@ -297,24 +297,24 @@ fn r21_less_than_a_millisecond_is_rounded_up_and_not_spun_away() {
             sleep(Duration::from_micros(100)).await;
             assert!(begin.elapsed() >= Duration::from_micros(100), "it ended early");
         }
-        let turns = waits.get() - before;
-        assert!(turns <= 4 * SLEEPS, "{turns} turns for {SLEEPS} sleeps");
+        let ticks = waits.get() - before;
+        assert!(ticks <= 4 * SLEEPS, "{ticks} ticks for {SLEEPS} sleeps");
         Ok(())
     })
     .unwrap();
 }
 
 #[test]
-fn r22_an_interrupt_before_the_wait_ends_it_at_once() {
+fn r22_an_unpark_before_the_wait_ends_it_at_once() {
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();
         let unparker = reactor.unparker();
-        // Each is a new edge, although nobody ever reads the eventfd.
+        // Each unpark is a new edge, although the eventfd is never read.
         for _ in 0..1_000 {
             unparker.unpark();
             reactor.park(ParkTimeout::Forever).unwrap();
         }
-        // Several before one wait are one.
+        // Several unparks before one wait count as one.
         unparker.unpark();
         unparker.unpark();
         reactor.park(ParkTimeout::Forever).unwrap();
@@ -324,7 +324,7 @@ fn r22_an_interrupt_before_the_wait_ends_it_at_once() {
 }
 
 #[test]
-fn r22_an_interrupt_between_the_last_look_and_the_wait_is_not_lost() {
+fn r22_an_unpark_just_before_the_wait_is_not_lost() {
     const ROUNDS: usize = 2_000;
     within_deadline(|| {
         let reactor = Reactor::new().unwrap();

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, reason = "each module uses what it needs")]
 
 mod doubles;
+mod io;
 mod log;
 mod place;
 mod process;
@@ -14,6 +15,7 @@ mod run;
 mod scenario;
 
 pub(crate) use doubles::*;
+pub(crate) use io::{io_pair, poll_read_byte, read_byte};
 pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
 pub(crate) use place::Place;
 pub(crate) use process::{
