@@ -1,6 +1,5 @@
-//! Goal: code of users that runs where it is least expected (wakers whose drop drops a promise,
-//! payloads and handlers that do something when they are dropped) meets no borrow and no lock.
-//! Method: each test was a hang, an abort or a lost outcome once.
+//! Goal: user code that the runtime runs at unusual moments (a waker whose drop drops a promise, payloads and handlers whose drop calls the runtime) finds nothing borrowed and no lock held.
+//! Method: each test failed once, with a hang, an abort or a lost outcome.
 
 use std::future::{Future, pending};
 use std::panic::{catch_unwind, panic_any};
@@ -12,15 +11,15 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{
-    Builder, Forgotten, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
+    Builder, Forgotten, MainError, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
 };
 
-use crate::support::{Log, io_pair, read_byte, run_on};
+use crate::support::{Log, io_pair, read_byte, run_on, run_with};
 
-/// A waker that does nothing but to own something.
-struct Holds<T>(Mutex<Option<T>>);
+/// A waker that does nothing but own a value.
+struct OwningWaker<T>(Mutex<Option<T>>);
 
-impl<T: Send + 'static> Wake for Holds<T> {
+impl<T: Send + 'static> Wake for OwningWaker<T> {
     fn wake(self: Arc<Self>) {}
 }
 
@@ -28,18 +27,20 @@ fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) {
     assert!(Pin::new(future).poll(&mut Context::from_waker(waker)).is_pending());
 }
 
-fn holding<T: Send + 'static>(value: T) -> Waker {
-    Waker::from(Arc::new(Holds(Mutex::new(Some(value)))))
+fn waker_that_owns<T: Send + 'static>(value: T) -> Waker {
+    Waker::from(Arc::new(OwningWaker(Mutex::new(Some(value)))))
 }
 
-fn run_leniently(main: impl Future<Output = Result<(), RunError>> + 'static) {
-    let main = async { main.await.map_err(|error| error.to_string()) };
-    let result = Builder::new().domains(1).forgotten(Forgotten::Cancel).run(main);
-    assert!(result.is_ok(), "{}", result.unwrap_err());
+/// Runs `main` in a run that does not report dropped promises.
+fn run_without_reports<F>(main: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = Result<(), MainError>> + 'static,
+{
+    run_with(Builder::new().domains(1).forgotten(Forgotten::Cancel), main).unwrap();
 }
 
 #[test]
-fn two_who_wait_for_the_same_collector_are_both_served() {
+fn two_futures_that_wait_for_the_same_group_are_both_woken() {
     run_on(1, || async {
         let orphans = Orphans::new();
         for steps in [1, 5] {
@@ -49,8 +50,8 @@ fn two_who_wait_for_the_same_collector_are_both_served() {
                 }
             })?;
         }
-        let mut waiting = FuturesUnordered::from_iter([orphans.next(), orphans.next()]);
-        while let Some(ended) = waiting.next().await {
+        let mut waiters = FuturesUnordered::from_iter([orphans.next(), orphans.next()]);
+        while let Some(ended) = waiters.next().await {
             ended.expect("there are two children")?;
         }
         Ok(())
@@ -59,16 +60,16 @@ fn two_who_wait_for_the_same_collector_are_both_served() {
 }
 
 #[test]
-fn a_promise_cancelled_outside_the_run_is_as_if_dropped() {
+fn cancelling_a_promise_outside_the_run_panics_and_drops_it() {
     let log = Log::new();
     let main_log = log.clone();
     let result = run_on(2, || async move {
         let child_log = main_log.clone();
         let child = spawn(async move {
-            let _body = child_log.on_drop("child");
+            let _guard = child_log.on_drop("child");
             let grandchild_log = child_log.clone();
             let grandchild = spawn(async move {
-                let _body = grandchild_log.on_drop("grandchild");
+                let _guard = grandchild_log.on_drop("grandchild");
                 pending::<()>().await
             });
             drop(grandchild.await);
@@ -76,24 +77,24 @@ fn a_promise_cancelled_outside_the_run_is_as_if_dropped() {
         yield_now().await;
         yield_now().await;
         let refused = std::thread::spawn(move || drop(child.cancel())).join();
-        assert!(refused.is_err(), "it works only inside a run");
-        // The word of the drop comes by the inbox, which is read when the domain has turned.
+        assert!(refused.is_err(), "it panics outside a run");
+        // The drop arrives as a message, which is received in a later tick.
         sleep(Duration::from_millis(1)).await;
         Ok(())
     });
-    // The unwinding dropped it: that is no fault, and the child was ended like any other.
+    // The unwinding dropped the promise: that is no violation, and the child was cancelled.
     result.unwrap();
     log.assert_is(&["grandchild", "child"]);
 }
 
 #[test]
-fn who_waits_for_a_descriptor_that_is_taken_is_told() {
+fn a_reader_of_a_descriptor_that_is_taken_gets_an_error() {
     run_on(1, || async {
         let (io, _peer) = io_pair();
         let reader = spawn(read_byte(Arc::clone(&io)));
         yield_now().await;
         assert!(io.take_fd().is_some());
-        let error = reader.await?.expect_err("there is no descriptor");
+        let error = reader.await?.expect_err("the descriptor is taken");
         assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
         Ok(())
     })
@@ -101,65 +102,65 @@ fn who_waits_for_a_descriptor_that_is_taken_is_told() {
 }
 
 #[test]
-fn a_descriptor_is_shown_in_the_middle_of_its_own_operation() {
+fn an_io_source_can_be_printed_during_its_own_operation() {
     let (io, _peer) = io_pair();
     let shown = io.with(|_| Ok(format!("{io:?}"))).unwrap();
     assert_eq!(shown, "IoSource { busy }");
 }
 
 #[test]
-fn a_waker_may_drop_a_promise_or_a_collector_when_it_is_dropped() {
-    run_leniently(async {
+fn the_drop_of_a_waker_may_drop_a_promise_or_a_group() {
+    run_without_reports(|| async {
         let held = spawn(pending::<()>());
         let mut promise = spawn(pending::<()>());
-        poll_with(&mut promise, &holding(held));
+        poll_with(&mut promise, &waker_that_owns(held));
         drop(promise);
 
         let orphans = Orphans::<()>::new();
         Task::new().orphans(&orphans).spawn(pending()).expect("there is no limit");
         let inner = Orphans::<()>::new();
         Task::new().orphans(&inner).spawn(pending()).expect("there is no limit");
-        poll_with(&mut orphans.next(), &holding(inner));
+        poll_with(&mut orphans.next(), &waker_that_owns(inner));
         drop(orphans);
         sleep(Duration::from_millis(1)).await;
         Ok(())
     });
 }
 
-/// Panics when it is dropped, or with a payload that does.
-struct Bomb;
+/// Panics when it is dropped, unless its thread panics already.
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            panic!("the bomb is dropped");
+            panic!("a drop that panics");
         }
     }
 }
 
-struct PanicsWithABomb;
+struct PanicsTwice;
 
-impl Wake for PanicsWithABomb {
+impl Wake for PanicsTwice {
     fn wake(self: Arc<Self>) {
-        panic_any(Bomb);
+        panic_any(PanicsOnDrop);
     }
 }
 
-impl Drop for PanicsWithABomb {
+impl Drop for PanicsTwice {
     fn drop(&mut self) {
-        panic_any(Bomb);
+        panic_any(PanicsOnDrop);
     }
 }
 
 #[test]
-fn what_panics_when_it_is_dropped_does_not_stop_the_scheduler() {
-    run_leniently(async {
-        // A waker whose drop panics, which the entry of an abandoned child holds last.
+fn a_drop_that_panics_does_not_stop_the_scheduler() {
+    run_without_reports(|| async {
+        // A waker whose drop panics, which the node of an abandoned child holds last.
         let mut promise = spawn(pending::<()>());
-        poll_with(&mut promise, &holding(Bomb));
+        poll_with(&mut promise, &waker_that_owns(PanicsOnDrop));
         drop(promise);
-        // An output whose drop panics with a payload whose drop panics, and nobody takes it.
-        let child: Promise<PanicsWithABomb> = spawn(async { PanicsWithABomb });
+        // An outcome that no task takes. Its drop panics with a payload whose drop panics too.
+        let child: Promise<PanicsTwice> = spawn(async { PanicsTwice });
         yield_now().await;
         let cancelled = catch_unwind(std::panic::AssertUnwindSafe(|| drop(child.cancel())));
         std::mem::forget(cancelled);
@@ -169,36 +170,36 @@ fn what_panics_when_it_is_dropped_does_not_stop_the_scheduler() {
 }
 
 #[test]
-fn a_run_may_clean_up_in_a_drop_that_belongs_to_a_panic() {
-    struct Cleans(Arc<Mutex<Option<i32>>>);
-    impl Drop for Cleans {
+fn a_drop_may_start_a_run_while_its_thread_panics() {
+    struct RunsOnDrop(Arc<Mutex<Option<i32>>>);
+    impl Drop for RunsOnDrop {
         fn drop(&mut self) {
-            let cleaned: Result<i32, RunError> = run(async { Ok(7) });
-            *self.0.lock().unwrap() = cleaned.ok();
+            let value: Result<i32, RunError> = run(async { Ok(7) });
+            *self.0.lock().unwrap() = value.ok();
         }
     }
-    let cleaned = Arc::new(Mutex::new(None));
-    let cleans = Cleans(Arc::clone(&cleaned));
+    let value = Arc::new(Mutex::new(None));
+    let guard = RunsOnDrop(Arc::clone(&value));
     let panicked = catch_unwind(std::panic::AssertUnwindSafe(move || {
-        let _cleans = cleans;
+        let _guard = guard;
         panic!("on purpose");
     }));
     assert!(panicked.is_err());
-    assert_eq!(*cleaned.lock().unwrap(), Some(7));
+    assert_eq!(*value.lock().unwrap(), Some(7));
 }
 
 #[test]
-fn a_handler_that_is_replaced_may_ask_for_signals_when_it_is_dropped() {
-    struct AsksAgain;
-    impl Drop for AsksAgain {
+fn the_drop_of_a_replaced_handler_may_request_signals() {
+    struct RequestsSignals;
+    impl Drop for RequestsSignals {
         fn drop(&mut self) {
             drop(signal::stream(Signal::Terminate));
         }
     }
     run_on(1, || async {
-        let asks = AsksAgain;
+        let guard = RequestsSignals;
         signal::on(Signal::Terminate, move || {
-            let _asks = &asks;
+            let _guard = &guard;
             async {}
         })?;
         signal::on(Signal::Terminate, || async {})?;

@@ -15,6 +15,7 @@ mod r04_abnormal_ends;
 mod r05_children_first;
 mod r05_scale;
 mod r06_cancel_waits;
+mod r07_leaks;
 mod r07_one_owner;
 mod r08_finalizers;
 mod r09_calls;

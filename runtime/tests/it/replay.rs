@@ -1,7 +1,5 @@
-//! Goal: what the report of a failure says to do makes exactly that failure come again, and what
-//! is no replay does not pass for one.
-//! Method: tests that fail, each in a process of its own, once to learn the variable and once with
-//! it; and the example of `runtime/docs/testing.md`, whose report has to be the one that is printed there.
+//! Goal: the environment variable in the report of a failure replays exactly that failure, and a run that is not a replay fails.
+//! Method: tests that fail in a child process, once to learn the variable and once with it; and the example of `docs/testing.md`, whose printed report must be accurate.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,20 +23,20 @@ fn variable_of(report: &str) -> String {
     rest.split_whitespace().next().expect("a value").to_owned()
 }
 
-/// Runs a test in a process of its own, with that value of `MATOU_SEED` if there is one. Returns
-/// what it told, and whether it succeeded; `None` in that process, which is to do the work.
-fn in_process(test: &str, seed: Option<&str>) -> Option<(String, bool)> {
+/// Runs a test in a child process, with this value of `MATOU_SEED` if there is one. Returns its
+/// output and whether it succeeded; `None` in the child process, which does the work.
+fn run_in_child(test: &str, seed: Option<&str>) -> Option<(String, bool)> {
     let variable = seed.map(|seed| ("MATOU_SEED", seed.to_owned()));
     let output = child_output_with(test, variable.as_slice())?;
-    let told = [output.stdout, output.stderr].concat();
-    Some((String::from_utf8_lossy(&told).into_owned(), output.status.success()))
+    let text = [output.stdout, output.stderr].concat();
+    Some((String::from_utf8_lossy(&text).into_owned(), output.status.success()))
 }
 
 fn sold_once(sold: usize) -> Result<(), String> {
     if sold == 1 { Ok(()) } else { Err(format!("sold {sold} times")) }
 }
 
-/// Two checks that succeed, and one that fails for some of its seeds. They are made at one line.
+/// Three checks in one place: two succeed, and the third fails for some seeds.
 fn three_checks() {
     for number in 1..=3 {
         Check::simulated().domains(2).run(0..100, move || async move {
@@ -62,55 +60,57 @@ fn three_checks() {
 
 #[test]
 fn the_variable_replays_the_check_that_failed_and_no_other() {
-    let Some((told, _)) = in_process(this_test!(), None) else { return three_checks() };
-    let variable = variable_of(&told);
-    assert!(variable.ends_with("/3"), "{told}");
-    let (again, succeeded) = in_process(this_test!(), Some(&variable)).expect("a process");
-    assert!(!succeeded, "{again}");
-    assert_eq!(variable_of(&again), variable);
-    assert!(again.contains(": main failed: sold "), "{again}");
-    assert!(!again.contains("made another run"), "{again}");
+    let Some((output, _)) = run_in_child(this_test!(), None) else { return three_checks() };
+    let variable = variable_of(&output);
+    assert!(variable.ends_with("/3"), "{output}");
+    let (replay, succeeded) =
+        run_in_child(this_test!(), Some(&variable)).expect("the child process");
+    assert!(!succeeded, "{replay}");
+    assert_eq!(variable_of(&replay), variable);
+    assert!(replay.contains(": main failed: sold "), "{replay}");
+    assert!(!replay.contains("made another run"), "{replay}");
     let command = format!("cargo test {} -- --exact", this_test!());
-    assert!(again.contains(&command), "{again}");
+    assert!(replay.contains(&command), "{replay}");
 }
 
 #[test]
-fn a_bare_seed_is_run_by_every_check_whatever_it_comes_to() {
+fn every_check_runs_a_seed_without_a_hash() {
     let runs = AtomicUsize::new(0);
     let count = || {
         runs.fetch_add(1, Ordering::Relaxed);
         async {}
     };
-    let Some((told, succeeded)) = in_process(this_test!(), Some("17")) else {
+    let Some((output, succeeded)) = run_in_child(this_test!(), Some("17")) else {
         check(0..100, count);
         check_on_threads(0..100, count);
         assert_eq!(runs.into_inner(), 2);
         return;
     };
-    assert!(succeeded, "{told}");
+    assert!(succeeded, "{output}");
 }
 
 #[test]
-fn a_replay_that_is_another_run_or_does_not_fail_is_no_success() {
-    let Some((told, succeeded)) = in_process(this_test!(), Some("3/00ff")) else {
+fn a_replay_that_differs_from_the_failed_run_fails() {
+    let Some((output, succeeded)) = run_in_child(this_test!(), Some("3/00ff")) else {
         check(0..1, || async {});
         return;
     };
-    assert!(!succeeded && told.contains("seed 3 made another run"), "{told}");
+    assert!(!succeeded && output.contains("seed 3 made another run"), "{output}");
 }
 
 #[test]
-fn a_mended_fault_is_told_from_a_replay() {
+fn a_replay_that_succeeds_fails_and_says_so() {
     let hash = Check::simulated().trial(3, async { Ok::<_, MainError>(()) }).hash;
-    let Some((told, succeeded)) = in_process(this_test!(), Some(&format!("3/{hash:016x}"))) else {
+    let Some((output, succeeded)) = run_in_child(this_test!(), Some(&format!("3/{hash:016x}")))
+    else {
         check(0..1, || async {});
         return;
     };
-    assert!(!succeeded && told.contains("seed 3 made the same run"), "{told}");
+    assert!(!succeeded && output.contains("seed 3 made the same run"), "{output}");
 }
 
 #[test]
-fn a_failure_that_does_not_come_again_is_not_told_as_repeatable() {
+fn a_failure_that_does_not_repeat_is_reported_as_not_repeatable() {
     static FAILED: AtomicBool = AtomicBool::new(false);
     let text = message_of(|| {
         check(0..1, || async { assert!(FAILED.swap(true, Ordering::Relaxed), "the first time") });
@@ -122,7 +122,7 @@ fn a_failure_that_does_not_come_again_is_not_told_as_repeatable() {
 }
 
 #[test]
-fn a_failure_on_threads_is_told_at_once() {
+fn a_failure_on_real_threads_is_reported_without_a_replay() {
     let runs = AtomicUsize::new(0);
     let text = message_of(|| {
         check_on_threads(7..9, || {
@@ -158,19 +158,19 @@ async fn a_seat_is_sold_once() -> Result<(), MainError> {
 }
 
 #[test]
-fn the_report_in_the_chapter_on_testing_is_the_one_that_is_printed() {
+fn the_report_in_the_chapter_on_testing_is_accurate() {
     let report = message_of(|| check(0..100, a_seat_is_sold_once));
     let variable = variable_of(&report);
     assert!(CHAPTER.contains(&format!("MATOU_SEED={variable} cargo test")), "{report}");
     let begin = &variable["4/".len() + "c3704cae".len()..];
     assert!(README.contains(&format!("MATOU_SEED={}..", variable.trim_end_matches(begin))));
-    let (_, told) = report.split_once("--exact\n").expect("the events");
-    // The chapter leaves the last ones out.
-    let (told, rest): (Vec<_>, Vec<_>) = {
-        let mut lines = told.lines();
-        let told = lines.by_ref().take_while(|line| CHAPTER.contains(line)).collect();
-        (told, lines.collect())
+    let (_, events) = report.split_once("--exact\n").expect("the events");
+    // The chapter omits the last events.
+    let (printed, rest): (Vec<_>, Vec<_>) = {
+        let mut lines = events.lines();
+        let printed = lines.by_ref().take_while(|line| CHAPTER.contains(line)).collect();
+        (printed, lines.collect())
     };
-    assert!(told.len() >= 11, "{} lines of:\n{report}", told.len());
-    assert!(CHAPTER.contains(&format!("{}\n    ..", told.join("\n"))), "{rest:?}");
+    assert!(printed.len() >= 11, "{} lines of:\n{report}", printed.len());
+    assert!(CHAPTER.contains(&format!("{}\n    ..", printed.join("\n"))), "{rest:?}");
 }

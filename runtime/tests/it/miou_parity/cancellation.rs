@@ -1,4 +1,4 @@
-//! Cancellation, and what ends well all the same.
+//! Cancellation, and outcomes that it does not lose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -8,10 +8,10 @@ use matou_runtime::{MainError, TaskError, call, sleep, spawn, try_call, try_spaw
 
 use super::{check, endless};
 
-/// The original erases the result of a task that is cancelled after its end. Here a finished value
-/// is not lost (R6): `cancel` hands it out.
+/// Miou erases the result of a task that is cancelled after it has returned. In matou `cancel`
+/// returns the value (R6).
 #[test]
-fn cancel_after_the_end_hands_the_value_out() {
+fn cancel_returns_the_value_of_a_complete_task() {
     check(1, || async {
         let child = spawn(async { 7 });
         yield_now().await;
@@ -21,11 +21,11 @@ fn cancel_after_the_end_hands_the_value_out() {
     });
 }
 
-/// A task that is cancelled before it begins never runs, on another domain as on this one.
+/// A task that is cancelled before its first poll never runs, on its own domain or on another one.
 #[test]
-fn cancel_before_the_beginning_is_the_end() {
+fn a_task_cancelled_before_its_first_poll_never_runs() {
     for away in [false, true] {
-        let (mut ended, mut never) = (0, 0);
+        let (mut completed, mut cancelled) = (0, 0);
         for trial in super::trials(3, 100, move || async move {
             let ran = Arc::new(AtomicI32::new(0));
             let count = Arc::clone(&ran);
@@ -38,18 +38,18 @@ fn cancel_before_the_beginning_is_the_end() {
             Ok((value, ran.load(Ordering::Relaxed)))
         }) {
             match trial.outcome.unwrap() {
-                (Some(7), 1) => ended += 1,
-                (None, 0) => never += 1,
+                (Some(7), 1) => completed += 1,
+                (None, 0) => cancelled += 1,
                 other => panic!("{other:?}"),
             }
         }
-        assert!(never > 0, "{ended} ran, {never} never did");
-        assert!(away || ended == 0, "the request comes before its first poll");
+        assert!(cancelled > 0, "{completed} ran, {cancelled} did not");
+        assert!(away || completed == 0, "the cancel request comes before the first poll");
     }
 }
 
 #[test]
-fn cancelling_a_parallel_task_cancels_its_children() {
+fn cancelling_a_task_on_another_domain_cancels_its_children() {
     check(3, || async {
         let task = call(|| async {
             let (first, second) = (spawn(endless()), spawn(endless()));
@@ -61,7 +61,7 @@ fn cancelling_a_parallel_task_cancels_its_children() {
     });
 }
 
-/// With one other domain, too, which has nothing but the endless task to do.
+/// With one other domain, which has only the endless task to poll.
 #[test]
 fn an_endless_task_on_the_only_other_domain_is_cancelled() {
     check(2, || async {
@@ -84,9 +84,9 @@ fn a_failed_task_cancels_its_children_on_other_domains() {
     });
 }
 
-/// What the original does with `Fun.protect` does a guard here, and a finalizer.
+/// What Miou does with `Fun.protect` is done by a guard and a finalizer.
 #[test]
-fn a_cancelled_task_is_finalized_before_cancel_returns() {
+fn cancel_returns_after_the_finalizers() {
     check(2, || async {
         let begun = Arc::new(AtomicI32::new(0));
         let count = Arc::clone(&begun);
@@ -104,9 +104,9 @@ fn a_cancelled_task_is_finalized_before_cancel_returns() {
     });
 }
 
-/// An `Err` that nobody expected does not hide what the siblings did.
+/// The failure of one task does not hide the outcomes of its siblings.
 #[test]
-fn all_are_awaited_whether_or_not_one_fails() {
+fn await_all_awaits_all_tasks_although_one_fails() {
     check(1, || async {
         let good = try_spawn(async { Ok::<_, &str>(1) });
         let bad = try_spawn(async { Err::<i32, _>("bad") });

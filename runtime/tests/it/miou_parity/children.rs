@@ -1,4 +1,4 @@
-//! Children: their order, and who awaits them.
+//! Children: the order in which they run, and which task awaits them.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -13,12 +13,12 @@ use matou_runtime::{
 use super::{check, trials};
 use crate::support::{Log, run_on, violation};
 
-/// A child runs when its parent lets it, not when it is spawned.
+/// A child does not run before its parent suspends.
 ///
-/// The order among ready tasks is that of their waking on real domains, and drawn in a simulated
-/// run; that the parent goes on first holds in both.
+/// On real domains ready tasks run in the order of their wake-ups; in a simulated run the order is
+/// random. In both, the parent continues before its child begins.
 #[test]
-fn a_parent_goes_on_before_its_child_begins() {
+fn a_parent_continues_before_its_child_begins() {
     let log = Log::new();
     let seen = log.clone();
     let result = run_on(1, move || async move {
@@ -49,7 +49,7 @@ fn a_yield_lets_the_child_run_first() {
 }
 
 #[test]
-fn a_forgotten_child_is_a_violation() {
+fn a_child_that_is_not_awaited_is_a_violation() {
     for trial in trials(1, 20, || async {
         drop(spawn(async {}));
         Ok(())
@@ -59,8 +59,8 @@ fn a_forgotten_child_is_a_violation() {
     }
 }
 
-/// The original hands the same result out again and again. Here an outcome is moved out, so that it
-/// need not be cloneable: the type of `await` takes the promise, and what gets around that panics.
+/// Miou returns the same result again and again. In matou an outcome is moved out, so that it need
+/// not be `Clone`: awaiting consumes the promise, and a second await through `Pin` panics.
 #[test]
 fn a_promise_is_awaited_once() {
     check(1, || async {
@@ -77,11 +77,11 @@ fn a_promise_is_awaited_once() {
 }
 
 #[test]
-fn await_one_keeps_the_others() {
+fn await_one_keeps_the_other_tasks() {
     let winners: BTreeSet<u32> = trials(3, 50, || async {
         let mut promises = vec![call(|| async { 0 })?, call(|| async { 1 })?];
         let winner = await_one(&mut promises).await?;
-        let [other] = promises.try_into().map_err(|_| "one is left")?;
+        let [other] = promises.try_into().map_err(|_| "one remains")?;
         assert_eq!(other.await?, 1 - winner);
         Ok(winner)
     })
@@ -90,9 +90,9 @@ fn await_one_keeps_the_others() {
     assert_eq!(winners, BTreeSet::from([0, 1]), "either may come first");
 }
 
-/// The original prefers one that ended well. Here each of those that have ended is as likely.
+/// Miou prefers a task that ended well. In matou each of the completed tasks is equally likely.
 #[test]
-fn of_several_that_have_ended_any_may_be_taken() {
+fn await_one_may_return_any_completed_task() {
     let mut failed = 0;
     for trial in trials(1, 400, || async {
         let endless = |_| try_spawn(async { std::future::pending::<Result<(), &str>>().await });
@@ -111,7 +111,7 @@ fn of_several_that_have_ended_any_may_be_taken() {
 }
 
 #[test]
-fn await_first_ends_the_others() {
+fn await_first_cancels_the_other_tasks() {
     let winners: BTreeSet<u32> = trials(3, 50, || async {
         let held = Arc::new(());
         let race = |number: u32| {
@@ -123,7 +123,7 @@ fn await_first_ends_the_others() {
         };
         let promises = vec![call(race(0))?, call(race(1))?];
         let winner = await_first(promises).await?;
-        assert_eq!(Arc::strong_count(&held), 1, "the loser is gone, with all it held");
+        assert_eq!(Arc::strong_count(&held), 1, "the loser is dropped");
         Ok(winner)
     })
     .map(|trial| trial.outcome.unwrap())
@@ -177,7 +177,7 @@ fn only_the_parent_awaits_a_task_of_another_domain() {
 
 /// A promise that leaves its parent as a result leaves a child behind.
 #[test]
-fn a_promise_that_escapes_its_parent_is_a_child_left_behind() {
+fn a_promise_returned_by_its_parent_is_a_child_left_behind() {
     for trial in trials(1, 20, || async {
         #[expect(clippy::async_yields_async, reason = "that is what is shown")]
         let child = spawn(async { spawn(async {}) });
@@ -186,13 +186,13 @@ fn a_promise_that_escapes_its_parent_is_a_child_left_behind() {
     }) {
         let violation = violation(trial.outcome);
         assert!(matches!(violation, Violation::StillHasChildren { .. }), "{violation}");
-        assert_eq!(violation.task().id.to_string(), "#2", "the child, which let it escape");
+        assert_eq!(violation.task().id.to_string(), "#2", "the task that returned the promise");
     }
 }
 
-/// In an abnormal end nobody has to await anything: the children are cancelled.
+/// In an abnormal end no child must be awaited: the children are cancelled.
 #[test]
-fn children_may_be_forgotten_in_an_abnormal_end() {
+fn children_need_not_be_awaited_in_an_abnormal_end() {
     check(1, || async {
         let ended = Rc::new(Cell::new(false));
         let flag = Rc::clone(&ended);
@@ -202,11 +202,11 @@ fn children_may_be_forgotten_in_an_abnormal_end() {
                 super::endless().await;
             });
             yield_now().await;
-            Err::<(), _>("t08")
+            Err::<(), _>("on purpose")
         });
         let error = child.await.unwrap_err();
-        assert_eq!(error.into_failure(), Some("t08"));
-        assert!(ended.get() || Rc::strong_count(&ended) == 1, "it is gone");
+        assert_eq!(error.into_failure(), Some("on purpose"));
+        assert!(ended.get() || Rc::strong_count(&ended) == 1, "it is dropped");
         Ok::<_, MainError>(())
     });
 }

@@ -1,4 +1,4 @@
-//! Other domains: that they are there, and that they are others.
+//! Calls to other domains.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,25 +10,25 @@ use super::check;
 use crate::support::{Latch, run_on};
 
 #[test]
-fn a_parallel_task_is_awaited_like_any_other() {
+fn a_task_on_another_domain_is_awaited_like_any_other() {
     check(2, || async {
         call(|| async {})?.await?;
         Ok::<_, MainError>(())
     });
 }
 
-/// An error, and no panic: how many domains there are is for the program's user to say.
+/// An error and no panic: the number of domains is a setting of the program's user.
 #[test]
-fn without_other_domains_none_is_available() {
+fn a_call_without_other_domains_is_an_error() {
     check(1, || async {
         assert!(matches!(call(|| async {}), Err(NoDomainAvailable { .. })));
         Ok::<_, MainError>(())
     });
 }
 
-/// Nothing is ever called to domain 0, so a task of the only other domain finds no third one.
+/// No call goes to domain 0, so a task on the only other domain finds no target.
 #[test]
-fn a_task_of_the_only_other_domain_finds_none() {
+fn a_call_from_the_only_other_domain_is_an_error() {
     check(2, || async {
         let task = call(|| async { call(|| async {}).map(drop).is_err() })?;
         assert!(task.await?);
@@ -37,7 +37,7 @@ fn a_task_of_the_only_other_domain_finds_none() {
 }
 
 #[test]
-fn a_parallel_task_is_really_elsewhere() {
+fn a_call_runs_on_another_thread() {
     for _ in 0..20 {
         let result = run_on(3, || async {
             let main = thread::current().id();
@@ -53,7 +53,7 @@ fn a_parallel_task_is_really_elsewhere() {
     }
 }
 
-/// Whoever wakes a task need not be one: here it is a thread of no run.
+/// A waker may be used by a thread that belongs to no run.
 #[test]
 fn a_foreign_thread_wakes_a_task() {
     let result = run_on(1, || async {
@@ -67,18 +67,18 @@ fn a_foreign_thread_wakes_a_task() {
     result.unwrap();
 }
 
-/// A stream that holds so many items, of a mutex and two conditions.
-struct Stream {
+/// A bounded queue made of a mutex and two conditions.
+struct BoundedQueue {
     items: AsyncMutex<std::collections::VecDeque<u32>>,
     limit: usize,
     not_empty: Condition,
     not_full: Condition,
 }
 
-impl Stream {
-    fn with_limit(limit: usize) -> Arc<Stream> {
+impl BoundedQueue {
+    fn with_limit(limit: usize) -> Arc<BoundedQueue> {
         let (not_empty, not_full) = (Condition::new(), Condition::new());
-        Arc::new(Stream { items: AsyncMutex::default(), limit, not_empty, not_full })
+        Arc::new(BoundedQueue { items: AsyncMutex::default(), limit, not_empty, not_full })
     }
 
     async fn put(&self, item: u32) {
@@ -92,38 +92,38 @@ impl Stream {
     async fn get(&self) -> u32 {
         let items = self.items.lock().await;
         let mut items = self.not_empty.wait_while(items, |items| items.is_empty()).await;
-        let item = items.pop_front().expect("it was waited for");
+        let item = items.pop_front().expect("the queue is not empty");
         self.not_full.signal();
         item
     }
 }
 
-/// What one of the domains does to a stream.
+/// What a domain does with a queue.
 #[derive(Clone)]
 enum Job {
-    Produce(Arc<Stream>, u32),
-    Consume(Arc<Stream>, u32),
+    Produce(Arc<BoundedQueue>, u32),
+    Consume(Arc<BoundedQueue>, u32),
 }
 
 impl Job {
     async fn perform(self) {
         match self {
-            Job::Produce(stream, count) => {
+            Job::Produce(queue, count) => {
                 for item in 0..count {
-                    stream.put(item).await;
+                    queue.put(item).await;
                 }
             }
-            Job::Consume(stream, count) => {
+            Job::Consume(queue, count) => {
                 for item in 0..count {
-                    assert_eq!(stream.get().await, item, "in order, and none is lost");
+                    assert_eq!(queue.get().await, item, "in order, and no item is lost");
                 }
             }
         }
     }
 }
 
-async fn two_streams(count: u32) -> Result<(), MainError> {
-    let (one, two) = (Stream::with_limit(20), Stream::with_limit(30));
+async fn two_queues(count: u32) -> Result<(), MainError> {
+    let (one, two) = (BoundedQueue::with_limit(20), BoundedQueue::with_limit(30));
     let here = matou_runtime::spawn(Job::Consume(Arc::clone(&two), count).perform());
     let jobs =
         [Job::Produce(Arc::clone(&one), count), Job::Produce(two, count), Job::Consume(one, count)];
@@ -136,16 +136,16 @@ async fn two_streams(count: u32) -> Result<(), MainError> {
 }
 
 #[test]
-fn a_bounded_stream_between_domains_loses_nothing() {
+fn a_bounded_queue_between_domains_loses_no_item() {
     for domains in [2, 3, 4] {
-        check(domains, || two_streams(60));
-        run_on(domains, || two_streams(4000)).unwrap();
+        check(domains, || two_queues(60));
+        run_on(domains, || two_queues(4000)).unwrap();
     }
 }
 
-/// Each of the inputs is somewhere, and the outcomes come in the order of the inputs.
+/// Each input goes to one of the other domains, and the outcomes are in the order of the inputs.
 #[test]
-fn parallel_spreads_its_inputs() {
+fn parallel_spreads_its_inputs_over_domains() {
     let places = Arc::new(Mutex::new(std::collections::HashSet::new()));
     let seen = Arc::clone(&places);
     let result = run_on(3, move || async move {

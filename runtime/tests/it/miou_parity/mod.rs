@@ -1,19 +1,17 @@
-//! Goal: what the tests of the original, the OCaml scheduler Miou, show of it, holds here, too.
-//! Method: one test for each behaviour, written anew and named for what it shows. Where matou
-//! departs from the original, the test shows matou's way, and says why. What has no counterpart
-//! here, and why, is in `docs/vocabulary.md`.
+//! Goal: the behaviour that the tests of Miou, the OCaml scheduler that matou follows, show holds for matou.
+//! Method: one new test for each behaviour. Where matou differs from Miou, the test shows the behaviour of matou and says why. `docs/vocabulary.md` lists what has no counterpart.
 
 mod cancellation;
 mod children;
-mod collectors;
 mod domains;
+mod groups;
 mod ownership;
 mod time;
 
 use matou_runtime::test::{Check, Trial};
 use matou_runtime::{MainError, yield_now};
 
-/// Runs a body under many schedules, and hands each trial out.
+/// Runs `body` under the seeds below `seeds` and returns each trial.
 fn trials<F, T>(
     domains: usize,
     seeds: u64,
@@ -26,7 +24,7 @@ where
     (0..seeds).map(move |seed| Check::simulated().domains(domains).trial(seed, body()))
 }
 
-/// Runs a body that is to end well under many schedules.
+/// Runs `body`, which must succeed, under a hundred seeds.
 fn check<F>(domains: usize, body: impl Fn() -> F)
 where
     F: Future<Output = Result<(), MainError>> + 'static,

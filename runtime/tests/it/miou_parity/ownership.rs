@@ -9,7 +9,7 @@ use matou_runtime::{MainError, Task, Violation, disown, spawn, transfer, try_spa
 use super::{check, trials};
 use crate::support::{leak, violation};
 
-/// How often a finalizer ran.
+/// Counts the runs of a finalizer.
 #[derive(Clone, Default)]
 struct Finalized(Arc<AtomicU32>);
 
@@ -21,15 +21,14 @@ impl Finalized {
         })
     }
 
-    fn times(&self) -> u32 {
+    fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// In the original a resource is disowned when it was released; here the drop of its handle does
-/// both.
+/// In Miou a resource is released and then disowned; in matou the drop of its handle does both.
 #[test]
-fn a_resource_that_was_released_is_nobodys_worry() {
+fn a_resource_that_was_dropped_is_no_leak() {
     check(1, || async {
         let finalized = Finalized::default();
         let inner = finalized.clone();
@@ -40,13 +39,13 @@ fn a_resource_that_was_released_is_nobodys_worry() {
             value
         });
         assert_eq!(task.await?, 7);
-        assert_eq!(finalized.times(), 1);
+        assert_eq!(finalized.count(), 1);
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn what_a_failed_task_owned_is_finalized() {
+fn the_resources_of_a_failed_task_are_finalized() {
     check(1, || async {
         let finalized = Finalized::default();
         let inner = finalized.clone();
@@ -55,13 +54,13 @@ fn what_a_failed_task_owned_is_finalized() {
             Err::<(), _>("p")
         });
         assert!(task.await.is_err());
-        assert_eq!(finalized.times(), 1);
+        assert_eq!(finalized.count(), 1);
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn what_a_task_leaks_is_finalized_and_reported() {
+fn a_leaked_resource_is_finalized_and_reported() {
     let finalized = Finalized::default();
     for trial in trials(1, 1, || {
         let finalized = finalized.clone();
@@ -74,12 +73,12 @@ fn what_a_task_leaks_is_finalized_and_reported() {
         let violation = violation(trial.outcome);
         assert!(matches!(violation, Violation::ResourceLeaked { .. }), "{violation}");
     }
-    assert_eq!(finalized.times(), 1);
+    assert_eq!(finalized.count(), 1);
 }
 
-/// `disown` alone: nobody answers for it any more, and nobody finalizes it but its handle.
+/// After `disown` no task owns the resource, and only the drop of its handle finalizes it.
 #[test]
-fn what_was_disowned_is_not_leaked() {
+fn a_disowned_resource_is_no_leak() {
     check(1, || async {
         let finalized = Finalized::default();
         let inner = finalized.clone();
@@ -89,15 +88,15 @@ fn what_was_disowned_is_not_leaked() {
             resource
         });
         let resource = task.await?;
-        assert_eq!(finalized.times(), 0);
+        assert_eq!(finalized.count(), 0);
         drop(resource);
-        assert_eq!(finalized.times(), 1);
+        assert_eq!(finalized.count(), 1);
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn a_child_transfers_what_it_made_to_its_parent() {
+fn a_child_transfers_a_resource_to_its_parent() {
     check(1, || async {
         let finalized = Finalized::default();
         let inner = finalized.clone();
@@ -107,34 +106,35 @@ fn a_child_transfers_what_it_made_to_its_parent() {
             resource
         });
         let resource = task.await?;
-        assert_eq!(*resource.get()?, 7, "now it is the parent's");
+        assert_eq!(*resource.get()?, 7, "the parent owns it");
         Ok::<_, MainError>(())
     });
 }
 
-/// The original asks for `give` always. Here a move is a gift, so only what is shared needs it.
+/// Miou always requires `give`. In matou a move transfers ownership, so only shared resources need
+/// `give`.
 #[test]
-fn what_was_given_belongs_to_the_child() {
+fn a_given_resource_belongs_to_the_child() {
     check(1, || async {
         let finalized = Finalized::default();
         let resource = Arc::new(finalized.resource());
-        let lent = Arc::clone(&resource);
+        let shared = Arc::clone(&resource);
         let child = Task::new().give(&resource).spawn(async move {
-            assert_eq!(*lent.get().expect("it was given to us"), 7);
-            transfer(&*lent).expect("it is ours");
+            assert_eq!(*shared.get().expect("it was given to us"), 7);
+            transfer(&*shared).expect("it is ours");
         });
         child.await?;
-        assert_eq!(*resource.get()?, 7, "and came back");
+        assert_eq!(*resource.get()?, 7, "the parent owns it again");
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn who_is_not_the_owner_must_not_use_it() {
+fn a_use_by_a_task_that_is_not_the_owner_is_a_violation() {
     for trial in trials(1, 20, || async {
         let resource = Arc::new(Finalized::default().resource());
-        let lent = Arc::clone(&resource);
-        let thief = spawn(async move { lent.get().is_ok() });
+        let shared = Arc::clone(&resource);
+        let thief = spawn(async move { shared.get().is_ok() });
         thief.await?;
         drop(resource);
         Ok(())
@@ -144,9 +144,9 @@ fn who_is_not_the_owner_must_not_use_it() {
     }
 }
 
-/// The original's finalizers cannot wait. Here they may, and are waited for.
+/// Finalizers in Miou cannot suspend. In matou they can, and the task waits for them.
 #[test]
-fn a_finalizer_may_wait() {
+fn a_finalizer_may_suspend() {
     check(1, || async {
         let flag = Arc::new(AtomicU32::new(0));
         let inner = Arc::clone(&flag);

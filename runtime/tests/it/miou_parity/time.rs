@@ -1,5 +1,5 @@
-//! Tasks that sleep in the driver. The original counts ticks of a driver made for its tests; here
-//! the time is that of a simulated run.
+//! Tasks that sleep. Miou counts the ticks of a driver made for its tests; matou uses the time of a
+//! simulated run.
 
 use std::cell::Cell;
 use std::io;
@@ -21,7 +21,7 @@ const fn seconds(count: u64) -> Duration {
 }
 
 #[test]
-fn a_failed_parent_does_not_wait_for_a_child_that_sleeps() {
+fn a_failed_parent_does_not_wait_for_a_sleeping_child() {
     for (fails, expected) in [(false, 1), (true, 0)] {
         for trial in trials(1, 20, move || async move {
             let parent = try_spawn(async move {
@@ -29,7 +29,7 @@ fn a_failed_parent_does_not_wait_for_a_child_that_sleeps() {
                 if fails {
                     return Err("basic failure");
                 }
-                child.await.map_err(|_| "it sleeps in peace")
+                child.await.map_err(|_| "the sleep is not interrupted")
             });
             assert_eq!(parent.await.is_err(), fails);
             Ok(())
@@ -41,7 +41,7 @@ fn a_failed_parent_does_not_wait_for_a_child_that_sleeps() {
 }
 
 #[test]
-fn a_task_asleep_in_the_driver_of_another_domain_is_cancelled() {
+fn a_task_that_sleeps_on_another_domain_is_cancelled() {
     for trial in trials(2, 50, || async {
         let sleeper = call(|| sleep(seconds(10)))?;
         sleep(seconds(1)).await;
@@ -53,23 +53,23 @@ fn a_task_asleep_in_the_driver_of_another_domain_is_cancelled() {
     }
 }
 
-/// The same with domains that really sleep: nothing else happens on the other one.
+/// The same on real domains, where no other task runs on the second domain.
 #[test]
-fn a_task_asleep_in_a_real_driver_is_cancelled() {
+fn a_task_that_sleeps_on_a_real_domain_is_cancelled() {
     let (builder, monitor) = monitored();
     let result = run_with(builder.domains(2), move || async move {
         let sleeper = call(|| sleep(seconds(86_400)))?;
-        // Both domains sleep until the end of this.
+        // Both domains sleep until this ends.
         sleep(Duration::from_millis(50)).await;
         assert_eq!(sleeper.cancel().await, None);
         Ok::<_, MainError>(())
     });
     result.unwrap();
-    assert!(monitor.waits.get() > 0, "that of main has waited");
+    assert!(monitor.waits.get() > 0, "the driver of domain 0 has waited");
 }
 
 #[test]
-fn sleepers_sleep_in_parallel() {
+fn tasks_on_several_domains_sleep_concurrently() {
     for durations in [[2, 2], [2, 4]] {
         for trial in trials(3, 50, move || async move {
             let slept = parallel(durations, |count| sleep(seconds(count)))?.await;
@@ -78,13 +78,13 @@ fn sleepers_sleep_in_parallel() {
         }) {
             trial.outcome.unwrap();
             let longest = durations[1];
-            assert_eq!(trial.elapsed.as_secs(), longest, "and not one after the other");
+            assert_eq!(trial.elapsed.as_secs(), longest, "not one after the other");
         }
     }
 }
 
 #[test]
-fn sleepers_of_one_domain_sleep_side_by_side() {
+fn tasks_on_one_domain_sleep_concurrently() {
     for trial in trials(1, 20, || async {
         let sleepers = [spawn(sleep(seconds(5))), spawn(sleep(seconds(5)))];
         assert!(await_all(sleepers).await.iter().all(Result::is_ok));
@@ -96,7 +96,7 @@ fn sleepers_of_one_domain_sleep_side_by_side() {
 }
 
 #[test]
-fn a_child_that_sleeps_elsewhere_must_be_awaited_too() {
+fn a_child_that_sleeps_on_another_domain_must_be_awaited() {
     for trial in trials(2, 50, || async {
         drop(call(|| sleep(seconds(10)))?);
         Ok(())
@@ -107,7 +107,7 @@ fn a_child_that_sleeps_elsewhere_must_be_awaited_too() {
     }
 }
 
-/// Built of two tasks, as the original does it, and by the function that there is for it here.
+/// A timeout built of two tasks, as in Miou, and the function `timeout`.
 #[test]
 fn a_timeout_is_a_race_with_a_sleeper() {
     async fn within<F>(limit: Duration, work: F) -> Result<(), &'static str>
@@ -136,9 +136,9 @@ fn a_timeout_is_a_race_with_a_sleeper() {
     }
 }
 
-/// A driver whose only event is that somebody waits for it. A suspension point of the original is a
+/// A driver whose only event is that it is asked to wait. What is a suspension point in Miou is a
 /// waker here.
-struct OneEvent {
+struct SelfWaking {
     reactor: Reactor,
     waiting: Rc<Cell<Option<Waker>>>,
 }
@@ -147,7 +147,7 @@ thread_local! {
     static WAITING: Rc<Cell<Option<Waker>>> = Rc::default();
 }
 
-impl Driver for OneEvent {
+impl Driver for SelfWaking {
     fn now(&self) -> Instant {
         self.reactor.now()
     }
@@ -168,10 +168,10 @@ impl Driver for OneEvent {
 }
 
 #[test]
-fn a_driver_of_ones_own_delivers_its_events() {
+fn a_custom_driver_delivers_its_events() {
     let make = |_| {
         let waiting = WAITING.with(Rc::clone);
-        Ok(OneEvent { reactor: Reactor::new()?, waiting })
+        Ok(SelfWaking { reactor: Reactor::new()?, waiting })
     };
     let result = run_with(Builder::new().driver(make), || async {
         let mut asked = false;
@@ -188,9 +188,9 @@ fn a_driver_of_ones_own_delivers_its_events() {
     result.unwrap();
 }
 
-/// An outcome tells a cancellation from a failure.
+/// An outcome distinguishes a cancellation from a failure.
 #[test]
-fn a_cancelled_sleeper_is_cancelled_and_not_failed() {
+fn a_cancelled_sleep_is_not_a_failure() {
     for trial in trials(1, 20, || async {
         let parent = spawn(async {
             let sleeper = spawn(sleep(seconds(10)));
@@ -202,7 +202,7 @@ fn a_cancelled_sleeper_is_cancelled_and_not_failed() {
         });
         match late.await {
             Err(_) | Ok(Err(TaskError::Cancelled(_))) => Ok(()),
-            Ok(_) => Err("nobody sleeps so long".into()),
+            Ok(_) => Err("the deadline has not cancelled it".into()),
         }
     }) {
         trial.outcome.unwrap();

@@ -22,7 +22,8 @@ pub(crate) use process::{
     child_output, child_output_with, is_child_process, rerun_in_child_process, this_test,
 };
 pub(crate) use run::{
-    DEADLINE, report, run_on, run_with, violation, within_deadline, within_deadline_on_stack,
+    DEADLINE, leaked, report, run_on, run_with, violation, within_deadline,
+    within_deadline_on_stack,
 };
 pub(crate) use scenario::{Run, Scenario, scenario};
 

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use matou_runtime::{Builder, MainError, Report, RunError, Violation};
+use matou_ownership::ResourceInfo;
+use matou_runtime::{Builder, MainError, Report, RunError, TaskInfo, Violation};
 
 use super::MakeFuture;
 
@@ -97,5 +98,14 @@ pub(crate) fn violation<T: Debug>(result: Result<T, RunError>) -> Violation {
     match report.violations() {
         [violation] => violation.clone(),
         _ => panic!("expected one violation:\n{report}"),
+    }
+}
+
+/// The task and its resources in the only violation of a run, which is a leak.
+#[track_caller]
+pub(crate) fn leaked<T: Debug>(result: Result<T, RunError>) -> (TaskInfo, Vec<ResourceInfo>) {
+    match violation(result) {
+        Violation::ResourceLeaked { task, resources } => (task, resources),
+        other => panic!("another rule was violated:\n{other}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Orphans: tasks that go on beside their parent, and are collected.
+//! `Orphans`: groups of tasks that run in the background of their parent.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use matou_runtime::{
 use super::{check, trials};
 use crate::support::violation;
 
-fn add(orphans: &Orphans<u32>, number: u32, millis: u64) {
-    let nap = async move {
+fn spawn_sleeper(orphans: &Orphans<u32>, number: u32, millis: u64) {
+    let sleeper = async move {
         sleep(Duration::from_millis(millis)).await;
         number
     };
-    Task::new().orphans(orphans).spawn(nap).expect("it has no limit");
+    Task::new().orphans(orphans).spawn(sleeper).expect("it has no limit");
 }
 
-/// `care` tells nobody there, nobody ready, and an outcome apart; the original's `Some None` is
-/// `TryNext::Pending`.
+/// `care` distinguishes an empty group, no completed child, and an outcome; the `Some None` of Miou
+/// is `TryNext::Pending`.
 #[test]
-fn care_hands_out_who_has_ended() {
+fn care_returns_the_outcome_of_a_completed_child() {
     check(1, || async {
         let orphans = Orphans::new();
         assert!(matches!(orphans.care(), TryNext::Empty));
-        add(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 1, 5);
         assert!(matches!(orphans.care(), TryNext::Pending));
         sleep(Duration::from_millis(6)).await;
         yield_now().await;
@@ -38,28 +38,28 @@ fn care_hands_out_who_has_ended() {
     });
 }
 
-/// What the original's loop around `care` and `yield` does, without the loop.
+/// Replaces the loop around `care` and `yield` in Miou.
 #[test]
-fn next_waits_for_each() {
+fn next_waits_for_each_child() {
     check(1, || async {
         let orphans = Orphans::new();
         for number in 1..=3 {
-            add(&orphans, number, u64::from(4 - number));
+            spawn_sleeper(&orphans, number, u64::from(4 - number));
         }
         let mut order = Vec::new();
         while let Some(outcome) = orphans.next().await {
             order.push(outcome?);
         }
-        assert_eq!(order, [3, 2, 1], "as they ended");
+        assert_eq!(order, [3, 2, 1], "in the order of completion");
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn take_makes_a_promise_of_an_orphan_again() {
+fn take_returns_the_promise_of_a_child() {
     check(1, || async {
         let orphans = Orphans::new();
-        add(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 1, 5);
         let promise = orphans.take().ok_or("there is one")?;
         assert!(orphans.is_empty());
         assert_eq!(promise.await?, 1);
@@ -68,27 +68,27 @@ fn take_makes_a_promise_of_an_orphan_again() {
 }
 
 #[test]
-fn a_cancelled_next_leaves_nothing_behind() {
+fn a_cancelled_next_loses_no_child() {
     check(1, || async {
         let orphans = Orphans::new();
-        add(&orphans, 1, 5);
-        add(&orphans, 2, 5);
+        spawn_sleeper(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 2, 5);
         let early = timeout(Duration::from_millis(1), orphans.next()).await;
         assert!(early.is_err());
         let mut sum = 0;
         while let Some(outcome) = orphans.next().await {
             sum += outcome?;
         }
-        assert_eq!(sum, 3, "each was handed out once");
+        assert_eq!(sum, 3, "each outcome was returned once");
         Ok::<_, MainError>(())
     });
 }
 
 #[test]
-fn orphans_of_another_parent_are_not_ours() {
+fn the_group_of_another_task_may_not_be_used() {
     for trial in trials(1, 20, || async {
         let orphans = Rc::new(Orphans::new());
-        add(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 1, 5);
         let shared = Rc::clone(&orphans);
         let thief = spawn(async move {
             let _ = shared.next().await;
@@ -102,14 +102,14 @@ fn orphans_of_another_parent_are_not_ours() {
     }
 }
 
-/// Nor may one put a child of one's own into it.
+/// Spawning into the group of another task is a violation too.
 #[test]
-fn a_child_put_into_the_collector_of_another_parent_is_not_its_child() {
+fn a_task_may_not_spawn_into_the_group_of_another_task() {
     for trial in trials(1, 20, || async {
         let orphans = Rc::new(Orphans::new());
-        add(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 1, 5);
         let shared = Rc::clone(&orphans);
-        let stranger = spawn(async move { add(&shared, 2, 5) });
+        let stranger = spawn(async move { spawn_sleeper(&shared, 2, 5) });
         stranger.await?;
         while orphans.next().await.is_some() {}
         Ok(())
@@ -120,10 +120,10 @@ fn a_child_put_into_the_collector_of_another_parent_is_not_its_child() {
 }
 
 #[test]
-fn orphans_left_in_a_collector_are_children_left_behind() {
+fn children_in_a_dropped_group_are_children_left_behind() {
     for trial in trials(1, 20, || async {
         let orphans = Orphans::new();
-        add(&orphans, 1, 5);
+        spawn_sleeper(&orphans, 1, 5);
         drop(orphans);
         Ok(())
     }) {
