@@ -86,8 +86,8 @@ impl State {
     }
 
     /// The message has come.
-    pub fn ack(&self) {
-        self.0.ack();
+    pub fn acknowledge(&self) {
+        self.0.acknowledge();
     }
 
     /// Hands the outcome over and gives the domain's reference up, unless the promise is gone.

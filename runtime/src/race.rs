@@ -82,7 +82,7 @@ where
             poll = poll_side(!left_first);
         }
         if poll.is_ready() {
-            Domain::abandon(this.at, || {
+            Domain::abandon_branch(this.at, || {
                 this.left.set(None);
                 this.right.set(None);
             });

@@ -17,8 +17,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals as Watched};
 
 use crate::domain::{Domain, Message};
+use crate::panics;
 use crate::run::Run;
-use crate::task::{TaskMeta, WaitSite, panics};
+use crate::spawn::spawn_signal_handler;
+use crate::task::{TaskMeta, WaitSite};
 
 /// A signal that a program can handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -316,7 +318,7 @@ fn deliver(signal: Signal) {
     for run in &runs {
         let (answer, handle) = run.signals.deliver(signal);
         if handle {
-            run.remote(0).send(Message::Signal(signal));
+            send_start(run, signal);
         }
         told |= matches!(answer, Answer::Told);
         end_now |= matches!(answer, Answer::EndNow);
@@ -328,12 +330,23 @@ fn deliver(signal: Signal) {
     }
 }
 
+/// Has domain 0 start the handler of a signal.
+fn send_start(run: &Run, signal: Signal) {
+    let start = move |domain: &Domain| {
+        spawn_signal_handler(domain, || {
+            let (handler, meta) = domain.run.signals.handler(signal)?;
+            Some((move || handler(), meta))
+        });
+    };
+    run.remote(0).send(Message::Signal(Box::new(start)));
+}
+
 /// Sends a signal to a run past the system. Returns whether the run did something about it; if not,
 /// the system would have ended the process.
 pub(crate) fn raise(run: &Run, signal: Signal) -> bool {
     let (answer, handle) = run.signals.deliver(signal);
     if handle {
-        run.remote(0).send(Message::Signal(signal));
+        send_start(run, signal);
     }
     matches!(answer, Answer::Told)
 }

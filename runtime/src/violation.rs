@@ -224,7 +224,7 @@ pub struct Ancestor {
 }
 
 impl TaskInfo {
-    pub(crate) fn of(tree: &TaskTree, slot: Slot, domain: usize) -> TaskInfo {
+    pub(crate) fn of<R>(tree: &TaskTree<R>, slot: Slot, domain: usize) -> TaskInfo {
         if slot == NIL {
             let spawned_at = Location::caller();
             return TaskInfo {
@@ -247,7 +247,7 @@ impl TaskInfo {
 }
 
 impl Ancestor {
-    fn chain(tree: &TaskTree, mut parent: Parent, here: usize) -> Vec<Ancestor> {
+    fn chain<R>(tree: &TaskTree<R>, mut parent: Parent, here: usize) -> Vec<Ancestor> {
         let mut chain = Vec::new();
         while chain.len() < NAMED_MAX {
             match parent {
@@ -336,7 +336,7 @@ pub enum ChildState {
 }
 
 impl ChildInfo {
-    pub(crate) fn of(node: &Node) -> ChildInfo {
+    pub(crate) fn of<R>(node: &Node<R>) -> ChildInfo {
         let state = match (node.stage.get(), node.remote_domain.get()) {
             (Stage::Complete, _) => ChildState::Complete,
             (_, Some(domain)) => ChildState::Remote(usize::from(domain)),

@@ -2,10 +2,9 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::Arc;
 
-use super::{Domain, RemoteHandle};
-use crate::task::Slot;
+use super::Domain;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 thread_local! {
     static CURRENT: Cell<*const Domain> = const { Cell::new(ptr::null()) };
@@ -56,20 +55,6 @@ impl Domain {
         }
     }
 
-    /// Whether the present thread is stepping the domain that `remote` is the outside of.
-    #[inline]
-    pub(crate) fn is_current(remote: &Arc<RemoteHandle>) -> bool {
-        Domain::try_with(|domain| domain.has_handle(remote)) == Some(true)
-    }
-
-    /// Wakes a task if the present thread is stepping the domain that it lives on.
-    #[inline]
-    pub(crate) fn wake_if_here(remote: &Arc<RemoteHandle>, slot: impl FnOnce() -> Slot) -> bool {
-        Domain::try_with(|domain| domain.has_handle(remote).then(|| domain.wake(slot())))
-            .flatten()
-            .is_some()
-    }
-
     /// Whether the present thread is inside a run.
     pub(crate) fn is_inside() -> bool {
         Domain::try_with(|_| ()).is_some()
@@ -87,5 +72,31 @@ impl Drop for Entered<'_> {
         CURRENT.set(self.previous);
         let next = matou_ownership::replace_id_source(self.previous_resource);
         self.domain.next_resource.set(next);
+    }
+}
+
+impl BlockedOn {
+    /// Records what the current task waits for. Outside a run this does nothing.
+    ///
+    /// For leaf futures, right before they return `Pending`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{BlockedOn, WaitSite, WaitTarget};
+    ///
+    /// BlockedOn::new(WaitSite::here("a reply"), WaitTarget::Unknown).note();
+    /// ```
+    pub fn note(self) {
+        Domain::try_with(|domain| domain.set_blocked_on(self));
+    }
+}
+
+impl WaitSite {
+    /// Records that the current task waits here, for a target that is not known.
+    ///
+    /// Short for [`BlockedOn::note`] with [`WaitTarget::Unknown`].
+    pub fn note(self) {
+        BlockedOn::new(self, WaitTarget::Unknown).note();
     }
 }

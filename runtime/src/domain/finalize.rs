@@ -1,62 +1,86 @@
-//! The last part of a task's life: what it owns is finalized, and the books are closed.
+//! The last part of a task: what it owns is finalized, and its outcome is determined.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use matou_ownership::{FinalizeAll, FinalizeReport};
 
-use super::{Domain, Timer};
+use super::{Domain, Node, Timer};
+use crate::run::Failure;
 use crate::task::raw::OutcomeTo;
-use crate::task::{BlockedOn, WaitSite, WaitTarget};
-use crate::task::{HandleState, LocalFuture, NIL, Node, Outcome, Panic, Stage, TaskError};
+use crate::task::{
+    BlockedOn, HandleState, NIL, Outcome, Panic, Stage, TaskError, WaitSite, WaitTarget,
+};
 use crate::violation::Violation;
 
-/// The finalizers of a task, while one of them has to wait.
+/// A future that a task has deferred to its end. It stays on its domain.
+pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The deferred futures of a domain's tasks, by the numbers of their resources.
+#[derive(Default)]
+pub(crate) struct DeferredFutures {
+    futures: RefCell<HashMap<u64, LocalFuture>>,
+}
+
+impl DeferredFutures {
+    pub(crate) fn insert(&self, resource: u64, future: LocalFuture) {
+        self.futures.borrow_mut().insert(resource, future);
+    }
+
+    pub(crate) fn remove(&self, resource: u64) -> Option<LocalFuture> {
+        self.futures.borrow_mut().remove(&resource)
+    }
+}
+
+/// The finalizers of a task, one of which is pending.
 pub(crate) struct PendingFinalizers {
-    settle: FinalizeAll,
-    /// Whether the body ended normally.
+    finalizers: FinalizeAll,
+    /// Whether the task's body has returned a value.
     normal: bool,
-    /// The end of the run's grace period for them all.
+    /// The time limit for all of them together.
     grace: Timer,
 }
 
 impl PendingFinalizers {
-    /// Goes on with it. Returns the first panic of a finalizer, if there was one.
+    /// Continues them. Returns the first panic of a finalizer, if there was one, or gives `self`
+    /// back if a finalizer is still pending.
     pub(crate) fn poll(
         mut self: Box<Self>,
         domain: &Domain,
         cx: &mut Context<'_>,
     ) -> Result<Option<Panic>, Box<Self>> {
-        if let Poll::Ready(settled) = Pin::new(&mut self.settle).poll(cx) {
-            return Ok(domain.report_finalized(settled, self.normal));
-        }
-        if self.grace.poll(domain, cx).is_pending() {
-            domain.set_blocked_on(BlockedOn::new(
-                WaitSite::unlocated("finalizer"),
-                WaitTarget::Unknown,
-            ));
+        let polled = Pin::new(&mut self.finalizers).poll(cx);
+        if polled.is_pending() && self.grace.poll(domain, cx).is_pending() {
+            let site = WaitSite::unlocated("finalizer");
+            domain.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
             return Err(self);
         }
-        let settled = self.settle.finish_without_waiting();
-        Ok(domain.report_finalized(settled, self.normal))
+        let PendingFinalizers { finalizers, normal, .. } = *self;
+        let report = match polled {
+            Poll::Ready(report) => report,
+            Poll::Pending => finalizers.finish_without_waiting(),
+        };
+        Ok(domain.report_finalized(report, normal))
     }
 }
 
 impl Domain {
-    /// Ends the children of the current task, whose body is over, and then settles what it owns.
-    /// Returns the first panic of a finalizer, if there was one.
+    /// Joins the children of the current task, whose body is gone or has returned, and then
+    /// finalizes what the task owns. Returns the first panic of a finalizer, if there was one.
     ///
-    /// All that can be done for any task is done here: what is in `TaskFuture` is
-    /// compiled anew for each body.
+    /// All that does not depend on the type of the body is here: `TaskFuture` is compiled once for
+    /// each body.
     pub(crate) fn poll_finishing(
         &self,
         normal: bool,
         pending: &mut Option<Box<PendingFinalizers>>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Panic>> {
-        let settled = match pending.take() {
-            Some(waiting) => waiting.poll(self, cx),
+        let finalized = match pending.take() {
+            Some(pending) => pending.poll(self, cx),
             None => {
                 // fault: end-before-descendants
                 ready!(self.join_children(normal));
@@ -65,18 +89,18 @@ impl Domain {
                 self.finalize_resources(normal, cx)
             }
         };
-        match settled {
+        match finalized {
             Ok(panic) => Poll::Ready(panic),
-            Err(waiting) => {
+            Err(still_pending) => {
                 // fault: end-before-finalizers
-                *pending = Some(waiting);
+                *pending = Some(still_pending);
                 Poll::Pending
             }
         }
     }
 
     /// Finalizes what the current task still owns, newest first. Returns the first panic of a
-    /// finalizer, if there was one, or the settlement if a finalizer has to wait.
+    /// finalizer, if there was one, or the finalizers if one of them is pending.
     fn finalize_resources(
         &self,
         normal: bool,
@@ -87,44 +111,41 @@ impl Domain {
         if normal && self.current_node().inherit.get() {
             ledger.transfer_all();
         }
-        let mut settle = ledger.finalize_all();
-        match Pin::new(&mut settle).poll(cx) {
-            Poll::Ready(settled) => Ok(self.report_finalized(settled, normal)),
+        let mut finalizers = ledger.finalize_all();
+        match Pin::new(&mut finalizers).poll(cx) {
+            Poll::Ready(report) => Ok(self.report_finalized(report, normal)),
             Poll::Pending => {
                 // fault: finalizers-unbounded
                 let grace = Timer::after(self, self.run.config.grace);
-                Box::new(PendingFinalizers { settle, normal, grace }).poll(self, cx)
+                Box::new(PendingFinalizers { finalizers, normal, grace }).poll(self, cx)
             }
         }
     }
 
-    /// Reports what a settlement brought to light, and returns the first panic.
-    fn report_finalized(&self, settled: FinalizeReport, normal: bool) -> Option<Panic> {
+    /// Records the violations that finalization has found, and returns the first panic.
+    fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
         // fault: leak-not-reported
-        if normal && !settled.leaked.is_empty() {
+        if normal && !report.leaked.is_empty() {
             let task = self.current_info();
-            self.raise(Violation::ResourceLeaked { task, resources: settled.leaked });
+            self.raise(Violation::ResourceLeaked { task, resources: report.leaked });
         }
         // fault: unfinished-finalizer-ignored
-        if !settled.unfinished.is_empty() {
+        if !report.unfinished.is_empty() {
             let task = self.current_info();
-            self.raise(Violation::FinalizerUnfinished { task, resources: settled.unfinished });
+            self.raise(Violation::FinalizerUnfinished { task, resources: report.unfinished });
         }
-        settled.panicked.into_iter().next().map(|(resource, message)| {
+        report.panicked.into_iter().next().map(|(resource, message)| {
             Panic::from_message(format!("the finalizer of {resource} panicked: {message}"))
         })
     }
-}
 
-impl Domain {
-    /// Whether the current task is to be ended rather than polled.
-    #[inline]
-    pub(crate) fn current_cancelled(&self) -> bool {
-        self.current_cancelled.get()
+    /// From here on the current task can neither own nor spawn.
+    pub(crate) fn enter_finalizing(&self) {
+        self.current_node().stage.set(Stage::Finalizing);
     }
 
-    /// Whether the current task has nothing to do at its end: it has no children, owns nothing, and
-    /// broke no rule. Most tasks are like that.
+    /// Returns whether the current task has neither children nor resources and has not been
+    /// cancelled, so that it completes at once. Most tasks are like that.
     #[inline]
     pub(crate) fn completes_immediately(&self) -> bool {
         let node = self.current_node();
@@ -134,46 +155,23 @@ impl Domain {
             && !matou_ownership::has_ledger()
     }
 
-    /// The outcome of the current task, which is cancelled.
+    /// Returns the outcome of the current task, which was cancelled.
     pub(crate) fn cancelled_outcome<T, E>(&self) -> Outcome<T, E> {
         let cancelled = self.current_node().cancel.get();
         Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
-    #[inline]
-    pub(crate) fn current_node(&self) -> &Node {
-        &self.tree[self.current.get()]
-    }
-
-    /// Keeps a future that the current task has deferred to its end.
-    pub(crate) fn insert_deferred(&self, resource: u64, future: LocalFuture) {
-        self.deferred.borrow_mut().insert(resource, future);
-    }
-
-    pub(crate) fn take_deferred(&self, resource: u64) -> Option<LocalFuture> {
-        self.deferred.borrow_mut().remove(&resource)
-    }
-
-    /// Whether a task runs.
-    pub(crate) fn has_current(&self) -> bool {
-        self.current.get() != NIL
-    }
-
-    /// From here on the current task can neither own nor spawn.
-    pub(crate) fn enter_finalizing(&self) {
-        self.current_node().stage.set(Stage::Finalizing);
-    }
-
-    /// Closes the books of the current task: the last thing before the outcome is handed over.
+    /// Marks the current task as complete and determines who receives its outcome.
     #[inline]
     pub(crate) fn complete<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> OutcomeTo {
-        let node = self.current_node();
+        let node: &Node = self.current_node();
         node.stage.set(Stage::Complete);
         match node.handle_state.get() {
             HandleState::SignalHandler => {
+                // No parent looks at the outcome of a signal handler, so its panic fails the run.
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
                     // fault: handler-panic-swallowed
-                    self.run.fail(crate::run::Failure::SignalHandler(panic));
+                    self.run.fail(Failure::SignalHandler(panic));
                 }
                 OutcomeTo::Nothing
             }

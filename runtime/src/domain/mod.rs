@@ -1,117 +1,118 @@
-//! A domain: a thread's own run queue, tasks, timers and driver, stepped by [`Domain::tick`].
+//! A domain: one worker thread with its run queue, task tree, timers and driver.
 //!
-//! Nothing here is shared: other threads reach a domain through its [`RemoteHandle`] alone.
+//! A domain runs [`Domain::tick`] in a loop. Everything in a [`Domain`] is accessed only by its own
+//! thread, without locks and atomic operations; other threads reach it through its [`RemoteHandle`].
+//!
+//! The state is divided into parts, each with its own type. What concerns several parts at once is a
+//! method of `Domain`, in a file for each subject:
+//!
+//! | part | file | methods of `Domain` | file |
+//! | --- | --- | --- | --- |
+//! | [`Scheduler`]: run queue, current task, budget | `scheduler`, `run_queue`, `time_slice` | one iteration, one poll | `tick` |
+//! | [`Mailbox`], [`RemoteHandle`]: messages, park state | `mailbox`, `remote`, `message_queue`, `parker`, `adaptive_spin` | handling messages | `messages` |
+//! | [`Timers`] | `timers` | children and their handles | `children` |
+//! | [`Tree`]: the tasks | `task::tree` | completion | `completion`, `finalize` |
+//! | [`Groups`]: children in `Orphans` | `groups` | cancellation, shields | `cancel`, `shield` |
+//! | [`CancelContext`]: deadline, newest reason | `cancel_context` | violations | `violations` |
+//! | [`Placement`] of calls | `placement` | the thread-local pointer to the domain | `current` |
 
 mod adaptive_spin;
-mod cancel_reason;
+mod cancel;
+mod cancel_context;
 mod children;
+mod completion;
 mod current;
 mod finalize;
+mod groups;
+mod mailbox;
 mod message_queue;
+mod messages;
 mod parker;
+mod placement;
 mod remote;
 mod run_queue;
+mod scheduler;
 mod shield;
 mod tick;
 mod time_slice;
 mod timer;
+mod timers;
+mod violations;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::BuildHasherDefault;
 use std::io;
-use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use slab::Slab;
-
-pub(crate) use children::{ChildRef, label};
+pub(crate) use children::ChildRef;
+pub(crate) use completion::owner_info;
 pub(crate) use finalize::PendingFinalizers;
 pub(crate) use message_queue::MessageQueue;
-pub(crate) use remote::{Message, RemoteHandle, RemoteSpawn};
+pub(crate) use messages::{Message, RemoteSpawn};
+pub(crate) use remote::RemoteHandle;
 pub(crate) use timer::{Timer, TimerTarget};
 
-use adaptive_spin::AdaptiveSpin;
+use cancel_context::CancelContext;
+use children::RemoteChildren;
+use finalize::DeferredFutures;
+use groups::Groups;
+use mailbox::Mailbox;
+use placement::Placement;
 use run_queue::RunQueue;
-use time_slice::TimeSlice;
+use scheduler::Scheduler;
+use timers::Timers;
 
 use crate::driver::{Driver, Reactor};
-use crate::orphans::GroupState;
 use crate::random::{Purpose, Random};
-use crate::run::Run;
-use crate::task::raw::WakerId;
-use crate::task::{BlockedOn, WaitSite, WaitTarget};
-use crate::task::{Cancelled, IdHasher, LocalFuture, NIL, Slot, TaskDeadline, TaskId, TaskTree};
+use crate::run::{Failure, Run};
+use crate::task::{self, BlockedOn, NIL, NodeKey, Outcome, Slot, TaskId, raw};
 use crate::test::{Happening, Shared};
 use crate::timer_queue::TimerQueue;
 
-/// How many successes of leaf operations a task may have in one poll before it has to yield.
-const BUDGET: u32 = 128;
+/// A domain's own reference to one of its tasks.
+pub(crate) type OwnerRef = raw::OwnerRef<RemoteHandle>;
+/// A promise's reference to its task.
+pub(crate) type OutcomeHandle<T, E> = raw::OutcomeRef<Outcome<T, E>, RemoteHandle>;
+/// A task in a domain's tree.
+pub(crate) type Node = task::Node<OwnerRef>;
+/// The tasks of a domain.
+pub(crate) type Tree = task::TaskTree<OwnerRef>;
 
-/// A domain, owned by the thread that steps it.
+/// A domain, owned by its thread.
 pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
-    remote: Arc<RemoteHandle>,
     index: usize,
     driver: Box<dyn Driver>,
-
-    /// The messages that are being read; kept to use its memory again.
-    drained: RefCell<Vec<Message>>,
-    /// Tasks to be polled.
-    run_queue: RefCell<RunQueue>,
-    tree: TaskTree,
-    /// Where the tasks are that other domains called here; for their cancellation.
-    remote_children: RefCell<HashMap<TaskId, Slot, BuildHasherDefault<IdHasher>>>,
-    groups: RefCell<Slab<GroupState>>,
-    /// Futures that tasks have deferred to their ends, by the numbers of their resources.
-    deferred: RefCell<HashMap<u64, LocalFuture>>,
-    timers: RefCell<TimerQueue<TimerTarget>>,
-    /// Who is to be woken by the timers that fired; kept to use its memory again.
-    expired: RefCell<Vec<TimerTarget>>,
-
-    /// The task that is being polled.
-    current: Cell<Slot>,
-    /// What its own waker is told by.
-    current_waker: Cell<WakerId>,
-    /// Whether the current task is to be ended rather than polled, as of the beginning of its poll.
-    current_cancelled: Cell<bool>,
-    /// The deadline that the present code has to keep.
-    deadline: Cell<Option<TaskDeadline>>,
-    /// The newest cancellation that was asked for here: who ends many children tells all of them
-    /// the same.
-    newest_reason: RefCell<Option<Cancelled>>,
-    /// What is left of the current task's budget.
-    budget: Cell<u32>,
-    /// The line of the combinator that is giving up a branch right now, the innermost one.
-    abandoning: Cell<Option<&'static Location<'static>>>,
-
+    mailbox: Mailbox,
+    scheduler: Scheduler,
+    timers: Timers,
+    tree: Tree,
+    remote_children: RemoteChildren,
+    deferred: DeferredFutures,
+    groups: Groups,
+    cancel: CancelContext,
+    placement: Placement,
     tasks_created: Cell<u64>,
-    /// The next resource id; lent to the ownership ledger during a turn.
+    /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
-    /// What the domains of a simulated run have in common; `None` on a thread of one's own.
+    /// What the domains of a simulated run share; `None` in a run on real threads.
     world: Option<Rc<Shared>>,
-    /// Where the next `call` goes, in a circle over the other domains.
-    next_target: Cell<usize>,
-    /// Whether it pays to wait shortly before sleeping.
-    spin: AdaptiveSpin,
-    /// Whether turns have to be ended by the clock.
-    time_slice: TimeSlice,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
 }
 
 impl Domain {
-    /// Makes the domain `index` of `run` on the present thread.
+    /// Creates domain `index` of `run` on the current thread.
     pub(crate) fn new(run: Arc<Run>, index: usize, driver: Box<dyn Driver>) -> Domain {
         Domain::simulated(run, index, driver, None)
     }
 
-    /// Makes a domain of a simulated run, if there is a `world`.
+    /// Creates a domain, of a simulated run if `world` is there.
     pub(crate) fn simulated(
         run: Arc<Run>,
         index: usize,
@@ -129,30 +130,20 @@ impl Domain {
             }
         };
         Domain {
-            remote,
             index,
             driver,
-            drained: RefCell::default(),
-            run_queue: RefCell::new(run_queue),
-            tree: TaskTree::default(),
-            remote_children: RefCell::default(),
-            groups: RefCell::default(),
-            deferred: RefCell::default(),
-            timers: RefCell::new(timers),
-            expired: RefCell::default(),
-            current: Cell::new(NIL),
-            current_waker: Cell::new(WakerId::NONE),
-            current_cancelled: Cell::new(false),
-            deadline: Cell::new(None),
-            newest_reason: RefCell::default(),
-            budget: Cell::new(BUDGET),
-            abandoning: Cell::new(None),
+            mailbox: Mailbox::new(remote, run.domains()),
+            scheduler: Scheduler::new(run_queue),
+            timers: Timers::new(timers),
+            tree: Tree::default(),
+            remote_children: RemoteChildren::default(),
+            deferred: DeferredFutures::default(),
+            groups: Groups::default(),
+            cancel: CancelContext::default(),
+            placement: Placement::new(run.domains(), &random),
             tasks_created: Cell::new(0),
             next_resource: Cell::new(((index as u64) << 48) + 1),
-            next_target: Cell::new(random.below(run.domains())),
             random,
-            spin: AdaptiveSpin::for_domains(run.domains()),
-            time_slice: TimeSlice::default(),
             world,
             stopped: Cell::new(false),
             run,
@@ -163,8 +154,21 @@ impl Domain {
         self.index
     }
 
+    #[inline]
     pub(crate) fn remote(&self) -> &Arc<RemoteHandle> {
-        &self.remote
+        self.mailbox.remote()
+    }
+
+    /// Returns whether `remote` is the handle of this domain.
+    #[inline]
+    pub(crate) fn has_handle(&self, remote: &RemoteHandle) -> bool {
+        std::ptr::eq(&raw const **self.remote(), remote)
+    }
+
+    /// Returns whether this is domain `index` of the run that `remote` belongs to.
+    #[inline]
+    pub(crate) fn is_domain_of(&self, remote: &RemoteHandle, index: u16) -> bool {
+        self.index == usize::from(index) && remote.belongs_to(&self.run)
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -173,7 +177,7 @@ impl Domain {
 
     #[inline]
     pub(crate) fn timers(&self) -> &RefCell<TimerQueue<TimerTarget>> {
-        &self.timers
+        self.timers.queue()
     }
 
     pub(crate) fn reactor(&self) -> Option<&Reactor> {
@@ -184,71 +188,102 @@ impl Domain {
         &self.random
     }
 
-    pub(crate) fn groups(&self) -> &RefCell<Slab<GroupState>> {
+    pub(crate) fn groups(&self) -> &Groups {
         &self.groups
     }
 
-    /// Whether `remote` is the outside of this very domain.
-    #[inline]
-    pub(crate) fn has_handle(&self, remote: &Arc<RemoteHandle>) -> bool {
-        Arc::ptr_eq(&self.remote, remote)
-    }
-
-    /// Whether this is domain `index` of the run that `remote` belongs to.
-    #[inline]
-    pub(crate) fn is_domain_of(&self, remote: &RemoteHandle, index: u16) -> bool {
-        self.index == usize::from(index) && remote.belongs_to(&self.run)
-    }
-
-    #[inline]
-    pub(crate) fn set_blocked_on(&self, blocked_on: BlockedOn) {
-        let current = self.current.get();
-        if current != NIL {
-            self.tree[current].blocked_on.set(blocked_on);
-        }
-    }
-
-    /// Takes one success off the current task's budget, or makes it yield when none is left.
-    #[inline]
-    pub(crate) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.budget.get().checked_sub(1) {
-            Some(left) => {
-                self.budget.set(left);
-                Poll::Ready(())
-            }
-            None => {
-                // fault: budget-unlimited
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Runs `f`, inside which a dropped promise is a cancellation and no fault: the combinator that
-    /// was made at line `at` gives up a branch.
-    pub(crate) fn abandon<R>(at: &'static Location<'static>, f: impl FnOnce() -> R) -> R {
-        struct Undo(Option<&'static Location<'static>>);
-        impl Drop for Undo {
-            fn drop(&mut self) {
-                Domain::try_with(|domain| domain.abandoning.set(self.0));
-            }
-        }
-        let before = Domain::try_with(|domain| domain.abandoning.replace(Some(at)));
-        let undo = before.map(Undo);
-        let result = f();
-        drop(undo);
-        result
+    pub(crate) fn deferred(&self) -> &DeferredFutures {
+        &self.deferred
     }
 
     pub(crate) fn world(&self) -> Option<&Rc<Shared>> {
         self.world.as_ref()
     }
 
-    /// Tells the world of a simulated run what happens here.
+    /// Records an event of a simulated run.
     #[inline]
-    fn witness(&self, happening: impl FnOnce(&Domain) -> Happening) {
+    fn witness(&self, event: impl FnOnce(&Domain) -> Happening) {
         if let Some(world) = &self.world {
-            world.witness(self.index, happening(self));
+            world.witness(self.index, event(self));
+        }
+    }
+
+    fn driver_failed(&self, error: io::Error) {
+        self.run.fail(Failure::Driver(error));
+        // Without a driver there is neither I/O nor time, but the tasks can still be cancelled. The
+        // pause keeps this loop from using a whole processor.
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The current task.
+impl Domain {
+    /// Returns whether a task is being polled.
+    pub(crate) fn has_current(&self) -> bool {
+        self.scheduler.current() != NIL
+    }
+
+    #[inline]
+    pub(crate) fn current_node(&self) -> &Node {
+        &self.tree[self.scheduler.current()]
+    }
+
+    pub(crate) fn current_key(&self) -> NodeKey {
+        let slot = self.scheduler.current();
+        let id = if slot == NIL { TaskId::NONE } else { self.tree[slot].id.get() };
+        NodeKey { slot, id }
+    }
+
+    /// Returns whether the current task had been cancelled when its poll began. Then its body is
+    /// not polled any more.
+    #[inline]
+    pub(crate) fn current_cancelled(&self) -> bool {
+        self.scheduler.current_cancelled()
+    }
+
+    /// Returns whether `waker` is the own waker of the current task.
+    #[inline]
+    pub(crate) fn is_current_waker(&self, waker: &Waker) -> bool {
+        self.scheduler.is_current_waker(waker)
+    }
+
+    /// Takes one operation off the current task's budget, or makes the task yield.
+    #[inline]
+    pub(crate) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.scheduler.spend_budget(cx)
+    }
+
+    /// Records what the current task waits for.
+    #[inline]
+    pub(crate) fn set_blocked_on(&self, blocked_on: BlockedOn) {
+        let current = self.scheduler.current();
+        if current != NIL {
+            self.tree[current].blocked_on.set(blocked_on);
+        }
+    }
+
+    /// Wakes the task at `slot`, unless it is `NIL`.
+    #[inline]
+    pub(super) fn wake(&self, slot: Slot) {
+        if slot != NIL {
+            self.scheduler.wake(slot, &self.tree[slot]);
+        }
+    }
+
+    /// Wakes a task, unless it is gone.
+    pub(super) fn wake_key(&self, key: NodeKey) {
+        if let Some(node) = self.tree.get(key) {
+            self.scheduler.wake(key.slot, node);
+        }
+    }
+}
+
+/// The loop, and what a simulated run needs to know of it.
+impl Domain {
+    /// Runs ticks until the run is over.
+    pub(crate) fn run_until_stopped(&self) {
+        while !self.stopped.get() {
+            self.tick();
         }
     }
 
@@ -260,72 +295,32 @@ impl Domain {
         self.stopped.get()
     }
 
-    /// Whether a turn would do anything now.
+    /// Returns whether a tick would do anything now.
     pub(crate) fn has_work(&self) -> bool {
         !self.is_stopped()
-            && (!self.run_queue.borrow().is_empty()
+            && (self.scheduler.has_ready()
                 || !self.remote().is_empty()
-                || self.timers.borrow().next_deadline().is_some_and(|first| first <= self.now()))
+                || self.timers.next_deadline().is_some_and(|first| first <= self.now()))
     }
 
-    /// When a turn will have something to do, if nobody else does anything.
+    /// Returns when a tick will have something to do if no other domain acts.
     pub(crate) fn next_event_at(&self) -> Option<Instant> {
-        let deadline = self.timers.borrow().next_deadline();
+        let deadline = self.timers.next_deadline();
         deadline.into_iter().chain(self.remote().next_arrival()).min()
     }
 
-    /// The tasks that have not ended, in a fixed order, children on other domains left out.
-    pub(crate) fn for_each_task(&self, mut f: impl FnMut(&TaskTree, Slot)) {
+    /// Calls `f` with each task that is not complete, in a fixed order. Proxies are left out.
+    pub(crate) fn for_each_task(&self, mut f: impl FnMut(&Tree, Slot)) {
         let tree = &self.tree;
-        let living =
+        let is_task =
             |&slot: &Slot| tree[slot].remote_domain.get().is_none() && !tree[slot].is_complete();
-        tree.slots().filter(living).for_each(|slot| f(tree, slot));
-    }
-
-    /// Turns until the run is over.
-    pub(crate) fn run_until_stopped(&self) {
-        while !self.stopped.get() {
-            self.tick();
-        }
-    }
-
-    fn driver_failed(&self, error: io::Error) {
-        self.run.fail(crate::run::Failure::Driver(error));
-        // Without a driver there is neither I/O nor a deadline, but the tasks can still be ended.
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-}
-
-impl BlockedOn {
-    /// Records what the current task waits for. Outside a run this does nothing.
-    ///
-    /// For leaf futures, right before they return `Pending`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use matou_runtime::{BlockedOn, WaitSite, WaitTarget};
-    ///
-    /// BlockedOn::new(WaitSite::here("a reply"), WaitTarget::Unknown).note();
-    /// ```
-    pub fn note(self) {
-        Domain::try_with(|domain| domain.set_blocked_on(self));
-    }
-}
-
-impl WaitSite {
-    /// Records that the current task waits here, for a target that is not known.
-    ///
-    /// Short for [`BlockedOn::note`] with [`WaitTarget::Unknown`].
-    pub fn note(self) {
-        BlockedOn::new(self, WaitTarget::Unknown).note();
+        tree.slots().filter(is_task).for_each(|slot| f(tree, slot));
     }
 }
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        self.remote().close();
-        drop(self.remote().take(&mut self.drained.take()));
+        self.mailbox.close();
     }
 }
 

@@ -1,42 +1,42 @@
-//! Tasks that are not ended at once: shields, deadlines, and who listens for a cancellation.
+//! Shields, deadlines, and futures that wait for a cancel request.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::{Domain, Message, TimerTarget};
-use crate::task::{
-    Cancelled, ColdState, Node, NodeKey, ShieldState, Slot, Stage, TaskDeadline, panics,
-};
+use super::{Domain, Message, Node, TimerTarget};
+use crate::panics;
+use crate::task::{Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline};
 
-/// How many wakers a task's listeners keep before all are woken, so that those which nobody waits
-/// with any more do not gather.
-const CANCEL_WAKERS_MAX: usize = 64;
-
+/// What a child inherits from its parent.
 impl Domain {
-    /// Whether a child that the current task makes now may be born with any of that.
+    /// Returns whether a child that the current task spawns now inherits anything.
     #[inline]
     pub(crate) fn has_inherited_context(&self, parent: Slot) -> bool {
-        self.deadline.get().is_some() || self.tree[parent].cold.is_some()
+        self.cancel.deadline().is_some() || self.tree[parent].cold.is_some()
     }
 
-    /// What a child that the current task makes now is born with.
+    /// Returns what a child that the current task spawns now inherits: the deadline of the running
+    /// code, and a cancel request that has reached the parent.
     pub(crate) fn inherited_context(&self, parent: Slot) -> Option<Box<ColdState>> {
-        let cancel_requested =
-            self.tree[parent].cold.peek(|cold| cold.and_then(|cold| cold.cancel_requested.clone()));
-        ColdState::for_child(self.deadline.get(), cancel_requested)
+        let cold = &self.tree[parent].cold;
+        let requested = cold.peek(|cold| cold.and_then(|cold| cold.cancel_requested.clone()));
+        ColdState::for_child(self.cancel.deadline(), requested)
     }
 
-    /// The deadline that the present code has to keep.
+    /// Returns the deadline of the running code.
     pub(crate) fn deadline(&self) -> Option<TaskDeadline> {
-        self.deadline.get()
+        self.cancel.deadline()
     }
 
-    /// Makes `limit` the deadline of the present code, and returns the one before.
-    pub(crate) fn replace_deadline(&self, limit: Option<TaskDeadline>) -> Option<TaskDeadline> {
-        self.deadline.replace(limit)
+    /// Sets the deadline of the running code and returns the previous one.
+    pub(crate) fn replace_deadline(&self, deadline: Option<TaskDeadline>) -> Option<TaskDeadline> {
+        self.cancel.replace_deadline(deadline)
     }
+}
 
-    /// Makes a child that was just made a shield. Deadlines from outside do not hold in it.
+/// Shields and the requests that reach them.
+impl Domain {
+    /// Turns a child that was just spawned into a shield. Deadlines from outside do not apply in it.
     pub(crate) fn make_shield(&self, entry: NodeKey, limit: Duration) {
         self.with_entry(entry, |node| {
             node.with_cold(|cold| {
@@ -47,7 +47,7 @@ impl Domain {
         });
     }
 
-    /// Changes the time limit of a shield, unless it is over.
+    /// Changes the time limit of a shield, unless the shield is complete.
     pub(crate) fn set_shield_limit(&self, entry: NodeKey, limit: Duration) {
         let Some(node) = self.tree.get(entry) else { return };
         node.cold.update(|cold| {
@@ -57,16 +57,17 @@ impl Domain {
         });
     }
 
-    /// The end of a shielded task was asked for: from now on its time is limited.
-    pub(super) fn start_shield_limit(&self, slot: Slot, cancelled: &Cancelled) {
+    /// Handles a cancel request for a shield. The first one starts the shield's time limit and
+    /// informs the shielded task and its descendants.
+    pub(super) fn request_shielded(&self, slot: Slot, cancelled: &Cancelled) {
         let node = &self.tree[slot];
         let limit = node.cold.update(|cold| {
             let shield = cold.as_mut()?.shield.as_mut()?;
-            let cancel_requested = std::mem::replace(&mut shield.cancel_requested, true);
-            (!cancel_requested).then_some(shield.limit)
+            let was_requested = std::mem::replace(&mut shield.cancel_requested, true);
+            (!was_requested).then_some(shield.limit)
         });
         let Some(limit) = limit else { return };
-        // Beyond what the clock can tell there is no limit.
+        // A limit beyond the range of the clock never expires.
         let cancel_at = self.now().checked_add(limit).map(|end| (end, cancelled.after_shield()));
         drop(node.with_cold(|cold| std::mem::replace(&mut cold.cancel_at, cancel_at)));
         // fault: shield-limit-ignored
@@ -74,76 +75,79 @@ impl Domain {
         self.propagate_cancel_request(slot, cancelled);
     }
 
-    /// Tells a task and all that descends from it that its end was asked for, without recursion.
+    /// Informs a task and all its descendants of a cancel request from which they are shielded.
+    ///
+    /// Only the first request is recorded in each task. Those on other domains are informed by a
+    /// message to the child at the border. The walk is iterative: a tree may be deeper than the stack.
     pub(super) fn propagate_cancel_request(&self, slot: Slot, cancelled: &Cancelled) {
         let mut wakers = Vec::new();
-        let mut left = vec![slot];
-        while let Some(slot) = left.pop() {
+        let mut pending = vec![slot];
+        while let Some(slot) = pending.pop() {
             let node = &self.tree[slot];
             if node.is_complete() {
                 continue;
             }
             if let Some(domain) = node.remote_domain.get() {
                 let (id, cancelled) = (node.id.get(), cancelled.clone());
+                let message = Message::CancelRequested { id, cancelled };
                 // fault: remote-descendants-not-notified
-                self.run
-                    .remote(usize::from(domain))
-                    .send(Message::CancelRequested { id, cancelled });
+                self.run.remote(usize::from(domain)).send(message);
                 continue;
             }
             node.with_cold(|cold| {
                 if cold.cancel_requested.is_none() {
                     cold.cancel_requested = Some(cancelled.clone());
-                    wakers.append(&mut cold.cancel_wakers);
+                    cold.cancel_waiters.drain_into(&mut wakers);
                 }
             });
-            left.extend(self.tree.children(slot));
+            pending.extend(self.tree.children(slot));
         }
+        // Only after the walk: a waker may run any code, which may change the tree.
         wakers.into_iter().for_each(panics::wake);
     }
 
-    /// Whether the end of the current task was asked for; if not, `waker` is woken when it is.
+    /// Returns the cancel request that has reached the current task. If there is none, `waker` is
+    /// woken when one arrives.
     pub(crate) fn poll_cancel_request(&self, waker: &Waker) -> Option<Cancelled> {
         let node = self.current_node();
-        let cancel_requested = node.with_cold(|cold| {
-            let known = cold.cancel_wakers.iter().any(|known| known.will_wake(waker));
-            (cold.cancel_requested.clone(), known)
-        });
-        if let (None, false) = cancel_requested {
-            // A foreign waker may run anything when it is cloned.
+        let (requested, is_known) = node
+            .with_cold(|cold| (cold.cancel_requested.clone(), cold.cancel_waiters.contains(waker)));
+        if requested.is_none() && !is_known {
+            // Cloning and waking may run any code, so both happen outside the cell.
             let waker = waker.clone();
-            let stale = node.with_cold(|cold| {
-                let full = cold.cancel_wakers.len() >= CANCEL_WAKERS_MAX;
-                let stale = if full { std::mem::take(&mut cold.cancel_wakers) } else { Vec::new() };
-                cold.cancel_wakers.push(waker);
-                stale
-            });
-            stale.into_iter().for_each(panics::wake);
+            let evicted = node.with_cold(|cold| cold.cancel_waiters.insert(waker));
+            evicted.wake_all();
         }
-        cancel_requested.0
+        requested
     }
+}
 
-    /// Sets the timer that ends a task in time. For a task that runs that is done when it pauses.
+/// Tasks that are cancelled at a certain time.
+impl Domain {
+    /// Sets the timer that cancels a task. For a task that is being polled, that is done when it
+    /// suspends.
     pub(super) fn arm_cancel_timer(&self, slot: Slot, node: &Node) {
-        let end = |cold: &ColdState| {
-            cold.cancel_at.as_ref().filter(|_| cold.timer.is_none()).map(|by| by.0)
+        let unarmed = |cold: &ColdState| {
+            cold.cancel_at.as_ref().filter(|_| cold.timer.is_none()).map(|(end, _)| *end)
         };
-        let Some(end) = node.cold.peek(|cold| cold.and_then(|cold| end(cold))) else { return };
+        let Some(end) = node.cold.peek(|cold| cold.and_then(|cold| unarmed(cold))) else { return };
         if !node.owner_ref.is_some() {
             return;
         }
         let target = TimerTarget::Task(NodeKey { slot, id: node.id.get() });
-        let timer = self.timers.borrow_mut().insert(end, target);
+        let timer = self.timers.insert(end, target);
         node.with_cold(|cold| cold.timer = Some(timer));
     }
 
-    /// Whether the time of a task is over. Then it is cancelled.
+    /// Cancels a task that is about to be polled if its time is up.
     pub(super) fn check_cancel_deadline(&self, node: &Node) {
-        let end: Option<Instant> = node.with_cold(|cold| cold.cancel_at.as_ref().map(|by| by.0));
+        let end: Option<Instant> =
+            node.with_cold(|cold| cold.cancel_at.as_ref().map(|(end, _)| *end));
         if end.is_none_or(|end| end > self.now()) {
             return;
         }
         let due = node.with_cold(|cold| cold.cancel_at.take());
+        // A task that has returned, or was cancelled before, keeps that outcome.
         if let (Some((_, cancelled)), false, Stage::Running) =
             (due, node.cancel.is_some(), node.stage.get())
         {
@@ -151,17 +155,17 @@ impl Domain {
         }
     }
 
-    /// Takes back what a task that has ended still has to do with the world.
-    pub(super) fn drop_cold(&self, slot: Slot) {
+    /// Releases the timer and the wakers of a task that has completed.
+    pub(super) fn drop_cold_state(&self, slot: Slot) {
         let Some(cold) = self.tree[slot].cold.take() else {
             return;
         };
-        let timer = cold.timer.and_then(|timer| self.timers.borrow_mut().remove(timer));
-        panics::ignore(|| drop((timer, cold)));
+        let target = cold.timer.and_then(|timer| self.timers.remove(timer));
+        panics::ignore(|| drop((target, cold)));
     }
 }
 
-/// The deadline that a task was born with.
+/// Returns the deadline that a task inherited from its parent.
 pub(super) fn inherited_deadline(node: &Node) -> Option<TaskDeadline> {
     node.cold.peek(|cold| cold.and_then(|cold| cold.deadline))
 }

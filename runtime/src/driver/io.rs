@@ -8,7 +8,7 @@ use super::reactor::Shared;
 use super::side::{Both, Direction, Side};
 use super::sys::Ready;
 use crate::domain::Domain;
-use crate::task::panics;
+use crate::panics;
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// A non-blocking descriptor that tasks can wait for: what sockets are made of.

@@ -11,7 +11,7 @@ use slab::Slab;
 use super::io::IoSource;
 use super::sys::{Events, Queue};
 use super::{Driver, ParkTimeout, Unpark};
-use crate::task::panics;
+use crate::panics;
 
 /// The default driver: the system's event queue, by the crate `polling`.
 ///

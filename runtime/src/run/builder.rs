@@ -12,10 +12,9 @@ use super::error::verdict;
 use super::{Config, Forgotten, Run, RunError};
 use crate::domain::Domain;
 use crate::driver::{Driver, Reactor};
-use crate::task::raw::allocate;
-use crate::task::{
-    MayFail, OutcomeHandle, Parent, SpawnParams, TaskFuture, TaskId, TaskMeta, panics,
-};
+use crate::panics;
+use crate::spawn::spawn_root;
+use crate::task::TaskMeta;
 
 /// How many domains a run may have: their numbers fit into the ids of tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -208,23 +207,6 @@ impl Builder {
         let Builder { quantum, grace, forgotten, .. } = *self;
         Ok((domains, Config { seed, quantum, grace, forgotten }))
     }
-}
-
-/// Makes the task of `main`.
-pub(crate) fn spawn_root<F, T, E>(domain: &Domain, about: TaskMeta, main: F) -> OutcomeHandle<T, E>
-where
-    F: Future<Output = Result<T, E>> + 'static,
-    T: 'static,
-    E: 'static,
-{
-    let id = domain.next_id();
-    assert_eq!(id, TaskId::ROOT, "the root is the first task of domain 0");
-    let remote = Arc::clone(domain.remote());
-    let (own, handle) = allocate(remote, || TaskFuture::<fn() -> F, F, MayFail>::new(main));
-    let TaskMeta { spawned_at, name } = about;
-    let (_, node) = domain.insert_task(id, spawned_at, Parent::None, own);
-    node.apply(SpawnParams { name, ..SpawnParams::default() });
-    handle
 }
 
 /// Turns a domain until the run is over. A panic of the scheduler itself, which no program can

@@ -10,7 +10,6 @@ use std::time::Duration;
 pub use builder::{Builder, run};
 pub use error::{MainError, RunError};
 
-pub(crate) use builder::spawn_root;
 pub(crate) use error::verdict;
 
 use crate::domain::{Message, MessageQueue, RemoteHandle};

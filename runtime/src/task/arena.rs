@@ -15,7 +15,7 @@ const PAGE: usize = 1 << PAGE_BITS;
 
 /// Aligned as the lines of the cache are.
 #[repr(align(64))]
-struct Page([Node; PAGE]);
+struct Page<R>([Node<R>; PAGE]);
 
 /// Places for nodes. A place that was left is the next one to be used again, so a task costs no
 /// allocation of its own here.
@@ -23,21 +23,21 @@ struct Page([Node; PAGE]);
 /// Pages, because one long vector would move all nodes each time it grows: a node stays where it is
 /// made as long as the domain lives, and is borrowed while others are added. It is made once, and
 /// reset rather than made anew: most of what is in it was never touched.
-pub(crate) struct NodeArena {
+pub(crate) struct NodeArena<R> {
     /// Each of them comes from a box, and is freed with `self`. Borrowed in this file alone, and
     /// never while anything is called.
-    pages: UnsafeCell<Vec<NonNull<Page>>>,
+    pages: UnsafeCell<Vec<NonNull<Page<R>>>>,
     /// The first of the places that are free; they are chained by `Node::next`.
     free_head: Cell<Slot>,
 }
 
-impl Default for NodeArena {
+impl<R> Default for NodeArena<R> {
     fn default() -> Self {
         NodeArena { pages: UnsafeCell::default(), free_head: Cell::new(NIL) }
     }
 }
 
-impl NodeArena {
+impl<R> NodeArena<R> {
     /// Takes a place.
     #[inline]
     pub(super) fn alloc(
@@ -45,7 +45,7 @@ impl NodeArena {
         id: TaskId,
         spawned_at: &'static Location<'static>,
         parent: Parent,
-    ) -> (Slot, &Node) {
+    ) -> (Slot, &Node<R>) {
         if self.free_head.get() == NIL {
             self.add_page();
         }
@@ -58,7 +58,7 @@ impl NodeArena {
 
     /// Leaves a place, which was reset.
     #[inline]
-    pub(super) fn free(&self, slot: Slot, node: &Node) {
+    pub(super) fn free(&self, slot: Slot, node: &Node<R>) {
         debug_assert!(std::ptr::eq(node, &raw const self[slot]), "the node is the one at its slot");
         debug_assert_eq!(node.id.get(), TaskId::NONE, "a place is left empty");
         node.next.set(self.free_head.replace(slot));
@@ -85,14 +85,14 @@ impl NodeArena {
     }
 
     #[inline]
-    fn pages(&self) -> &[NonNull<Page>] {
+    fn pages(&self) -> &[NonNull<Page<R>>] {
         // SAFETY: the only one who borrows the vector to change it is `add_page`, which calls none
         // of ours meanwhile; and nobody keeps what is borrowed here beyond a look.
         unsafe { &*self.pages.get() }
     }
 
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> Option<&Node> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&Node<R>> {
         let page = *self.pages().get((slot >> PAGE_BITS) as usize)?;
         // SAFETY: a page lives, and stays in its place, until `self` is dropped, which borrows us;
         // and it is only ever borrowed to be shared.
@@ -106,16 +106,16 @@ impl NodeArena {
     }
 }
 
-impl Index<Slot> for NodeArena {
-    type Output = Node;
+impl<R> Index<Slot> for NodeArena<R> {
+    type Output = Node<R>;
 
     #[inline]
-    fn index(&self, slot: Slot) -> &Node {
+    fn index(&self, slot: Slot) -> &Node<R> {
         self.get(slot).expect("a slot is one that was occupied")
     }
 }
 
-impl Drop for NodeArena {
+impl<R> Drop for NodeArena<R> {
     fn drop(&mut self) {
         for page in self.pages.get_mut().drain(..) {
             // SAFETY: it was leaked by `add_page`, and nobody borrows it any more.
@@ -124,7 +124,7 @@ impl Drop for NodeArena {
     }
 }
 
-impl fmt::Debug for NodeArena {
+impl<R> fmt::Debug for NodeArena<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NodeArena").field("pages", &self.pages().len()).finish_non_exhaustive()
     }

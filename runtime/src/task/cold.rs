@@ -1,12 +1,12 @@
 //! What few tasks have: a shield, a deadline, somebody who listens for a cancellation.
 
 use std::panic::Location;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::cancel_reason::{CancelKind, CancelReason, Cancelled, TaskRef};
 use super::id::TaskId;
 use crate::timer_queue::TimerKey;
+use crate::waker_set::WakerSet;
 
 /// The part of a node that most tasks do without.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct ColdState {
     /// The end of this task was asked for, but it, or an ancestor, is shielded.
     pub(crate) cancel_requested: Option<Cancelled>,
     /// Who wants to know when that happens.
-    pub(crate) cancel_wakers: Vec<Waker>,
+    pub(crate) cancel_waiters: WakerSet,
     /// The deadline that the task was born with.
     pub(crate) deadline: Option<TaskDeadline>,
     /// When the task is cancelled if it has not ended: at its deadline, or when its shield is over.

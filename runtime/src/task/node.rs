@@ -9,12 +9,11 @@ use std::task::Waker;
 use matou_ownership::Ledger;
 
 use super::blocked_on::BlockedOnCell;
-use super::cancel_reason::Cancelled;
+use super::cancel_reason::{Cancelled, TaskRef};
 use super::cold::ColdState;
 use super::id::TaskId;
 use super::option_cell::OptionCell;
-use super::panics;
-use super::raw::OwnerRef;
+use crate::panics;
 
 /// A node's place in its domain's [`TaskTree`](super::tree::Tree).
 pub(crate) type Slot = u32;
@@ -38,10 +37,10 @@ pub(crate) struct NodeKey {
 /// What each poll touches comes first, and fits into 96 bytes: two lines of the cache, wherever in
 /// its page a node of 160 bytes begins.
 #[repr(C)]
-pub(crate) struct Node {
+pub(crate) struct Node<R> {
     // As a task.
     /// By it the task is polled. None while it runs, after its end, and in a proxy.
-    pub(crate) owner_ref: OptionCell<OwnerRef>,
+    pub(crate) owner_ref: OptionCell<R>,
     /// What the task owns; made when it first owns something. Empty while the task runs.
     pub(crate) ledger: OptionCell<Arc<Ledger>>,
     /// Set once; from then on the body is polled no more.
@@ -82,7 +81,10 @@ pub(crate) struct Node {
 
 /// Each task pays for it.
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Node>() == 160 && std::mem::offset_of!(Node, parent) <= 96);
+const _: () = {
+    type Any = Node<&'static ()>;
+    assert!(size_of::<Any>() == 160 && std::mem::offset_of!(Any, parent) <= 96);
+};
 
 /// What a report says of a task beside its number.
 #[derive(Clone)]
@@ -208,9 +210,9 @@ impl NodeLeftovers {
     }
 }
 
-impl Node {
+impl<R> Node<R> {
     /// A place that no task has taken.
-    pub(super) fn unused() -> Node {
+    pub(super) fn unused() -> Node<R> {
         Node {
             id: Cell::new(TaskId::NONE),
             spawned_at: Cell::new(Location::caller()),
@@ -312,12 +314,17 @@ impl Node {
     }
 
     /// What a report says of the task.
-    pub(crate) fn about(&self) -> TaskMeta {
+    pub(crate) fn meta(&self) -> TaskMeta {
         TaskMeta { spawned_at: self.spawned_at.get(), name: self.name.get() }
     }
 
+    /// Returns what a cancel reason says of the task.
+    pub(crate) fn task_ref(&self) -> TaskRef {
+        TaskRef { id: self.id.get(), name: self.name() }
+    }
+
     /// Calls `f` with what few tasks have; from now on this one has it.
-    pub(crate) fn with_cold<R>(&self, f: impl FnOnce(&mut ColdState) -> R) -> R {
+    pub(crate) fn with_cold<T>(&self, f: impl FnOnce(&mut ColdState) -> T) -> T {
         self.cold.update(|cold| f(cold.get_or_insert_default()))
     }
 
@@ -327,7 +334,7 @@ impl Node {
     }
 }
 
-impl fmt::Debug for Node {
+impl<R> fmt::Debug for Node<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node")
             .field("id", &self.id.get())

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Mutex;
 
 use super::cancel_reason::Cancelled;
-use super::panics;
+use crate::panics;
 
 /// What a parent sees of a child that has ended.
 pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
@@ -70,6 +70,11 @@ struct Caught {
 }
 
 impl Panic {
+    /// Runs `f` and turns a panic into a value.
+    pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+        panics::catch_payload(f).map_err(Panic::caught)
+    }
+
     /// Takes a payload that `catch_unwind` just returned on this thread.
     #[cold]
     pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Panic {

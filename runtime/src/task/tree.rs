@@ -13,12 +13,17 @@ use super::node::{HandleState, NIL, Node, NodeKey, NodeLeftovers, Parent, Slot, 
 /// **Invariant:** a node is in the list of its parent from its making until its entry is freed,
 /// and `live_children` counts those in the list that have not ended. Every operation is O(1) but
 /// for the walks over a list of children, of which each task makes at most two in its life.
-#[derive(Debug, Default)]
-pub(crate) struct TaskTree {
-    nodes: NodeArena,
+pub(crate) struct TaskTree<R> {
+    nodes: NodeArena<R>,
 }
 
-impl TaskTree {
+impl<R> Default for TaskTree<R> {
+    fn default() -> Self {
+        TaskTree { nodes: NodeArena::default() }
+    }
+}
+
+impl<R> TaskTree<R> {
     /// Puts a node into the tree, at the end of its parent's list if the parent is here.
     #[inline]
     pub(crate) fn insert(
@@ -26,7 +31,7 @@ impl TaskTree {
         id: TaskId,
         spawned_at: &'static Location<'static>,
         parent: Parent,
-    ) -> (Slot, &Node) {
+    ) -> (Slot, &Node<R>) {
         let (slot, node) = self.nodes.alloc(id, spawned_at, parent);
         if let Parent::Local(parent) = parent {
             self.link(parent, slot, node);
@@ -35,7 +40,7 @@ impl TaskTree {
     }
 
     #[inline]
-    fn link(&self, parent: Slot, slot: Slot, child: &Node) {
+    fn link(&self, parent: Slot, slot: Slot, child: &Node<R>) {
         let parent = &self[parent];
         let last = parent.last_child.replace(slot);
         parent.live_children.set(parent.live_children.get() + 1);
@@ -76,7 +81,7 @@ impl TaskTree {
 
     /// Returns the node under `key`, unless its task is gone and the place is free or used again.
     #[inline]
-    pub(crate) fn get(&self, key: NodeKey) -> Option<&Node> {
+    pub(crate) fn get(&self, key: NodeKey) -> Option<&Node<R>> {
         self.nodes.get(key.slot).filter(|node| node.id.get() == key.id)
     }
 
@@ -112,7 +117,7 @@ impl TaskTree {
     /// As [`end`](Tree::end), in the usual case: the promise is there, and nobody but the parent
     /// itself waits, if anybody does. Returns the parent if it is to be queued.
     #[inline]
-    pub(crate) fn complete_fast(&self, node: &Node) -> Option<Option<Slot>> {
+    pub(crate) fn complete_fast(&self, node: &Node<R>) -> Option<Option<Slot>> {
         let held = matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
         let parent = node.parent.get().local().filter(|_| held && !node.join_waker.is_some())?;
         node.stage.set(Stage::Complete);
@@ -187,11 +192,11 @@ pub(crate) enum CompletionNotice {
     Group { group: u32, index: u32 },
 }
 
-impl std::ops::Index<Slot> for TaskTree {
-    type Output = Node;
+impl<R> std::ops::Index<Slot> for TaskTree<R> {
+    type Output = Node<R>;
 
     #[inline]
-    fn index(&self, slot: Slot) -> &Node {
+    fn index(&self, slot: Slot) -> &Node<R> {
         &self.nodes[slot]
     }
 }

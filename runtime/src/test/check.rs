@@ -7,9 +7,10 @@ use super::event::Event;
 use super::replay;
 use super::stepper::{Limits, simulate};
 use crate::domain::Domain;
+use crate::panics;
 use crate::run::{Builder, Forgotten, MainError, RunError};
 use crate::signal::{self, Signal};
-use crate::task::{TaskMeta, panics};
+use crate::task::TaskMeta;
 
 /// How many of the last events a failure tells.
 const TRACE_TOLD: usize = 24;

@@ -5,9 +5,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::world::Shared;
-use crate::domain::Domain;
-use crate::task::{BlockedOn, WaitTarget};
-use crate::task::{HandleState, Node, Slot, Stage, TaskId, TaskTree};
+use crate::domain::{Domain, Node, Tree};
+use crate::task::{BlockedOn, HandleState, Slot, Stage, TaskId, WaitTarget};
 
 /// How many tasks the text of a deadlock names.
 const NAMED_MAX: usize = 32;
@@ -69,7 +68,7 @@ impl Deadlock {
     }
 }
 
-fn waiting(tree: &TaskTree, slot: Slot, domain: usize, world: &Shared) -> BlockedTask {
+fn waiting(tree: &Tree, slot: Slot, domain: usize, world: &Shared) -> BlockedTask {
     let node = &tree[slot];
     let mut held_since = None;
     let living = |wanted: &dyn Fn(&Node) -> bool| -> Vec<TaskId> {

@@ -9,10 +9,11 @@ use super::deadlock::Deadlock;
 use super::event::Happening;
 use super::world::Shared;
 use super::{Clock, Trial};
-use crate::domain::Domain;
+use crate::domain::{Domain, OutcomeHandle};
 use crate::driver::{Driver, ParkTimeout, Unpark};
-use crate::run::{Config, Failure, Run, RunError, spawn_root, verdict};
-use crate::task::{OutcomeHandle, TaskMeta};
+use crate::run::{Config, Failure, Run, RunError, verdict};
+use crate::spawn::spawn_root;
+use crate::task::TaskMeta;
 
 /// After how many turns at one moment time passes all the same, as much as a turn takes in truth: a
 /// task that waits for the clock by yielding must see it move.

@@ -151,7 +151,7 @@ impl Shared {
     /// run is over, since it may hold wakers.
     pub(super) fn drop_states(&self) {
         let states = self.states.take();
-        crate::task::panics::ignore(|| drop(states));
+        crate::panics::ignore(|| drop(states));
     }
 }
 

@@ -141,7 +141,7 @@ impl<F: Future> Future for Deadline<F> {
         if this.sleep.poll_unrecorded(cx).is_pending() {
             return Poll::Pending;
         }
-        Domain::abandon(this.limit.set_at, || this.future.set(None));
+        Domain::abandon_branch(this.limit.set_at, || this.future.set(None));
         Poll::Ready(Err(Elapsed))
     }
 }

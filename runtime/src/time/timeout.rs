@@ -79,7 +79,7 @@ impl<F: Future> Future for Timeout<F> {
         if this.sleep.poll_unrecorded(cx).is_pending() {
             return Poll::Pending;
         }
-        Domain::abandon(location, || this.future.set(None));
+        Domain::abandon_branch(location, || this.future.set(None));
         Poll::Ready(Err(Elapsed))
     }
 }

@@ -36,7 +36,7 @@ impl Word for State {
     }
 
     fn hear(&self) {
-        State::ack(self);
+        State::acknowledge(self);
     }
 
     fn acquire(&self) {

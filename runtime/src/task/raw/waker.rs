@@ -1,94 +1,115 @@
-//! A task as the [`Waker`] sees it.
+//! A task's reference count and wake-up behind the interface of [`Waker`].
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::{Header, RemoteWake, ref_dec, ref_dec_local};
-use crate::domain::{Domain, Message};
+use super::{Header, RemoteWake, Schedule, ref_dec, ref_dec_local};
 
-static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+/// Makes the vtable of a scheduler's wakers, for the one static behind
+/// [`Schedule::waker_vtable`].
+pub(crate) const fn vtable<S: Schedule>() -> RawWakerVTable {
+    RawWakerVTable::new(clone::<S>, wake::<S>, wake_by_ref::<S>, drop_waker::<S>)
+}
 
-/// Makes a waker of a reference.
+/// Makes a waker out of a reference.
 ///
 /// # Safety
 ///
-/// The waker takes over a reference to the task.
-pub(super) unsafe fn of(header: NonNull<Header>) -> Waker {
-    // SAFETY: the functions of the table keep the contract of `RawWakerVTable`: they may be called
-    // on any thread, as all of `Header` is `Sync`, and each does with the reference what it says.
-    unsafe { Waker::new(header.as_ptr().cast::<()>(), &VTABLE) }
+/// The caller owns a reference to the task, which the waker takes over.
+pub(super) unsafe fn from_header<S: Schedule>(header: NonNull<Header<S>>) -> Waker {
+    // SAFETY: the functions of the vtable fulfil the contract of `RawWakerVTable`. They may be
+    // called on any thread, since all of `Header` is `Sync`, and each one releases or keeps the
+    // waker's reference as it must.
+    unsafe { Waker::new(header.as_ptr().cast::<()>(), S::waker_vtable()) }
 }
 
-/// Whether `waker` was made of a reference to this very task.
+/// Returns whether `waker` was made from a reference to the task at `header`.
 #[inline]
-pub(super) fn belongs_to(waker: &Waker, header: *const ()) -> bool {
-    std::ptr::eq(waker.data(), header) && std::ptr::eq(waker.vtable(), &VTABLE)
+pub(super) fn belongs_to<S: Schedule>(waker: &Waker, header: *const ()) -> bool {
+    ptr::eq(waker.data(), header) && ptr::eq(waker.vtable(), S::waker_vtable())
 }
 
 /// # Safety
 ///
-/// `data` comes from [`of`].
-unsafe fn pointer(data: *const ()) -> NonNull<Header> {
-    // SAFETY: it was made of a `NonNull`.
-    unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Header>()) }
+/// `data` is the data pointer of a waker made by [`from_header`] for the same `S`.
+unsafe fn header_of<S: Schedule>(data: *const ()) -> NonNull<Header<S>> {
+    // SAFETY: `from_header` made the pointer out of a `NonNull`.
+    unsafe { NonNull::new_unchecked(data.cast_mut().cast::<Header<S>>()) }
 }
 
-unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: the waker that is cloned has a reference.
-    let header = unsafe { pointer(data).as_ref() };
-    if Domain::is_current(&header.remote) {
+/// # Safety
+///
+/// `data` belongs to a live waker made by [`from_header`] for the same `S`.
+unsafe fn clone<S: Schedule>(data: *const ()) -> RawWaker {
+    // SAFETY: the waker's own reference keeps the task alive.
+    let header = unsafe { header_of::<S>(data).as_ref() };
+    if header.scheduler.is_current() {
         header.state.ref_inc_local();
     } else {
         header.state.ref_inc();
     }
-    RawWaker::new(data, &VTABLE)
+    RawWaker::new(data, S::waker_vtable())
 }
 
-unsafe fn wake(data: *const ()) {
-    // SAFETY: the waker has a reference, which it gives up.
+/// # Safety
+///
+/// As for [`clone`]; the waker gives its reference up.
+unsafe fn wake<S: Schedule>(data: *const ()) {
+    // SAFETY: the waker's reference keeps the task alive until it is released, once, at the end.
     unsafe {
-        if wake_here(pointer(data).as_ref()) {
-            ref_dec_local(pointer(data));
+        let header = header_of::<S>(data);
+        if wake_local(header.as_ref()) {
+            ref_dec_local(header);
         } else {
-            send(pointer(data).as_ref());
-            ref_dec(pointer(data));
+            wake_remote(header.as_ref());
+            ref_dec(header);
         }
     }
 }
 
-unsafe fn wake_by_ref(data: *const ()) {
-    // SAFETY: the waker has a reference for the whole call.
-    let header = unsafe { pointer(data).as_ref() };
-    if !wake_here(header) {
-        send(header);
+/// # Safety
+///
+/// As for [`clone`].
+unsafe fn wake_by_ref<S: Schedule>(data: *const ()) {
+    // SAFETY: the waker keeps its reference during the call.
+    let header = unsafe { header_of::<S>(data).as_ref() };
+    if !wake_local(header) {
+        wake_remote(header);
     }
 }
 
-unsafe fn drop_waker(data: *const ()) {
-    // SAFETY: the waker has a reference, which it gives up.
+/// # Safety
+///
+/// As for [`clone`]; the waker gives its reference up.
+unsafe fn drop_waker<S: Schedule>(data: *const ()) {
+    // SAFETY: the waker's reference is released once.
     unsafe {
-        if Domain::is_current(&pointer(data).as_ref().remote) {
-            ref_dec_local(pointer(data));
+        let header = header_of::<S>(data);
+        if header.as_ref().scheduler.is_current() {
+            ref_dec_local(header);
         } else {
-            ref_dec(pointer(data));
+            ref_dec(header);
         }
     }
 }
 
-/// Wakes the task if the present thread is stepping the domain that it lives on.
+/// Wakes the task if the current thread is running its scheduler. Returns whether it is.
 #[inline]
-fn wake_here(header: &Header) -> bool {
-    Domain::wake_if_here(&header.remote, || header.state.slot())
+fn wake_local<S: Schedule>(header: &Header<S>) -> bool {
+    header.scheduler.wake_local(|| header.state.slot())
 }
 
-/// Tells the domain of the task, unless it has been told and has not heard yet.
+/// Sends a wake-up to the task's scheduler, unless one is on its way already.
 #[cold]
-fn send(header: &Header) {
+fn wake_remote<S: Schedule>(header: &Header<S>) {
     if header.state.notify_remote() {
         header.state.ref_inc();
-        // The remote is kept: the task may run, end and be freed on its domain while we still ring.
-        let remote = Arc::clone(&header.remote);
-        remote.send(Message::Wake(RemoteWake(NonNull::from(header))));
+        // SAFETY: the reference was added in the line above.
+        let wake = unsafe { RemoteWake::new(NonNull::from(header)) };
+        // The scheduler is cloned first: once the message is sent, the task may run, complete and
+        // be freed on its domain before this call returns.
+        let scheduler = Arc::clone(&header.scheduler);
+        scheduler.wake_remote(wake);
     }
 }

@@ -6,8 +6,6 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::task::Waker;
 
-use super::outcome::Panic;
-
 thread_local! {
     /// Where the newest panic of this thread happened; written by the hook, taken by the catcher.
     static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
@@ -46,15 +44,10 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Runs `f` and turns a panic into a value.
+/// Runs `f` and turns a panic into its payload.
 ///
-/// What a caught closure leaves behind is never looked at again by the scheduler: a future that
-/// panicked is only dropped.
-pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
-    catch_payload(f).map_err(Panic::caught)
-}
-
-/// As [`catch`], for where a panic takes up too much room.
+/// The scheduler never looks again at what a caught closure leaves behind: a future that panicked is
+/// only dropped.
 #[inline]
 pub(crate) fn catch_payload<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     panic::catch_unwind(AssertUnwindSafe(f))

@@ -1,23 +1,24 @@
 //! Making children: on this domain, on another one, on all the others.
 
+mod builder;
+mod defer;
+mod root;
+mod shield;
+mod task_future;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
-use std::sync::Arc;
 
-use super::builder::Task;
-use super::future::{NeverFails, TaskFuture};
-use super::node::{HandleState, Parent, Slot, SpawnParams, TaskMeta};
-use super::outcome::Outcome;
-use super::raw::{self, allocate};
-use crate::domain::Domain;
-use crate::promise::{AwaitAll, Promise, await_all};
+pub use builder::{AtCapacity, Task, TaskInto};
+pub use defer::defer;
+pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};
 
-/// A promise's reference to its task.
-pub(crate) type OutcomeHandle<T, E> = raw::OutcomeRef<Outcome<T, E>>;
+pub(crate) use root::{spawn_root, spawn_signal_handler};
+
+use crate::join::{AwaitAll, Promise, await_all};
 
 /// Spawns a child of the current task on the same domain.
 ///
@@ -226,20 +227,3 @@ impl fmt::Display for NoDomainAvailable {
 }
 
 impl Error for NoDomainAvailable {}
-
-/// Starts a signal's handler as a child of the root.
-pub(crate) fn spawn_signal_handler(
-    domain: &Domain,
-    root: Slot,
-    about: TaskMeta,
-    make: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + 'static,
-) {
-    let id = domain.next_id();
-    let remote = Arc::clone(domain.remote());
-    let (own, handle) = allocate(remote, || TaskFuture::<_, _, NeverFails>::lazy(make));
-    drop(handle);
-    let TaskMeta { spawned_at, name } = about;
-    let (_, node) = domain.insert_task(id, spawned_at, Parent::Local(root), own);
-    node.handle_state.set(HandleState::SignalHandler);
-    node.apply(SpawnParams { name, ..SpawnParams::default() });
-}

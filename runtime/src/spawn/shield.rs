@@ -8,13 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::builder::Task;
-use super::cancel_reason::Cancelled;
-use super::id::TaskId;
-use super::outcome::Outcome;
+use super::Task;
 use crate::domain::Domain;
-use crate::promise::Promise;
-use crate::task::{BlockedOn, WaitSite, WaitTarget};
+use crate::join::Promise;
+use crate::task::{BlockedOn, Cancelled, Outcome, TaskId, WaitSite, WaitTarget};
 
 /// Runs `future` as a child that is not ended with its parent: what must not be cut off half-way.
 ///

@@ -15,14 +15,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::outcome::{Outcome, Panic, TaskError};
-use super::panics;
-use super::raw::{OutcomeTo, TaskBody};
-use crate::domain::{Domain, PendingFinalizers};
+use crate::domain::{Domain, OutcomeHandle, PendingFinalizers, RemoteHandle};
+use crate::panics;
+use crate::task::raw::{OutcomeTo, TaskBody, Unstarted, allocate};
+use crate::task::{Outcome, Panic, TaskError};
 
 /// How the output of a body becomes the outcome of its task.
 pub(crate) trait IntoOutcome<O> {
@@ -98,7 +99,7 @@ where
         if !std::mem::needs_drop::<Fut>() && !std::mem::needs_drop::<M>() {
             return self.as_mut().set(ending);
         }
-        if let Err(panic) = panics::catch(|| self.as_mut().set(ending)) {
+        if let Err(panic) = Panic::catch(|| self.as_mut().set(ending)) {
             // `Pin::set` writes the new value even when the drop of the old one unwinds.
             self.as_mut().record_panic(panic);
         }
@@ -144,7 +145,7 @@ where
                         continue;
                     }
                     let make = make.take().expect("a body is made once");
-                    match panics::catch(make) {
+                    match Panic::catch(make) {
                         Ok(future) => {
                             self.set(TaskFuture::Body { future });
                             ready!(self.as_mut().poll_body(cx));
@@ -177,7 +178,7 @@ where
     }
 }
 
-impl<M, Fut, V> TaskBody for TaskFuture<M, Fut, V>
+impl<M, Fut, V> TaskBody<Domain> for TaskFuture<M, Fut, V>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
@@ -205,4 +206,19 @@ where
             TaskFutureProj::Lazy { .. } | TaskFutureProj::Body { .. } => None,
         }
     }
+}
+
+/// Allocates a task that `make` starts on the domain of `remote`, where it has to be sent.
+pub(super) fn allocate_lazy<M, F, V>(
+    remote: Arc<RemoteHandle>,
+    make: M,
+) -> (Unstarted<RemoteHandle>, OutcomeHandle<V::Value, V::Error>)
+where
+    M: FnOnce() -> F + Send + 'static,
+    F: Future + 'static,
+    V: IntoOutcome<F::Output> + 'static,
+{
+    let (owner, outcome) = allocate(remote, || TaskFuture::<M, F, V>::lazy(make));
+    // SAFETY: before its first poll a lazy task future contains only `make`, which is `Send`.
+    (unsafe { owner.into_unstarted() }, outcome)
 }

@@ -1,14 +1,11 @@
 //! Finalizers of a task itself.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use matou_ownership::{FinalizeStatus, Resource, Ticket};
 
 use crate::domain::Domain;
-
-pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs `future` when the current task ends, however it ends.
 ///
@@ -61,7 +58,7 @@ pub fn defer(future: impl Future<Output = ()> + 'static) {
         let deferred: Arc<dyn Resource> = Arc::new(Deferred { ticket });
         // Owned first: in a finalizer that panics, and then nothing stays behind.
         matou_ownership::own(&deferred);
-        domain.insert_deferred(id, Box::pin(future));
+        domain.deferred().insert(id, Box::pin(future));
         // Nobody has a handle, so it is no leak that it is still owned at the end.
         matou_ownership::defer(&deferred);
     });
@@ -80,7 +77,7 @@ impl Resource for Deferred {
 
     fn finalize(&self) -> FinalizeStatus {
         let id = self.ticket.id();
-        let future = Domain::try_with(|domain| domain.take_deferred(id)).flatten();
+        let future = Domain::try_with(|domain| domain.deferred().remove(id)).flatten();
         // fault: deferred-future-lost
         future.map_or(FinalizeStatus::Done, FinalizeStatus::Pending)
     }

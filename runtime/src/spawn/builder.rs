@@ -6,13 +6,11 @@ use std::sync::Arc;
 use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
-use super::future::{IntoOutcome, MayFail, NeverFails, TaskFuture};
-use super::id::TaskId;
-use super::node::{Parent, Slot, SpawnParams, TaskMeta};
-use super::raw::{allocate, allocate_unstarted};
+use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_lazy};
 use crate::domain::{Domain, Message, RemoteSpawn};
-use crate::orphans::Orphans;
-use crate::promise::Promise;
+use crate::join::{Orphans, Promise};
+use crate::task::raw::allocate;
+use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
 
 /// Describes a child before it is made: its name, what it is given, where it goes.
 ///
@@ -31,7 +29,7 @@ use crate::promise::Promise;
 /// ```
 #[must_use = "a description does nothing until a task is made of it"]
 pub struct Task {
-    about: TaskMeta,
+    meta: TaskMeta,
     given: Vec<Arc<dyn Resource>>,
     inherit: bool,
     pinned: Option<usize>,
@@ -48,13 +46,13 @@ impl Task {
 
     #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
-        let about = TaskMeta::new(spawned_at);
-        Task { about, given: Vec::new(), inherit: false, pinned: None }
+        let meta = TaskMeta::new(spawned_at);
+        Task { meta, given: Vec::new(), inherit: false, pinned: None }
     }
 
     /// Names the task in reports.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Task {
-        self.about = TaskMeta::named(self.about.spawned_at, name.into());
+        self.meta = TaskMeta::named(self.meta.spawned_at, name.into());
         self
     }
 
@@ -162,9 +160,9 @@ impl Task {
     /// Makes a ledger of what is given, before the child can run.
     #[cold]
     #[track_caller]
-    fn ledger(id: TaskId, about: &TaskMeta, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
+    fn ledger(id: TaskId, meta: &TaskMeta, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
         let ledger = Ledger::new();
-        ledger.set_owner(crate::domain::label(id, about));
+        ledger.set_owner(crate::domain::owner_info(id, meta));
         for resource in given {
             // A resource that is not ours to give is recorded as the current task's fault; one
             // that is finalized already cannot be given any more, nor need it.
@@ -176,18 +174,18 @@ impl Task {
     /// Whether there is more to say of the child than its line.
     #[inline]
     fn has_no_params(&self) -> bool {
-        self.about.name.is_none() && self.given.is_empty() && !self.inherit
+        self.meta.name.is_none() && self.given.is_empty() && !self.inherit
     }
 
     /// Puts together what the child `id` of `parent` is born with.
     #[cold]
     #[track_caller]
     fn params(self, domain: &Domain, parent: Slot, id: TaskId) -> SpawnParams {
-        let Task { about, given, inherit, .. } = self;
+        let Task { meta, given, inherit, .. } = self;
         // fault: remote-child-without-deadline
         let cold = domain.inherited_context(parent);
-        let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &about, given)) };
-        SpawnParams { name: about.name, ledger, inherit, cold }
+        let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &meta, given)) };
+        SpawnParams { name: meta.name, ledger, inherit, cold }
     }
 
     #[inline]
@@ -198,10 +196,10 @@ impl Task {
         V: IntoOutcome<F::Output> + 'static,
     {
         // The future is in none of the closures: each would be one more place that it is copied to.
-        let spawned_at = self.about.spawned_at;
+        let spawned_at = self.meta.spawned_at;
         let (remote, id, parent) = Domain::with("spawn", |domain| {
             let parent = domain.spawn_parent();
-            (Arc::clone(domain.remote()), domain.next_id(), parent)
+            (Arc::clone(domain.remote()), domain.next_task_id(), parent)
         });
         let (own, handle) = allocate(remote, || TaskFuture::<fn() -> F, F, V>::new(future));
         Domain::with("spawn", |domain| {
@@ -228,18 +226,18 @@ impl Task {
                 let domains = domain.run.domains();
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
-            let (id, spawned_at) = (domain.next_id(), self.about.spawned_at);
-            let proxy = domain.insert_proxy(id, self.about.clone(), parent, target as u16);
+            let (id, spawned_at) = (domain.next_task_id(), self.meta.spawned_at);
+            let proxy = domain.insert_proxy(id, self.meta.clone(), parent, target as u16);
             let params = match self.has_no_params() && !domain.has_inherited_context(parent) {
                 true => None,
                 false => Some(Box::new(self.params(domain, parent, id))),
             };
-            let (unstarted, handle) =
-                allocate_unstarted::<M, F, V>(Arc::clone(domain.run.remote(target)), make);
+            let (task, handle) =
+                allocate_lazy::<M, F, V>(Arc::clone(domain.run.remote(target)), make);
             let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
             let birth =
-                RemoteSpawn { unstarted, id, spawned_at, parent_domain, proxy: proxy_slot, params };
-            domain.label_current();
+                RemoteSpawn { task, id, spawned_at, parent_domain, proxy: proxy_slot, params };
+            domain.set_ledger_owner();
             domain.run.remote(target).send(Message::Spawn(birth));
             Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
         })
@@ -249,8 +247,8 @@ impl Task {
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task")
-            .field("name", &self.about.name())
-            .field("spawned_at", &format_args!("{}", self.about.spawned_at))
+            .field("name", &self.meta.name())
+            .field("spawned_at", &format_args!("{}", self.meta.spawned_at))
             .field("given", &self.given.len())
             .field("inherit", &self.inherit)
             .field("pinned", &self.pinned)
@@ -310,7 +308,7 @@ where
         if self.orphans.is_full() {
             return Err(AtCapacity(future));
         }
-        Ok(self.orphans.insert_child(self.task.try_spawn(future)))
+        Ok(self.orphans.insert(self.task.try_spawn(future)))
     }
 }
 
@@ -333,6 +331,6 @@ impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
         if self.orphans.is_full() {
             return Err(AtCapacity(future));
         }
-        Ok(self.orphans.insert_child(self.task.spawn(future)))
+        Ok(self.orphans.insert(self.task.spawn(future)))
     }
 }

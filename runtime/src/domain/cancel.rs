@@ -1,0 +1,105 @@
+//! Cancellation: its reasons, and how a request reaches a task.
+//!
+//! A request sets the task's `cancel` cell and wakes the task, which notices it at its next poll and
+//! then cancels its own children. So a cancellation travels down the tree one level at a time, and
+//! children end before their parents. A child on another domain is cancelled by a message. A shielded
+//! child is not cancelled but informed, see `shield`.
+
+use std::borrow::Cow;
+use std::panic::Location;
+
+use super::{Domain, Message};
+use crate::task::{CancelAction, CancelKind, CancelReason, Cancelled, NIL, Slot};
+
+impl Domain {
+    /// Returns a cancellation that the current task requests at a line of the program.
+    pub(crate) fn requested_reason(
+        &self,
+        at: &'static Location<'static>,
+        text: Option<Cow<'static, str>>,
+    ) -> Cancelled {
+        self.cancelled(CancelKind::Requested, Some(at), text)
+    }
+
+    /// Returns a cancellation in the name of the current task.
+    fn cancelled(
+        &self,
+        kind: CancelKind,
+        location: Option<&'static Location<'static>>,
+        text: Option<Cow<'static, str>>,
+    ) -> Cancelled {
+        let current = self.scheduler.current();
+        let by = (current != NIL).then(|| self.tree[current].task_ref());
+        self.cancel.cancelled(CancelReason { kind, by, location, text })
+    }
+
+    /// Returns why the children of a task are cancelled when it ends: for the same reason as the
+    /// task itself, or because their parent has returned.
+    fn parent_reason(&self, parent: Slot) -> Cancelled {
+        let node = &self.tree[parent];
+        let inherited = node.cancel.peek(|cancelled| cancelled.map(Cancelled::inherited));
+        inherited.unwrap_or_else(|| {
+            self.cancelled(CancelKind::ParentEnded, Some(node.spawned_at.get()), None)
+        })
+    }
+
+    /// Returns why a child is cancelled whose promise is being dropped. A destructor does not know
+    /// the line that runs it, so this names the combinator that drops the promise, or the line that
+    /// made the promise.
+    pub(super) fn drop_reason(&self, child: Slot) -> Cancelled {
+        match self.cancel.abandoning() {
+            Some(at) => self.cancelled(CancelKind::BranchAbandoned, Some(at), None),
+            None => {
+                let spawned_at = self.tree[child].spawned_at.get();
+                self.cancelled(CancelKind::PromiseDropped, Some(spawned_at), None)
+            }
+        }
+    }
+
+    /// Requests the cancellation of a task.
+    pub(crate) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) {
+        match self.tree.request_cancel(slot, cancelled) {
+            CancelAction::None => {}
+            CancelAction::Wake => self.wake(slot),
+            CancelAction::Shielded => self.request_shielded(slot, cancelled),
+            CancelAction::Forward { domain, id } => {
+                let cancelled = cancelled.clone();
+                // fault: remote-child-ended-early
+                // fault: remote-children-not-cancelled
+                self.run.remote(usize::from(domain)).send(Message::Cancel { id, cancelled });
+            }
+        }
+    }
+
+    /// Requests the cancellation of all children of a task.
+    pub(super) fn cancel_children(&self, parent: Slot) {
+        let mut child = self.tree[parent].first_child.get();
+        if child == NIL {
+            return;
+        }
+        let cancelled = self.parent_reason(parent);
+        while child != NIL {
+            // fault: handlers-outlive-root
+            self.request_cancel(child, &cancelled);
+            // A request frees no node, so the list is intact.
+            child = self.tree[child].next.get();
+        }
+    }
+
+    /// Runs `f`, which drops a branch of the combinator that was created at line `at`. A promise
+    /// that is dropped in `f` counts as abandoned: it is cancelled without a violation.
+    pub(crate) fn abandon_branch<R>(at: &'static Location<'static>, f: impl FnOnce() -> R) -> R {
+        /// Restores the previous combinator, also if `f` panics.
+        struct Restore(Option<&'static Location<'static>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                Domain::try_with(|domain| domain.cancel.replace_abandoning(self.0));
+            }
+        }
+        let before = Domain::try_with(|domain| domain.cancel.replace_abandoning(Some(at)));
+        let restore = before.map(Restore);
+        let result = f();
+        drop(restore);
+        result
+    }
+}

@@ -1,0 +1,110 @@
+use std::task::{Context, Poll, ready};
+
+use crate::domain::{ChildRef, Domain, Message, OutcomeHandle, RemoteHandle};
+use crate::task::{Outcome, WaitSite};
+
+/// What a promise consists of: the reference to the child's outcome, and the child's node on the
+/// parent's domain.
+///
+/// Its owner must [`release`](ChildHandle::release) it when it is dropped.
+pub(super) struct ChildHandle<T, E> {
+    /// `None` once the outcome is taken.
+    outcome: Option<OutcomeHandle<T, E>>,
+    child: ChildRef,
+}
+
+/// How a handle is given up whose outcome was not taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Release {
+    /// The promise was dropped: the child is cancelled, and forgotten unless the drop is an
+    /// abandonment (R1).
+    Dropped,
+    /// The child was cancelled before, and no future waits for it any more.
+    Cancelled,
+    /// The child goes on. Its outcome is dropped.
+    Detached,
+}
+
+impl<T, E> ChildHandle<T, E> {
+    pub(super) fn new(outcome: OutcomeHandle<T, E>, child: ChildRef) -> Self {
+        ChildHandle { outcome: Some(outcome), child }
+    }
+
+    /// A handle without an outcome.
+    pub(super) fn empty(child: ChildRef) -> Self {
+        ChildHandle { outcome: None, child }
+    }
+
+    pub(super) fn child(&self) -> ChildRef {
+        self.child
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// Returns the domain that the child lives on; `None` if the outcome is taken.
+    pub(super) fn remote(&self) -> Option<&RemoteHandle> {
+        self.outcome.as_ref().map(|outcome| &**outcome.scheduler())
+    }
+
+    /// Moves the handle out and leaves an empty one.
+    pub(super) fn take(&mut self) -> Self {
+        ChildHandle { outcome: self.outcome.take(), child: self.child }
+    }
+
+    /// Waits until the child is complete, and takes the outcome. `site` says in reports where
+    /// the parent waits.
+    ///
+    /// # Panics
+    ///
+    /// If the outcome is taken already.
+    #[inline]
+    pub(super) fn poll(
+        &mut self,
+        domain: &Domain,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome<T, E>> {
+        let outcome = self.outcome.as_ref();
+        let outcome = outcome.expect("a promise is polled after it yielded its outcome");
+        // fault: cancel-busy-wait
+        ready!(domain.poll_child(outcome.scheduler(), self.child, site, cx));
+        Poll::Ready(self.outcome.take().expect("it was there a moment ago").take())
+    }
+
+    /// Takes the outcome of a child that is complete, and frees the child's node.
+    pub(super) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
+        domain.reap(self.child.entry);
+        let outcome = self.outcome.take();
+        outcome.expect("a promise has its handle until its outcome is taken").take()
+    }
+
+    /// Gives the handle up, unless the outcome is taken.
+    pub(super) fn release(&mut self, how: Release) {
+        let Some(outcome) = self.outcome.take() else { return };
+        let ChildRef { entry, domain: parent_domain, .. } = self.child;
+        // On the parent's own domain the node is updated directly.
+        let elsewhere = Domain::try_with(|domain| {
+            if !domain.is_domain_of(outcome.scheduler(), parent_domain) {
+                return Some(domain.drop_is_abandonment());
+            }
+            match how {
+                Release::Dropped => domain.promise_dropped(entry, domain.drop_is_abandonment()),
+                Release::Cancelled | Release::Detached => domain.detach_child(entry),
+            }
+            None
+        });
+        // On another domain, or outside a run, the parent's domain is sent a message. Whether the
+        // drop is an abandonment depends on the code that runs here.
+        if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
+            let message = match how {
+                Release::Dropped => Message::HandleDropped { entry, abandoned },
+                Release::Cancelled => Message::HandleDropped { entry, abandoned: true },
+                Release::Detached => Message::DetachHandle { entry },
+            };
+            // fault: remote-drop-not-sent
+            outcome.scheduler().send_to(usize::from(parent_domain), message);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Waiting for children: one promise, several promises at once, and groups.
+
+mod cancel;
+mod child_handle;
+mod orphans;
+mod promise;
+mod several;
+
+pub use cancel::Cancel;
+pub use orphans::{Next, Orphans, TryNext};
+pub use promise::Promise;
+pub use several::{AwaitAll, AwaitFirst, AwaitOne, await_all, await_first, await_one};

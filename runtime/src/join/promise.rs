@@ -1,0 +1,203 @@
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Cancel;
+use super::child_handle::{ChildHandle, Release};
+use crate::domain::{ChildRef, Domain, OutcomeHandle};
+use crate::task::{Outcome, TaskId, WaitSite};
+
+/// A parent's handle to a child. The parent awaits it or cancels it.
+///
+/// Awaiting it returns the child's [`Outcome`] once the child and all its descendants are complete
+/// and their resources are finalized. Only the task that spawned the child may do so; any other task
+/// commits the violation [`NotAChild`](crate::Violation::NotAChild).
+///
+/// Dropping a promise never detaches the child. It cancels the child and counts as *forgetting* it,
+/// which is reported when the parent returns, unless the drop is an abandonment: the parent is ending
+/// abnormally, a panic is unwinding, or one of matou's combinators ([`timeout`](crate::timeout),
+/// [`race`](crate::race), ..) drops a branch.
+///
+/// A promise is `Send` if the outcome is, so that futures that hold one can be `Send`.
+///
+/// # Cancel safety
+///
+/// If a future that awaits `&mut promise` is dropped, the outcome stays in the promise.
+///
+/// # Panics
+///
+/// If it is polled again after it has returned the outcome, or outside a run.
+#[doc(alias = "JoinHandle")]
+#[must_use = "a child has to be awaited or cancelled by its parent"]
+pub struct Promise<T, E = Infallible> {
+    handle: ChildHandle<T, E>,
+}
+
+impl<T, E> Promise<T, E> {
+    pub(crate) fn new(outcome: OutcomeHandle<T, E>, child: ChildRef) -> Promise<T, E> {
+        Promise { handle: ChildHandle::new(outcome, child) }
+    }
+
+    /// Returns the child's id.
+    pub fn id(&self) -> TaskId {
+        self.child().entry.id
+    }
+
+    /// Cancels the child and waits until it and all its descendants are gone.
+    ///
+    /// The cancellation is requested by this call, not by the first poll of the future. If the
+    /// child has already returned a value, the future returns it, so that a finished value is not
+    /// lost. If the child was cancelled, failed or panicked, the future returns `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not withdraw the request: the child is cancelled, and the parent
+    /// waits for it before it completes.
+    ///
+    /// # Panics
+    ///
+    /// If the outcome was taken already, and outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use matou_runtime::{RunError, run, spawn, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let endless = spawn(pending::<()>());
+    ///     assert_eq!(endless.cancel().await, None);
+    ///
+    ///     let quick = spawn(async { 7 });
+    ///     yield_now().await;
+    ///     assert_eq!(quick.cancel().await, Some(7));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "abort")]
+    #[track_caller]
+    pub fn cancel(self) -> Cancel<T, E> {
+        self.cancel_at(Location::caller(), None)
+    }
+
+    /// Cancels the child for a reason given as text; see [`cancel`](Promise::cancel).
+    ///
+    /// The outcomes of the child and of its descendants contain the reason: their
+    /// [`Cancelled`](crate::Cancelled) tells which task requested the cancellation, at which line,
+    /// and this text. So do reports, and [`cancelled`](crate::cancelled).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`cancel`](Promise::cancel).
+    ///
+    /// # Panics
+    ///
+    /// As [`cancel`](Promise::cancel).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{RunError, cancelled, run, shield, spawn, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let child = spawn(async {
+    ///         // A shielded task is informed of the request and ends by itself.
+    ///         let _ = shield(async {
+    ///             assert_eq!(cancelled().await.reason(), Some("the shop closes"));
+    ///         })
+    ///         .await;
+    ///     });
+    ///     yield_now().await;
+    ///     child.cancel_because("the shop closes").await;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn cancel_because(self, reason: impl Into<Cow<'static, str>>) -> Cancel<T, E> {
+        self.cancel_at(Location::caller(), Some(reason.into()))
+    }
+
+    pub(crate) fn cancel_at(
+        mut self,
+        at: &'static Location<'static>,
+        reason: Option<Cow<'static, str>>,
+    ) -> Cancel<T, E> {
+        let child = self.child();
+        let is_own = Domain::with("cancelling a task", |domain| {
+            let cancelled = &domain.requested_reason(at, reason);
+            let remote = self.handle.remote();
+            let remote = remote.expect("a promise is cancelled before its outcome is taken");
+            domain.cancel_child(remote, child, cancelled).is_ok()
+        });
+        // The handle is taken last. If the request has panicked or was refused, because the child
+        // is another task's, dropping `self` releases the child.
+        match is_own {
+            true => Cancel::new(self.handle.take(), at),
+            false => Cancel::refused(child, at),
+        }
+    }
+
+    /// Returns whether the child is complete, without registering for its completion.
+    pub(super) fn is_complete(&self) -> bool {
+        let entry = self.child().entry;
+        Domain::try_with(|domain| domain.child_is_complete(entry)).unwrap_or(false)
+    }
+
+    /// Gives the promise up; the child goes on.
+    pub(crate) fn detach(mut self) {
+        self.handle.release(Release::Detached);
+    }
+
+    pub(crate) fn child(&self) -> ChildRef {
+        self.handle.child()
+    }
+
+    /// Takes the outcome of a child that is complete.
+    pub(super) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
+        self.handle.take().into_outcome(domain)
+    }
+
+    /// Waits for the child. `site` says in reports where the parent waits.
+    #[inline]
+    pub(crate) fn poll_join(
+        &mut self,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome<T, E>> {
+        Domain::with("awaiting a task", |domain| self.handle.poll(domain, site, cx))
+    }
+}
+
+impl<T, E> Future for Promise<T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A future does not know the line that awaits it; a report names the child instead.
+        self.get_mut().poll_join(WaitSite::unlocated("promise"), cx)
+    }
+}
+
+impl<T, E> Unpin for Promise<T, E> {}
+
+impl<T, E> Drop for Promise<T, E> {
+    fn drop(&mut self) {
+        self.handle.release(Release::Dropped);
+    }
+}
+
+impl<T, E> fmt::Debug for Promise<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise")
+            .field("id", &self.id())
+            .field("spawned_at", &format_args!("{}", self.child().spawned_at))
+            .finish_non_exhaustive()
+    }
+}
