@@ -1,9 +1,8 @@
-//! `cargo xtask explore`: random programs under many seeds, judged by a model of the rules.
+//! `cargo xtask explore`: random programs under many seeds, checked against a model of the rules.
 //!
-//! The explorer is the package `explore`, built in release mode. Two of its processes run the first
-//! seeds and must agree on every hash.
+//! With arguments, the explorer (the package `matou-explore`) runs with these. Without arguments it
+//! runs with its defaults, and two of its processes must agree on the hashes of the first seeds.
 
-use std::io;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -11,71 +10,51 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::mutants;
+use crate::program::{Forwarded, cargo_run, exec};
 use crate::workspace::Workspace;
 
-/// Runs random programs, the rules' own bodies, and the echo server with a hundred clients, each
-/// under many seeds.
+/// Runs random programs under many seeds; see `cargo xtask explore --help`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// How many programs. Of the rules and of the echo server there are a tenth as many runs.
-    #[arg(long, default_value_t = 10_000)]
-    seeds: u64,
-    /// The first seed.
-    #[arg(long, default_value_t = 0)]
-    first: u64,
-    /// Only this part: programs, rules or echo.
-    #[arg(long)]
-    part: Option<String>,
-    /// Run this seed alone, and tell all of it.
-    #[arg(long)]
-    seed: Option<u64>,
     /// Also shows that the explorer finds known faults, and replays each by its seed.
     #[arg(long)]
     self_test: bool,
+    #[command(flatten)]
+    arguments: Forwarded,
 }
 
-/// How many seeds two processes run to compare their hashes.
-const COMPARED: u64 = 1000;
+const PACKAGE: &str = "--release --quiet --package matou-explore";
+
+/// The run whose hashes two processes compare.
+const COMPARED: [&str; 2] = ["--seeds", "1000"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let began = Instant::now();
-    let workspace = Workspace::load()?;
-    let explorer = workspace.build("matou-explore", "release", "--bin", "matou-explore")?;
-    let explore = |seeds: u64| {
-        let mut command = Command::new(&explorer);
-        command.arg("--seeds").arg(seeds.to_string());
-        command.arg("--first").arg(options.first.to_string());
-        command.args(options.part.iter().flat_map(|part| ["--part", part]));
-        command
-    };
-    if let Some(seed) = options.seed {
-        return finish(explore(1).arg("--seed").arg(seed.to_string()));
+    if !options.arguments.is_empty() {
+        return exec(&mut cargo_run(PACKAGE, &options.arguments));
     }
-    finish(&mut explore(options.seeds))?;
-    let compared = COMPARED.min(options.seeds);
-    let (first, second) = (digests(&mut explore(compared))?, digests(&mut explore(compared))?);
-    ensure!(first.contains("digest"), "the explorer tells no digest:\n{first}");
+    let began = Instant::now();
+    let mut explorer = cargo_run(PACKAGE, &options.arguments);
+    let status = explorer.status().context("failed to run cargo")?;
+    ensure!(status.success(), "the explorer ended with {status}");
+    let compared = Forwarded::from(COMPARED);
+    let (first, second) = (hashes(&compared)?, hashes(&compared)?);
+    ensure!(first.contains("digest"), "the explorer prints no digest:\n{first}");
     ensure!(first == second, "two processes disagree:\n{first}\n{second}");
-    println!("two processes agree on all hashes of {compared} seeds");
+    println!("two processes agree on all hashes of {} seeds", COMPARED[1]);
     if options.self_test {
-        mutants::run_explorer(&workspace)?;
+        mutants::run_explorer(&Workspace::load()?)?;
     }
     println!("explored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn finish(command: &mut Command) -> Result<()> {
-    let status = command.status().context("failed to start the explorer")?;
-    ensure!(status.success(), "the explorer ended with {status}");
-    Ok(())
-}
-
-/// What a run says, without the times that it took.
-fn digests(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::inherit()).output().context("failed to start it")?;
+/// The output of a run, without the times in it.
+fn hashes(arguments: &Forwarded) -> Result<String> {
+    let mut command: Command = cargo_run(PACKAGE, arguments);
+    let output = command.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
     ensure!(output.status.success(), "the explorer ended with {}", output.status);
-    let text = String::from_utf8(output.stdout).map_err(io::Error::other)?;
-    // Only the lines of the parts have times, and commas.
+    let text = String::from_utf8(output.stdout).context("the output is not UTF-8")?;
+    // Only the lines of the parts contain times, behind the last comma.
     let without_time = |line: &str| line.rsplit_once(',').map(|(line, _)| line.to_owned());
     Ok(text.lines().filter_map(without_time).collect::<Vec<_>>().join("\n"))
 }

@@ -1,48 +1,49 @@
-//! The chores of the workspace, as `cargo xtask CHORE`.
+//! The tasks of the workspace, as `cargo xtask TASK`.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
+#![allow(clippy::print_stdout, reason = "a command line tool prints to its standard output")]
 
-mod bench;
 mod ci;
 mod explore;
-mod loadtest;
 mod mutants;
+mod program;
 mod workspace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The chores of the workspace.
+/// The tasks of the workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Debug, Subcommand)]
-enum Chore {
-    Bench(bench::Options),
+enum Task {
+    /// Measures matou and other runtimes; see `cargo xtask bench --help`.
+    Bench(program::Forwarded),
     Ci(ci::Options),
     Explore(explore::Options),
-    Loadtest(loadtest::Options),
+    /// Loads a server and checks every byte; see `cargo xtask loadtest --help`.
+    Loadtest(program::Forwarded),
     Mutants(mutants::Options),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().chore {
-        Chore::Bench(options) => bench::run(&options),
-        Chore::Ci(options) => ci::run(&options),
-        Chore::Explore(options) => explore::run(&options),
-        Chore::Loadtest(options) => loadtest::run(&options),
-        Chore::Mutants(options) => mutants::run(&options),
+    let outcome = match Cli::parse().task {
+        Task::Bench(arguments) => program::bench(&arguments),
+        Task::Ci(options) => ci::run(&options),
+        Task::Explore(options) => explore::run(&options),
+        Task::Loadtest(arguments) => program::loadtest(&arguments),
+        Task::Mutants(options) => mutants::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without the backtrace, which tells nothing that the words do not.
+            // `Debug` would add a backtrace, which is of no use for these errors.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -1,10 +1,9 @@
 //! What cargo knows of the workspace.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The workspace as `cargo metadata` tells it.
@@ -62,34 +61,6 @@ impl Workspace {
 
     pub(crate) fn packages(&self) -> &[Package] {
         &self.packages
-    }
-
-    /// Builds a binary or an example, and returns its path as cargo tells it.
-    pub(crate) fn build(
-        &self,
-        package: &str,
-        profile: &str,
-        kind: &str,
-        name: &str,
-    ) -> Result<PathBuf> {
-        let mut command = cargo();
-        command.current_dir(&self.root);
-        command.args(["build", "--profile", profile, "--package", package, kind, name]);
-        command.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
-        let mut child = command.spawn().context("failed to run cargo")?;
-        let output = child.stdout.take().context("cargo has no standard output")?;
-        let mut path = None;
-        for line in BufReader::new(output).lines() {
-            let message: Value = serde_json::from_str(&line?).unwrap_or_default();
-            if message["target"]["name"] == name && message["executable"].is_string() {
-                path = message["executable"].as_str().map(PathBuf::from);
-            }
-        }
-        let status = child.wait()?;
-        if !status.success() {
-            bail!("cargo build {kind} {name} of {package} ended with {status}");
-        }
-        path.with_context(|| format!("cargo told no path of {kind} {name}"))
     }
 }
 
