@@ -1,34 +1,35 @@
-//! What came of the measurements.
+//! The results of the measurements.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::means::Lacking;
-use crate::meter::Cost;
+use crate::capabilities::Unsupported;
+use crate::cost::Cost;
+use crate::{echo, primitives};
 
 /// What a measurement is about.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) work: String,
-    pub(crate) about: String,
+    pub(crate) about: &'static str,
     pub(crate) runtime: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// Kinds of work, which differ in the quantity that is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A server under load: what counts is its CPU time.
+    /// A server under load: its CPU time.
     Echo,
     /// A server whose clients are silent: its memory.
-    Silence,
-    /// A server with something else to do: how long its clients wait.
-    Hogged,
-    /// A server on one core and on several: how much it does.
+    Silent,
+    /// A server beside tasks that use the CPU: the latency of its clients.
+    Mixed,
+    /// A server on one core and on several: its throughput.
     Cores,
-    /// A small operation on one thread: its CPU time.
+    /// An operation on one thread: its CPU time.
     Primitive,
-    /// A small operation between two threads: how long it takes.
+    /// An operation between two threads: its wall time.
     Across,
     /// A task that waits: its memory.
     Memory,
@@ -36,132 +37,208 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn is_server(self) -> bool {
-        matches!(self, Kind::Echo | Kind::Silence | Kind::Hogged | Kind::Cores)
+        matches!(self, Kind::Echo | Kind::Silent | Kind::Mixed | Kind::Cores)
+    }
+
+    /// The quantity that is compared.
+    pub(crate) fn value(self, measured: &Measured) -> Option<f64> {
+        match self {
+            Kind::Echo | Kind::Primitive => Some(measured.cpu_ns),
+            Kind::Across | Kind::Cores => Some(measured.wall_ns),
+            Kind::Silent => measured.resident,
+            Kind::Mixed => measured.p99_us,
+            Kind::Memory => measured.bytes,
+        }
+    }
+
+    /// The name of that quantity.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Kind::Echo | Kind::Primitive => "CPU ns",
+            Kind::Across | Kind::Cores => "wall ns",
+            Kind::Silent => "resident bytes",
+            Kind::Mixed => "p99 us",
+            Kind::Memory => "bytes",
+        }
     }
 }
 
 impl Subject {
-    pub(crate) fn new(kind: Kind, work: &str, about: &str, runtime: &str) -> Subject {
-        Subject { kind, work: work.into(), about: about.into(), runtime: runtime.into() }
+    /// # Panics
+    ///
+    /// If there is no work of this name.
+    pub(crate) fn new(work: &str, runtime: &str) -> Subject {
+        let known = describe(work);
+        let (kind, about) = known.unwrap_or_else(|| panic!("there is no work {work}"));
+        Subject { kind, work: work.into(), about, runtime: runtime.into() }
     }
 }
 
-/// What one runtime needs for one kind of work, over all rounds.
+/// The kind of a work, and its description.
+pub(crate) fn describe(work: &str) -> Option<(Kind, &'static str)> {
+    let small = primitives::WORKS.iter().find(|it| it.name == work).map(|it| (it.kind, it.about));
+    small.or_else(|| echo::describe(work))
+}
+
+/// The cost of one work in one runtime, over all rounds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(from = "Row", into = "Row")]
 pub(crate) struct Figure {
-    #[serde(flatten)]
     pub(crate) subject: Subject,
     pub(crate) outcome: Outcome,
+    /// The rounds, if this was measured in this process.
+    pub(crate) rounds: Vec<Cost>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(untagged)]
 pub(crate) enum Outcome {
-    Measured(Box<Measured>),
-    /// This machine does not allow it, for this reason.
-    Lacking(String),
-    /// It went wrong, as it must not.
-    Failed(String),
+    Measured(Measured),
+    /// Why there is no result.
+    Missing {
+        reason: String,
+        failed: bool,
+    },
 }
 
+/// Work, runtime and outcome: a line in the file of figures.
+type Row = (String, String, Outcome);
+
+/// Medians over the rounds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(from = "Columns", into = "Columns")]
 pub(crate) struct Measured {
-    pub(crate) wall_ns: Spread,
-    pub(crate) cpu_ns: Spread,
-    /// The parts of the CPU time.
+    pub(crate) wall_ns: f64,
+    pub(crate) wall_min: f64,
+    pub(crate) wall_max: f64,
+    pub(crate) cpu_ns: f64,
     pub(crate) user_ns: f64,
-    pub(crate) system_ns: f64,
     pub(crate) allocations: f64,
-    /// None where it was not measured, as with all that follow.
-    pub(crate) bytes: Option<Spread>,
-    pub(crate) resident: Option<Spread>,
-    pub(crate) p99_us: Option<Spread>,
     pub(crate) system_calls: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+    pub(crate) bytes: Option<f64>,
+    pub(crate) resident: Option<f64>,
 }
 
-/// The rounds, their median, and the least and the greatest.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-    /// In the order in which they were measured.
-    rounds: Vec<f64>,
-}
+/// The columns of the file of figures, in the order of the fields above.
+type Columns = ([f64; 6], [Option<f64>; 4]);
 
-impl Spread {
-    /// None if there are no values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let rounds: Vec<f64> = values.into_iter().collect();
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (min, max) = (*sorted.first()?, *sorted.last()?);
-        Some(Spread { median: sorted[sorted.len() / 2], min, max, rounds })
+impl From<Columns> for Measured {
+    fn from((numbers, optional): Columns) -> Measured {
+        let [wall_ns, wall_min, wall_max, cpu_ns, user_ns, allocations] = numbers;
+        let [system_calls, p99_us, bytes, resident] = optional;
+        Measured {
+            wall_ns,
+            wall_min,
+            wall_max,
+            cpu_ns,
+            user_ns,
+            allocations,
+            system_calls,
+            p99_us,
+            bytes,
+            resident,
+        }
     }
+}
 
-    /// How many times as much this is: the median of the rounds, in each of which both were
-    /// measured. What slows the machine down for a while slows both. None if the other is nothing,
-    /// which has no multiples.
-    pub(crate) fn of_other(&self, other: &Spread) -> Option<f64> {
-        let ratios = self.rounds.iter().zip(&other.rounds).map(|(this, other)| this / other);
-        Some(Spread::of(ratios.filter(|ratio| ratio.is_finite()))?.median)
+impl From<Measured> for Columns {
+    fn from(it: Measured) -> Columns {
+        let numbers = [it.wall_ns, it.wall_min, it.wall_max, it.cpu_ns, it.user_ns, it.allocations];
+        let optional = [it.system_calls, it.p99_us, it.bytes, it.resident];
+        (numbers.map(four_digits), optional.map(|number| number.map(four_digits)))
+    }
+}
+
+/// Rounds to four significant digits.
+fn four_digits(number: f64) -> f64 {
+    format!("{number:.3e}").parse().expect("it is a number")
+}
+
+impl From<Row> for Figure {
+    fn from((work, runtime, outcome): Row) -> Figure {
+        Figure { subject: Subject::new(&work, &runtime), outcome, rounds: Vec::new() }
+    }
+}
+
+impl From<Figure> for Row {
+    fn from(figure: Figure) -> Row {
+        (figure.subject.work, figure.subject.runtime, figure.outcome)
     }
 }
 
 impl Figure {
     pub(crate) fn of(
         subject: Subject,
-        costs: Result<Vec<Cost>>,
+        rounds: Result<Vec<Cost>>,
         system_calls: Option<f64>,
     ) -> Figure {
-        let outcome = match costs {
-            Ok(costs) => Measured::of(&costs, system_calls)
-                .map_or(Outcome::Lacking("no rounds".into()), |it| Outcome::Measured(Box::new(it))),
-            Err(error) => match error.downcast_ref::<Lacking>() {
-                Some(lacking) => Outcome::Lacking(lacking.to_string()),
-                None => Outcome::Failed(format!("{error:#}")),
+        let missing = |reason: String, failed| Outcome::Missing { reason, failed };
+        let (outcome, rounds) = match rounds {
+            Ok(rounds) => match Measured::of(&rounds, system_calls) {
+                Some(measured) => (Outcome::Measured(measured), rounds),
+                None => (missing("not measured".into(), false), rounds),
+            },
+            Err(error) => match error.downcast_ref::<Unsupported>() {
+                Some(unsupported) => (missing(unsupported.to_string(), false), Vec::new()),
+                None => (missing(format!("{error:#}"), true), Vec::new()),
             },
         };
-        Figure { subject, outcome }
+        Figure { subject, outcome, rounds }
     }
 
     pub(crate) fn measured(&self) -> Option<&Measured> {
         match &self.outcome {
             Outcome::Measured(measured) => Some(measured),
-            Outcome::Lacking(_) | Outcome::Failed(_) => None,
+            Outcome::Missing { .. } => None,
         }
     }
 
-    /// Whether something of ours went wrong. What goes wrong with others is theirs.
-    pub(crate) fn is_our_failure(&self) -> bool {
-        self.is_ours() && matches!(self.outcome, Outcome::Failed(_))
+    /// Whether matou failed. Failures of the other runtimes do not fail the benchmark.
+    pub(crate) fn is_own_failure(&self) -> bool {
+        self.is_own() && matches!(self.outcome, Outcome::Missing { failed: true, .. })
     }
 
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         ["matou", "echo"].contains(&self.subject.runtime.as_str())
     }
 
-    /// Whether it is no peer but the limit.
-    pub(crate) fn is_limit(&self) -> bool {
+    /// Whether it is the bare epoll loop, which is not a peer but the lower bound.
+    pub(crate) fn is_baseline(&self) -> bool {
         self.subject.runtime == "epoll"
     }
 }
 
 impl Measured {
-    fn of(costs: &[Cost], system_calls: Option<f64>) -> Option<Measured> {
-        let spread = |of: fn(&Cost) -> f64| Spread::of(costs.iter().map(of));
-        // Where a round lacks something, the others do.
-        let some = |of: fn(&Cost) -> Option<f64>| Spread::of(costs.iter().filter_map(of));
+    /// `None` without rounds.
+    pub(crate) fn of(rounds: &[Cost], system_calls: Option<f64>) -> Option<Measured> {
+        let sorted = |of: fn(&Cost) -> f64| sorted(rounds.iter().map(of));
+        // If a round has no value, none has.
+        let optional = |of: fn(&Cost) -> Option<f64>| median(rounds.iter().filter_map(of));
+        let wall = sorted(|cost| cost.wall_ns);
         Some(Measured {
-            wall_ns: spread(|cost| cost.wall_ns)?,
-            cpu_ns: spread(Cost::cpu_ns)?,
-            user_ns: spread(|cost| cost.user_ns)?.median,
-            system_ns: spread(|cost| cost.system_ns)?.median,
-            allocations: spread(|cost| cost.allocations)?.median,
-            bytes: some(|cost| cost.bytes),
-            resident: some(|cost| cost.resident),
-            p99_us: some(|cost| cost.p99_us),
+            wall_ns: median(wall.iter().copied())?,
+            wall_min: *wall.first()?,
+            wall_max: *wall.last()?,
+            cpu_ns: median(rounds.iter().map(Cost::cpu_ns))?,
+            user_ns: median(rounds.iter().map(|cost| cost.user_ns))?,
+            allocations: median(rounds.iter().map(|cost| cost.allocations))?,
             system_calls,
+            p99_us: optional(|cost| cost.p99_us),
+            bytes: optional(|cost| cost.bytes),
+            resident: optional(|cost| cost.resident),
         })
     }
+}
+
+pub(crate) fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// `None` without values.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let values = sorted(values);
+    values.get(values.len() / 2).copied()
 }

@@ -1,69 +1,119 @@
-//! matou beside its peers: `cargo xtask bench` runs it.
+//! `cargo xtask bench`: matou compared with other runtimes.
 //!
-//! Each measurement is a process of its own, and the peers take turns within each round, so that
-//! whatever else the machine does hits them all.
+//! Each measurement is a process of its own, and the runtimes alternate within each round, so that
+//! other load on the machine affects all of them.
 
-mod contest;
-mod counts;
-mod curves;
+mod capabilities;
+mod comparison;
+mod cost;
 mod echo;
 mod figure;
-mod means;
-mod meter;
+mod instr_counts;
+mod interleave;
 mod primitives;
 mod process;
 mod ratios;
 mod record;
 mod report;
-mod rounds;
+mod scaling;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, Subcommand};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use matou_loadgen::{catch_interrupts, exit_code, interrupted};
 
+use crate::capabilities::Capabilities;
+use crate::interleave::Plan;
 use crate::record::{Machine, Part, Record};
-use crate::rounds::Plan;
 
+/// Measures matou and other runtimes, alternately, in one run.
+///
+/// The table goes to the standard output; figures, raw rounds and pictures go to
+/// `target/bench-report`. After Ctrl-C, the table contains what was measured until then.
 #[derive(Parser)]
+#[command(name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
-    what: What,
+    child: Option<Child>,
 }
 
+#[derive(Args)]
+struct Options {
+    #[command(flatten)]
+    mode: Mode,
+    /// Only works whose names contain this, such as `spawn` or `echo`.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only this runtime, such as `matou` or `tokio-ct`.
+    #[arg(long)]
+    runtime: Option<String>,
+    /// Number of measurements, of which the median counts [default: 5; 3 if quick].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// A tenth of the operations, and no system calls: for a first look.
+    #[arg(long)]
+    quick: bool,
+    /// Do not count system calls, which takes a few minutes.
+    #[arg(long)]
+    no_system_calls: bool,
+    /// Write the figures to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// With `--check` or `--update`: only instruction counts, which do not need a quiet machine.
+    #[arg(long)]
+    counts_only: bool,
+    /// With `--check` or `--update`: only ratios.
+    #[arg(long, conflicts_with = "counts_only")]
+    ratios_only: bool,
+}
+
+/// What to do instead of measuring everything.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Mode {
+    /// Measure how costs depend on the number of tasks, timers and sockets.
+    #[arg(long)]
+    scaling: bool,
+    /// Measure everything, write `tools/bench/figures.json`, and fill the documents.
+    #[arg(long)]
+    publish: bool,
+    /// Fill the documents from `tools/bench/figures.json`.
+    #[arg(long)]
+    report: bool,
+    /// Compare instruction counts, and ratios to other runtimes, with the committed ones.
+    #[arg(long)]
+    check: bool,
+    /// Write the instruction counts, and the ratios of five runs, to be committed.
+    #[arg(long)]
+    update: bool,
+    /// Measure the ratios in this many runs, and write their spreads, to be committed.
+    #[arg(long, value_name = "RUNS")]
+    calibrate: Option<usize>,
+}
+
+/// Runs of `--update` for the ratios.
+const CALIBRATION_RUNS: usize = 5;
+
+/// Measured processes.
 #[derive(Subcommand)]
-enum What {
-    /// Measures everything, side by side.
-    Run(RunOptions),
-    /// Measures what operations cost in crowds.
-    Curves(RunOptions),
-    /// Draws the pictures and fills the tables of the documents from a file of figures.
-    Report {
-        /// The file of figures.
-        #[arg(long)]
-        json: PathBuf,
-        /// The folder of the project.
-        #[arg(long)]
-        root: PathBuf,
-    },
-    /// Counts the instructions of the small operations, and compares them with the committed ones.
-    Counts(Committed),
-    /// Compares how matou stands beside its peers with how it stood.
-    Ratios(Committed),
-    /// Does one kind of work in one runtime, and prints what it cost.
+enum Child {
+    /// Does one work in one runtime, and prints the cost.
     #[command(hide = true)]
-    Child {
+    Primitive {
         work: String,
         runtime: String,
         operations: u64,
-        /// Let matou's clock stand still.
+        /// Stop matou's clock.
         #[arg(long)]
-        still: bool,
+        frozen_clock: bool,
     },
-    /// Does one kind of work in a crowd.
+    /// Does one work beside a population, and prints the cost.
     #[command(hide = true)]
-    Curve { curve: String, runtime: String, crowd: u64, operations: u64 },
+    Scaling { name: String, runtime: String, population: u64, operations: u64 },
     /// Serves echoes in one runtime until its standard input ends.
     #[command(hide = true)]
     Server {
@@ -73,133 +123,118 @@ enum What {
     },
 }
 
-/// What is measured, and where it goes.
-#[derive(clap::Args)]
-struct RunOptions {
-    /// Only works whose names contain this.
-    #[arg(long, default_value = "")]
-    only: String,
-    /// Only this runtime.
-    #[arg(long)]
-    runtime: Option<String>,
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// A tenth of the operations, and no system calls: for a first look.
-    #[arg(long)]
-    quick: bool,
-    /// Do not count system calls.
-    #[arg(long)]
-    no_system_calls: bool,
-    /// Where the figures go, as JSON. What the file knows of the other part stays in it.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// The folder where pictures go, as SVG.
-    #[arg(long)]
-    pictures: Option<PathBuf>,
-}
-
-/// A file of figures that are committed.
-#[derive(clap::Args)]
-struct Committed {
-    /// Write the file instead of comparing with it.
-    #[arg(long)]
-    update: bool,
-    #[arg(long)]
-    file: PathBuf,
-}
-
-impl RunOptions {
-    /// What the file knows already. Read first: half an hour of measuring must not be lost to a
-    /// file that cannot be read.
-    fn record(&self) -> Result<Record> {
-        self.json.as_deref().map_or_else(|| Ok(Record::default()), Record::read)
-    }
-
-    /// `rounds` are those of an ordinary run, and of a quick one.
-    fn plan(&self, rounds: [usize; 2]) -> Plan {
-        Plan {
-            only: self.only.clone(),
-            runtime: self.runtime.clone(),
-            rounds: self.rounds.unwrap_or(rounds[usize::from(self.quick)]).max(1),
-            quick: self.quick,
-            system_calls: !self.no_system_calls && !self.quick,
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    match choose(Cli::parse().what) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let cli = Cli::parse();
+    exit_code(match cli.child {
+        Some(child) => run_child(child),
+        None => catch_interrupts().and_then(|()| run(&cli.options)),
+    })
 }
 
-fn choose(what: What) -> Result<()> {
-    match what {
-        What::Run(options) => run(&options),
-        What::Curves(options) => run_curves(&options),
-        What::Report { json, root } => report::publish(&Record::read(&json)?, &root),
-        What::Counts(Committed { update, file }) => counts::run(update, &file),
-        What::Ratios(Committed { update, file }) => ratios::run(update, &file),
-        What::Child { work, runtime, operations, still } => {
-            process::end_with_parent()?;
-            if still {
-                primitives::stop_the_clock();
+fn run_child(child: Child) -> Result<()> {
+    process::end_with_parent()?;
+    match child {
+        Child::Primitive { work, runtime, operations, frozen_clock } => {
+            if frozen_clock {
+                primitives::freeze_clock();
             }
+            cost::apply_slowdown(&runtime);
             let programs = primitives::programs();
             let program = programs.iter().find(|it| it.work == work && it.runtime == runtime);
             let cost = (program.context("there is no such program")?.run)(operations);
             println!("{}", serde_json::to_string(&cost)?);
             Ok(())
         }
-        What::Curve { curve, runtime, crowd, operations } => {
-            process::end_with_parent()?;
-            curves::run(&curve, &runtime, crowd, operations)
+        Child::Scaling { name, runtime, population, operations } => {
+            scaling::run(&name, &runtime, population, operations)
         }
-        What::Server { runtime, setting } => echo::serve(&runtime, setting),
+        Child::Server { runtime, setting } => echo::serve(&runtime, setting),
     }
 }
 
-fn run(options: &RunOptions) -> Result<()> {
-    let record = options.record()?;
-    let (plan, means) = (options.plan([5, 3]), means::find());
-    let machine = Machine::look(&means);
-    let mut figures = rounds::primitives(&plan, &means);
-    figures.extend(echo::measure(&plan, &means));
-    if figures.is_empty() {
-        bail!("nothing is called like that");
+fn run(options: &Options) -> Result<()> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let committed = |name: &str| root.join("tools/bench").join(name);
+    let Mode { scaling, publish, report, check, update, calibrate } = options.mode;
+    let is_check = check || update || calibrate.is_some();
+    if (check || update) && !options.ratios_only {
+        instr_counts::run(update, &committed("counts.json"))?;
     }
-    print!("{}", report::table(&figures));
-    if !means.strace {
-        println!("\nSystem calls were not counted: there is no strace, or it is not allowed.");
+    if check && !options.counts_only {
+        ratios::check(&committed("ratios.json"))?;
     }
-    let failures = figures.iter().filter(|figure| figure.is_our_failure()).count();
-    let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: figures };
-    keep(options, Record { figures: Some(part), ..record })?;
+    let update_runs = (update && !options.counts_only).then_some(CALIBRATION_RUNS);
+    if let Some(runs) = calibrate.or(update_runs) {
+        ratios::calibrate(runs, &committed("ratios.json"))?;
+    }
+    if is_check {
+        return Ok(());
+    }
+    let folder = root.join("target/bench-report");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let file = match (publish || report, &options.json) {
+        (true, _) => committed("figures.json"),
+        (false, Some(file)) => file.clone(),
+        (false, None) => folder.join("figures.json"),
+    };
+    // Read first: the results of a long run must not be lost to an unreadable file.
+    let mut record = Record::read(&file)?;
+    if publish || !(report || scaling) {
+        measure_figures(options, &mut record, &folder)?;
+    }
+    if publish || scaling {
+        measure_scaling(options, &mut record);
+    }
+    if interrupted() {
+        // A partial result replaces no file.
+        return Ok(());
+    }
+    if publish || report {
+        record.write(&file)?;
+        return report::publish(&record, root);
+    }
+    record.write(&file)?;
+    report::pictures(&record, &folder)?;
+    println!("\nfigures: {}, pictures: {}", file.display(), folder.display());
+    let figures = record.figures.iter().flat_map(|part| &part.results);
+    let failures = figures.filter(|figure| figure.is_own_failure()).count();
     ensure!(failures == 0, "{failures} measurements failed");
     Ok(())
 }
 
-fn run_curves(options: &RunOptions) -> Result<()> {
-    let record = options.record()?;
-    let plan = options.plan([5, 3]);
-    let machine = Machine::look(&means::find());
-    let points = curves::measure(&plan);
-    print!("{}", report::curves(&points));
-    let part = Part { machine, rounds: plan.rounds, quick: plan.quick, results: points };
-    keep(options, Record { curves: Some(part), ..record })
+impl Options {
+    fn plan(&self) -> Plan {
+        Plan {
+            only: self.only.clone(),
+            runtime: self.runtime.clone(),
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }).max(1),
+            quick: self.quick,
+            system_calls: !self.no_system_calls && !self.quick,
+        }
+    }
 }
 
-/// Writes what was measured, and draws it.
-fn keep(options: &RunOptions, record: Record) -> Result<()> {
-    if let Some(file) = &options.json {
-        record.write(file)?;
+fn measure_figures(options: &Options, record: &mut Record, folder: &Path) -> Result<()> {
+    let (plan, capabilities) = (options.plan(), Capabilities::detect());
+    let machine = Machine::describe(&capabilities);
+    let mut results = interleave::primitives(&plan, &capabilities);
+    results.extend(echo::measure(&plan, &capabilities));
+    ensure!(!results.is_empty() || interrupted(), "no work has such a name");
+    print!("{}", report::table(&results));
+    if !capabilities.strace {
+        println!("\nSystem calls were not counted: strace is missing or not allowed.");
     }
-    if let Some(folder) = &options.pictures {
-        report::pictures(&record, folder)?;
+    if !interrupted() {
+        record::write_rounds(&results, &folder.join("rounds.jsonl"))?;
     }
+    record.figures = Some(Part { machine, rounds: plan.rounds, quick: plan.quick, results });
     Ok(())
+}
+
+fn measure_scaling(options: &Options, record: &mut Record) {
+    let (plan, capabilities) = (options.plan(), Capabilities::detect());
+    let machine = Machine::describe(&capabilities);
+    let results = scaling::measure(&plan);
+    print!("{}", report::scaling(&results));
+    record.scaling = Some(Part { machine, rounds: plan.rounds, quick: plan.quick, results });
 }

@@ -1,26 +1,29 @@
-//! How matou stands beside its peers, compared with how it stood.
+//! Ratios of matou to other runtimes, compared with the committed ones.
+//!
+//! A calibration measures each ratio several times on an unchanged commit. The check allows the
+//! highest of these, and a margin. A ratio beyond that is measured again, up to two more times, and
+//! the median decides, so a single disturbance does not fail the check.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use matou_loadgen::{Interrupted, interrupted};
+use serde::{Deserialize, Serialize};
 
+use crate::cost::Cost;
 use crate::echo;
-use crate::figure::{Kind, Spread};
-use crate::meter::Cost;
+use crate::figure::{Kind, describe, median, sorted};
+use crate::interleave::{child, interleave};
 use crate::primitives::WORKS;
-use crate::rounds::{child, take_turns};
 
-/// How far a ratio may be above the committed one, where all runs on one thread: two runs of the
-/// same program on a machine that others use differ by so much.
-const NOISE: f64 = 1.15;
-/// The same where a server and a client take turns, or two threads wake each other.
-const NOISE_ACROSS: f64 = 1.25;
-/// The same for how late the latest are, which is the least steady of all.
-const NOISE_P99: f64 = 2.0;
+/// How far a ratio may exceed the highest one of the calibration.
+const MARGIN: f64 = 0.05;
+/// The same after fewer than three runs, which say little about the spread.
+const MARGIN_UNCALIBRATED: f64 = 0.25;
 const ROUNDS: usize = 5;
 
-/// What is compared with whom: a work, our runtime, and the other one.
+/// What is compared: a work, the runtime of ours, and the other one.
 const PAIRS: &[(&str, &str, &str)] = &[
     ("spawn", "matou", "tokio-ct"),
     ("spawn-1000", "matou", "tokio-ct"),
@@ -44,81 +47,184 @@ const PAIRS: &[(&str, &str, &str)] = &[
     ("echo-mixed", "matou", "tokio-ct"),
 ];
 
-/// Compares the ratios with the committed ones, or writes them. One that is too great is measured
-/// once more, and the lesser counts.
+/// The spread of a ratio over the runs of a calibration.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+struct Calibrated {
+    runs: usize,
+    median: f64,
+    max: f64,
+}
+
+impl Calibrated {
+    fn of(runs: &[f64]) -> Option<Calibrated> {
+        let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+        let (median, max) = (median(runs.iter().copied())?, *sorted(runs.iter().copied()).last()?);
+        Some(Calibrated { runs: runs.len(), median: rounded(median), max: rounded(max) })
+    }
+
+    fn allowed(&self) -> f64 {
+        let margin = if self.runs < 3 { MARGIN_UNCALIBRATED } else { MARGIN };
+        self.max * (1.0 + margin)
+    }
+
+    /// Measures until it is certain whether the median of three measurements is allowed. Returns
+    /// the median of those that were made, and whether it is.
+    fn check(&self, mut measure: impl FnMut() -> Result<f64>) -> Result<(f64, bool)> {
+        let mut measured = vec![measure()?];
+        if measured[0] > self.allowed() {
+            measured.push(measure()?);
+            if measured[1] <= self.allowed() {
+                measured.push(measure()?);
+            }
+        }
+        let is_allowed = |ratio: &&f64| **ratio <= self.allowed();
+        let passed = measured.iter().filter(is_allowed).count() * 2 > measured.len();
+        Ok((median(measured).context("at least one was measured")?, passed))
+    }
+}
+
+/// Compares the ratios with the committed ones.
 ///
 /// # Errors
 ///
-/// If a ratio is above the committed one by more than the noise.
-pub(crate) fn run(update: bool, file: &Path) -> Result<()> {
+/// If a ratio exceeds the committed one by more than its spread and the margin.
+pub(crate) fn check(file: &Path) -> Result<()> {
     let name = || file.display().to_string();
-    let committed: BTreeMap<String, f64> = match (update, std::fs::read_to_string(file)) {
-        (true, _) => BTreeMap::new(),
-        (false, text) => serde_json::from_str(&text.with_context(name)?).with_context(name)?,
-    };
-    let (mut ratios, mut worse) = (BTreeMap::new(), 0);
-    println!("{:32} {:>10} {:>7} {:>10}", "ratios", "committed", "now", "allowed");
-    for &(work, ours, other) in PAIRS {
-        let key = format!("{work}: {ours} / {other}");
-        let noise = noise(work);
-        let before = committed.get(&key).copied();
-        ensure!(update || before.is_some(), "{key} has no ratio yet");
-        let allowed = before.map_or(f64::INFINITY, |before| before * noise);
-        let mut now = ratio(work, ours, other)?;
-        if now > allowed {
-            now = now.min(ratio(work, ours, other)?);
-        }
-        let is_worse = now > allowed;
-        worse += usize::from(is_worse);
-        let verdict = if is_worse { "  WORSE" } else { "" };
-        let before = before.map_or("-".into(), |before| format!("{before:.3}"));
-        println!("{key:32} {before:>10} {now:>7.3} {allowed:>10.3}{verdict}");
-        ratios.insert(key, (now * 1000.0).round() / 1000.0);
+    let text = std::fs::read_to_string(file).with_context(name)?;
+    let committed: BTreeMap<String, Calibrated> = serde_json::from_str(&text).with_context(name)?;
+    let mut worse = 0;
+    println!("{:32} {:>10} {:>10} {:>7}", "ratios", "committed", "allowed", "now");
+    for &(work, own, other) in PAIRS {
+        let key = format!("{work}: {own} / {other}");
+        let calibrated = committed.get(&key).with_context(|| format!("{key} has no ratio"))?;
+        let (now, passed) = calibrated.check(|| measure(work, own, other))?;
+        worse += usize::from(!passed);
+        let verdict = if passed { "" } else { "  WORSE" };
+        let (median, allowed) = (calibrated.median, calibrated.allowed());
+        println!("{key:32} {median:>10.3} {allowed:>10.3} {now:>7.3}{verdict}");
     }
-    if update {
-        let text = serde_json::to_string_pretty(&ratios)?;
-        std::fs::write(file, text + "\n").with_context(name)?;
-    }
-    ensure!(worse == 0, "{worse} ratios are worse than committed, beyond the noise");
+    ensure!(worse == 0, "{worse} ratios are worse than committed");
     Ok(())
 }
 
-fn noise(work: &str) -> f64 {
-    match kind(work) {
-        Kind::Primitive | Kind::Memory => NOISE,
-        Kind::Hogged => NOISE_P99,
-        Kind::Across | Kind::Echo | Kind::Silence | Kind::Cores => NOISE_ACROSS,
-    }
-}
-
-fn kind(work: &str) -> Kind {
-    let small = WORKS.iter().find(|it| it.name == work).map(|small| small.kind);
-    small.or_else(|| echo::kind(work)).unwrap_or(Kind::Echo)
-}
-
-/// The median over the rounds, in each of which both were measured one after the other: what slows
-/// the machine down for a while slows both.
-fn ratio(work: &str, ours: &str, other: &str) -> Result<f64> {
-    let small = WORKS.iter().find(|it| it.name == work);
-    let costs = match small {
-        Some(small) => {
-            let operations = small.about(small.operations / 4);
-            let mut turns =
-                take_turns(ROUNDS, 2, |index| child(work, [ours, other][index], operations));
-            let (second, first) = (turns.pop(), turns.pop());
-            [first.context("there are two")??, second.context("there are two")??]
+/// Measures each ratio `runs` times, and writes the spreads.
+pub(crate) fn calibrate(runs: usize, file: &Path) -> Result<()> {
+    let mut measured: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    // Whole runs one after the other, so that each ratio is measured at different times.
+    for run in 1..=runs {
+        for &(work, own, other) in PAIRS {
+            let key = format!("{work}: {own} / {other}");
+            let ratio = measure(work, own, other)?;
+            println!("run {run}: {key:32} {ratio:.3}");
+            measured.entry(key).or_default().push(ratio);
         }
-        None => echo::pair(work, [ours, other], ROUNDS)?,
+    }
+    let spread = |(key, runs): (String, Vec<f64>)| Some((key, Calibrated::of(&runs)?));
+    let calibrated: BTreeMap<String, Calibrated> =
+        measured.into_iter().filter_map(spread).collect();
+    let line = |(key, it): (&String, &Calibrated)| -> Result<String> {
+        Ok(format!("  {}: {}", serde_json::to_string(key)?, serde_json::to_string(it)?))
     };
-    let value = |cost: &Cost| match kind(work) {
+    let lines: Vec<String> = calibrated.iter().map(line).collect::<Result<_>>()?;
+    let text = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    std::fs::write(file, text).with_context(|| file.display().to_string())
+}
+
+/// The median over the rounds, in each of which both were measured one after the other, so that
+/// what slows the machine down for a while slows both.
+fn measure(work: &str, own: &str, other: &str) -> Result<f64> {
+    let small = WORKS.iter().find(|it| it.name == work);
+    let mut results = match small {
+        Some(small) => {
+            let operations = small.whole_steps(small.operations / 4);
+            interleave(ROUNDS, 2, |index| child(work, [own, other][index], operations))
+        }
+        None => echo::pair(work, [own, other], ROUNDS)?,
+    };
+    if interrupted() {
+        bail!(Interrupted);
+    }
+    let (kind, _) = describe(work).context("there is no such work")?;
+    let value = |cost: &Cost| match kind {
         Kind::Echo | Kind::Primitive => cost.cpu_ns(),
         Kind::Across | Kind::Cores => cost.wall_ns,
         Kind::Memory => cost.bytes.unwrap_or(f64::NAN),
-        Kind::Silence => cost.resident.unwrap_or(f64::NAN),
-        Kind::Hogged => cost.p99_us.unwrap_or(f64::NAN),
+        Kind::Silent => cost.resident.unwrap_or(f64::NAN),
+        Kind::Mixed => cost.p99_us.unwrap_or(f64::NAN),
     };
-    let [ours, other] = costs;
-    let ratios = ours.iter().zip(&other).map(|(ours, other)| value(ours) / value(other));
-    let ratios = Spread::of(ratios.filter(|ratio| ratio.is_finite()));
-    Ok(ratios.with_context(|| format!("{work} cannot be compared here"))?.median)
+    let (others, owns) = (results.remove(1)?, results.remove(0)?);
+    let ratios = owns.iter().zip(&others).map(|(own, other)| value(own) / value(other));
+    median(ratios.filter(|ratio| ratio.is_finite()))
+        .with_context(|| format!("{work} cannot be compared here"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ratios as they come from an unchanged commit: within a few percent, sometimes far off.
+    struct Noise {
+        state: u64,
+        base: f64,
+        outlier_every: u64,
+    }
+
+    impl Noise {
+        fn next(&mut self) -> f64 {
+            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let random = self.state >> 33;
+            let noise = (random % 1000) as f64 / 1000.0 * 0.06 - 0.03;
+            let is_outlier = random.is_multiple_of(self.outlier_every);
+            self.base * (1.0 + noise + if is_outlier { 0.4 } else { 0.0 })
+        }
+    }
+
+    fn noise(seed: u64, base: f64) -> Noise {
+        Noise { state: seed, base, outlier_every: 50 }
+    }
+
+    fn calibrate(noise: &mut Noise) -> Calibrated {
+        // A calibration is made on a quiet machine.
+        let mut quiet = Noise { outlier_every: u64::MAX, ..*noise };
+        let runs: Vec<f64> = (0..10).map(|_| quiet.next()).collect();
+        Calibrated::of(&runs).expect("there are runs")
+    }
+
+    #[test]
+    fn ten_checks_of_an_unchanged_commit_pass() {
+        for pair in 1..=20 {
+            let mut noise = noise(pair, 0.2 * pair as f64);
+            let calibrated = calibrate(&mut noise);
+            for check in 0..10 {
+                let (now, passed) = calibrated.check(|| Ok(noise.next())).expect("no error");
+                assert!(passed, "pair {pair}, check {check}: {now}, {calibrated:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_slowdown_of_15_percent_is_found() {
+        let mut found = 0;
+        for pair in 1..=20 {
+            let mut noise = noise(pair, 1.0);
+            let calibrated = calibrate(&mut noise);
+            let (_, passed) = calibrated.check(|| Ok(noise.next() * 1.15)).expect("no error");
+            found += usize::from(!passed);
+        }
+        assert_eq!(found, 20);
+    }
+
+    #[test]
+    fn the_median_of_three_measurements_decides() {
+        let calibrated = Calibrated { runs: 5, median: 1.0, max: 1.0 };
+        let check = |ratios: &[f64]| {
+            let mut rest = ratios.iter().copied();
+            let outcome = calibrated.check(|| rest.next().context("no more are expected"));
+            outcome.expect("enough are given")
+        };
+        assert_eq!(check(&[1.04]), (1.04, true));
+        assert!(check(&[1.5, 1.0, 1.0]).1);
+        assert!(!check(&[1.5, 1.0, 1.5]).1);
+        assert!(!check(&[1.5, 1.5]).1);
+    }
 }

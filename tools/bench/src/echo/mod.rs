@@ -1,36 +1,33 @@
-//! Echo servers, the same in each runtime, and one client for all of them.
+//! Echo servers, the same in each runtime, under the same load.
 
 mod load;
-mod process;
+mod server;
 mod servers;
-mod strace;
 
-use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use matou_loadgen::process::raise_descriptor_limit;
 
+use crate::capabilities::{Capabilities, Unsupported};
+use crate::cost::Cost;
 use crate::figure::{Figure, Kind, Subject};
-use crate::means::{self, Means};
-use crate::meter::Cost;
-use crate::process::{pin, raise_descriptors};
-use crate::rounds::{Plan, take_turns};
+use crate::interleave::{Plan, interleave};
+use crate::process::pin;
 use load::Load;
-use process::Server;
+use server::Server;
 
 pub(crate) use servers::{Setting, serve};
 
-/// The servers that are measured. The bare loop is the limit: what the system alone takes.
+/// The servers that are measured. `epoll` is the lower bound: what the system alone takes.
 const SERVERS: &[&str] =
     &["epoll", "matou", "echo", "tokio-ct", "tokio-mt", "smol", "monoio", "compio", "threads"];
 
-/// How many connections are silent.
-pub(crate) const SILENT: usize = 5000;
+/// Number of silent connections.
+const SILENT: usize = 5000;
 /// How long a server is under load in each round, and in a quick one.
 const TIME: Duration = Duration::from_millis(1000);
 const QUICK: Duration = Duration::from_millis(250);
-/// How much longer a measurement may take than its load: for thousands of connections.
-const GRACE: Duration = Duration::from_secs(60);
 
 /// A kind of work for servers.
 struct Work {
@@ -55,11 +52,11 @@ const fn ping_pong(name: &'static str, about: &'static str, clients: usize, byte
     work(Kind::Echo, name, about, Load::PingPong { clients, bytes }, Setting::PLAIN)
 }
 
-const HOGGED: Setting = Setting { hogs: 4, ..Setting::PLAIN };
+const CPU_HOGS: Setting = Setting { cpu_hogs: 4, ..Setting::PLAIN };
 const BOTH: Setting = Setting { cores: 2, ..Setting::PLAIN };
-const LABOUR: Setting = Setting { labour: true, ..Setting::PLAIN };
-const LABOUR_BOTH: Setting = Setting { labour: true, ..BOTH };
-const CROWD: Load = Load::PingPong { clients: 64, bytes: 64 };
+const CPU_WORK: Setting = Setting { cpu_work: true, ..Setting::PLAIN };
+const CPU_WORK_BOTH: Setting = Setting { cpu_work: true, ..BOTH };
+const CLIENTS_64: Load = Load::PingPong { clients: 64, bytes: 64 };
 
 const WORKS: &[Work] = &[
     ping_pong("echo-1-64", "1 connection, messages of 64 B", 1, 64),
@@ -76,131 +73,123 @@ const WORKS: &[Work] = &[
     work(
         Kind::Echo,
         "echo-stream-1",
-        "1 connection that does not wait for its echo, for 4 KiB",
+        "1 connection that does not wait for its echo, per 4 KiB",
         Load::Stream { clients: 1 },
         Setting::PLAIN,
     ),
     work(
         Kind::Echo,
         "echo-stream-8",
-        "8 connections that do not wait for their echo, for 4 KiB",
+        "8 connections that do not wait for their echo, per 4 KiB",
         Load::Stream { clients: 8 },
         Setting::PLAIN,
     ),
     work(
-        Kind::Silence,
+        Kind::Silent,
         "echo-idle",
         "5,000 silent connections (ours: `echo`), then one echo each",
         Load::Idle { clients: SILENT },
         Setting::PLAIN,
     ),
     work(
-        Kind::Hogged,
+        Kind::Mixed,
         "echo-mixed",
-        "32 connections, 64 B, beside 4 tasks that compute for 100 us and yield",
+        "32 connections, 64 B, beside 4 tasks that use the CPU for 100 us and yield",
         Load::PingPong { clients: 32, bytes: 64 },
-        HOGGED,
+        CPU_HOGS,
     ),
-    work(Kind::Cores, "echo-both", "64 connections, 64 B, on both cores", CROWD, BOTH),
-    work(Kind::Cores, "labour-one", "64 connections, 200 us of computing, one core", CROWD, LABOUR),
-    work(Kind::Cores, "labour-both", "the same on both cores", CROWD, LABOUR_BOTH),
+    work(Kind::Cores, "echo-both", "64 connections, 64 B, on both cores", CLIENTS_64, BOTH),
+    work(
+        Kind::Cores,
+        "cpu-work-one",
+        "64 connections, 200 us of CPU each, one core",
+        CLIENTS_64,
+        CPU_WORK,
+    ),
+    work(Kind::Cores, "cpu-work-both", "the same on both cores", CLIENTS_64, CPU_WORK_BOTH),
 ];
 
-/// Measures the servers. Wall time is that between two echoes, CPU time the server's alone.
-pub(crate) fn measure(plan: &Plan, means: &Means) -> Vec<Figure> {
+/// Measures the servers. Wall time is the time between two echoes, CPU time that of the server.
+pub(crate) fn measure(plan: &Plan, capabilities: &Capabilities) -> Vec<Figure> {
     let mut figures = Vec::new();
-    for work in WORKS.iter().filter(|work| plan.wants(work.name)) {
-        let rivals: Vec<_> =
-            SERVERS.iter().copied().filter(|server| plan.wants_runtime(server)).collect();
+    for work in WORKS.iter().filter(|work| plan.includes(work.name)) {
+        let servers: Vec<_> =
+            SERVERS.iter().copied().filter(|server| plan.includes_runtime(server)).collect();
         let time = if plan.quick { QUICK } else { TIME };
-        let turns = take_turns(plan.rounds, rivals.len(), |index| {
-            under_load(work, rivals[index], time, means)
+        let results = interleave(plan.rounds, servers.len(), |index| {
+            under_load(work, servers[index], time, capabilities)
         });
-        for (server, turns) in rivals.iter().zip(turns) {
-            let subject = Subject::new(work.kind, work.name, work.about, server);
-            let calls = match &turns {
-                Ok(_) if plan.system_calls => system_calls(work, server, means),
-                _ => None,
-            };
-            figures.push(Figure::of(subject, turns, calls));
+        for (server, result) in servers.iter().zip(results) {
+            let count_calls = plan.system_calls && capabilities.strace && result.is_ok();
+            let calls = count_calls.then(|| system_calls(work, server)).flatten();
+            figures.push(Figure::of(Subject::new(work.name, server), result, calls));
         }
         eprintln!("{}", work.name);
     }
     figures
 }
 
-/// What counts in a work.
-pub(crate) fn kind(name: &str) -> Option<Kind> {
-    WORKS.iter().find(|work| work.name == name).map(|work| work.kind)
+/// The kind of a work, and its description.
+pub(crate) fn describe(name: &str) -> Option<(Kind, &'static str)> {
+    WORKS.iter().find(|work| work.name == name).map(|work| (work.kind, work.about))
 }
 
-/// The costs of one work under two servers in turns, for comparisons.
-pub(crate) fn pair(name: &str, servers: [&str; 2], rounds: usize) -> Result<[Vec<Cost>; 2]> {
+/// The costs of one work under two servers alternately.
+pub(crate) fn pair(
+    name: &str,
+    servers: [&str; 2],
+    rounds: usize,
+) -> Result<Vec<Result<Vec<Cost>>>> {
     let work = WORKS.iter().find(|work| work.name == name).context("there is no such work")?;
-    let means = means::find();
-    let mut turns =
-        take_turns(rounds, 2, |index| under_load(work, servers[index], TIME / 2, &means));
-    let (second, first) = (turns.pop(), turns.pop());
-    Ok([first.context("there are two")??, second.context("there are two")??])
+    let capabilities = Capabilities::detect();
+    let under_load = |index: usize| under_load(work, servers[index], TIME / 2, &capabilities);
+    Ok(interleave(rounds, 2, under_load))
 }
 
-fn under_load(work: &Work, server: &str, time: Duration, means: &Means) -> Result<Cost> {
-    check_possible(work, server, means)?;
+fn under_load(
+    work: &Work,
+    server: &str,
+    time: Duration,
+    capabilities: &Capabilities,
+) -> Result<Cost> {
+    check_supported(work, server, capabilities)?;
     let (server, mut probe) = Server::start(server, &work.setting)?;
-    let (address, load, cores) = (server.address, work.load, work.setting.cores);
-    with_client(server, time, cores, move || load::drive(address, load, time, &mut probe))
+    beside_server(work.setting.cores, || load::measure(server.address, work.load, time, &mut probe))
 }
 
-/// How many system calls an operation takes, on a run of its own, which they make slow.
-fn system_calls(work: &Work, server: &str, means: &Means) -> Option<f64> {
-    if !means.strace || matches!(work.load, Load::Idle { .. }) || work.setting != Setting::PLAIN {
+/// The number of system calls per operation. `None`, if they cannot be counted.
+fn system_calls(work: &Work, server: &str) -> Option<f64> {
+    if matches!(work.load, Load::Idle { .. }) || work.setting != Setting::PLAIN {
         return None;
     }
     let (server, probe) = Server::start(server, &work.setting).ok()?;
-    let (address, load) = (server.address, work.load);
-    let count = with_client(server, QUICK, 1, move || strace::count(address, load, QUICK, probe));
-    // What it cannot say is shown as a dash.
-    count.ok()
+    let count = || load::count_system_calls(server.address, work.load, QUICK, probe.pid);
+    beside_server(work.setting.cores, count).ok()
 }
 
-/// What is known beforehand not to work.
-fn check_possible(work: &Work, server: &str, means: &Means) -> Result<()> {
-    means.check_runtime(server)?;
-    if let (true, "echo") = (work.setting.labour, server) {
-        bail!(means::Lacking("it only echoes".into()));
+fn check_supported(work: &Work, server: &str, capabilities: &Capabilities) -> Result<()> {
+    capabilities.check_runtime(server)?;
+    if work.setting.cpu_work && server == "echo" {
+        bail!(Unsupported("it only echoes".into()));
     }
-    let (Load::PingPong { clients, .. } | Load::Stream { clients } | Load::Idle { clients }) =
-        work.load
-    else {
-        return Ok(());
-    };
-    let wanted = clients as u64 + 100;
-    let allowed = raise_descriptors();
-    if allowed < wanted {
-        let lack = format!("needs {wanted} descriptors, {allowed} are allowed");
-        bail!(means::Lacking(lack));
+    let (needed, allowed) = (work.load.clients() as u64 + 100, raise_descriptor_limit());
+    if allowed < needed {
+        bail!(Unsupported(format!("needs {needed} descriptors, {allowed} are allowed")));
     }
     Ok(())
 }
 
-/// Runs the client on a processor beside those of the server, or on any if there is none.
-fn with_client<T: Send + 'static>(
-    server: Server,
-    time: Duration,
-    cores: usize,
-    client: impl FnOnce() -> Result<T> + Send + 'static,
+/// Runs the client on a thread, which has a processor beside those of the server, if there is one.
+fn beside_server<T: Send>(
+    server_cores: usize,
+    client: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
-    let (sender, receiver) = mpsc::channel();
-    let thread = std::thread::Builder::new().spawn(move || {
-        if std::thread::available_parallelism().is_ok_and(|there_are| there_are.get() > cores) {
-            pin(cores, cores);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let client = || {
+        if cores > server_cores {
+            pin(server_cores, server_cores);
         }
-        // Nobody listens if it took too long.
-        let _ = sender.send(client());
-    })?;
-    let result = receiver.recv_timeout(time * 2 + GRACE);
-    // If the client still waits for the server, that ends its waiting.
-    drop(server);
-    ensure!(thread.join().is_ok(), "the client panicked");
-    result.context("the client was not done in time")?
+        client()
+    };
+    std::thread::scope(|scope| scope.spawn(client).join()).expect("the client does not panic")
 }

@@ -1,12 +1,12 @@
-use std::cell::RefCell;
 use std::future::Future;
-use std::hint::black_box;
-use std::pin::pin;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::mem::forget;
 
-use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter, Scales};
+use futures_lite::future::yield_now;
+use monoio::time::{sleep, sleep_until};
+use monoio::{FusionDriver, RuntimeBuilder, spawn};
+
+use super::{Row, common_programs};
+use crate::cost::{Cost, Meter};
 
 const NAME: &str = "monoio";
 
@@ -23,89 +23,19 @@ pub(super) const PROGRAMS: &[Row] = &[
 ];
 
 fn on(main: impl Future<Output = Cost>) -> Cost {
-    let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new().enable_timer().build();
+    let runtime = RuntimeBuilder::<FusionDriver>::new().enable_timer().build();
     runtime.expect("a runtime").block_on(main)
 }
 
-async fn spawn_one(n: u64) -> Cost {
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(monoio::spawn(async move { number }).await);
-    }
-    meter.stop(n)
-}
-
-async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n / at_a_time {
-        let spawn = |number| monoio::spawn(async move { number });
-        let tasks: Vec<_> = (0..at_a_time).map(spawn).collect();
-        for task in tasks {
-            black_box(task.await);
-        }
-    }
-    meter.stop(n / at_a_time * at_a_time)
-}
-
-/// It has no yield of its own.
-async fn yields(n: u64, tasks: u64) -> Cost {
-    let meter = Meter::start();
-    let task = move || async move {
-        for _ in 0..n / tasks {
-            futures_lite::future::yield_now().await;
-        }
-    };
-    let tasks_made: Vec<_> = (0..tasks).map(|_| monoio::spawn(task())).collect();
-    for task in tasks_made {
+common_programs! {
+    (),
+    spawn: |future| spawn(future),
+    join: |task| task.await,
+    join_all: |tasks| for task in tasks {
         task.await;
-    }
-    meter.stop(n / tasks * tasks)
-}
-
-async fn timer(n: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut sleep = pin!(monoio::time::sleep(Duration::from_secs(1000)));
-        assert!(futures::poll!(&mut sleep).is_pending());
-    }
-    meter.stop(n)
-}
-
-async fn timers(n: u64) -> Cost {
-    super::set_and_drop(n, || monoio::time::sleep(Duration::from_secs(1000)))
-}
-
-async fn sleepers(n: u64) -> Cost {
-    let late = Rc::new(RefCell::new(Vec::with_capacity(n as usize)));
-    let meter = Meter::start();
-    let sleeper = move |late: Rc<RefCell<Vec<Duration>>>| async move {
-        let due = Instant::now() + NAP;
-        monoio::time::sleep_until(due.into()).await;
-        late.borrow_mut().push(since(due));
-    };
-    let mut tasks = Vec::with_capacity(n as usize);
-    for number in 0..n {
-        if number.is_multiple_of(super::NEW_SLEEPERS) {
-            futures_lite::future::yield_now().await;
-        }
-        tasks.push(monoio::spawn(sleeper(Rc::clone(&late))));
-    }
-    for task in tasks {
-        task.await;
-    }
-    let cost = meter.stop(n);
-    Cost { p99_us: lateness(late.take()), ..cost }
-}
-
-async fn memory(n: u64) -> Cost {
-    let mut tasks = Vec::with_capacity(n as usize);
-    let scales = Scales::start();
-    tasks.extend((0..n).map(|_| monoio::spawn(idle())));
-    for _ in 0..2 {
-        futures_lite::future::yield_now().await;
-    }
-    let cost = scales.stop(n);
-    // Nobody awaits them: the process is about to end.
-    std::mem::forget(tasks);
-    cost
+    },
+    yield_now: yield_now(),
+    sleep: sleep,
+    sleep_until: |due| sleep_until(due.into()),
+    discard: |tasks| forget(tasks),
 }

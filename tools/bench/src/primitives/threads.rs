@@ -1,4 +1,4 @@
-//! Threads, and the locks of no runtime.
+//! Threads, and locks that belong to no runtime.
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use futures_lite::future::block_on;
 
 use super::Row;
-use crate::meter::{Cost, Meter};
+use crate::cost::{Cost, Meter};
 
 pub(super) const PROGRAMS: &[Row] = &[
     ("std", "lock", |n| add_alone(n, &StdLock::default())),
@@ -22,7 +22,7 @@ pub(super) const PROGRAMS: &[Row] = &[
 type StdLock = Mutex<u64>;
 type ParkingLot = parking_lot::Mutex<u64>;
 
-/// A sum under a lock.
+/// A sum protected by a lock.
 trait Sum: Default + Send + Sync + 'static {
     fn add(&self);
 }
@@ -30,7 +30,7 @@ trait Sum: Default + Send + Sync + 'static {
 impl Sum for StdLock {
     #[inline]
     fn add(&self) {
-        *self.lock().expect("nobody panics") += 1;
+        *self.lock().expect("no panic") += 1;
     }
 }
 
@@ -53,7 +53,7 @@ fn add_both<S: Sum>(n: u64) -> Cost {
     let meter = Meter::start();
     let thread = std::thread::spawn(move || (0..n / 2).for_each(|_| other.add()));
     (0..n / 2).for_each(|_| sum.add());
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }
 
@@ -77,11 +77,11 @@ fn add_both_async(n: u64) -> Cost {
     let meter = Meter::start();
     let thread = std::thread::spawn(move || block_on(add(other, n / 2)));
     block_on(add(sum, n / 2));
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }
 
-/// A ball between two players.
+/// Whose turn it is in a ping-pong.
 #[derive(Default)]
 struct Table {
     turn: Mutex<bool>,
@@ -90,8 +90,8 @@ struct Table {
 
 fn play(table: &Table, n: u64, me: bool) {
     for _ in 0..n {
-        let turn = table.turn.lock().expect("nobody panics");
-        let mut turn = table.moved.wait_while(turn, |turn| *turn != me).expect("nobody panics");
+        let turn = table.turn.lock().expect("no panic");
+        let mut turn = table.moved.wait_while(turn, |turn| *turn != me).expect("no panic");
         *turn = !me;
         drop(turn);
         table.moved.notify_one();
@@ -104,7 +104,7 @@ fn notify(n: u64) -> Cost {
     let meter = Meter::start();
     let thread = std::thread::spawn(move || play(&other, n / 2, true));
     play(&table, n / 2, false);
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }
 
@@ -117,6 +117,6 @@ fn queue(n: u64) -> Cost {
     for number in 0..n {
         assert_eq!(receiver.recv(), Ok(number));
     }
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }

@@ -1,167 +1,147 @@
-//! The picture of all works: how much each runtime needs, beside what is least.
+//! Pictures of the ratios: a line for each work, a dot for each runtime.
 
-use std::path::Path;
+use std::fmt::{self, Write};
+use std::ops::Range;
 
-use anyhow::Result;
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor;
-
-use crate::contest::Contest;
-use crate::figure::{Figure, Kind};
+use crate::comparison::{Comparison, ratio};
+use crate::figure::{Figure, Kind, Measured};
 
 /// Each runtime has one color in all pictures.
-const COLORS: &[(&str, RGBColor)] = &[
-    ("matou", RGBColor(214, 39, 40)),
-    ("echo", RGBColor(255, 152, 150)),
-    ("epoll", RGBColor(0, 0, 0)),
-    ("tokio-ct", RGBColor(31, 119, 180)),
-    ("tokio-mt", RGBColor(120, 180, 225)),
-    ("smol", RGBColor(44, 160, 44)),
-    ("monoio", RGBColor(148, 103, 189)),
-    ("compio", RGBColor(227, 119, 194)),
-    ("threads", RGBColor(140, 140, 140)),
-    ("std", RGBColor(180, 180, 180)),
-    ("parking_lot", RGBColor(188, 160, 34)),
-    ("futures", RGBColor(23, 190, 207)),
+const COLORS: &[(&str, &str)] = &[
+    ("epoll", "#000000"),
+    ("echo", "#ff9896"),
+    ("tokio-ct", "#1f77b4"),
+    ("tokio-mt", "#78b4e1"),
+    ("smol", "#2ca02c"),
+    ("monoio", "#9467bd"),
+    ("compio", "#e377c2"),
+    ("threads", "#8c8c8c"),
+    ("std", "#b4b4b4"),
+    ("parking_lot", "#bca022"),
+    ("futures", "#17becf"),
+    // The last one is drawn above the others.
+    ("matou", "#d62728"),
 ];
 
-const WIDTH: u32 = 960;
-const ROW: u32 = 24;
-const NAMES: u32 = 190;
-const LEGEND: u32 = 34;
+const WIDTH: f64 = 960.0;
+const ROW: f64 = 24.0;
+const NAMES: f64 = 190.0;
+const HEAD: f64 = 64.0;
 
-pub(super) fn color(runtime: &str) -> RGBColor {
-    COLORS.iter().find(|(name, _)| *name == runtime).map_or(BLACK, |(_, color)| *color)
-}
-
-/// Servers beside the bare loop, in CPU time for each message.
-pub(super) fn echo(figures: &[Figure], path: &Path) -> Result<()> {
-    let mut rows =
-        rows(figures, |contest| (contest.kind() == Kind::Echo).then(|| contest.of("epoll"))?);
-    rows.retain(|row| row.points.iter().any(|(runtime, _)| runtime == "matou"));
+/// Servers relative to the bare epoll loop, in CPU time per message.
+pub(super) fn echo(figures: &[Figure]) -> String {
+    let rows = rows(figures, |it| (it.kind() == Kind::Echo).then(|| it.of("epoll"))?);
     let title = "Echo servers: CPU time per message, bare epoll is 1 (left is better)";
-    draw(&rows, path, title, 0.8..2.0, 0.0)
+    draw(&rows, title, 0.8..2.0, &[0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0], |x| x)
 }
 
-/// Small operations beside the best peer.
-pub(super) fn primitives(figures: &[Figure], path: &Path) -> Result<()> {
-    let rows = rows(figures, |contest| {
-        (!contest.kind().is_server()).then_some(())?;
-        let best = contest.beside_best()?;
-        contest.of(best.other)
+/// Small operations relative to the best peer.
+pub(super) fn primitives(figures: &[Figure]) -> String {
+    let rows = rows(figures, |it| match it.kind().is_server() {
+        true => None,
+        false => it.of(it.to_best()?.other),
     });
     let title = "Small operations: cost, the best peer is 1 (left is better)";
-    draw(&rows, path, title, 0.25..8.0, 2.0)
+    draw(&rows, title, 0.25..8.0, &[0.25, 0.5, 1.0, 2.0, 4.0, 8.0], f64::log2)
 }
 
-struct Row {
-    name: String,
-    /// The runtimes, and what they need as a multiple of the unit.
-    points: Vec<(String, f64)>,
-}
+/// A work, and the ratio of each runtime to the unit.
+type Row<'a> = (String, Vec<(&'a str, f64)>);
 
-/// The works for which `unit` tells what is 1.
 fn rows<'a>(
     figures: &'a [Figure],
-    unit: impl Fn(&Contest<'a>) -> Option<&'a crate::figure::Measured>,
-) -> Vec<Row> {
-    let row = |contest: Contest<'a>| {
-        let unit = contest.counts(unit(&contest)?)?;
-        let point = |figure: &&Figure| {
-            let value = contest.counts(figure.measured()?)?;
-            Some((figure.subject.runtime.clone(), value.of_other(unit)?))
+    unit: impl Fn(&Comparison<'a>) -> Option<&'a Measured>,
+) -> Vec<Row<'a>> {
+    let row = |comparison: Comparison<'a>| {
+        let kind = comparison.kind();
+        let unit = kind.value(unit(&comparison)?)?;
+        let point = |figure: &&'a Figure| {
+            let value = ratio(kind.value(figure.measured()?)?, unit)?;
+            Some((figure.subject.runtime.as_str(), value))
         };
-        let points = contest.figures.iter().filter_map(point).collect();
-        // All servers are measured by the same.
-        let name = match contest.kind() {
-            Kind::Echo => contest.work().into(),
-            _ => format!("{}, {}", contest.work(), contest.unit()),
+        let name = match kind {
+            Kind::Echo => comparison.work().into(),
+            _ => format!("{}, {}", comparison.work(), kind.unit()),
         };
-        Some(Row { name, points })
+        Some((name, comparison.figures.iter().filter_map(point).collect()))
     };
-    Contest::all(figures).into_iter().filter_map(row).collect()
+    Comparison::all(figures).into_iter().filter_map(row).collect()
 }
 
-/// One line for each work, one dot for each runtime. What lies outside is drawn at the edge, as an
-/// arrow. `base` is that of the logarithmic scale, or 0 for a linear one.
+/// Draws an SVG. Values outside of the range are triangles at the edge.
 fn draw(
-    rows: &[Row],
-    path: &Path,
+    rows: &[Row<'_>],
     title: &str,
-    range: std::ops::Range<f64>,
-    base: f64,
-) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
+    range: Range<f64>,
+    ticks: &[f64],
+    scale: fn(f64) -> f64,
+) -> String {
+    let height = HEAD + ROW * (rows.len() + 1) as f64;
+    let x = |value: f64| {
+        let (left, right) = (scale(range.start), scale(range.end));
+        let value = scale(value.clamp(range.start, range.end));
+        NAMES + (WIDTH - NAMES - 24.0) * (value - left) / (right - left)
+    };
+    let mut svg = Svg(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
+         font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    ));
+    svg.text(WIDTH / 2.0, 22.0, "middle", title);
+    let mut legend = 24.0;
+    for (name, color) in COLORS {
+        if rows.iter().any(|(_, points)| points.iter().any(|point| point.0 == *name)) {
+            svg.dot(legend, 46.0, 5.0, color);
+            svg.text(legend + 10.0, 50.0, "start", name);
+            legend += 30.0 + 8.0 * name.len() as f64;
+        }
     }
-    let height = 30 + LEGEND + 50 + ROW * rows.len() as u32;
-    let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let (head, body) = area.titled(title, ("sans-serif", 18))?.split_vertically(LEGEND);
-    legend(&head, rows)?;
-    let place = |value: f64| match base {
-        0.0 => value.clamp(range.start, range.end),
-        base => value.clamp(range.start, range.end).log(base),
-    };
-    let (left, right) = (place(range.start), place(range.end));
-    let mut chart = ChartBuilder::on(&body)
-        .margin_right(24)
-        .x_label_area_size(28)
-        .set_label_area_size(LabelAreaPosition::Left, 0)
-        .margin_left(NAMES)
-        .build_cartesian_2d(left..right, 0.0..rows.len() as f64)?;
-    let tick = |at: &f64| match base {
-        0.0 => format!("{at:.1}"),
-        base => format!("{}", base.powf(*at)),
-    };
-    chart
-        .configure_mesh()
-        .disable_y_mesh()
-        .disable_y_axis()
-        .light_line_style(WHITE)
-        .x_labels(7)
-        .x_label_formatter(&tick)
-        .label_style(("sans-serif", 13))
-        .draw()?;
-    let one = place(1.0);
-    let ends = [(one, 0.0), (one, rows.len() as f64)];
-    chart.draw_series([PathElement::new(ends, BLACK.mix(0.6).stroke_width(1))])?;
-    for (index, row) in rows.iter().enumerate() {
-        let y = (rows.len() - 1 - index) as f64 + 0.5;
-        let (_, top) = chart.backend_coord(&(one, y));
-        let style = TextStyle::from(("sans-serif", 13).into_font());
-        let style =
-            style.pos(text_anchor::Pos::new(text_anchor::HPos::Right, text_anchor::VPos::Center));
-        area.draw(&Text::new(row.name.clone(), (NAMES as i32 - 8, top), style))?;
-        // Ours last, so that nobody's dot hides it.
-        let (ours, others): (Vec<_>, Vec<_>) =
-            row.points.iter().partition(|(runtime, _)| runtime == "matou");
-        for (runtime, value) in others.into_iter().chain(ours) {
-            let size = if runtime == "matou" { 6 } else { 4 };
-            let at = (place(*value), y);
-            let style = color(runtime).filled();
-            if range.contains(value) {
-                chart.draw_series([Circle::new(at, size, style)])?;
-            } else {
-                chart.draw_series([TriangleMarker::new(at, size + 2, style)])?;
+    for tick in ticks {
+        let (x, color) = (x(*tick), if *tick == 1.0 { "#666" } else { "#ddd" });
+        svg.line(x, HEAD, height - ROW, color);
+        svg.text(x, height - 8.0, "middle", &tick.to_string());
+    }
+    for (index, (name, points)) in rows.iter().enumerate() {
+        let y = HEAD + ROW * (index as f64 + 0.5);
+        svg.text(NAMES - 12.0, y + 4.0, "end", name);
+        for (runtime, color) in COLORS {
+            let size = if *runtime == "matou" { 6.0 } else { 4.0 };
+            for (_, value) in points.iter().filter(|point| point.0 == *runtime) {
+                match range.contains(value) {
+                    true => svg.dot(x(*value), y, size, color),
+                    false => svg.triangle(x(*value), y, size + 1.0, color),
+                }
             }
         }
     }
-    area.present()?;
-    Ok(())
+    svg.0 + "</svg>\n"
 }
 
-/// One line of dots with names.
-fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, rows: &[Row]) -> Result<()> {
-    let there = |name: &str| rows.iter().any(|row| row.points.iter().any(|it| it.0 == name));
-    let mut x = 24;
-    for (name, color) in COLORS.iter().filter(|(name, _)| there(name)) {
-        area.draw(&Circle::new((x, 14), 5, color.filled()))?;
-        area.draw(&Text::new(*name, (x + 10, 7), ("sans-serif", 14)))?;
-        x += 30 + 8 * name.len() as i32;
+struct Svg(String);
+
+impl Svg {
+    fn add(&mut self, element: fmt::Arguments<'_>) {
+        writeln!(self.0, "{element}").expect("writing to a string succeeds");
     }
-    area.draw(&TriangleMarker::new((x, 14), 6, BLACK.filled()))?;
-    area.draw(&Text::new("outside", (x + 10, 7), ("sans-serif", 14)))?;
-    Ok(())
+
+    fn text(&mut self, x: f64, y: f64, anchor: &str, text: &str) {
+        self.add(format_args!(
+            "<text x=\"{x:.0}\" y=\"{y:.0}\" text-anchor=\"{anchor}\">{text}</text>"
+        ));
+    }
+
+    fn dot(&mut self, x: f64, y: f64, r: f64, color: &str) {
+        self.add(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.0}\" r=\"{r}\" fill=\"{color}\"/>"));
+    }
+
+    fn triangle(&mut self, x: f64, y: f64, r: f64, color: &str) {
+        let (left, right, top, bottom) = (x - r, x + r, y - r, y + r);
+        let path = format!("M{left:.1} {bottom:.0}L{right:.1} {bottom:.0}L{x:.1} {top:.0}Z");
+        self.add(format_args!("<path d=\"{path}\" fill=\"{color}\"/>"));
+    }
+
+    fn line(&mut self, x: f64, top: f64, bottom: f64, color: &str) {
+        let path = format!("M{x:.1} {top}V{bottom}");
+        self.add(format_args!("<path d=\"{path}\" stroke=\"{color}\"/>"));
+    }
 }

@@ -1,39 +1,38 @@
-//! Pictures and tables in the documents. What people wrote between them stays as it is.
+//! Pictures and tables in the documents. The text between them is not changed.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{chart, markdown, panels};
+use super::{chart, markdown};
 use crate::record::Record;
 
-/// Draws the pictures into `docs`, and fills the marked parts of the documents anew.
+/// Draws the pictures into `docs`, and fills the marked parts of the documents.
 pub(crate) fn publish(record: &Record, root: &Path) -> Result<()> {
-    ensure!(record.figures.is_some(), "there are no figures yet");
+    ensure!(record.figures.is_some(), "there are no figures");
     pictures(record, &root.join("docs"))?;
     for document in ["docs/performance.md", "README.md"] {
         let path = root.join(document);
-        let text = std::fs::read_to_string(&path).with_context(|| document.to_owned())?;
-        let filled = fill(&text, record).with_context(|| document.to_owned())?;
-        std::fs::write(&path, filled).with_context(|| document.to_owned())?;
+        let text = std::fs::read_to_string(&path).context(document)?;
+        let filled = fill(&text, record).context(document)?;
+        std::fs::write(&path, filled).context(document)?;
     }
     Ok(())
 }
 
-/// Draws all that there is to draw.
+/// Draws the pictures into a folder.
 pub(crate) fn pictures(record: &Record, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    if let Some(part) = &record.figures {
-        chart::echo(&part.results, &folder.join("performance-echo.svg"))?;
-        chart::primitives(&part.results, &folder.join("performance-primitives.svg"))?;
-    }
-    if let Some(part) = &record.curves {
-        panels::draw(&part.results, &folder.join("scaling.svg"))?;
+    let Some(part) = &record.figures else { return Ok(()) };
+    for (name, svg) in [
+        ("performance-echo.svg", chart::echo(&part.results)),
+        ("performance-primitives.svg", chart::primitives(&part.results)),
+    ] {
+        std::fs::write(folder.join(name), svg).context(name)?;
     }
     Ok(())
 }
 
-/// Replaces what stands between `<!-- bench: NAME -->` and `<!-- bench end -->`.
+/// Replaces the text between `<!-- bench: NAME -->` and `<!-- bench end -->`.
 fn fill(text: &str, record: &Record) -> Result<String> {
     const BEGIN: &str = "<!-- bench: ";
     const END: &str = "<!-- bench end -->";
@@ -55,9 +54,9 @@ mod tests {
     use crate::record::Record;
 
     #[test]
-    fn what_stands_outside_of_the_marks_stays() {
+    fn text_outside_of_the_marks_is_not_changed() {
         let text = "a\n<!-- bench: behind -->\nold\n<!-- bench end -->\nb\n";
-        let filled = fill(text, &Record::default()).expect("it is marked well");
+        let filled = fill(text, &Record::default()).expect("the marks are correct");
         assert!(filled.starts_with("a\n<!-- bench: behind -->\n\n"), "{filled}");
         assert!(filled.ends_with("<!-- bench end -->\nb\n"), "{filled}");
         assert!(!filled.contains("old"), "{filled}");

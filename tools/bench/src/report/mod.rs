@@ -3,13 +3,12 @@
 mod chart;
 mod documents;
 mod markdown;
-mod panels;
 mod table;
 
 pub(crate) use documents::{pictures, publish};
-pub(crate) use table::{curves, table};
+pub(crate) use table::{scaling, table};
 
-/// A number with as many digits as are worth reading.
+/// A number with three significant digits.
 fn short(number: f64) -> String {
     match number.abs() {
         ..0.0005 => "0".into(),

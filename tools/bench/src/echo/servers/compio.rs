@@ -9,7 +9,7 @@ use futures_lite::future::yield_now;
 
 use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
 
-/// A runtime for each thread, as it wants it.
+/// One runtime per thread, as this runtime is meant to be used.
 pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     on_each(listeners, setting, |listener, setting| {
         Runtime::new()?.block_on(accept(listener, setting))
@@ -17,8 +17,8 @@ pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
 }
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
-    for _ in 0..setting.hogs {
-        spawn(hog()).detach();
+    for _ in 0..setting.cpu_hogs {
+        spawn(cpu_hog()).detach();
     }
     let listener = TcpListener::from_std(listener)?;
     loop {
@@ -33,7 +33,7 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
     loop {
         let BufResult(count, read) = stream.read(buffer).await;
         let Ok(1..) = count else { break };
-        setting.labour();
+        setting.work();
         let BufResult(written, mut message) = stream.write_all(read).await;
         if written.is_err() {
             break;
@@ -43,7 +43,7 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
     }
 }
 
-async fn hog() {
+async fn cpu_hog() {
     loop {
         compute(HOG_STEPS);
         yield_now().await;

@@ -1,4 +1,4 @@
-//! The limit: a bare epoll loop, with as few system calls as there can be. As in the other servers,
+//! The lower bound: a bare epoll loop with as few system calls as possible. As in the other servers,
 //! each connection has a buffer of its own.
 
 use std::io::{ErrorKind, Read, Write};
@@ -31,13 +31,13 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     let mut streams: Slab<Box<Client>> = Slab::new();
     let mut events = Vec::with_capacity(256);
-    let at_once = Timespec::default();
-    // Without tasks it can only look for events between two steps of computing.
-    let timeout = (setting.hogs > 0).then_some(&at_once);
+    let immediately = Timespec::default();
+    // There are no tasks, so the loop alternates between events and computing.
+    let timeout = (setting.cpu_hogs > 0).then_some(&immediately);
     loop {
         events.clear();
         match epoll::wait(&epoll, spare_capacity(&mut events), timeout) {
-            // A debugger has come or gone.
+            // A tracer was attached or detached.
             Err(Errno::INTR) => continue,
             waited => waited?,
         };
@@ -57,11 +57,11 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
             }
             let Some(client) = streams.get_mut(number as usize) else { continue };
             let Client { stream, buffer } = &mut **client;
-            // Once for each event: it is told again if there is more.
+            // Once per event: epoll reports the rest again.
             let open = match stream.read(buffer) {
                 Ok(0) => false,
                 Ok(count) => {
-                    setting.labour();
+                    setting.work();
                     send(stream, &buffer[..count])?
                 }
                 Err(error) => error.kind() == ErrorKind::WouldBlock,
@@ -70,14 +70,14 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
                 streams.remove(number as usize);
             }
         }
-        if setting.hogs > 0 {
+        if setting.cpu_hogs > 0 {
             compute(HOG_STEPS);
         }
     }
 }
 
-/// Sends it all, and returns whether there was somebody to send it to. A client that does not read
-/// holds all others up, which the client of the benchmark never does for long.
+/// Sends everything. Returns `false` if the connection is broken. A client that does not read blocks
+/// all others; the clients of the benchmark always read.
 fn send(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<bool> {
     while !bytes.is_empty() {
         match stream.write(bytes) {

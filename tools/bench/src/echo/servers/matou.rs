@@ -12,7 +12,7 @@ use super::{BUFFER, HOG_STEPS, Setting, announce, compute};
 /// The same server as in the other runtimes.
 pub(super) fn serve(mut listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     let run = Builder::new().domains(listeners.len()).run(async move {
-        let hogs: Vec<_> = (0..setting.hogs).map(|_| spawn(hog())).collect();
+        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog())).collect();
         let first = listeners.remove(0);
         let mut others = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -20,7 +20,7 @@ pub(super) fn serve(mut listeners: Vec<Listener>, setting: Setting) -> Result<()
             others.push(task.call(move || async move { accept(listener, setting).await.is_ok() })?);
         }
         accept(first, setting).await?;
-        drop((hogs, others));
+        drop((cpu_hogs, others));
         Ok::<_, MainError>(())
     });
     run.map_err(|error| anyhow!("{error}"))
@@ -47,32 +47,33 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) -> std::io::Result<()
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
             count => {
-                setting.labour();
+                setting.work();
                 stream.write_all(&buffer[..count]).await?;
             }
         }
     }
 }
 
-async fn hog() {
+async fn cpu_hog() {
     loop {
         compute(HOG_STEPS);
         yield_now().await;
     }
 }
 
-/// The server that the project ships, with its limits and timeouts. It reads in the same pieces.
+/// The server of the crate `matou-echo`, with its limits and timeouts, and with buffers of the same
+/// size.
 pub(super) fn echo(setting: Setting) -> Result<()> {
-    anyhow::ensure!(!setting.labour, "it only echoes");
+    anyhow::ensure!(!setting.cpu_work, "it only echoes");
     let run = Builder::new().domains(setting.cores).run(async move {
-        let hogs: Vec<_> = (0..setting.hogs).map(|_| spawn(hog())).collect();
+        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog())).collect();
         let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], setting.cores)?;
         announce(listeners.addresses()[0])?;
         let limits =
             Limits { connections_max: 65_536, buffered_bytes_max: BUFFER, ..Limits::default() };
         let (shutdown, log) = (Arc::new(Shutdown::new()), Arc::new(Log::new(Level::Error)));
         matou_echo::run(listeners, limits, shutdown, log).await?;
-        drop(hogs);
+        drop(cpu_hogs);
         Ok::<_, MainError>(())
     });
     run.map_err(|error| anyhow!("{error}"))

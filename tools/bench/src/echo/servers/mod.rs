@@ -1,5 +1,5 @@
-//! The servers: each with one task for each connection, a buffer of 4 KiB, small writes sent at
-//! once, until the end of the stream.
+//! The servers: one task per connection, a buffer of 4 KiB, `TCP_NODELAY`, echo until the end of
+//! the stream.
 
 #[cfg(feature = "peers")]
 mod compio;
@@ -18,60 +18,61 @@ use std::io::{BufRead, Write};
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, bail};
+use matou_loadgen::process::raise_descriptor_limit;
 use rustix::process::{PTracer, set_ptracer};
 use socket2::{Domain, Socket, Type};
 
-use crate::meter::allocations;
-use crate::process::{end_with_parent, pin, raise_descriptors};
+use crate::cost::{allocations, apply_slowdown, slow_server_down};
+use crate::process::{end_with_parent, pin};
 
 const BUFFER: usize = 4096;
-/// How many steps of computing a task makes before it yields: about 100 us.
+/// Iterations of a task that uses the CPU before it yields: about 100 us.
 const HOG_STEPS: u64 = 40_000;
-/// How many steps of computing a message costs where the client must not be the limit: about
-/// 200 us.
-const LABOUR_STEPS: u64 = 80_000;
+/// Iterations of the CPU work per message: about 200 us.
+const CPU_WORK_STEPS: u64 = 80_000;
 
 /// How a server is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Setting {
-    /// The processors that it serves on: one thread on each.
+    /// The processors that it serves on, with one thread on each.
     #[arg(long, default_value_t = 1)]
     pub(crate) cores: usize,
-    /// Tasks that compute and yield, for ever, beside the connections.
+    /// Tasks that use the CPU and yield forever, beside the connections.
     #[arg(long, default_value_t = 0)]
-    pub(crate) hogs: usize,
-    /// Whether it computes before it answers.
+    pub(crate) cpu_hogs: usize,
+    /// Whether it uses the CPU before each answer.
     #[arg(long)]
-    pub(crate) labour: bool,
+    pub(crate) cpu_work: bool,
 }
 
 impl Setting {
-    pub(crate) const PLAIN: Setting = Setting { cores: 1, hogs: 0, labour: false };
+    pub(crate) const PLAIN: Setting = Setting { cores: 1, cpu_hogs: 0, cpu_work: false };
 
-    /// What a message costs beside its echo.
-    fn labour(&self) {
-        if self.labour {
-            compute(LABOUR_STEPS);
+    /// Done for each message before its echo.
+    fn work(&self) {
+        if self.cpu_work {
+            compute(CPU_WORK_STEPS);
         }
     }
 }
 
-/// Serves in one runtime until the standard input ends. Tells its port and its process, and how
-/// often it has allocated whenever it gets a line.
+/// Serves in one runtime until the standard input ends. Prints its port, and its number of
+/// allocations for each line that it reads.
 pub(crate) fn serve(runtime: &str, setting: Setting) -> Result<()> {
     end_with_parent()?;
-    // So that its system calls can be counted by a process that is not its parent. Where the system
-    // does not ask for that, it knows no such call.
+    // Allows strace, which is not the parent, to attach. Unknown to systems that do not ask for it.
     let _ = set_ptracer(PTracer::Any);
-    raise_descriptors();
-    // Threads that are made later stay there as well.
+    raise_descriptor_limit();
+    // Threads that are started later inherit it.
     pin(0, setting.cores - 1);
+    apply_slowdown(runtime);
+    slow_server_down();
     if runtime == "echo" {
         return matou::echo(setting);
     }
-    // These have one place where connections come in, the others one for each thread.
-    let has_one_door = ["tokio-mt", "smol", "threads"].contains(&runtime);
-    let listeners = open(if has_one_door { 1 } else { setting.cores })?;
+    // These have a single listener, the others one per thread.
+    let has_one_listener = ["tokio-mt", "smol", "threads"].contains(&runtime);
+    let listeners = open(if has_one_listener { 1 } else { setting.cores })?;
     announce(listeners[0].local_addr()?)?;
     match runtime {
         "epoll" => epoll::serve(listeners, setting),
@@ -91,7 +92,7 @@ pub(crate) fn serve(runtime: &str, setting: Setting) -> Result<()> {
     }
 }
 
-/// Listens on one address, with a queue of connections for each thread.
+/// Binds `count` listeners to one address, so that each thread has its own accept queue.
 fn open(count: usize) -> Result<Vec<TcpListener>> {
     let mut listeners: Vec<TcpListener> = Vec::with_capacity(count);
     for _ in 0..count {
@@ -110,7 +111,7 @@ fn open(count: usize) -> Result<Vec<TcpListener>> {
 
 fn announce(address: SocketAddr) -> Result<()> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "{} {}", address.port(), std::process::id())?;
+    writeln!(output, "{}", address.port())?;
     output.flush()?;
     std::thread::spawn(|| {
         for line in std::io::stdin().lock().lines() {
@@ -123,14 +124,14 @@ fn announce(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Runs `serve` on a thread for each listener, one of which is this one.
+/// Runs `serve` on a thread for each listener, the first of them on this thread.
 fn on_each(
     mut listeners: Vec<TcpListener>,
     setting: Setting,
     serve: fn(TcpListener, Setting) -> Result<()>,
 ) -> Result<()> {
     let first = listeners.remove(0);
-    let others = Setting { hogs: 0, ..setting };
+    let others = Setting { cpu_hogs: 0, ..setting };
     for listener in listeners {
         std::thread::Builder::new().spawn(move || match serve(listener, others) {
             Ok(()) => std::process::exit(0),

@@ -8,7 +8,7 @@ use monoio::{FusionDriver, RuntimeBuilder, spawn};
 
 use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
 
-/// A runtime for each thread, as it wants it.
+/// One runtime per thread, as this runtime is meant to be used.
 pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     on_each(listeners, setting, |listener, setting| {
         RuntimeBuilder::<FusionDriver>::new().build()?.block_on(accept(listener, setting))
@@ -16,8 +16,8 @@ pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
 }
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
-    for _ in 0..setting.hogs {
-        spawn(hog());
+    for _ in 0..setting.cpu_hogs {
+        spawn(cpu_hog());
     }
     let listener = TcpListener::from_std(listener)?;
     loop {
@@ -32,7 +32,7 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
     loop {
         let (count, read) = stream.read(buffer).await;
         let Ok(count @ 1..) = count else { break };
-        setting.labour();
+        setting.work();
         let mut message = read;
         message.truncate(count);
         let (written, message) = stream.write_all(message).await;
@@ -44,7 +44,7 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
     }
 }
 
-async fn hog() {
+async fn cpu_hog() {
     loop {
         compute(HOG_STEPS);
         yield_now().await;

@@ -18,8 +18,8 @@ pub(super) fn serve(mut listeners: Vec<TcpListener>, setting: Setting) -> Result
 
 fn on_one_thread(listener: TcpListener, setting: Setting) -> Result<()> {
     let executor = LocalExecutor::new();
-    for _ in 0..setting.hogs {
-        executor.spawn(hog()).detach();
+    for _ in 0..setting.cpu_hogs {
+        executor.spawn(cpu_hog()).detach();
     }
     block_on(executor.run(async {
         let listener = Async::new(listener)?;
@@ -31,7 +31,7 @@ fn on_one_thread(listener: TcpListener, setting: Setting) -> Result<()> {
     }))
 }
 
-/// One executor that all threads run, as `smol` itself does it.
+/// One executor that all threads run, as in the crate `smol`.
 fn on_threads(listener: TcpListener, setting: Setting, threads: usize) -> Result<()> {
     let executor: &Executor<'_> = Box::leak(Box::new(Executor::new()));
     for _ in 1..threads {
@@ -51,14 +51,14 @@ fn on_threads(listener: TcpListener, setting: Setting, threads: usize) -> Result
 async fn echo_one(mut stream: Async<TcpStream>, setting: Setting) {
     let mut buffer = [0; BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        setting.labour();
+        setting.work();
         if stream.write_all(&buffer[..count]).await.is_err() {
             break;
         }
     }
 }
 
-async fn hog() {
+async fn cpu_hog() {
     loop {
         compute(HOG_STEPS);
         yield_now().await;

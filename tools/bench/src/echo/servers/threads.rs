@@ -1,4 +1,4 @@
-//! A thread for each connection.
+//! One thread per connection.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ const STACK: usize = 64 << 10;
 
 pub(super) fn serve(mut listeners: Vec<TcpListener>, setting: Setting) -> Result<()> {
     let listener = listeners.remove(0);
-    for _ in 0..setting.hogs {
+    for _ in 0..setting.cpu_hogs {
         Builder::new().spawn(|| {
             loop {
                 compute(HOG_STEPS);
@@ -30,7 +30,7 @@ pub(super) fn serve(mut listeners: Vec<TcpListener>, setting: Setting) -> Result
 fn echo_one(mut stream: TcpStream, setting: Setting) {
     let mut buffer = [0; BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        setting.labour();
+        setting.work();
         if stream.write_all(&buffer[..count]).is_err() {
             break;
         }

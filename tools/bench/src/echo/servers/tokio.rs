@@ -8,7 +8,7 @@ use tokio::task::{spawn, yield_now};
 
 use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
 
-/// A runtime for each thread.
+/// One runtime per thread.
 pub(super) fn current_thread(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     on_each(listeners, setting, |listener, setting| {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -16,7 +16,7 @@ pub(super) fn current_thread(listeners: Vec<Listener>, setting: Setting) -> Resu
     })
 }
 
-/// One runtime that has so many threads; connections come in at one place and go to any of them.
+/// One runtime with several threads; any of them may serve a connection.
 pub(super) fn multi_thread(mut listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     let listener = listeners.remove(0);
     let runtime = Builder::new_multi_thread().worker_threads(setting.cores).enable_all().build()?;
@@ -24,8 +24,8 @@ pub(super) fn multi_thread(mut listeners: Vec<Listener>, setting: Setting) -> Re
 }
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
-    for _ in 0..setting.hogs {
-        spawn(hog());
+    for _ in 0..setting.cpu_hogs {
+        spawn(cpu_hog());
     }
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -39,14 +39,14 @@ async fn accept(listener: Listener, setting: Setting) -> Result<()> {
 async fn echo_one(mut stream: TcpStream, setting: Setting) {
     let mut buffer = [0; BUFFER];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        setting.labour();
+        setting.work();
         if stream.write_all(&buffer[..count]).await.is_err() {
             break;
         }
     }
 }
 
-async fn hog() {
+async fn cpu_hog() {
     loop {
         compute(HOG_STEPS);
         yield_now().await;

@@ -1,4 +1,4 @@
-//! What goes from domain to domain, and what goes the same way on one.
+//! Operations between domains, and the same operations on one domain.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use matou_runtime::{Promise, Task, call, spawn, yield_now};
 use matou_sync::{Condition, Mutex, Queue};
 
 use super::{NAME, Row, done, on};
-use crate::meter::{Cost, Meter};
+use crate::cost::{Cost, Meter};
 
 pub(crate) const PROGRAMS: &[Row] = &[
     (NAME, "call", |n| on(2, call_one(n))),
@@ -63,7 +63,7 @@ async fn call_many(n: u64) -> Cost {
     meter.stop(n)
 }
 
-/// Each resource goes to a child there, which hands it back.
+/// Each resource is given to a child there, which transfers it back.
 async fn give(n: u64, at_a_time: u64) -> Cost {
     let own = |number| Arc::new(Owned::new(number, drop));
     let resources: Vec<Arc<Owned<u64>>> = (0..at_a_time).map(own).collect();
@@ -76,7 +76,7 @@ async fn give(n: u64, at_a_time: u64) -> Cost {
         };
         let promises: Vec<_> = resources.iter().map(give).collect();
         for promise in promises {
-            done(promise.await).expect("it was the child's");
+            done(promise.await).expect("the child owned it");
         }
     }
     meter.stop(n)
@@ -86,7 +86,7 @@ async fn wake(n: u64) -> Cost {
     crate::primitives::wake_from_a_thread(n).await
 }
 
-/// A ball between two players.
+/// Whose turn it is in a ping-pong.
 #[derive(Default)]
 struct Table {
     turn: Mutex<bool>,

@@ -1,22 +1,21 @@
 mod across;
 
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use matou_ownership::{Owned, check};
 use matou_runtime::{
-    Builder, Driver, Unpark, MainError, Outcome, Reactor, ParkTimeout, await_all, sleep, sleep_until,
-    spawn, yield_now,
+    Builder, Driver, MainError, Outcome, ParkTimeout, Reactor, Unpark, await_all, sleep,
+    sleep_until, spawn, yield_now,
 };
 use matou_sync::Mutex;
 
-use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter, Scales};
+use super::{Row, common_programs, idle};
+use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
 
@@ -45,27 +44,27 @@ pub(super) const PROGRAMS: &[Row] = &[
 
 fn on(domains: usize, main: impl Future<Output = Cost> + 'static) -> Cost {
     let mut builder = Builder::new().domains(domains);
-    if STILL.load(Ordering::Relaxed) {
-        builder = builder.driver(|_| Ok(Still { reactor: Reactor::new()?, now: Instant::now() }));
+    if FROZEN.load(Ordering::Relaxed) {
+        builder =
+            builder.driver(|_| Ok(FrozenClock { reactor: Reactor::new()?, now: Instant::now() }));
     }
     let run = builder.run(async { Ok::<_, MainError>(main.await) });
     run.unwrap_or_else(|error| panic!("{error}"))
 }
 
-static STILL: AtomicBool = AtomicBool::new(false);
+static FROZEN: AtomicBool = AtomicBool::new(false);
 
-/// Lets time stand still for the domains, so that nothing they do depends on how fast they are:
-/// for instructions that are to be counted.
-pub(crate) fn stop_the_clock() {
-    STILL.store(true, Ordering::Relaxed);
+/// Freezes the time that domains see, so that the number of instructions does not depend on it.
+pub(crate) fn freeze_clock() {
+    FROZEN.store(true, Ordering::Relaxed);
 }
 
-struct Still {
+struct FrozenClock {
     reactor: Reactor,
     now: Instant,
 }
 
-impl Driver for Still {
+impl Driver for FrozenClock {
     fn now(&self) -> Instant {
         self.now
     }
@@ -87,35 +86,17 @@ fn done<T>(outcome: Outcome<T>) -> T {
     outcome.unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn spawn_one(n: u64) -> Cost {
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(done(spawn(async move { number }).await));
-    }
-    meter.stop(n)
-}
-
-async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n / at_a_time {
-        let promises: Vec<_> = (0..at_a_time).map(|number| spawn(async move { number })).collect();
-        for promise in promises {
-            black_box(done(promise.await));
-        }
-    }
-    meter.stop(n / at_a_time * at_a_time)
-}
-
-async fn yields(n: u64, tasks: u64) -> Cost {
-    let meter = Meter::start();
-    let task = move || async move {
-        for _ in 0..n / tasks {
-            yield_now().await;
-        }
-    };
-    let promises: Vec<_> = (0..tasks).map(|_| spawn(task())).collect();
-    await_all(promises).await.into_iter().for_each(done);
-    meter.stop(n / tasks * tasks)
+common_programs! {
+    (),
+    spawn: |future| spawn(future),
+    join: |task| done(task.await),
+    join_all: |tasks| await_all(tasks).await.into_iter().for_each(done),
+    yield_now: yield_now(),
+    sleep: sleep,
+    sleep_until: |due| sleep_until(due),
+    discard: |tasks| for task in tasks {
+        task.cancel().await;
+    },
 }
 
 async fn lock(n: u64) -> Cost {
@@ -142,41 +123,6 @@ async fn contend(n: u64, tasks: u64) -> Cost {
     meter.stop(n / tasks * tasks)
 }
 
-async fn timer(n: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut sleep = std::pin::pin!(sleep(Duration::from_secs(1000)));
-        let polled = futures::poll!(&mut sleep);
-        assert!(polled.is_pending());
-        // Its turn's budget is given back, as that of any task that waits would be.
-    }
-    meter.stop(n)
-}
-
-async fn timers(n: u64) -> Cost {
-    super::set_and_drop(n, || sleep(Duration::from_secs(1000)))
-}
-
-async fn sleepers(n: u64) -> Cost {
-    let late = Rc::new(RefCell::new(Vec::with_capacity(n as usize)));
-    let meter = Meter::start();
-    let sleeper = move |late: Rc<RefCell<Vec<Duration>>>| async move {
-        let due = Instant::now() + NAP;
-        sleep_until(due).await;
-        late.borrow_mut().push(since(due));
-    };
-    let mut promises = Vec::with_capacity(n as usize);
-    for number in 0..n {
-        if number.is_multiple_of(super::NEW_SLEEPERS) {
-            yield_now().await;
-        }
-        promises.push(spawn(sleeper(Rc::clone(&late))));
-    }
-    await_all(promises).await.into_iter().for_each(done);
-    let cost = meter.stop(n);
-    Cost { p99_us: lateness(late.take()), ..cost }
-}
-
 async fn cancel_fan(n: u64) -> Cost {
     let promises: Vec<_> = (0..n).map(|_| spawn(idle())).collect();
     yield_now().await;
@@ -197,7 +143,7 @@ async fn chain(depth: u64) {
 
 async fn cancel_chain(n: u64) -> Cost {
     let promise = spawn(chain(n - 1));
-    // Each yield lets the next one of the chain begin.
+    // Each yield lets the next task of the chain start.
     for _ in 0..n + 10 {
         yield_now().await;
     }
@@ -212,7 +158,7 @@ async fn own(n: u64) -> Cost {
         let owned = Owned::new(number, |number| {
             black_box(number);
         });
-        check(&owned).expect("it is ours");
+        check(&owned).expect("this task owns it");
         drop(owned);
     }
     meter.stop(n)
@@ -223,23 +169,9 @@ async fn check_many(n: u64) -> Cost {
     let owned = Owned::new(0, drop);
     let meter = Meter::start();
     for _ in 0..n {
-        check(black_box(&owned)).expect("it is ours");
+        check(black_box(&owned)).expect("this task owns it");
     }
     let cost = meter.stop(n);
     drop(others);
-    cost
-}
-
-async fn memory(n: u64) -> Cost {
-    let mut promises = Vec::with_capacity(n as usize);
-    let meter = Scales::start();
-    promises.extend((0..n).map(|_| spawn(idle())));
-    for _ in 0..2 {
-        yield_now().await;
-    }
-    let cost = meter.stop(n);
-    for promise in promises {
-        promise.cancel().await;
-    }
     cost
 }

@@ -1,4 +1,4 @@
-//! What goes from thread to thread.
+//! Operations between threads.
 
 use std::future::{Future, pending};
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use async_lock::Mutex;
 use futures_lite::future::{block_on, yield_now};
 
 use super::{NAME, Row};
-use crate::meter::{Cost, Meter};
+use crate::cost::{Cost, Meter};
 
 pub(crate) const PROGRAMS: &[Row] = &[
     (NAME, "call", |n| call(n, 1, pending())),
@@ -26,12 +26,12 @@ async fn busy() {
     }
 }
 
-/// An executor that runs on another thread, with something else to do there.
+/// An executor on another thread, which runs `there` as well.
 fn call(n: u64, at_a_time: u64, there: impl Future<Output = ()> + Send + 'static) -> Cost {
     let executor = Arc::new(Executor::new());
     executor.spawn(there).detach();
     let worker = Arc::clone(&executor);
-    // It ends with the process.
+    // It runs until the process ends.
     std::thread::spawn(move || async_io::block_on(worker.run(pending::<()>())));
     let meter = Meter::start();
     for _ in 0..n / at_a_time {
@@ -55,7 +55,7 @@ fn lock(n: u64) -> Cost {
     let other = Arc::clone(&sum);
     let thread = std::thread::spawn(move || block_on(add(other, n / 2)));
     block_on(add(sum, n / 2));
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }
 
@@ -74,6 +74,6 @@ fn queue(n: u64) -> Cost {
             assert_eq!(receiver.recv().await, Ok(number));
         }
     });
-    thread.join().expect("it ends well");
+    thread.join().expect("it does not panic");
     meter.stop(n)
 }

@@ -2,11 +2,8 @@ mod across;
 
 use std::cell::Cell;
 use std::future::Future;
-use std::hint::black_box;
-use std::pin::pin;
+use std::mem::forget;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex as StdMutex};
-use std::time::{Duration, Instant};
 
 use async_executor::LocalExecutor;
 use async_io::Timer;
@@ -15,8 +12,8 @@ use event_listener::Event;
 use futures::channel::oneshot;
 use futures_lite::future::{block_on, yield_now};
 
-use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter, Scales};
+use super::{Row, common_programs, idle};
+use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
 
@@ -43,45 +40,25 @@ pub(super) const PROGRAMS: &[Row] = &[
 
 type Shared = Rc<LocalExecutor<'static>>;
 
-/// The executor of one thread, with the reactor of `async-io`. Main is a task like the others.
+/// The executor of one thread, with the reactor of `async-io`. The main
+/// future is a task like the others.
 fn on<F: Future<Output = Cost> + 'static>(main: impl FnOnce(Shared) -> F) -> Cost {
     let executor = Rc::new(LocalExecutor::new());
     let main = executor.spawn(main(Rc::clone(&executor)));
     async_io::block_on(executor.run(main))
 }
 
-async fn spawn_one(executor: Shared, n: u64) -> Cost {
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(executor.spawn(async move { number }).await);
-    }
-    meter.stop(n)
-}
-
-async fn spawn_many(executor: Shared, n: u64, at_a_time: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n / at_a_time {
-        let spawn = |number| executor.spawn(async move { number });
-        let tasks: Vec<_> = (0..at_a_time).map(spawn).collect();
-        for task in tasks {
-            black_box(task.await);
-        }
-    }
-    meter.stop(n / at_a_time * at_a_time)
-}
-
-async fn yields(executor: Shared, n: u64, tasks: u64) -> Cost {
-    let meter = Meter::start();
-    let task = move || async move {
-        for _ in 0..n / tasks {
-            yield_now().await;
-        }
-    };
-    let tasks_made: Vec<_> = (0..tasks).map(|_| executor.spawn(task())).collect();
-    for task in tasks_made {
+common_programs! {
+    (executor: Shared),
+    spawn: |future| executor.spawn(future),
+    join: |task| task.await,
+    join_all: |tasks| for task in tasks {
         task.await;
-    }
-    meter.stop(n / tasks * tasks)
+    },
+    yield_now: yield_now(),
+    sleep: Timer::after,
+    sleep_until: |due| Timer::at(due),
+    discard: |tasks| forget(tasks),
 }
 
 async fn lock(n: u64) -> Cost {
@@ -110,20 +87,7 @@ async fn contend(executor: Shared, n: u64, tasks: u64) -> Cost {
     meter.stop(n / tasks * tasks)
 }
 
-async fn timer(n: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut timer = pin!(Timer::after(Duration::from_secs(1000)));
-        assert!(futures::poll!(&mut timer).is_pending());
-    }
-    meter.stop(n)
-}
-
-async fn timers(n: u64) -> Cost {
-    super::set_and_drop(n, || Timer::after(Duration::from_secs(1000)))
-}
-
-/// A ball between two players.
+/// Whose turn it is in a ping-pong.
 #[derive(Default)]
 struct Table {
     turn: Cell<bool>,
@@ -166,29 +130,6 @@ async fn queue(executor: Shared, n: u64) -> Cost {
     meter.stop(n)
 }
 
-async fn sleepers(executor: Shared, n: u64) -> Cost {
-    let late = Arc::new(StdMutex::new(Vec::with_capacity(n as usize)));
-    let meter = Meter::start();
-    let sleeper = move |late: Arc<StdMutex<Vec<Duration>>>| async move {
-        let due = Instant::now() + NAP;
-        Timer::at(due).await;
-        late.lock().expect("nobody panics").push(since(due));
-    };
-    let mut tasks = Vec::with_capacity(n as usize);
-    for number in 0..n {
-        if number.is_multiple_of(super::NEW_SLEEPERS) {
-            yield_now().await;
-        }
-        tasks.push(executor.spawn(sleeper(Arc::clone(&late))));
-    }
-    for task in tasks {
-        task.await;
-    }
-    let cost = meter.stop(n);
-    let late = std::mem::take(&mut *late.lock().expect("nobody panics"));
-    Cost { p99_us: lateness(late), ..cost }
-}
-
 async fn cancel_fan(executor: Shared, n: u64) -> Cost {
     let tasks: Vec<_> = (0..n).map(|_| executor.spawn(idle())).collect();
     yield_now().await;
@@ -199,7 +140,7 @@ async fn cancel_fan(executor: Shared, n: u64) -> Cost {
     meter.stop(n)
 }
 
-/// A task that ends its child when it is dropped, and so on.
+/// Drops, and thereby cancels, its child when it is dropped.
 async fn chain(
     executor: Shared,
     depth: u64,
@@ -216,7 +157,7 @@ async fn chain(
     executor.spawn(next).await;
 }
 
-/// A task that is dropped is cancelled. That all are gone is known when the last one is.
+/// A task that is dropped is cancelled. All are dropped once the last one is.
 async fn cancel_chain(executor: Shared, n: u64) -> Cost {
     let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
     let first = executor.spawn(chain(Rc::clone(&executor), n - 1, begun, over));
@@ -225,18 +166,4 @@ async fn cancel_chain(executor: Shared, n: u64) -> Cost {
     first.cancel().await;
     assert!(is_over.await.is_err());
     meter.stop(n)
-}
-
-async fn memory(executor: Shared, n: u64) -> Cost {
-    let mut tasks = Vec::with_capacity(n as usize);
-    let meter = Scales::start();
-    tasks.extend((0..n).map(|_| executor.spawn(idle())));
-    for _ in 0..2 {
-        yield_now().await;
-    }
-    let cost = meter.stop(n);
-    for task in tasks {
-        task.cancel().await;
-    }
-    cost
 }

@@ -1,4 +1,4 @@
-//! What goes from thread to thread.
+//! Operations between threads.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::{spawn, yield_now};
 
 use super::{MANY, ONE, Row, many, one, one_thread, spawn_many};
-use crate::meter::{Cost, Meter};
+use crate::cost::{Cost, Meter};
 
 pub(crate) const PROGRAMS: &[Row] = &[
     (MANY, "call", |n| call_one(n, 2, false)),
@@ -21,7 +21,7 @@ pub(crate) const PROGRAMS: &[Row] = &[
     (MANY, "queue-2", |n| many(queue(n))),
 ];
 
-/// From outside the pool, so that the task goes to another thread, which sleeps or is busy.
+/// Spawned from outside of the pool, so that the task runs on another thread, which is idle or busy.
 fn call_one(n: u64, threads: usize, busy: bool) -> Cost {
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -35,7 +35,7 @@ fn call_one(n: u64, threads: usize, busy: bool) -> Cost {
     let meter = Meter::start();
     for number in 0..n {
         let task = runtime.spawn(async move { number });
-        black_box(block_on(task).expect("it ends well"));
+        black_box(block_on(task).expect("it does not panic"));
     }
     meter.stop(n)
 }
@@ -47,7 +47,7 @@ pub(super) async fn play(mine: Arc<Notify>, yours: Arc<Notify>, n: u64) {
     }
 }
 
-/// Each player has a thread and a runtime. Two tasks of the pool would soon play on one thread.
+/// Each task has a thread and a runtime. Two tasks of one pool would soon run on one thread.
 fn notify(n: u64) -> Cost {
     let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (mine, yours) = (Arc::clone(&ping), Arc::clone(&pong));
@@ -59,7 +59,7 @@ fn notify(n: u64) -> Cost {
             pong.notified().await;
         }
     });
-    other.join().expect("it ends well");
+    other.join().expect("it does not panic");
     meter.stop(n)
 }
 
@@ -73,7 +73,7 @@ async fn lock(n: u64) -> Cost {
     let meter = Meter::start();
     let other = spawn(add(Arc::clone(&sum), n / 2));
     add(sum, n / 2).await;
-    other.await.expect("it ends well");
+    other.await.expect("it does not panic");
     meter.stop(n)
 }
 
@@ -88,6 +88,6 @@ pub(super) async fn queue(n: u64) -> Cost {
     for number in 0..n {
         assert_eq!(receiver.recv().await, Some(number));
     }
-    other.await.expect("it ends well");
+    other.await.expect("it does not panic");
     meter.stop(n)
 }

@@ -1,22 +1,21 @@
 mod across;
 
 use std::future::Future;
-use std::hint::black_box;
-use std::pin::pin;
+use std::mem::forget;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex as StdMutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::{JoinHandle, LocalSet, spawn, spawn_local, yield_now};
+use tokio::time::{sleep, sleep_until};
 
-use super::{NAP, Row, idle, lateness, since};
-use crate::meter::{Cost, Meter, Scales};
+use super::{Row, common_programs, idle};
+use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
 
-/// One thread, tasks that need not be `Send` are not used: `spawn` is its fast path.
+/// On one thread. The tasks are `Send`, since `spawn` is faster than `spawn_local`.
 const ONE: &str = "tokio-ct";
 const MANY: &str = "tokio-mt";
 
@@ -47,55 +46,35 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Main is a task like the others, not the future of `block_on`, which would look for events each
-/// time it waits.
+/// The main future is a task like the others, not the future of `block_on`, which would poll for
+/// events each time it waits.
 fn one(main: impl Future<Output = Cost> + Send + 'static) -> Cost {
-    one_thread().block_on(async { spawn(main).await.expect("it ends well") })
+    one_thread().block_on(async { spawn(main).await.expect("it does not panic") })
 }
 
 fn one_local(main: impl Future<Output = Cost> + 'static) -> Cost {
     LocalSet::new()
-        .block_on(&one_thread(), async { spawn_local(main).await.expect("it ends well") })
+        .block_on(&one_thread(), async { spawn_local(main).await.expect("it does not panic") })
 }
 
-/// Two worker threads; main is a task on one of them.
+/// Two worker threads; the main future is a task on one of them.
 fn many(main: impl Future<Output = Cost> + Send + 'static) -> Cost {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
-    runtime.block_on(async { spawn(main).await.expect("it ends well") })
+    runtime.block_on(async { spawn(main).await.expect("it does not panic") })
 }
 
-async fn spawn_one(n: u64) -> Cost {
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(spawn(async move { number }).await.expect("it ends well"));
-    }
-    meter.stop(n)
-}
-
-async fn spawn_many(n: u64, at_a_time: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n / at_a_time {
-        let tasks: Vec<_> = (0..at_a_time).map(|number| spawn(async move { number })).collect();
-        for task in tasks {
-            black_box(task.await.expect("it ends well"));
-        }
-    }
-    meter.stop(n / at_a_time * at_a_time)
-}
-
-async fn yields(n: u64, tasks: u64) -> Cost {
-    let meter = Meter::start();
-    let task = move || async move {
-        for _ in 0..n / tasks {
-            yield_now().await;
-        }
-    };
-    let tasks_made: Vec<_> = (0..tasks).map(|_| spawn(task())).collect();
-    for task in tasks_made {
-        task.await.expect("it ends well");
-    }
-    meter.stop(n / tasks * tasks)
+common_programs! {
+    (),
+    spawn: |future| spawn(future),
+    join: |task| task.await.expect("the task does not panic"),
+    join_all: |tasks| for task in tasks {
+        task.await.expect("the task does not panic");
+    },
+    yield_now: yield_now(),
+    sleep: sleep,
+    sleep_until: |due| sleep_until(due.into()),
+    discard: |tasks| forget(tasks),
 }
 
 async fn lock(n: u64) -> Cost {
@@ -119,7 +98,7 @@ async fn contend(n: u64, tasks: u64) -> Cost {
     };
     let tasks_made: Vec<_> = (0..tasks).map(|_| spawn_local(task(Rc::clone(&mutex)))).collect();
     for task in tasks_made {
-        task.await.expect("it ends well");
+        task.await.expect("it does not panic");
     }
     meter.stop(n / tasks * tasks)
 }
@@ -134,44 +113,8 @@ async fn notify(n: u64) -> Cost {
         ping.notify_one();
     }
     pong.notified().await;
-    other.await.expect("it ends well");
+    other.await.expect("it does not panic");
     meter.stop(n)
-}
-
-async fn timer(n: u64) -> Cost {
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut sleep = pin!(tokio::time::sleep(Duration::from_secs(1000)));
-        assert!(futures::poll!(&mut sleep).is_pending());
-    }
-    meter.stop(n)
-}
-
-async fn timers(n: u64) -> Cost {
-    super::set_and_drop(n, || tokio::time::sleep(Duration::from_secs(1000)))
-}
-
-async fn sleepers(n: u64) -> Cost {
-    let late = Arc::new(StdMutex::new(Vec::with_capacity(n as usize)));
-    let meter = Meter::start();
-    let sleeper = move |late: Arc<StdMutex<Vec<Duration>>>| async move {
-        let due = Instant::now() + NAP;
-        tokio::time::sleep_until(due.into()).await;
-        late.lock().expect("nobody panics").push(since(due));
-    };
-    let mut tasks = Vec::with_capacity(n as usize);
-    for number in 0..n {
-        if number.is_multiple_of(super::NEW_SLEEPERS) {
-            yield_now().await;
-        }
-        tasks.push(spawn(sleeper(Arc::clone(&late))));
-    }
-    for task in tasks {
-        task.await.expect("it ends well");
-    }
-    let cost = meter.stop(n);
-    let late = std::mem::take(&mut *late.lock().expect("nobody panics"));
-    Cost { p99_us: lateness(late), ..cost }
 }
 
 async fn cancel_fan(n: u64) -> Cost {
@@ -187,7 +130,7 @@ async fn cancel_fan(n: u64) -> Cost {
     meter.stop(n)
 }
 
-/// A task that ends its child when it is dropped.
+/// Aborts a task when it is dropped.
 struct Child(JoinHandle<()>);
 
 impl Drop for Child {
@@ -210,8 +153,8 @@ fn chain(depth: u64, begun: oneshot::Sender<()>, over: oneshot::Sender<()>) -> B
     })
 }
 
-/// What comes nearest to it: each aborts the next when it is dropped. That all are dropped is known
-/// when the last one is.
+/// The closest equivalent: each task aborts the next when it is dropped. All are dropped once the last
+/// one is.
 async fn cancel_chain(n: u64) -> Cost {
     let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
     let first = spawn(chain(n - 1, begun, over));
@@ -221,18 +164,4 @@ async fn cancel_chain(n: u64) -> Cost {
     assert!(first.await.is_err());
     assert!(is_over.await.is_err());
     meter.stop(n)
-}
-
-async fn memory(n: u64) -> Cost {
-    let mut tasks = Vec::with_capacity(n as usize);
-    let meter = Scales::start();
-    tasks.extend((0..n).map(|_| spawn(idle())));
-    for _ in 0..2 {
-        yield_now().await;
-    }
-    let cost = meter.stop(n);
-    for task in tasks {
-        task.abort();
-    }
-    cost
 }

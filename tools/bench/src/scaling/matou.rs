@@ -8,42 +8,42 @@ use matou_runtime::{
     Builder, MainError, Orphans, Promise, Task, sleep, spawn, try_spawn, yield_now,
 };
 
-use super::{Lots, Row, bells, end, ring, wait_for_ever};
-use crate::meter::{Cost, Meter};
+use super::{Random, Row, end, store_waker, wakers};
+use crate::cost::{Cost, Meter};
 
 const NAME: &str = "matou";
 
 pub(super) const PROGRAMS: &[Row] = &[
-    (NAME, "spawn", |crowd, n| on(spawn_one(crowd, n))),
-    (NAME, "wake", |crowd, n| on(wake(crowd, n))),
-    (NAME, "cancel", |crowd, n| on(cancel(crowd, n))),
-    (NAME, "timer", |crowd, n| on(timer(crowd, n))),
-    (NAME, "orphan", |crowd, n| on(orphan(crowd, n))),
-    (NAME, "own", |crowd, n| on(own(crowd, n))),
-    (NAME, "descriptor", |crowd, n| on(descriptor(crowd, n))),
-    (NAME, "fan", |crowd, n| on(fan(crowd, n))),
-    (NAME, "chain", |crowd, n| on(chain(crowd, n))),
+    (NAME, "spawn", |population, n| on(spawn_one(population, n))),
+    (NAME, "wake", |population, n| on(wake(population, n))),
+    (NAME, "cancel", |population, n| on(cancel(population, n))),
+    (NAME, "timer", |population, n| on(timer(population, n))),
+    (NAME, "orphan", |population, n| on(orphan(population, n))),
+    (NAME, "own", |population, n| on(own(population, n))),
+    (NAME, "descriptor", |population, n| on(descriptor(population, n))),
+    (NAME, "fan", |population, n| on(fan(population, n))),
+    (NAME, "chain", |population, n| on(chain(population, n))),
 ];
 
-/// Each program forgets its crowd, which is there until the process ends.
+/// Each program leaks its population, which exists until the process ends.
 fn on(main: impl Future<Output = Result<Cost, MainError>> + 'static) -> Result<()> {
     let run = Builder::new().domains(1).run(async {
         let cost = main.await?;
         end(&cost);
-        #[expect(unreachable_code, reason = "it says what the block returns")]
+        #[expect(unreachable_code, reason = "declares the type of the block")]
         Ok::<(), MainError>(())
     });
     run.map_err(|error| anyhow!("{error}"))
 }
 
 /// Idle tasks that have been polled.
-async fn idle(crowd: u64) {
-    std::mem::forget((0..crowd).map(|_| spawn(pending::<()>())).collect::<Vec<_>>());
+async fn idle(population: u64) {
+    std::mem::forget((0..population).map(|_| spawn(pending::<()>())).collect::<Vec<_>>());
     yield_now().await;
 }
 
-async fn spawn_one(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    idle(crowd).await;
+async fn spawn_one(population: u64, n: u64) -> Result<Cost, MainError> {
+    idle(population).await;
     let meter = Meter::start();
     for number in 0..n {
         black_box(spawn(async move { number }).await?);
@@ -51,22 +51,22 @@ async fn spawn_one(crowd: u64, n: u64) -> Result<Cost, MainError> {
     Ok(meter.stop(n))
 }
 
-async fn wake(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    let bells = bells(crowd);
-    let task = |index| spawn(wait_for_ever(bells.clone(), index));
-    std::mem::forget((0..crowd).map(task).collect::<Vec<_>>());
+async fn wake(population: u64, n: u64) -> Result<Cost, MainError> {
+    let wakers = wakers(population);
+    let task = |index| spawn(store_waker(wakers.clone(), index));
+    std::mem::forget((0..population).map(task).collect::<Vec<_>>());
     yield_now().await;
-    let mut lots = Lots(1);
+    let mut random = Random(1);
     let meter = Meter::start();
     for _ in 0..n {
-        ring(&bells, lots.draw(crowd));
+        super::wake(&wakers, random.below(population));
         yield_now().await;
     }
     Ok(meter.stop(n))
 }
 
-async fn cancel(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    idle(crowd).await;
+async fn cancel(population: u64, n: u64) -> Result<Cost, MainError> {
+    idle(population).await;
     let meter = Meter::start();
     for _ in 0..n {
         let child = spawn(pending::<()>());
@@ -76,17 +76,17 @@ async fn cancel(crowd: u64, n: u64) -> Result<Cost, MainError> {
     Ok(meter.stop(n))
 }
 
-async fn timer(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    let mut lots = Lots(1);
-    let mut timers = Vec::with_capacity(crowd as usize);
-    for _ in 0..crowd {
-        let mut timer = Box::pin(sleep(lots.far()));
+async fn timer(population: u64, n: u64) -> Result<Cost, MainError> {
+    let mut random = Random(1);
+    let mut timers = Vec::with_capacity(population as usize);
+    for _ in 0..population {
+        let mut timer = Box::pin(sleep(random.long_duration()));
         assert!(futures::poll!(timer.as_mut()).is_pending());
         timers.push(timer);
     }
     let meter = Meter::start();
     for _ in 0..n {
-        let mut timer = std::pin::pin!(sleep(lots.far()));
+        let mut timer = std::pin::pin!(sleep(random.long_duration()));
         assert!(futures::poll!(timer.as_mut()).is_pending());
     }
     let cost = meter.stop(n);
@@ -94,9 +94,9 @@ async fn timer(crowd: u64, n: u64) -> Result<Cost, MainError> {
     Ok(cost)
 }
 
-async fn orphan(crowd: u64, n: u64) -> Result<Cost, MainError> {
+async fn orphan(population: u64, n: u64) -> Result<Cost, MainError> {
     let orphans = Orphans::new();
-    for _ in 0..crowd {
+    for _ in 0..population {
         Task::new().orphans(&orphans).spawn(pending())?;
     }
     yield_now().await;
@@ -110,8 +110,8 @@ async fn orphan(crowd: u64, n: u64) -> Result<Cost, MainError> {
     Ok(cost)
 }
 
-async fn own(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    std::mem::forget((0..crowd).map(|number| Owned::new(number, drop)).collect::<Vec<_>>());
+async fn own(population: u64, n: u64) -> Result<Cost, MainError> {
+    std::mem::forget((0..population).map(|number| Owned::new(number, drop)).collect::<Vec<_>>());
     let meter = Meter::start();
     for number in 0..n {
         let owned = Owned::new(number, |number| {
@@ -123,10 +123,10 @@ async fn own(crowd: u64, n: u64) -> Result<Cost, MainError> {
     Ok(meter.stop(n))
 }
 
-async fn descriptor(crowd: u64, n: u64) -> Result<Cost, MainError> {
+async fn descriptor(population: u64, n: u64) -> Result<Cost, MainError> {
     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    let mut silent: Vec<Promise<_, _>> = Vec::with_capacity(crowd as usize);
-    for _ in 0..crowd / 2 {
+    let mut silent: Vec<Promise<_, _>> = Vec::with_capacity(population as usize);
+    for _ in 0..population / 2 {
         for mut stream in pair(&mut listener).await? {
             silent.push(try_spawn(async move { stream.read(&mut [0; 1]).await }));
         }
@@ -138,7 +138,7 @@ async fn descriptor(crowd: u64, n: u64) -> Result<Cost, MainError> {
             there.read(&mut buffer).await?;
             there.write_all(&buffer).await?;
         }
-        #[expect(unreachable_code, reason = "it says what the block returns")]
+        #[expect(unreachable_code, reason = "declares the type of the block")]
         Ok::<(), std::io::Error>(())
     }));
     let mut buffer = [1; 64];
@@ -158,18 +158,18 @@ async fn pair(listener: &mut TcpListener) -> std::io::Result<[TcpStream; 2]> {
     Ok([here, listener.accept().await?.0])
 }
 
-async fn fan(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    let times = n.div_ceil(crowd);
+async fn fan(population: u64, n: u64) -> Result<Cost, MainError> {
+    let times = n.div_ceil(population);
     let meter = Meter::start();
     for _ in 0..times {
-        let children: Vec<_> = (0..crowd).map(|_| spawn(pending::<()>())).collect();
+        let children: Vec<_> = (0..population).map(|_| spawn(pending::<()>())).collect();
         yield_now().await;
         let cancelled: Vec<_> = children.into_iter().map(Promise::cancel).collect();
         for cancelled in cancelled {
             cancelled.await;
         }
     }
-    Ok(meter.stop(times * crowd))
+    Ok(meter.stop(times * population))
 }
 
 async fn link(depth: u64) {
@@ -177,20 +177,20 @@ async fn link(depth: u64) {
         return pending().await;
     }
     let next: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(link(depth - 1));
-    // It is cancelled before there is an outcome.
+    // It is cancelled before it completes.
     let _ = spawn(next).await;
 }
 
-async fn chain(crowd: u64, n: u64) -> Result<Cost, MainError> {
-    let times = n.div_ceil(crowd);
+async fn chain(population: u64, n: u64) -> Result<Cost, MainError> {
+    let times = n.div_ceil(population);
     let meter = Meter::start();
     for _ in 0..times {
-        let first = spawn(link(crowd - 1));
-        // Each yield lets the next one begin.
-        for _ in 0..crowd + 1 {
+        let first = spawn(link(population - 1));
+        // Each yield lets the next task of the chain start.
+        for _ in 0..population + 1 {
             yield_now().await;
         }
         first.cancel().await;
     }
-    Ok(meter.stop(times * crowd))
+    Ok(meter.stop(times * population))
 }

@@ -9,36 +9,36 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet, spawn, yield_now};
 use tokio::time::sleep;
 
-use super::{Lots, Row, bells, end, ring, wait_for_ever};
-use crate::meter::{Cost, Meter};
+use super::{Random, Row, end, store_waker, wakers};
+use crate::cost::{Cost, Meter};
 
 const NAME: &str = "tokio-ct";
 
 pub(super) const PROGRAMS: &[Row] = &[
-    (NAME, "spawn", |crowd, n| on(spawn_one(crowd, n))),
-    (NAME, "wake", |crowd, n| on(wake(crowd, n))),
-    (NAME, "cancel", |crowd, n| on(cancel(crowd, n))),
-    (NAME, "timer", |crowd, n| on(timer(crowd, n))),
-    (NAME, "orphan", |crowd, n| on(orphan(crowd, n))),
-    (NAME, "descriptor", |crowd, n| on(descriptor(crowd, n))),
-    (NAME, "fan", |crowd, n| on(fan(crowd, n))),
-    (NAME, "chain", |crowd, n| on(chain(crowd, n))),
+    (NAME, "spawn", |population, n| on(spawn_one(population, n))),
+    (NAME, "wake", |population, n| on(wake(population, n))),
+    (NAME, "cancel", |population, n| on(cancel(population, n))),
+    (NAME, "timer", |population, n| on(timer(population, n))),
+    (NAME, "orphan", |population, n| on(orphan(population, n))),
+    (NAME, "descriptor", |population, n| on(descriptor(population, n))),
+    (NAME, "fan", |population, n| on(fan(population, n))),
+    (NAME, "chain", |population, n| on(chain(population, n))),
 ];
 
-/// Main is a task like the others.
+/// The main future is a task like the others.
 fn on(main: impl Future<Output = Result<Cost>> + Send + 'static) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { end(&spawn(main).await??) })
 }
 
 /// Idle tasks that have been polled.
-async fn idle(crowd: u64) {
-    (0..crowd).for_each(|_| drop(spawn(pending::<()>())));
+async fn idle(population: u64) {
+    (0..population).for_each(|_| drop(spawn(pending::<()>())));
     yield_now().await;
 }
 
-async fn spawn_one(crowd: u64, n: u64) -> Result<Cost> {
-    idle(crowd).await;
+async fn spawn_one(population: u64, n: u64) -> Result<Cost> {
+    idle(population).await;
     let meter = Meter::start();
     for number in 0..n {
         black_box(spawn(async move { number }).await?);
@@ -46,21 +46,21 @@ async fn spawn_one(crowd: u64, n: u64) -> Result<Cost> {
     Ok(meter.stop(n))
 }
 
-async fn wake(crowd: u64, n: u64) -> Result<Cost> {
-    let bells = bells(crowd);
-    (0..crowd).for_each(|index| drop(spawn(wait_for_ever(bells.clone(), index))));
+async fn wake(population: u64, n: u64) -> Result<Cost> {
+    let wakers = wakers(population);
+    (0..population).for_each(|index| drop(spawn(store_waker(wakers.clone(), index))));
     yield_now().await;
-    let mut lots = Lots(1);
+    let mut random = Random(1);
     let meter = Meter::start();
     for _ in 0..n {
-        ring(&bells, lots.draw(crowd));
+        super::wake(&wakers, random.below(population));
         yield_now().await;
     }
     Ok(meter.stop(n))
 }
 
-async fn cancel(crowd: u64, n: u64) -> Result<Cost> {
-    idle(crowd).await;
+async fn cancel(population: u64, n: u64) -> Result<Cost> {
+    idle(population).await;
     let meter = Meter::start();
     for _ in 0..n {
         let child = spawn(pending::<()>());
@@ -71,17 +71,17 @@ async fn cancel(crowd: u64, n: u64) -> Result<Cost> {
     Ok(meter.stop(n))
 }
 
-async fn timer(crowd: u64, n: u64) -> Result<Cost> {
-    let mut lots = Lots(1);
-    let mut timers = Vec::with_capacity(crowd as usize);
-    for _ in 0..crowd {
-        let mut timer = Box::pin(sleep(lots.far()));
+async fn timer(population: u64, n: u64) -> Result<Cost> {
+    let mut random = Random(1);
+    let mut timers = Vec::with_capacity(population as usize);
+    for _ in 0..population {
+        let mut timer = Box::pin(sleep(random.long_duration()));
         assert!(futures::poll!(timer.as_mut()).is_pending());
         timers.push(timer);
     }
     let meter = Meter::start();
     for _ in 0..n {
-        let mut timer = std::pin::pin!(sleep(lots.far()));
+        let mut timer = std::pin::pin!(sleep(random.long_duration()));
         assert!(futures::poll!(timer.as_mut()).is_pending());
     }
     let cost = meter.stop(n);
@@ -89,9 +89,9 @@ async fn timer(crowd: u64, n: u64) -> Result<Cost> {
     Ok(cost)
 }
 
-async fn orphan(crowd: u64, n: u64) -> Result<Cost> {
+async fn orphan(population: u64, n: u64) -> Result<Cost> {
     let mut tasks = JoinSet::new();
-    for _ in 0..crowd {
+    for _ in 0..population {
         tasks.spawn(pending());
     }
     yield_now().await;
@@ -105,9 +105,9 @@ async fn orphan(crowd: u64, n: u64) -> Result<Cost> {
     Ok(cost)
 }
 
-async fn descriptor(crowd: u64, n: u64) -> Result<Cost> {
+async fn descriptor(population: u64, n: u64) -> Result<Cost> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    for _ in 0..crowd / 2 {
+    for _ in 0..population / 2 {
         for mut stream in pair(&listener).await? {
             spawn(async move { stream.read(&mut [0; 1]).await });
         }
@@ -131,21 +131,21 @@ async fn pair(listener: &TcpListener) -> std::io::Result<[TcpStream; 2]> {
     Ok([here, listener.accept().await?.0])
 }
 
-async fn fan(crowd: u64, n: u64) -> Result<Cost> {
-    let times = n.div_ceil(crowd);
+async fn fan(population: u64, n: u64) -> Result<Cost> {
+    let times = n.div_ceil(population);
     let meter = Meter::start();
     for _ in 0..times {
-        let children: Vec<_> = (0..crowd).map(|_| spawn(pending::<()>())).collect();
+        let children: Vec<_> = (0..population).map(|_| spawn(pending::<()>())).collect();
         yield_now().await;
         children.iter().for_each(JoinHandle::abort);
         for child in children {
             let _ = child.await;
         }
     }
-    Ok(meter.stop(times * crowd))
+    Ok(meter.stop(times * population))
 }
 
-/// A task that ends its child when it is dropped, and so on.
+/// Aborts a task when it is dropped.
 struct Child(JoinHandle<()>);
 
 impl Drop for Child {
@@ -168,16 +168,16 @@ fn link(depth: u64, begun: oneshot::Sender<()>, over: oneshot::Sender<()>) -> Bo
     })
 }
 
-async fn chain(crowd: u64, n: u64) -> Result<Cost> {
-    let times = n.div_ceil(crowd);
+async fn chain(population: u64, n: u64) -> Result<Cost> {
+    let times = n.div_ceil(population);
     let meter = Meter::start();
     for _ in 0..times {
         let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
-        let first = spawn(link(crowd - 1, begun, over));
+        let first = spawn(link(population - 1, begun, over));
         has_begun.await?;
         first.abort();
         let _ = first.await;
         let _ = is_over.await;
     }
-    Ok(meter.stop(times * crowd))
+    Ok(meter.stop(times * population))
 }

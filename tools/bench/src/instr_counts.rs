@@ -1,4 +1,4 @@
-//! Instructions of the small operations, which repeat to the digit where times do not.
+//! Instructions of the small operations, which are the same in each run, unlike times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,42 +6,42 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use matou_loadgen::process;
 
 use crate::primitives::WORKS;
-use crate::process;
 
-/// How many operations are counted: enough that what happens once does not matter.
+/// Number of operations that are counted.
 const OPERATIONS: u64 = 20_000;
-/// How far a count may be above the committed one.
+/// How far a count may exceed the committed one.
 const REGRESSION_MAX: f64 = 1.05;
 
 /// How long counting one operation may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Compares the counts with the committed ones, or writes them.
 ///
 /// # Errors
 ///
-/// If there is no valgrind, or an operation takes over 5 % more instructions than it did.
+/// If there is no valgrind, or an operation takes over 5 % more instructions than committed.
 pub(crate) fn run(update: bool, file: &Path) -> Result<()> {
     let mut counts = BTreeMap::new();
     for work in WORKS.iter().filter(|work| work.counted) {
-        // The difference leaves out what a program does once.
-        let (one, two) = (count(work.name, OPERATIONS)?, count(work.name, 2 * OPERATIONS)?);
-        counts.insert(work.name, (two - one) / OPERATIONS);
+        // The difference excludes what a program does once.
+        let (once, twice) = (count(work.name, OPERATIONS)?, count(work.name, 2 * OPERATIONS)?);
+        counts.insert(work.name, (twice - once) / OPERATIONS);
     }
     if update {
         let text = serde_json::to_string_pretty(&counts)?;
         std::fs::write(file, text + "\n")?;
     }
-    let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let committed: BTreeMap<String, u64> = serde_json::from_str(&text)?;
     let mut slower = 0;
     println!("{:12} {:>10} {:>10}", "instructions", "committed", "now");
     for (name, now) in counts {
-        let before = *committed.get(name).with_context(|| format!("{name} has no count yet"))?;
+        let before = *committed.get(name).with_context(|| format!("{name} has no count"))?;
         let ratio = now as f64 / before as f64;
-        // One instruction is more than that of the smallest ones, and comes with another build.
+        // The smallest operations take few instructions, and another build may add one.
         let is_slower = ratio > REGRESSION_MAX && now > before + 1;
         let verdict = if is_slower { "  TOO MANY" } else { "" };
         slower += usize::from(is_slower);
@@ -55,10 +55,10 @@ fn count(work: &str, operations: u64) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     valgrind.arg(std::env::current_exe()?);
-    valgrind.args(["child", work, "matou", &operations.to_string(), "--still"]);
-    let said = process::run(&mut valgrind, PATIENCE);
-    let said = said.with_context(|| format!("{work} under valgrind, which is needed"))?;
-    let collected = said.error.lines().find_map(|line| line.split_once("Collected :"));
-    let (_, collected) = collected.context("valgrind did not say what it collected")?;
+    valgrind.args(["primitive", work, "matou", &operations.to_string(), "--frozen-clock"]);
+    let output = process::run(&mut valgrind, LIMIT);
+    let output = output.with_context(|| format!("{work} under valgrind, which is needed"))?;
+    let collected = output.stderr.lines().find_map(|line| line.split_once("Collected :"));
+    let (_, collected) = collected.context("valgrind did not print what it collected")?;
     Ok(collected.trim().parse()?)
 }
