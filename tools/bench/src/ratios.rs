@@ -171,8 +171,12 @@ mod tests {
 
     impl Noise {
         fn next(&mut self) -> f64 {
-            self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let random = self.state >> 33;
+            // SplitMix64 by Sebastiano Vigna.
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut random = self.state;
+            random = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            random = (random ^ (random >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            random ^= random >> 31;
             let noise = (random % 1000) as f64 / 1000.0 * 0.06 - 0.03;
             let is_outlier = random.is_multiple_of(self.outlier_every);
             self.base * (1.0 + noise + if is_outlier { 0.4 } else { 0.0 })
