@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// The queue is closed; the value comes back.
+/// The error of [`Queue::push`](crate::Queue::push): the queue is closed. Contains the value.
 ///
 /// # Examples
 ///
@@ -16,7 +16,7 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PushError<T>(pub T);
 
-/// The value could not be pushed at once; it comes back.
+/// The error of [`Queue::try_push`](crate::Queue::try_push). Contains the value.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ pub struct PushError<T>(pub T);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TryPushError<T> {
-    /// There is no room now.
+    /// The queue is full.
     Full(T),
     /// The queue is closed.
     Closed(T),
@@ -50,7 +50,7 @@ impl<T> TryPushError<T> {
     }
 }
 
-/// The queue is closed, and all that was in it has been popped.
+/// The error of [`Queue::pop`](crate::Queue::pop): the queue is closed and empty.
 ///
 /// # Examples
 ///
@@ -64,7 +64,7 @@ impl<T> TryPushError<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PopError;
 
-/// Nothing could be popped at once.
+/// The error of [`Queue::try_pop`](crate::Queue::try_pop).
 ///
 /// # Examples
 ///
@@ -78,9 +78,9 @@ pub struct PopError;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryPopError {
-    /// The queue is empty now.
+    /// The queue is empty.
     Empty,
-    /// The queue is empty and closed.
+    /// The queue is closed and empty.
     Closed,
 }
 

@@ -1,5 +1,5 @@
-//! Goal: an observer hears of each wait, each lock and each unlocking, once, at the line that
-//! asked. Method: one for the process that writes down what this thread does.
+//! The hooks report each wait, each lock and each unlock once, with the location of the call. The
+//! hooks of this process record, per thread, what they report.
 
 #![cfg(not(any(loom, shuttle)))]
 
@@ -11,47 +11,47 @@ use futures::executor::block_on;
 use matou_sync::{Condition, Hooks, Mutex, Queue, set_hooks};
 
 std::thread_local! {
-    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-fn hear(text: String) {
-    HEARD.with_borrow_mut(|heard| heard.push(text));
+fn record(text: String) {
+    EVENTS.with_borrow_mut(|events| events.push(text));
 }
 
-/// Returns what was heard since the last time.
-fn heard() -> Vec<String> {
-    HEARD.take()
+/// Returns the events since the last call.
+fn take_events() -> Vec<String> {
+    EVENTS.take()
 }
 
 fn waiting(mutex: Option<usize>, what: &'static str, at: &'static Location<'static>) {
-    hear(format!("{what} {} {}", mutex.is_some(), at.line()));
+    record(format!("{what} {} {}", mutex.is_some(), at.line()));
 }
 
 fn acquired(_: usize, at: &'static Location<'static>) {
-    hear(format!("acquired {}", at.line()));
+    record(format!("acquired {}", at.line()));
 }
 
 fn released(_: usize) {
-    hear("released".to_owned());
+    record("released".to_owned());
 }
 
 fn begin() {
     set_hooks(Hooks { on_wait: waiting, on_acquire: acquired, on_release: released });
-    drop(heard());
+    drop(take_events());
 }
 
 #[test]
-fn the_first_observer_stays() {
+fn hooks_are_set_once() {
     begin();
     let other =
-        Hooks { on_wait: waiting, on_acquire: acquired, on_release: |_| panic!("nobody calls it") };
+        Hooks { on_wait: waiting, on_acquire: acquired, on_release: |_| panic!("never called") };
     assert!(!set_hooks(other));
     drop(Mutex::new(0).try_lock());
-    assert_eq!(heard().last().map(String::as_str), Some("released"));
+    assert_eq!(take_events().last().map(String::as_str), Some("released"));
 }
 
 #[test]
-fn each_way_to_lock_is_told_with_its_line() {
+fn each_way_to_lock_is_reported_with_its_line() {
     begin();
     let mutex = Mutex::new(0);
     let line = line!();
@@ -59,11 +59,11 @@ fn each_way_to_lock_is_told_with_its_line() {
     drop(block_on(mutex.lock()));
     drop(mutex.lock_blocking());
     let expected = (1..=3).flat_map(|n| [format!("acquired {}", line + n), "released".to_owned()]);
-    assert_eq!(heard(), expected.collect::<Vec<_>>());
+    assert_eq!(take_events(), expected.collect::<Vec<_>>());
 }
 
 #[test]
-fn a_lock_that_is_refused_waits_and_one_that_is_given_up_holds_nothing() {
+fn a_lock_that_waits_is_reported_and_a_dropped_one_acquires_nothing() {
     begin();
     let mutex = Mutex::new(0);
     let guard = mutex.try_lock();
@@ -74,14 +74,14 @@ fn a_lock_that_is_refused_waits_and_one_that_is_given_up_holds_nothing() {
     drop(lock);
     drop(guard);
     let expected = [&format!("acquired {}", line - 3), &format!("lock true {line}"), "released"];
-    assert_eq!(heard(), expected);
+    assert_eq!(take_events(), expected);
 }
 
 #[test]
-fn a_wait_for_a_condition_unlocks_and_locks_again() {
+fn a_wait_for_a_condition_reports_that_it_unlocks_and_locks_again() {
     begin();
     let (mutex, changed) = (Mutex::new(0), Condition::new());
-    let guard = mutex.try_lock().expect("it is free");
+    let guard = mutex.try_lock().expect("the mutex is unlocked");
     let line = line!() + 1;
     let mut wait = changed.wait(guard);
     assert!((&mut wait).now_or_never().is_none());
@@ -100,28 +100,31 @@ fn a_wait_for_a_condition_unlocks_and_locks_again() {
         format!("acquired {line}"),
         "released".to_owned(),
     ];
-    assert_eq!(heard(), expected);
+    assert_eq!(take_events(), expected);
 }
 
 #[test]
-fn a_queue_tells_who_waits_to_push_and_to_pop() {
+fn pushes_and_pops_that_wait_are_reported() {
     begin();
     let queue = Queue::bounded(1);
     let line = line!();
     assert!(queue.pop().now_or_never().is_none());
     assert!(queue.push(1).now_or_never().is_some());
     assert!(queue.push(2).now_or_never().is_none());
-    assert_eq!(heard(), [format!("pop false {}", line + 1), format!("push false {}", line + 3)]);
+    assert_eq!(
+        take_events(),
+        [format!("pop false {}", line + 1), format!("push false {}", line + 3)]
+    );
 }
 
 #[test]
-fn a_panic_that_unlocks_is_told() {
+fn an_unlock_by_a_panic_is_reported() {
     begin();
     let mutex = Mutex::new(0);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _guard = mutex.try_lock();
-        std::panic::resume_unwind(Box::new("half done"));
+        std::panic::resume_unwind(Box::new("panic"));
     }));
     assert!(panicked.is_err());
-    assert_eq!(heard().last().map(String::as_str), Some("released"));
+    assert_eq!(take_events().last().map(String::as_str), Some("released"));
 }

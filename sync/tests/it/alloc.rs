@@ -1,4 +1,4 @@
-//! What does it cost while nobody waits? Counts allocations, on this thread only.
+//! Uncontended operations do not allocate. Allocations are counted per thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -16,17 +16,18 @@ std::thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: both methods do what `System` does; counting allocates nothing.
+// SAFETY: both methods forward to `System`, which upholds the trait's contract; counting does not
+// allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // The thread may be ending; what it allocates then is nobody's concern.
+        // Fails if the thread is being destroyed; allocations at that point are not counted.
         let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise is the one that `System` asks for.
+        // SAFETY: the caller upholds the contract of `alloc`, which is that of `System.alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; `pointer` came from `System`, by `alloc`.
+        // SAFETY: the caller passes a block that `alloc` returned, that is, one of `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -43,7 +44,7 @@ fn the_counter_counts() {
 }
 
 #[test]
-fn locking_a_free_mutex_allocates_nothing() {
+fn locking_an_unlocked_mutex_allocates_nothing() {
     let task = Task::new();
     let waker_cost = allocations(|| drop(task.waker()));
     assert_eq!(waker_cost, 0);
@@ -51,7 +52,7 @@ fn locking_a_free_mutex_allocates_nothing() {
         allocations(|| {
             let mutex = Mutex::new(0);
             for _ in 0..100 {
-                *task.finish(mutex.lock()) += 1;
+                *task.assert_ready(mutex.lock()) += 1;
                 *mutex.try_lock().unwrap() += 1;
             }
             assert_eq!(mutex.into_inner(), 200);
@@ -61,15 +62,15 @@ fn locking_a_free_mutex_allocates_nothing() {
 }
 
 #[test]
-fn signals_to_nobody_and_waits_in_used_slots_allocate_nothing() {
+fn signals_without_waiters_and_waits_in_used_slots_allocate_nothing() {
     let (task, mutex, changed) = (Task::new(), Mutex::new(()), Condition::new());
     assert_eq!(allocations(|| assert!(!changed.signal())), 0);
 
     let wait_once = || {
         let mut wait = changed.wait(mutex.try_lock().unwrap());
-        task.wait(&mut wait);
+        task.assert_pending(&mut wait);
         assert!(changed.signal());
-        drop(task.finish(wait));
+        drop(task.assert_ready(wait));
     };
     wait_once();
     assert_eq!(allocations(wait_once), 0);

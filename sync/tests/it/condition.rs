@@ -1,4 +1,4 @@
-//! Does each signal end one wait, whoever is dropped or panics?
+//! Each signal ends one wait, even if waiters are dropped or wakers panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use futures::executor::block_on;
 use matou_sync::futures::Wait;
 use matou_sync::{Condition, Mutex};
 
-use crate::support::{Task, within_the_deadline};
+use crate::support::{Task, with_deadline};
 
-/// Starts a wait and polls it once, so that it stands in the line.
+/// Returns a wait that was polled once, so that it is in the list of waiters.
 fn enqueued<'a>(changed: &'a Condition, mutex: &'a Mutex<u32>, task: &Task) -> Wait<'a, 'a, u32> {
     let mut wait = changed.wait(mutex.try_lock().expect("the mutex should be free"));
-    task.wait(&mut wait);
+    task.assert_pending(&mut wait);
     wait
 }
 
@@ -27,13 +27,13 @@ fn signals_end_waits_in_the_order_in_which_they_began() {
     for (index, (task, wait)) in tasks.iter().zip(waits).enumerate() {
         assert!(changed.signal());
         assert_eq!(tasks.iter().map(Task::wakes).sum::<usize>(), index + 1);
-        drop(task.finish(wait));
+        drop(task.assert_ready(wait));
     }
     assert!(!changed.signal());
 }
 
 #[test]
-fn a_signal_that_finds_nobody_is_not_kept() {
+fn a_signal_without_waiters_is_not_stored() {
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
     assert!(!changed.signal());
     assert_eq!(changed.broadcast(), 0);
@@ -42,20 +42,20 @@ fn a_signal_that_finds_nobody_is_not_kept() {
 }
 
 #[test]
-fn a_broadcast_ends_the_waits_that_are_there_and_no_later_one() {
+fn a_broadcast_ends_the_waits_that_have_begun_and_no_later_one() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let (first, second) = (enqueued(&changed, &mutex, &task), enqueued(&changed, &mutex, &task));
     assert_eq!(changed.broadcast(), 2);
     let mut late = enqueued(&changed, &mutex, &late_task);
-    drop(task.finish(first));
-    drop(task.finish(second));
-    late_task.wait(&mut late);
+    drop(task.assert_ready(first));
+    drop(task.assert_ready(second));
+    late_task.assert_pending(&mut late);
     assert_eq!(late_task.wakes(), 0);
 }
 
 #[test]
-fn m2_a_signalled_wait_dropped_before_its_poll_passes_the_signal_on() {
+fn m2_a_signalled_wait_dropped_before_its_poll_hands_the_signal_over() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (first_task, second_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &first_task);
@@ -64,7 +64,7 @@ fn m2_a_signalled_wait_dropped_before_its_poll_passes_the_signal_on() {
     assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
     drop(first);
     assert_eq!(second_task.wakes(), 1);
-    drop(second_task.finish(second));
+    drop(second_task.assert_ready(second));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn m6_a_wait_dropped_before_its_first_poll_unlocks() {
 }
 
 #[test]
-fn m6_a_wait_dropped_in_the_line_leaves_no_ghost() {
+fn m6_a_wait_dropped_among_the_waiters_leaves_no_entry() {
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
     let mut waits: Vec<_> = (0..3).map(|_| enqueued(&changed, &mutex, &task)).collect();
     drop(waits.remove(1));
@@ -91,23 +91,23 @@ fn m6_a_wait_dropped_in_the_line_leaves_no_ghost() {
 }
 
 #[test]
-fn m6_a_wait_dropped_while_it_locks_again_passes_the_signal_on() {
+fn m6_a_wait_dropped_while_it_locks_again_hands_the_signal_over() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (first_task, second_task) = (Task::new(), Task::new());
     let mut first = enqueued(&changed, &mutex, &first_task);
     let second = enqueued(&changed, &mutex, &second_task);
     let guard = mutex.try_lock();
     changed.signal();
-    first_task.wait(&mut first);
+    first_task.assert_pending(&mut first);
     assert_eq!((mutex.waiters(), second_task.wakes()), (1, 0));
     drop(first);
     assert_eq!((mutex.waiters(), second_task.wakes()), (0, 1));
     drop(guard);
-    drop(second_task.finish(second));
+    drop(second_task.assert_ready(second));
 }
 
 #[test]
-fn m8_what_a_broadcast_gave_to_a_dropped_wait_goes_to_nobody() {
+fn m8_the_broadcast_of_a_dropped_wait_wakes_no_later_waiter() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);
@@ -118,7 +118,7 @@ fn m8_what_a_broadcast_gave_to_a_dropped_wait_goes_to_nobody() {
 }
 
 #[test]
-fn m8_one_called_by_a_broadcast_passes_nothing_on_though_later_ones_were_signalled() {
+fn m8_a_wait_ended_by_a_broadcast_hands_nothing_over_even_if_later_waiters_were_signalled() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let mut first = enqueued(&changed, &mutex, &task);
@@ -127,14 +127,14 @@ fn m8_one_called_by_a_broadcast_passes_nothing_on_though_later_ones_were_signall
     changed.signal();
     let _late = enqueued(&changed, &mutex, &late_task);
     let guard = mutex.try_lock();
-    task.wait(&mut first);
+    task.assert_pending(&mut first);
     drop(first);
     assert_eq!(late_task.wakes(), 0);
     drop(guard);
 }
 
 #[test]
-fn m8_a_signal_that_is_found_late_is_passed_on_though_a_broadcast_came_since() {
+fn m8_a_signal_noticed_late_is_handed_over_even_after_a_broadcast() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);
@@ -147,7 +147,7 @@ fn m8_a_signal_that_is_found_late_is_passed_on_though_a_broadcast_came_since() {
 }
 
 #[test]
-fn m13_a_signal_is_not_passed_on_to_one_that_waits_with_another_mutex() {
+fn m13_a_signal_is_not_handed_over_to_a_waiter_with_another_mutex() {
     let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
     let (task, other_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);
@@ -158,7 +158,7 @@ fn m13_a_signal_is_not_passed_on_to_one_that_waits_with_another_mutex() {
 }
 
 #[test]
-fn m13_waiting_with_two_mutexes_at_a_time_panics_and_unlocks() {
+fn m13_waiting_with_two_mutexes_at_the_same_time_panics_and_unlocks() {
     let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
     let task = Task::new();
     let wait = enqueued(&changed, &mutex, &task);
@@ -169,25 +169,25 @@ fn m13_waiting_with_two_mutexes_at_a_time_panics_and_unlocks() {
     drop(wrong);
     assert!(other.try_lock().is_some());
 
-    // The first one is none the worse, and afterwards the other mutex may be used.
+    // The first wait is unaffected, and after it the other mutex may be used.
     assert!(changed.signal());
-    drop(task.finish(wait));
+    drop(task.assert_ready(wait));
     drop(enqueued(&changed, &other, &task));
 }
 
 #[test]
-fn a_condition_that_holds_no_longer_is_waited_for_again() {
+fn wait_while_waits_again_if_its_condition_still_holds() {
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
     let mut wait = changed.wait_while(mutex.try_lock().unwrap(), |number| *number < 2);
-    task.wait(&mut wait);
+    task.assert_pending(&mut wait);
     for number in 1..=2 {
         *mutex.try_lock().unwrap() = number;
         assert!(changed.signal());
         if number < 2 {
-            task.wait(&mut wait);
+            task.assert_pending(&mut wait);
         }
     }
-    assert_eq!(*task.finish(wait), 2);
+    assert_eq!(*task.assert_ready(wait), 2);
 }
 
 #[test]
@@ -210,7 +210,7 @@ impl Wake for Panicking {
 }
 
 #[test]
-fn a_waker_that_panics_does_not_keep_the_others_of_a_broadcast_asleep() {
+fn a_broadcast_wakes_all_even_if_a_waker_panics() {
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);
     let mut second = changed.wait(mutex.try_lock().unwrap());
@@ -221,15 +221,15 @@ fn a_waker_that_panics_does_not_keep_the_others_of_a_broadcast_asleep() {
     assert!(catch_unwind(AssertUnwindSafe(|| changed.broadcast())).is_err());
 
     assert_eq!(task.wakes(), 2);
-    drop((task.finish(first), ()));
-    drop(task.finish(second));
-    drop(task.finish(third));
+    drop((task.assert_ready(first), ()));
+    drop(task.assert_ready(second));
+    drop(task.assert_ready(third));
 }
 
-/// A waker that comes back to the condition that wakes it.
-struct Returning(Arc<Condition>, AtomicUsize);
+/// A waker that signals the condition that calls it.
+struct Signalling(Arc<Condition>, AtomicUsize);
 
-impl Wake for Returning {
+impl Wake for Signalling {
     fn wake(self: Arc<Self>) {
         self.1.fetch_add(1, Ordering::SeqCst);
         self.0.signal();
@@ -237,11 +237,11 @@ impl Wake for Returning {
 }
 
 #[test]
-fn a_waker_may_use_the_condition_that_wakes_it() {
-    within_the_deadline(|| {
+fn a_waker_may_use_the_condition_that_calls_it() {
+    with_deadline(|| {
         let (mutex, changed) = (Mutex::new(0), Arc::new(Condition::new()));
-        let returning = Arc::new(Returning(changed.clone(), AtomicUsize::new(0)));
-        let waker = Waker::from(returning.clone());
+        let signalling = Arc::new(Signalling(changed.clone(), AtomicUsize::new(0)));
+        let waker = Waker::from(signalling.clone());
         let mut waits: Vec<_> = (0..2)
             .map(|_| changed.wait(mutex.try_lock().unwrap()))
             .map(|mut wait| {
@@ -250,26 +250,26 @@ fn a_waker_may_use_the_condition_that_wakes_it() {
             })
             .collect();
         assert!(changed.signal());
-        assert_eq!(returning.1.load(Ordering::SeqCst), 2, "one wake-up led to the other");
+        assert_eq!(signalling.1.load(Ordering::SeqCst), 2, "the first wake-up caused the second");
         waits.clear();
     });
 }
 
 #[test]
-fn a_wait_polled_with_new_wakers_wakes_the_last() {
+fn a_wait_polled_with_another_waker_wakes_the_last_one() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (old, new) = (Task::new(), Task::new());
     let mut wait = enqueued(&changed, &mutex, &old);
-    new.wait(&mut wait);
+    new.assert_pending(&mut wait);
     changed.signal();
     assert_eq!((old.wakes(), new.wakes()), (0, 1));
 }
 
 #[test]
-fn threads_hand_a_turn_around_by_broadcasts() {
+fn threads_take_turns_by_broadcasts() {
     const THREADS: usize = 4;
     const ROUNDS: usize = 500;
-    let turns = within_the_deadline(|| {
+    let turns = with_deadline(|| {
         let shared = Arc::new((Mutex::new(0), Condition::new()));
         let threads: Vec<_> = (0..THREADS)
             .map(|own| {

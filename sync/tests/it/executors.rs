@@ -1,4 +1,4 @@
-//! Does it work under executors that know nothing of it, also under several at a time?
+//! The primitives work under other executors, and between several executors.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use futures::executor::{LocalPool, block_on};
 use futures::task::LocalSpawnExt;
 use matou_sync::{Condition, Mutex, Queue};
 
-use crate::support::{within_the_deadline, yield_now};
+use crate::support::{with_deadline, yield_now};
 
 #[test]
-fn m5_a_greedy_task_cannot_keep_another_one_out() {
-    let (greedy_rounds, entered) = within_the_deadline(|| {
+fn m5_a_task_that_relocks_at_once_cannot_starve_another() {
+    let (greedy_rounds, entered) = with_deadline(|| {
         let (mutex, entered) = (Mutex::new(0_u64), Cell::new(false));
         let executor = LocalExecutor::new();
         let greedy = executor.spawn(async {
-            // Holds the lock whenever it lets others run, and takes it back at once. Only if it is
-            // refused for once does the other one enter; otherwise this never ends.
+            // Holds the lock whenever it yields, and locks again at once. The other task gets the lock
+            // only if this one has to wait for once; otherwise the test never ends.
             while !entered.get() {
                 let mut guard = mutex.lock().await;
                 *guard += 1;
@@ -39,14 +39,14 @@ fn m5_a_greedy_task_cannot_keep_another_one_out() {
         (rounds, entered.get())
     });
     assert!(entered);
-    assert!(greedy_rounds > 0, "the greedy one held the lock when the other came");
+    assert!(greedy_rounds > 0, "the greedy task held the lock when the other one arrived");
 }
 
 #[test]
 fn tasks_of_one_executor_on_many_threads_share_a_mutex() {
     const TASKS: usize = 50;
     const ROUNDS: usize = 100;
-    let total = within_the_deadline(|| {
+    let total = with_deadline(|| {
         let executor = Arc::new(Executor::new());
         let mutex = Arc::new(Mutex::new(0));
         let tasks: Vec<_> = (0..TASKS)
@@ -77,7 +77,7 @@ fn tasks_of_one_executor_on_many_threads_share_a_mutex() {
 
 #[test]
 fn m2_tasks_cancelled_at_random_points_leave_the_mutex_and_the_queue_usable() {
-    let (left, received) = within_the_deadline(|| {
+    let (left, received) = with_deadline(|| {
         let executor = Arc::new(Executor::new());
         let mutex = Arc::new(Mutex::new(()));
         let queue = Arc::new(Queue::bounded(1));
@@ -101,12 +101,12 @@ fn m2_tasks_cancelled_at_random_points_leave_the_mutex_and_the_queue_usable() {
             }
             let survivor = spawn(0);
             for round in 0..200 {
-                // Some are cancelled before their first poll, some in a line, some when called.
-                let doomed: Vec<_> = (0..4).map(spawn).collect();
+                // Some are cancelled before their first poll, some while waiting, some when notified.
+                let cancelled: Vec<_> = (0..4).map(spawn).collect();
                 block_on(queue.push(round)).unwrap();
-                drop(doomed);
+                drop(cancelled);
             }
-            // What the doomed did not take goes to the survivor.
+            // The survivor receives the values that the cancelled tasks did not take.
             while received.load(Ordering::SeqCst) < 200 {
                 thread::yield_now();
             }
@@ -121,9 +121,9 @@ fn m2_tasks_cancelled_at_random_points_leave_the_mutex_and_the_queue_usable() {
 }
 
 #[test]
-fn tasks_of_different_executors_meet_in_a_condition() {
+fn tasks_of_different_executors_share_a_condition() {
     let total =
-        within_the_deadline(|| {
+        with_deadline(|| {
             let shared = Arc::new((Mutex::new(0), Condition::new()));
             let pool = thread::spawn({
                 let shared = shared.clone();

@@ -1,10 +1,10 @@
-//! What `matou-sync` promises, asked from outside.
+//! Tests of the public interface.
 //!
-//! The names begin with the scenario that they answer, m1 to m15. Futures are mostly polled by
-//! hand with wakers that count, so that a test decides who runs when; the rest runs under two
+//! A prefix m1 to m15 names the scenario that a test covers. Most tests poll futures by hand with
+//! wakers that count, so that each test determines the order of events. The others run under two
 //! executors and on threads, with a deadline that turns a hang into a failure. Two scenarios have
-//! no test here: m9 is a set of `compile_fail` examples beside the types, and m11 asks for
-//! durations, which nothing in this crate takes.
+//! no test here: m9 is covered by the `compile_fail` examples of the types, and m11 concerns
+//! durations, which this crate does not take.
 
 #![cfg(not(any(loom, shuttle)))]
 

@@ -1,4 +1,4 @@
-//! Does each value arrive once, or come back, or get dropped once?
+//! Each value is popped once, returned once, or dropped once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::thread;
 use futures::executor::block_on;
 use matou_sync::{PopError, PushError, Queue, TryPopError, TryPushError};
 
-use crate::support::{Task, within_the_deadline};
+use crate::support::{Task, with_deadline};
 
 /// A value that counts its drops.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Drop for Counted {
 }
 
 #[test]
-fn values_leave_in_the_order_in_which_they_came() {
+fn values_leave_in_the_order_in_which_they_were_pushed() {
     let queue = Queue::unbounded();
     (0..1000).for_each(|number| queue.try_push(number).unwrap());
     assert_eq!((queue.len(), queue.is_empty(), queue.capacity()), (1000, false, None));
@@ -29,106 +29,106 @@ fn values_leave_in_the_order_in_which_they_came() {
 }
 
 #[test]
-fn a_full_queue_makes_pushers_wait_and_calls_them_in_order() {
+fn pushes_to_a_full_queue_wait_and_are_notified_in_order() {
     let queue = Queue::bounded(1);
     queue.try_push(0).unwrap();
     assert_eq!(queue.try_push(9), Err(TryPushError::Full(9)));
     let (first_task, second_task) = (Task::new(), Task::new());
     let (mut first, mut second) = (queue.push(1), queue.push(2));
-    first_task.wait(&mut first);
-    second_task.wait(&mut second);
+    first_task.assert_pending(&mut first);
+    second_task.assert_pending(&mut second);
 
     assert_eq!(queue.try_pop(), Ok(0));
     assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
-    assert_eq!(first_task.finish(first), Ok(()));
+    assert_eq!(first_task.assert_ready(first), Ok(()));
     assert_eq!(queue.try_pop(), Ok(1));
-    assert_eq!(second_task.finish(second), Ok(()));
+    assert_eq!(second_task.assert_ready(second), Ok(()));
     assert_eq!(queue.try_pop(), Ok(2));
 }
 
 #[test]
-fn each_value_calls_one_popper_and_in_order() {
+fn each_value_wakes_one_pop_in_order() {
     let queue = Queue::unbounded();
     let tasks = [Task::new(), Task::new(), Task::new()];
     let mut pops: Vec<_> = tasks.iter().map(|_| queue.pop()).collect();
-    tasks.iter().zip(&mut pops).for_each(|(task, pop)| task.wait(pop));
+    tasks.iter().zip(&mut pops).for_each(|(task, pop)| task.assert_pending(pop));
     queue.try_push('a').unwrap();
     queue.try_push('b').unwrap();
     assert_eq!(tasks.each_ref().map(Task::wakes), [1, 1, 0]);
     let mut pops = pops.into_iter();
-    assert_eq!(tasks[0].finish(pops.next().unwrap()), Ok('a'));
-    assert_eq!(tasks[1].finish(pops.next().unwrap()), Ok('b'));
+    assert_eq!(tasks[0].assert_ready(pops.next().unwrap()), Ok('a'));
+    assert_eq!(tasks[1].assert_ready(pops.next().unwrap()), Ok('b'));
 }
 
 #[test]
-fn a_called_popper_that_was_robbed_waits_again() {
+fn a_notified_pop_that_was_overtaken_waits_again() {
     let (queue, task) = (Queue::unbounded(), Task::new());
     let mut pop = queue.pop();
-    task.wait(&mut pop);
+    task.assert_pending(&mut pop);
     queue.try_push(1).unwrap();
     assert_eq!(queue.try_pop(), Ok(1));
-    task.wait(&mut pop);
+    task.assert_pending(&mut pop);
     queue.try_push(2).unwrap();
-    assert_eq!((task.wakes(), task.finish(pop)), (2, Ok(2)));
+    assert_eq!((task.wakes(), task.assert_ready(pop)), (2, Ok(2)));
 }
 
 #[test]
-fn m2_a_called_pop_dropped_before_its_poll_calls_the_next() {
+fn m2_a_notified_pop_dropped_before_its_poll_wakes_the_next() {
     let queue = Queue::unbounded();
     let (first_task, second_task) = (Task::new(), Task::new());
     let (mut first, mut second) = (queue.pop(), queue.pop());
-    first_task.wait(&mut first);
-    second_task.wait(&mut second);
+    first_task.assert_pending(&mut first);
+    second_task.assert_pending(&mut second);
     queue.try_push(1).unwrap();
     assert_eq!((first_task.wakes(), second_task.wakes()), (1, 0));
     drop(first);
     assert_eq!(second_task.wakes(), 1);
-    assert_eq!(second_task.finish(second), Ok(1));
+    assert_eq!(second_task.assert_ready(second), Ok(1));
 }
 
 #[test]
-fn m2_a_called_push_dropped_before_its_poll_calls_the_next() {
+fn m2_a_notified_push_dropped_before_its_poll_wakes_the_next() {
     let queue = Queue::bounded(1);
     queue.try_push(0).unwrap();
     let (first_task, second_task) = (Task::new(), Task::new());
     let (mut first, mut second) = (queue.push(1), queue.push(2));
-    first_task.wait(&mut first);
-    second_task.wait(&mut second);
+    first_task.assert_pending(&mut first);
+    second_task.assert_pending(&mut second);
     assert_eq!(queue.try_pop(), Ok(0));
     drop(first);
     assert_eq!(second_task.wakes(), 1);
-    assert_eq!(second_task.finish(second), Ok(()));
+    assert_eq!(second_task.assert_ready(second), Ok(()));
     assert_eq!(queue.try_pop(), Ok(2));
 }
 
 #[test]
-fn closing_gives_values_back_to_pushers_and_lets_poppers_finish() {
+fn closing_returns_values_to_waiting_pushes_and_lets_pops_finish() {
     let queue = Queue::bounded(1);
     queue.try_push(1).unwrap();
     let (push_task, pop_task) = (Task::new(), Task::new());
     let mut push = queue.push(2);
-    push_task.wait(&mut push);
+    push_task.assert_pending(&mut push);
 
     assert!(queue.close());
     assert!(!queue.close());
     assert!(queue.is_closed());
     assert_eq!(push_task.wakes(), 1);
-    assert_eq!(push_task.finish(push), Err(PushError(2)));
+    assert_eq!(push_task.assert_ready(push), Err(PushError(2)));
     assert_eq!(queue.try_push(3), Err(TryPushError::Closed(3)));
-    assert_eq!(pop_task.finish(queue.pop()), Ok(1));
-    assert_eq!(pop_task.finish(queue.pop()), Err(PopError));
+    assert_eq!(pop_task.assert_ready(queue.pop()), Ok(1));
+    assert_eq!(pop_task.assert_ready(queue.pop()), Err(PopError));
     assert_eq!(queue.try_pop(), Err(TryPopError::Closed));
 }
 
 #[test]
-fn closing_wakes_all_poppers() {
+fn closing_wakes_all_pops() {
     let queue = Queue::<u8>::unbounded();
     let task = Task::new();
     let mut pops: Vec<_> = (0..5).map(|_| queue.pop()).collect();
-    pops.iter_mut().for_each(|pop| task.wait(pop));
+    pops.iter_mut().for_each(|pop| task.assert_pending(pop));
     queue.close();
     assert_eq!(task.wakes(), 5);
-    assert!(pops.into_iter().all(|pop| task.finish(pop) == Err(PopError)));
+    assert!(pops.into_iter().all(|pop| task.assert_ready(pop) == Err(PopError)));
 }
 
 #[test]
@@ -140,18 +140,18 @@ fn m14_each_value_is_dropped_once_wherever_it_is() {
     drop(queue.push(counted()));
     assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with a push that was never polled");
 
-    assert!(task.finish(queue.push(counted())).is_ok());
+    assert!(task.assert_ready(queue.push(counted())).is_ok());
     let mut waiting = queue.push(counted());
-    task.wait(&mut waiting);
+    task.assert_pending(&mut waiting);
     let returned = waiting.into_inner().unwrap();
     assert_eq!(drops.load(Ordering::SeqCst), 0, "a push that is given up returns its value");
     let mut waiting = queue.push(returned);
-    task.wait(&mut waiting);
+    task.assert_pending(&mut waiting);
     drop(waiting);
     assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with a push that waits");
 
     queue.close();
-    drop(task.finish(queue.push(counted())).unwrap_err());
+    drop(task.assert_ready(queue.push(counted())).unwrap_err());
     assert_eq!(drops.swap(0, Ordering::SeqCst), 1, "with the error");
 
     drop(queue);
@@ -162,7 +162,7 @@ fn m14_each_value_is_dropped_once_wherever_it_is() {
 fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
     const VALUES: usize = 200;
     for _ in 0..50 {
-        let (pushed, popped, drops) = within_the_deadline(|| {
+        let (pushed, popped, drops) = with_deadline(|| {
             let drops = Arc::new(AtomicUsize::new(0));
             let (pushed, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let queue = Queue::bounded(2);
@@ -180,8 +180,8 @@ fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
                     while let Ok(value) = block_on(queue.pop()) {
                         popped.fetch_add(1, Ordering::SeqCst);
                         drop(value);
-                        // A pop that is polled once and dropped must take nothing along, unless
-                        // it is ready.
+                        // A pop that is polled once and then dropped must not take a value, unless it is
+                        // ready.
                         if let std::task::Poll::Ready(Ok(value)) =
                             Task::new().poll(&mut queue.pop())
                         {
@@ -203,7 +203,7 @@ fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
 #[test]
 fn many_threads_pass_every_value_once() {
     for capacity in [Some(1), Some(2), Some(64), None] {
-        let sum = within_the_deadline(move || {
+        let sum = with_deadline(move || {
             let queue = capacity.map_or_else(Queue::unbounded, Queue::bounded);
             let sum = AtomicUsize::new(0);
             thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Is a task that waits for itself named, and nobody else?
+//! A lock that waits for its own task is reported, and no other.
 
 use std::future::Future;
 use std::panic::Location;
@@ -16,8 +16,8 @@ use crate::support::Task;
 
 static REPORTS: StdMutex<Vec<SelfDeadlock>> = StdMutex::new(Vec::new());
 
-/// Collects reports from here on. There is one hook for all tests, so each one asks for its own
-/// lines.
+/// Collects reports from now on. All tests share the hook of the process, so each test looks up
+/// reports by its own lines.
 fn collect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -25,7 +25,7 @@ fn collect() {
     });
 }
 
-/// How often the pair of lines was reported, both in this file.
+/// Returns how often this pair of lines of this file was reported.
 fn reports(locked_at: u32, waiting_at: u32) -> usize {
     let is_ours = |place: &Location<'_>, line| place.file() == file!() && place.line() == line;
     let reports = REPORTS.lock().unwrap();
@@ -39,20 +39,20 @@ fn reports(locked_at: u32, waiting_at: u32) -> usize {
 fn m13_a_task_that_locks_twice_is_reported_once_with_both_lines() {
     collect();
     let (mutex, task) = (Mutex::new(0), Task::new());
-    let guard = task.finish(mutex.lock());
+    let guard = task.assert_ready(mutex.lock());
     let locked_at = line!() - 1;
     let mut second = mutex.lock();
     let waiting_at = line!() - 1;
-    task.wait(&mut second);
-    task.wait(&mut second);
+    task.assert_pending(&mut second);
+    task.assert_pending(&mut second);
     assert_eq!(reports(locked_at, waiting_at), 1);
-    // It is no error: once the guard is gone the lock resolves.
+    // Not an error: once the guard is dropped the lock completes.
     drop(guard);
-    drop(task.finish(second));
+    drop(task.assert_ready(second));
 }
 
 #[test]
-fn m13_two_branches_of_a_join_are_suspected_and_go_on() {
+fn m13_two_branches_of_a_join_are_reported_and_complete() {
     collect();
     let mutex = Mutex::new(0);
     let add = async |yields: usize| {
@@ -69,32 +69,32 @@ fn m13_two_branches_of_a_join_are_suspected_and_go_on() {
 }
 
 #[test]
-fn another_task_that_waits_is_not_suspected() {
+fn a_lock_that_another_task_waits_for_is_not_reported() {
     collect();
     let (mutex, holder, waiter) = (Mutex::new(0), Task::new(), Task::new());
-    let _guard = holder.finish(mutex.lock());
+    let _guard = holder.assert_ready(mutex.lock());
     let locked_at = line!() - 1;
     let mut second = mutex.lock();
     let waiting_at = line!() - 1;
-    waiter.wait(&mut second);
+    waiter.assert_pending(&mut second);
     assert_eq!(reports(locked_at, waiting_at), 0);
 }
 
 #[test]
-fn a_task_that_held_the_lock_before_is_not_suspected() {
+fn a_task_that_held_the_lock_earlier_is_not_reported() {
     collect();
     let (mutex, task, other) = (Mutex::new(0), Task::new(), Task::new());
-    drop(task.finish(mutex.lock()));
-    let _guard = other.finish(mutex.lock());
+    drop(task.assert_ready(mutex.lock()));
+    let _guard = other.assert_ready(mutex.lock());
     let locked_at = line!() - 1;
     let mut second = mutex.lock();
     let waiting_at = line!() - 1;
-    task.wait(&mut second);
+    task.assert_pending(&mut second);
     assert_eq!(reports(locked_at, waiting_at), 0);
 }
 
 #[test]
-fn wakers_that_tell_nothing_raise_no_suspicion() {
+fn wakers_without_data_are_not_reported() {
     collect();
     let mutex = Mutex::new(0);
     let guard = mutex.lock().now_or_never();
@@ -114,7 +114,7 @@ fn wakers_that_tell_nothing_raise_no_suspicion() {
 }
 
 #[test]
-fn a_guard_from_try_lock_raises_no_suspicion() {
+fn a_guard_of_try_lock_is_not_reported() {
     collect();
     let (mutex, task) = (Mutex::new(0), Task::new());
     let _guard = mutex.try_lock();
@@ -122,12 +122,12 @@ fn a_guard_from_try_lock_raises_no_suspicion() {
     assert_eq!(mutex.holder().map(Location::line), Some(locked_at));
     let mut second = mutex.lock();
     let waiting_at = line!() - 1;
-    task.wait(&mut second);
+    task.assert_pending(&mut second);
     assert_eq!(reports(locked_at, waiting_at), 0);
 }
 
 #[test]
-fn children_with_wakers_of_their_own_raise_no_suspicion() {
+fn children_with_their_own_wakers_are_not_reported() {
     collect();
     let mutex = Mutex::new(0);
     let add = async || {
@@ -141,22 +141,22 @@ fn children_with_wakers_of_their_own_raise_no_suspicion() {
 }
 
 #[test]
-fn a_wait_that_locks_again_behind_its_own_task_is_reported_at_the_wait() {
+fn a_wait_that_locks_while_its_own_task_holds_the_mutex_is_reported() {
     collect();
     let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
-    let mut wait = changed.wait(task.finish(mutex.lock()));
+    let mut wait = changed.wait(task.assert_ready(mutex.lock()));
     let waiting_at = line!() - 1;
-    task.wait(&mut wait);
-    let guard = task.finish(mutex.lock());
+    task.assert_pending(&mut wait);
+    let guard = task.assert_ready(mutex.lock());
     let locked_at = line!() - 1;
     changed.signal();
-    task.wait(&mut wait);
+    task.assert_pending(&mut wait);
     assert_eq!(reports(locked_at, waiting_at), 1);
     drop(guard);
     assert!(task.poll(&mut wait).is_ready());
 }
 
-/// Runs `alone` in a process of its own and returns what it printed to stderr.
+/// Runs `alone` in a child process and returns its stderr.
 fn run_alone(mode: &str) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "self_deadlock::alone", "--nocapture"]);
@@ -175,7 +175,7 @@ fn without_a_hook_nothing_is_printed() {
     assert_eq!(run_alone("default"), "");
 }
 
-/// Selects what `alone` does; without it, nothing.
+/// Selects what `alone` does. Without it, `alone` does nothing.
 const MODE: &str = "MATOU_SYNC_SELF_DEADLOCK";
 
 /// The part of the two tests above that needs the process-wide hook for itself.
@@ -184,17 +184,17 @@ fn alone() {
     let (mutex, task) = (Mutex::new(0), Task::new());
     match std::env::var(MODE).as_deref() {
         Ok("default") => {
-            let _guard = task.finish(mutex.lock());
-            task.wait(&mut mutex.lock());
+            let _guard = task.assert_ready(mutex.lock());
+            task.assert_pending(&mut mutex.lock());
         }
         Ok("panic") => {
             set_self_deadlock_hook(Some(|_| std::panic::resume_unwind(Box::new("hook"))));
-            let guard = task.finish(mutex.lock());
+            let guard = task.assert_ready(mutex.lock());
             let mut second = mutex.lock();
             let poll = std::panic::AssertUnwindSafe(|| task.poll(&mut second).is_ready());
             assert!(std::panic::catch_unwind(poll).is_err());
             drop(guard);
-            drop(task.finish(second));
+            drop(task.assert_ready(second));
             assert_eq!((mutex.waiters(), mutex.holder()), (0, None));
         }
         _ => {}

@@ -1,4 +1,4 @@
-//! Wakers that count, polls by hand, and an end to every hang.
+//! Wakers that count, polls by hand, and a deadline for tests that could hang.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// No test comes near it on any machine that is not stuck.
+/// Far more than any test needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A task as its waker shows it: how often was it woken?
+/// A task of which only the waker exists, which counts how often it is called.
 #[derive(Default)]
 pub(crate) struct Task {
     wakes: Arc<Counter>,
@@ -44,15 +44,15 @@ impl Task {
         Pin::new(future).poll(&mut Context::from_waker(&self.waker()))
     }
 
-    /// Polls `future`, which must not be ready.
+    /// Polls `future` and asserts that it is pending.
     #[track_caller]
-    pub(crate) fn wait<F: Future + Unpin>(&self, future: &mut F) {
-        assert!(self.poll(future).is_pending(), "the future should have to wait");
+    pub(crate) fn assert_pending<F: Future + Unpin>(&self, future: &mut F) {
+        assert!(self.poll(future).is_pending(), "the future should be pending");
     }
 
-    /// Polls `future`, which must be ready.
+    /// Polls `future`, asserts that it is ready, and returns its output.
     #[track_caller]
-    pub(crate) fn finish<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+    pub(crate) fn assert_ready<F: Future + Unpin>(&self, mut future: F) -> F::Output {
         match self.poll(&mut future) {
             Poll::Ready(output) => output,
             Poll::Pending => panic!("the future should be ready"),
@@ -60,25 +60,23 @@ impl Task {
     }
 }
 
-/// Runs `body` on a thread of its own, and panics if it does not end.
-pub(crate) fn within_the_deadline<R: Send + 'static>(
-    body: impl FnOnce() -> R + Send + 'static,
-) -> R {
+/// Runs `body` on another thread, and panics if it has not returned by the deadline.
+pub(crate) fn with_deadline<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
-        // The receiver is gone only if the deadline has passed.
+        // Fails only if the receiver was dropped after the deadline.
         let _ = sender.send(body());
     });
     match receiver.recv_timeout(DEADLINE) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("still running after {DEADLINE:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it sent nothing"))
+            std::panic::resume_unwind(thread.join().expect_err("the thread panicked"))
         }
     }
 }
 
-/// Lets other tasks of the same executor run once.
+/// Returns `Pending` once, so that other tasks of the same executor can run.
 pub(crate) async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {

@@ -1,15 +1,14 @@
-//! Does the mutex exclude, and does each lock that waits get it at last?
+//! The mutex admits one holder at a time, and each task that waits gets the lock.
 
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
-use matou_sync::Mutex;
-use matou_sync::model::Sabotage;
+use matou_sync::{Mutex, MutexGuard};
 
-use crate::support::loom::{Owned, falls_without, holds_in_any_mood, poll_once};
+use crate::support::loom::{OwnedFuture, explore, poll_once};
 
-/// A number whose uses loom checks for races.
+/// A number whose accesses loom checks for data races.
 struct Tracked(UnsafeCell<usize>);
 
 impl Tracked {
@@ -18,7 +17,7 @@ impl Tracked {
     }
 
     fn add_one(&mut self) -> usize {
-        // SAFETY: the borrow is exclusive.
+        // SAFETY: `self` is borrowed exclusively.
         self.0.with_mut(|number| unsafe {
             *number += 1;
             *number
@@ -30,31 +29,43 @@ fn lock_and_add(mutex: &Mutex<Tracked>) {
     block_on(mutex.lock()).add_one();
 }
 
-fn two_threads_lock() {
-    let mutex = Arc::new(Mutex::new(Tracked::new()));
-    let other = thread::spawn({
-        let mutex = mutex.clone();
-        move || lock_and_add(&mutex)
-    });
-    lock_and_add(&mutex);
-    other.join().unwrap();
-    assert_eq!(block_on(mutex.lock()).add_one(), 3);
-    assert_eq!(mutex.waiters(), 0);
+fn owned_lock(mutex: &Arc<Mutex<Tracked>>) -> OwnedFuture<()> {
+    let mutex = mutex.clone();
+    Box::pin(async move {
+        mutex.lock().await.add_one();
+    })
+}
+
+/// Unlocks, which notifies a waiter, and locks again before the waiter is polled.
+fn overtake<'a>(
+    mutex: &'a Mutex<Tracked>,
+    guard: MutexGuard<'a, Tracked>,
+    waiter: &mut OwnedFuture<()>,
+) -> MutexGuard<'a, Tracked> {
+    drop(guard);
+    let guard = mutex.try_lock().unwrap();
+    assert!(poll_once(waiter).is_pending());
+    guard
 }
 
 #[test]
 fn m1_two_threads_exclude_each_other_and_both_get_the_lock() {
-    holds_in_any_mood(3, two_threads_lock);
-}
-
-#[test]
-fn m1_a_lock_that_does_not_look_again_after_listening_is_found() {
-    falls_without!(Sabotage::LockWithoutRecheck, two_threads_lock);
+    explore(3, || {
+        let mutex = Arc::new(Mutex::new(Tracked::new()));
+        let other = thread::spawn({
+            let mutex = mutex.clone();
+            move || lock_and_add(&mutex)
+        });
+        lock_and_add(&mutex);
+        other.join().unwrap();
+        assert_eq!(block_on(mutex.lock()).add_one(), 3);
+        assert_eq!(mutex.waiters(), 0);
+    });
 }
 
 #[test]
 fn m1_three_threads_exclude_each_other_and_all_get_the_lock() {
-    holds_in_any_mood(3, || {
+    explore(3, || {
         let mutex = Arc::new(Mutex::new(Tracked::new()));
         let others = [(); 2].map(|()| {
             let mutex = mutex.clone();
@@ -68,102 +79,89 @@ fn m1_three_threads_exclude_each_other_and_all_get_the_lock() {
     });
 }
 
-/// One lock waits and is dropped, anywhere; another waits and must get the mutex.
-fn one_queued_lock_is_dropped() {
-    let mutex = Arc::new(Mutex::new(Tracked::new()));
-    let guard = mutex.try_lock().unwrap();
-    let mut first = owned_lock(&mutex);
-    assert!(poll_once(&mut first).is_pending());
+#[test]
+fn m2_m3_a_waiting_lock_that_is_dropped_hands_its_notification_over() {
+    explore(3, || {
+        let mutex = Arc::new(Mutex::new(Tracked::new()));
+        let guard = mutex.try_lock().unwrap();
+        let mut first = owned_lock(&mutex);
+        assert!(poll_once(&mut first).is_pending());
 
-    let second = thread::spawn({
-        let mutex = mutex.clone();
-        move || lock_and_add(&mutex)
+        let second = thread::spawn({
+            let mutex = mutex.clone();
+            move || lock_and_add(&mutex)
+        });
+        let dropping = thread::spawn(move || drop(first));
+        drop(guard);
+
+        dropping.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(mutex.waiters(), 0);
+        assert!(mutex.try_lock().is_some());
     });
-    let dropping = thread::spawn(move || drop(first));
-    drop(guard);
-
-    dropping.join().unwrap();
-    second.join().unwrap();
-    assert_eq!(mutex.waiters(), 0);
-    assert!(mutex.try_lock().is_some());
 }
 
-fn owned_lock(mutex: &Arc<Mutex<Tracked>>) -> Owned<()> {
+/// A future that locks in its first poll. In its second poll it unlocks, and once more tries to lock.
+fn holder(mutex: &Arc<Mutex<Tracked>>) -> OwnedFuture<()> {
     let mutex = mutex.clone();
     Box::pin(async move {
-        mutex.lock().await.add_one();
+        let guard = mutex.try_lock().unwrap();
+        futures::pending!();
+        drop(guard);
+        drop(mutex.try_lock());
     })
 }
 
+/// Two waiters lose their second race, and so become starved, at about the same time. If neither
+/// listens while the mutex is unlocked for the last time, each finds the other one starved and may
+/// not lock: one of them must be notified.
 #[test]
-fn m2_m3_a_queued_lock_that_is_dropped_passes_its_call_on() {
-    holds_in_any_mood(3, one_queued_lock_is_dropped);
-}
-
-#[test]
-fn m2_m3_a_dropped_lock_that_keeps_its_call_is_found() {
-    falls_without!(Sabotage::LockKeepsItsCall, one_queued_lock_is_dropped);
-}
-
-/// Two locks wait while a third party comes back for the mutex again and again.
-fn two_waiters_are_overtaken() {
-    let mutex = Arc::new(Mutex::new(Tracked::new()));
-    let guard = mutex.try_lock().unwrap();
-    let waiting = [(); 2].map(|()| {
-        let mut lock = owned_lock(&mutex);
-        assert!(poll_once(&mut lock).is_pending());
-        thread::spawn(move || block_on(lock))
+fn m5_two_waiters_that_become_starved_both_get_the_lock() {
+    explore(3, || {
+        let mutex = Arc::new(Mutex::new(Tracked::new()));
+        let mut guard = mutex.try_lock().unwrap();
+        let mut first = owned_lock(&mutex);
+        let mut second = owned_lock(&mutex);
+        assert!(poll_once(&mut first).is_pending());
+        assert!(poll_once(&mut second).is_pending());
+        guard = overtake(&mutex, guard, &mut first);
+        guard = overtake(&mutex, guard, &mut second);
+        drop(guard);
+        // The first was notified again. Each is polled once while the holder unlocks.
+        let mut holder = holder(&mutex);
+        assert!(poll_once(&mut holder).is_pending());
+        let unlocking = thread::spawn(move || poll_once(&mut holder).is_ready());
+        let polling = thread::spawn(move || poll_once(&mut second).is_pending().then_some(second));
+        let first = poll_once(&mut first).is_pending().then_some(first);
+        assert!(unlocking.join().unwrap());
+        let second = polling.join().unwrap();
+        block_on(futures::future::join_all(first.into_iter().chain(second)));
+        assert_eq!(mutex.waiters(), 0);
+        assert!(mutex.try_lock().is_some());
     });
-    drop(guard);
-    for _ in 0..2 {
-        if let Some(mut guard) = mutex.try_lock() {
-            guard.add_one();
+}
+
+#[test]
+fn m3_a_starved_lock_that_is_dropped_no_longer_holds_newcomers_back() {
+    explore(3, || {
+        let mutex = Arc::new(Mutex::new(Tracked::new()));
+        let mut guard = mutex.try_lock().unwrap();
+        let mut starved = owned_lock(&mutex);
+        assert!(poll_once(&mut starved).is_pending());
+        for _ in 0..2 {
+            guard = overtake(&mutex, guard, &mut starved);
         }
-    }
-    for lock in waiting {
-        lock.join().unwrap();
-    }
-    assert_eq!(mutex.waiters(), 0);
-    assert!(mutex.try_lock().is_some());
+        let dropping = thread::spawn(move || drop(starved));
+        drop(guard);
+        lock_and_add(&mutex);
+        dropping.join().unwrap();
+        assert!(mutex.try_lock().is_some());
+    });
 }
 
 #[test]
-fn m5_two_waiters_that_are_overtaken_both_get_the_lock() {
-    // The step that this one needs most shows at 4 preemptions only, after a minute; the shuttle
-    // model of the same name has it as a twin.
-    holds_in_any_mood(2, two_waiters_are_overtaken);
-}
-
-/// A lock becomes starved, and is dropped; who comes then must find the mutex free.
-fn a_starved_lock_is_dropped() {
-    let mutex = Arc::new(Mutex::new(Tracked::new()));
-    let guard = mutex.try_lock().unwrap();
-    let mut starved = owned_lock(&mutex);
-    assert!(poll_once(&mut starved).is_pending());
-    drop(guard);
-    let guard = mutex.try_lock().unwrap();
-    // It was called and overtaken, so with impatience it is starved from now on.
-    assert!(poll_once(&mut starved).is_pending());
-    let dropping = thread::spawn(move || drop(starved));
-    drop(guard);
-    lock_and_add(&mutex);
-    dropping.join().unwrap();
-    assert!(mutex.try_lock().is_some());
-}
-
-#[test]
-fn m3_a_starved_lock_that_is_dropped_bars_nobody() {
-    holds_in_any_mood(3, a_starved_lock_is_dropped);
-}
-
-#[test]
-fn m3_a_dropped_lock_that_stays_starved_is_found() {
-    falls_without!(Sabotage::LockStaysStarved, a_starved_lock_is_dropped);
-}
-
-#[test]
-fn try_lock_beside_a_lock_neither_breaks_in_nor_loses_the_waiter() {
-    holds_in_any_mood(3, || {
+fn try_lock_beside_a_lock_neither_breaks_exclusion_nor_loses_the_waiter() {
+    explore(3, || {
         let mutex = Arc::new(Mutex::new(Tracked::new()));
         let trying = thread::spawn({
             let mutex = mutex.clone();

@@ -1,0 +1,203 @@
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Condition;
+use crate::hooks;
+use crate::mutex::{Lock, Mutex, MutexGuard};
+use crate::waiting::{WaiterKey, Wake};
+
+/// The future of [`Condition::wait`].
+///
+/// # Cancel safety
+///
+/// Dropping it leaves the mutex unlocked. If it was signalled, the signal is handed over to the next
+/// waiter.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{Condition, Mutex, futures::Wait};
+///
+/// let (mutex, changed) = (Mutex::new(()), Condition::new());
+/// let wait: Wait<'_, '_, ()> = changed.wait(mutex.try_lock().unwrap());
+/// drop(wait);
+/// assert!(mutex.try_lock().is_some());
+/// ```
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct Wait<'c, 'm, T: ?Sized> {
+    condition: &'c Condition,
+    called_at: &'static Location<'static>,
+    state: State<'m, T>,
+}
+
+enum State<'m, T: ?Sized> {
+    /// Not polled yet.
+    Holding(MutexGuard<'m, T>),
+    /// Waiting, or woken and not polled since.
+    Waiting { mutex: &'m Mutex<T>, key: WaiterKey },
+    /// Woken. The wake-up is used only when the mutex is locked again.
+    Locking { mutex: &'m Mutex<T>, lock: Lock<'m, T>, wake: Wake },
+    /// Completed, or ended by a panic.
+    Done,
+}
+
+impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
+    pub(super) fn new(
+        condition: &'c Condition,
+        guard: MutexGuard<'m, T>,
+        called_at: &'static Location<'static>,
+    ) -> Self {
+        Self { condition, called_at, state: State::Holding(guard) }
+    }
+
+    /// Registers the waiter, then unlocks the mutex.
+    fn start(&mut self, guard: MutexGuard<'m, T>, cx: &Context<'_>) {
+        let mutex = MutexGuard::mutex(&guard);
+        // fault: condition-unlocks-before-enqueue
+        let key = self.condition.enqueue(mutex.address(), cx);
+        let key = key.expect("a `Condition` was used with two mutexes at the same time");
+        self.state = State::Waiting { mutex, key };
+        // Last: from here on, other tasks can make true what this one waits for.
+        drop(guard);
+    }
+
+    /// Takes the guard, if the future holds it.
+    fn take_guard(&mut self) -> Option<MutexGuard<'m, T>> {
+        match mem::replace(&mut self.state, State::Done) {
+            State::Holding(guard) => Some(guard),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+}
+
+impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
+    type Output = MutexGuard<'m, T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if matches!(this.state, State::Holding(_))
+            && let Some(guard) = this.take_guard()
+        {
+            this.start(guard, cx);
+            hooks::on_wait(None, "condition", this.called_at);
+            return Poll::Pending;
+        }
+        if let State::Waiting { mutex, key } = this.state {
+            let Poll::Ready(wake) = this.condition.waiters.poll(key, cx) else {
+                hooks::on_wait(None, "condition", this.called_at);
+                return Poll::Pending;
+            };
+            this.state = State::Locking { mutex, lock: mutex.lock_at(this.called_at), wake };
+        }
+        let State::Locking { lock, .. } = &mut this.state else {
+            panic!("`Wait` polled after completion");
+        };
+        let poll = Pin::new(lock).poll(cx);
+        if poll.is_ready() {
+            this.state = State::Done;
+        }
+        poll
+    }
+}
+
+impl<T: ?Sized> Drop for Wait<'_, '_, T> {
+    fn drop(&mut self) {
+        let (mutex, wake) = match mem::replace(&mut self.state, State::Done) {
+            State::Holding(_) | State::Done => return,
+            State::Waiting { mutex, key } => (mutex, self.condition.waiters.remove(key)),
+            // The lock future is dropped at the end of this statement, before the hand-over.
+            State::Locking { mutex, wake, .. } => (mutex, Some(wake)),
+        };
+        // Not after a broadcast: waiters that came later were not meant.
+        // fault: condition-keeps-signal
+        // fault: condition-hands-broadcast-over
+        if wake == Some(Wake::One) {
+            self.condition.hand_over_signal(mutex.address());
+        }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Wait<'_, '_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Holding(_) => "holding",
+            State::Waiting { .. } => "waiting",
+            State::Locking { .. } => "locking",
+            State::Done => "done",
+        };
+        f.debug_struct("Wait")
+            .field("called_at", &self.called_at.to_string())
+            .field("state", &state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Condition::wait_while`].
+///
+/// # Cancel safety
+///
+/// As that of [`Wait`].
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{Condition, Mutex, futures::WaitWhile};
+///
+/// fn is_empty(names: &mut Vec<&str>) -> bool {
+///     names.is_empty()
+/// }
+///
+/// let (mutex, changed) = (Mutex::new(vec!["matou"]), Condition::new());
+/// let wait: WaitWhile<'_, '_, Vec<&str>, fn(&mut Vec<&str>) -> bool> =
+///     changed.wait_while(mutex.try_lock().unwrap(), is_empty);
+/// assert_eq!(futures::executor::block_on(wait).len(), 1);
+/// ```
+#[must_use = "futures do nothing unless you `.await` or poll them"]
+pub struct WaitWhile<'c, 'm, T: ?Sized, F> {
+    /// Holds the guard whenever the condition has to be checked.
+    wait: Wait<'c, 'm, T>,
+    condition: F,
+}
+
+impl<'c, 'm, T: ?Sized, F> WaitWhile<'c, 'm, T, F> {
+    pub(super) fn new(wait: Wait<'c, 'm, T>, condition: F) -> Self {
+        Self { wait, condition }
+    }
+}
+
+// `condition` is never pinned, only called.
+impl<T: ?Sized, F> Unpin for WaitWhile<'_, '_, T, F> {}
+
+impl<'m, T: ?Sized, F: FnMut(&mut T) -> bool> Future for WaitWhile<'_, 'm, T, F> {
+    type Output = MutexGuard<'m, T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            if let State::Holding(guard) = &mut this.wait.state
+                && !(this.condition)(guard)
+                && let Some(guard) = this.wait.take_guard()
+            {
+                return Poll::Ready(guard);
+            }
+            // Starts the wait, if the guard is still held, or continues it.
+            let Poll::Ready(guard) = Pin::new(&mut this.wait).poll(cx) else {
+                return Poll::Pending;
+            };
+            this.wait.state = State::Holding(guard);
+        }
+    }
+}
+
+impl<T: ?Sized, F> fmt::Debug for WaitWhile<'_, '_, T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitWhile").field("wait", &self.wait).finish_non_exhaustive()
+    }
+}
