@@ -1,6 +1,6 @@
-//! Measures what the verbs cost: `cargo run --release -p matou-ownership --example speed`.
+//! Measures the cost of the operations: `cargo run --release -p matou-ownership --example speed`.
 //!
-//! Each figure is the best of several rounds, in nanoseconds for one turn of the loop.
+//! Each figure is the best of several rounds, in nanoseconds per iteration.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use matou_ownership::{
 };
 
 const ROUNDS: u32 = 20;
-const TURNS: u32 = 200_000;
+const ITERATIONS: u32 = 200_000;
 
 struct Door {
     ticket: Ticket,
@@ -30,6 +30,12 @@ impl Resource for Door {
 
 struct DoorHandle(Arc<Door>);
 
+impl DoorHandle {
+    fn new() -> DoorHandle {
+        DoorHandle(Arc::new(Door { ticket: Ticket::new("door") }))
+    }
+}
+
 impl ResourceHandle for DoorHandle {
     fn ticket(&self) -> &Ticket {
         &self.0.ticket
@@ -40,39 +46,33 @@ impl ResourceHandle for DoorHandle {
     }
 }
 
-fn door() -> DoorHandle {
-    DoorHandle(Arc::new(Door { ticket: Ticket::new("door") }))
-}
-
-fn measure(what: &str, mut turn: impl FnMut()) {
+fn measure(name: &str, mut iteration: impl FnMut()) {
     let best = (0..ROUNDS).map(|_| {
         let start = Instant::now();
-        (0..TURNS).for_each(|_| turn());
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(TURNS)
+        (0..ITERATIONS).for_each(|_| iteration());
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(ITERATIONS)
     });
     let best = best.fold(f64::INFINITY, f64::min);
-    eprintln!("{what:<44} {best:7.1} ns");
+    eprintln!("{name:<44} {best:7.1} ns");
 }
 
 fn main() {
-    let ledger = Ledger::new();
-    let entered = enter(Some(ledger));
-
-    measure("allocate a resource, and free it", || drop(black_box(door())));
+    let entered = enter(Some(Ledger::new()));
+    measure("allocate and free a resource", || drop(black_box(DoorHandle::new())));
     measure("allocate, own, check, release, free", || {
-        let door = door();
+        let door = DoorHandle::new();
         own(&door.resource());
-        check(black_box(&door)).expect("it is ours");
+        check(black_box(&door)).expect("the task owns it");
         black_box(release(&door));
     });
-    measure("make an `Owned`, check, drop", || {
+    measure("create an `Owned`, check, drop", || {
         let owned = Owned::new((), black_box);
-        check(black_box(&owned)).expect("it is ours");
+        check(black_box(&owned)).expect("the task owns it");
     });
-    let door = door();
+    let door = DoorHandle::new();
     own(&door.resource());
-    measure("check of one's own", || check(black_box(&door)).expect("it is ours"));
-    measure("adopt of one's own", || adopt(black_box(&door)).expect("it is ours"));
+    measure("check of an owned resource", || check(black_box(&door)).expect("the task owns it"));
+    measure("adopt of an owned resource", || adopt(black_box(&door)).expect("the task owns it"));
     release(&door);
     entered.leave();
 

@@ -1,16 +1,16 @@
-//! The tests of matou-ownership, a module for each question.
+//! The tests of matou-ownership, one module per question.
 
-mod doubles;
+mod support;
 
+mod finalize;
 mod ids;
 mod memory;
-mod model;
+mod operations;
 mod owned;
 mod races;
+mod reference_model;
 mod release;
 mod scenarios;
 mod scope;
-mod settle;
 mod threads;
-mod transitions;
 mod types;

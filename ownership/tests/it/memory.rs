@@ -1,12 +1,10 @@
-//! Does the books' memory grow with what they hold, and not with what they ever held?
+//! Is the memory of a ledger bounded by the number of resources that it holds at the same time?
 
 use std::sync::Arc;
 
-use futures::executor::block_on;
-use matou_ownership::{Ledger, Owned, adopt, enter, own, release, transfer};
+use matou_ownership::{Ledger, Owned, ResourceHandle, adopt, enter, own, release, transfer};
 
-use crate::doubles::{Probe, within};
-use matou_ownership::ResourceHandle;
+use crate::support::{Probe, finalize, within};
 
 #[test]
 fn o10_a_million_cycles_of_own_and_release_keep_the_ledger_small() {
@@ -21,33 +19,32 @@ fn o10_a_million_cycles_of_own_and_release_keep_the_ledger_small() {
 }
 
 #[test]
-fn o10_a_million_tasks_leave_no_ledger_behind() {
+fn o10_a_million_tasks_free_their_ledgers() {
     for _ in 0..1_000_000 {
         let entered = enter(None);
         let owned = Owned::new((), drop);
         let ledger = entered.leave().unwrap();
-        let books = Arc::downgrade(&ledger);
+        let weak = Arc::downgrade(&ledger);
         drop(owned);
         drop(ledger);
-        assert!(books.upgrade().is_none());
+        assert!(weak.upgrade().is_none());
     }
 }
 
 #[test]
-fn a_settled_task_leaves_no_ledger_behind() {
-    let probe = Probe::new();
+fn a_finalized_ledger_is_freed() {
     let ledger = Ledger::new();
-    let books = Arc::downgrade(&ledger);
-    within(&ledger, || own(&probe.resource()));
+    let weak = Arc::downgrade(&ledger);
+    let probe = Probe::owned_by(&ledger);
     assert_eq!(probe.references(), 2);
-    block_on(ledger.finalize_all());
+    finalize(&ledger);
     drop(ledger);
-    assert!(books.upgrade().is_none());
+    assert!(weak.upgrade().is_none());
     assert_eq!(probe.references(), 1);
 }
 
 #[test]
-fn transfers_that_are_released_or_taken_back_keep_the_bequest_small() {
+fn released_and_adopted_transfers_keep_the_ledger_small() {
     let ledger = Ledger::new();
     within(&ledger, || {
         for round in 0..10_000 {
@@ -65,10 +62,9 @@ fn transfers_that_are_released_or_taken_back_keep_the_bequest_small() {
 }
 
 #[test]
-fn a_ledger_that_was_large_gives_its_memory_back_when_empty() {
+fn a_large_ledger_frees_its_memory_when_it_becomes_empty() {
     let ledger = Ledger::new();
-    let probes: Vec<_> = (0..10_000).map(|_| Probe::new()).collect();
-    within(&ledger, || probes.iter().for_each(|probe| own(&probe.resource())));
+    let probes: Vec<_> = (0..10_000).map(|_| Probe::owned_by(&ledger)).collect();
     assert!(ledger.capacity() >= 10_000);
     probes.iter().for_each(|probe| drop(release(probe)));
     assert_eq!(ledger.capacity(), 0);

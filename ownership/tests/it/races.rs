@@ -1,30 +1,37 @@
-//! Is a resource finalized exactly once, whoever races for it? Persistent threads meet at a barrier
-//! for each round, more of them than the machine has cores.
+//! Is a resource finalized exactly once if several threads access it at the same time? Persistent
+//! threads start each round at a barrier; there are more of them than the machine has cores.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use futures::executor::block_on;
-use matou_ownership::{Ledger, Owned, ResourceHandle, adopt, check, own, release};
+use matou_ownership::{Ledger, Owned, adopt, check, release};
 
-use crate::doubles::{Probe, within};
+use crate::support::{Probe, finalize, within};
 
 const ROUNDS: usize = 10_000;
 
-/// One round's things, made anew for each.
+/// The state of one round.
 struct Round {
     first: Arc<Ledger>,
     second: Arc<Ledger>,
-    probe: Arc<Probe>,
-    /// How many racers stand at the line.
+    /// Initially owned by `first`.
+    probe: Probe,
+    /// The number of threads that are ready to start.
     ready: AtomicUsize,
 }
 
-/// Waits for the others once more. A barrier wakes its threads one by one, which is too far apart
-/// for a race of a few instructions; who is awake already leaves within nanoseconds of the last
-/// to come.
+impl Round {
+    fn new() -> Round {
+        let (first, second) = (Ledger::new(), Ledger::new());
+        let probe = Probe::owned_by(&first);
+        Round { first, second, probe, ready: AtomicUsize::new(0) }
+    }
+}
+
+/// Spins until all threads are ready. A barrier wakes its threads one after the other, which is too
+/// far apart for a race of a few instructions; spinning threads start within nanoseconds.
 fn start_together(ready: &AtomicUsize, racers: usize) {
     ready.fetch_add(1, Ordering::SeqCst);
     let mut spins = 0;
@@ -37,17 +44,17 @@ fn start_together(ready: &AtomicUsize, racers: usize) {
     }
 }
 
-/// Runs each of `racers` on a thread of its own, at the same time, `ROUNDS` times.
+/// Runs each of `racers` on its own thread, at the same time, and then `judge`, `ROUNDS` times.
 fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
     let barrier = Barrier::new(racers.len() + 1);
-    let round: Mutex<Option<Arc<Round>>> = Mutex::new(None);
+    let shared: Mutex<Option<Arc<Round>>> = Mutex::new(None);
     let mut verdict = Ok(());
     thread::scope(|scope| {
         for racer in racers {
             scope.spawn(|| {
                 for _ in 0..ROUNDS {
                     barrier.wait();
-                    let round = Arc::clone(round.lock().unwrap().as_ref().unwrap());
+                    let round = Arc::clone(shared.lock().unwrap().as_ref().unwrap());
                     start_together(&round.ready, racers.len());
                     racer(&round);
                     drop(round);
@@ -56,18 +63,13 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
             });
         }
         for _ in 0..ROUNDS {
-            let (first, second) = (Ledger::new(), Ledger::new());
-            let probe = Arc::new(Probe::new());
-            within(&first, || own(&probe.resource()));
-            *round.lock().unwrap() =
-                Some(Arc::new(Round { first, second, probe, ready: AtomicUsize::new(0) }));
+            let round = Arc::new(Round::new());
+            *shared.lock().unwrap() = Some(Arc::clone(&round));
             barrier.wait();
             barrier.wait();
-            // A verdict waits until the racers are home, since they would wait for the judge for
-            // ever.
-            let judged = Arc::clone(round.lock().unwrap().as_ref().unwrap());
+            // Catch a panic until all rounds are done: the racers would wait at the barrier forever.
             if verdict.is_ok() {
-                verdict = catch_unwind(AssertUnwindSafe(|| judge(&judged)));
+                verdict = catch_unwind(AssertUnwindSafe(|| judge(&round)));
             }
         }
     });
@@ -77,18 +79,18 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
 }
 
 #[test]
-fn release_against_release() {
+fn two_releases_finalize_once() {
     race(&[|round| drop(release(&round.probe)), |round| drop(release(&round.probe))], |round| {
         assert_eq!((round.probe.finalized(), round.probe.references()), (1, 1));
     });
 }
 
 #[test]
-fn release_against_settlement() {
+fn two_releases_and_the_end_of_the_owner_finalize_once() {
     race(
         &[
             |round| drop(release(&round.probe)),
-            |round| drop(block_on(round.first.finalize_all())),
+            |round| drop(finalize(&round.first)),
             |round| drop(release(&round.probe)),
         ],
         |round| {
@@ -100,11 +102,11 @@ fn release_against_settlement() {
 }
 
 #[test]
-fn adoption_against_settlement_against_release() {
+fn an_adoption_a_check_a_release_and_the_end_of_the_owner_finalize_once() {
     race(
         &[
             |round| drop(within(&round.second, || adopt(&round.probe))),
-            |round| drop(block_on(round.first.finalize_all())),
+            |round| drop(finalize(&round.first)),
             |round| drop(release(&round.probe)),
             |round| drop(within(&round.second, || check(&round.probe))),
         ],
@@ -116,22 +118,22 @@ fn adoption_against_settlement_against_release() {
 }
 
 #[test]
-fn adoption_against_settlement_leaves_it_to_one_of_the_two() {
+fn a_resource_adopted_while_its_owner_ends_is_adopted_or_finalized() {
     race(
         &[
             |round| drop(within(&round.second, || adopt(&round.probe))),
-            |round| drop(block_on(round.first.finalize_all())),
+            |round| drop(finalize(&round.first)),
         ],
         |round| {
             assert_eq!(round.probe.finalized() + round.second.len(), 1);
-            drop(block_on(round.second.finalize_all()));
+            drop(finalize(&round.second));
             assert_eq!((round.probe.finalized(), round.probe.references()), (1, 1));
         },
     );
 }
 
 #[test]
-fn a_borrow_against_the_end_of_the_owner() {
+fn a_value_borrowed_while_its_owner_ends_is_finalized_once() {
     let finalized = Arc::new(AtomicUsize::new(0));
     let mut wrong = None;
     let barrier = Barrier::new(2);
@@ -144,7 +146,7 @@ fn a_borrow_against_the_end_of_the_owner() {
                 barrier.wait();
                 let owned = fetch();
                 start_together(ready, 2);
-                // Outside any task it may be borrowed until a task has it.
+                // Outside any task the value can be borrowed while it is unowned.
                 if let Ok(guard) = owned.get() {
                     assert_eq!(*guard, 7);
                 }
@@ -162,12 +164,12 @@ fn a_borrow_against_the_end_of_the_owner() {
             let (owned, ledger) = (fetch(), Ledger::new());
             start_together(ready, 2);
             within(&ledger, || check(&owned)).unwrap();
-            drop(block_on(ledger.finalize_all()));
+            drop(finalize(&ledger));
             barrier.wait();
             if finalized.load(Ordering::SeqCst) != round + 1 {
                 wrong.get_or_insert(round);
             }
         }
     });
-    assert_eq!(wrong, None, "the round in which the count went wrong");
+    assert_eq!(wrong, None, "the first round with a wrong count");
 }

@@ -1,15 +1,13 @@
-//! Does a released value end well, also if nobody waits for it?
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! Does a released value get finalized, even if the release future is dropped?
 
 use futures::executor::block_on;
 use futures::future::{LocalBoxFuture, poll_fn};
-use matou_ownership::{Ledger, Owned, ResourceHandle, enter, in_finalizer, scope};
+use matou_ownership::{Ledger, Owned, ResourceHandle, enter, in_finalizer};
 
-use crate::doubles::{Gate, Log, poll_once, within};
+use crate::support::{Gate, Log, finalize, panic_of, poll_once, run_scope, within};
 
 #[test]
-fn a_synchronous_release_is_over_before_it_is_awaited() {
+fn a_synchronous_release_completes_before_it_is_awaited() {
     let (ledger, log) = (Ledger::new(), Log::default());
     let release = within(&ledger, || log.owned("now").release());
     assert_eq!(log.take(), ["now"]);
@@ -18,13 +16,12 @@ fn a_synchronous_release_is_over_before_it_is_awaited() {
 }
 
 #[test]
-fn an_asynchronous_release_ends_before_the_task() {
-    let (ledger, log) = (Ledger::new(), Log::default());
-    let gate = Gate::default();
+fn an_asynchronous_release_completes_before_the_task_ends() {
+    let (ledger, log, gate) = (Ledger::new(), Log::default(), Gate::default());
     let mut release = within(&ledger, || log.owned_async("now", &gate).release());
     within(&ledger, || assert!(poll_once(&mut release).is_pending()));
-    assert_eq!(ledger.len(), 1, "it is the owner's until its end");
-    gate.unlock();
+    assert_eq!(ledger.len(), 1, "the task owns it until the finalizer completes");
+    gate.open();
     within(&ledger, || assert!(poll_once(&mut release).is_ready()));
     assert!(ledger.is_empty());
     assert_eq!(log.take(), ["begin", "now"]);
@@ -34,57 +31,55 @@ fn an_asynchronous_release_ends_before_the_task() {
 #[test]
 fn a_release_that_is_never_polled_is_a_drop() {
     let (ledger, log) = (Ledger::new(), Log::default());
-    within(&ledger, || drop(log.owned_async("later", &Gate::open()).release()));
-    let settled = block_on(ledger.finalize_all());
-    assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
+    within(&ledger, || drop(log.owned_async("later", &Gate::new_open()).release()));
+    let report = finalize(&ledger);
+    assert_eq!((report.finalized.len(), report.leaked.len()), (1, 0));
     assert_eq!(log.take(), ["begin", "later"]);
 }
 
 #[test]
-fn a_release_that_is_cancelled_half_way_is_finished_by_the_settlement() {
+fn the_end_of_the_task_continues_a_suspended_release() {
     let (ledger, log, gate) = (Ledger::new(), Log::default(), Gate::default());
     within(&ledger, || {
-        let mut release = log.owned_async("whole", &gate).release();
+        let mut release = log.owned_async("end", &gate).release();
         assert!(poll_once(&mut release).is_pending());
     });
     assert_eq!(log.take(), ["begin"]);
-    let mut settle = ledger.finalize_all();
-    assert!(poll_once(&mut settle).is_pending());
-    gate.unlock();
-    let settled = block_on(settle);
-    assert_eq!(log.take(), ["whole"], "it went on from where it stood");
-    assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
+    let mut finalize = ledger.finalize_all();
+    assert!(poll_once(&mut finalize).is_pending());
+    gate.open();
+    let report = block_on(finalize);
+    assert_eq!(log.take(), ["end"], "the finalizer must not start again");
+    assert_eq!((report.finalized.len(), report.leaked.len()), (1, 0));
 }
 
 #[test]
-fn who_releases_a_moved_value_becomes_its_owner() {
+fn a_task_that_polls_a_release_becomes_the_owner() {
     let (maker, taker) = (Ledger::new(), Ledger::new());
     let (log, gate) = (Log::default(), Gate::default());
-    let owned = within(&maker, || log.owned_async("whole", &gate));
+    let owned = within(&maker, || log.owned_async("end", &gate));
     let mut release = owned.release();
     within(&taker, || assert!(poll_once(&mut release).is_pending()));
     assert_eq!((maker.len(), taker.len()), (0, 1));
     within(&taker, || drop(release));
-    gate.unlock();
-    let settled = block_on(taker.finalize_all());
-    assert_eq!(log.take(), ["begin", "whole"]);
-    assert_eq!((settled.finalized.len(), settled.leaked.len()), (1, 0));
+    gate.open();
+    let report = finalize(&taker);
+    assert_eq!(log.take(), ["begin", "end"]);
+    assert_eq!((report.finalized.len(), report.leaked.len()), (1, 0));
 }
 
 #[test]
-fn a_release_that_is_cancelled_half_way_in_a_scope_is_polled_once_more_and_reported() {
-    let (log, gate) = (Log::default(), Gate::default());
-    let (events, never) = (log.clone(), gate.clone());
-    let outcome = block_on(scope(async move {
-        let mut release = events.owned_async("whole", &never).release();
+fn a_suspended_release_in_a_scope_is_polled_once_more_and_reported() {
+    let (outcome, events) = run_scope(|log| async move {
+        let mut release = log.owned_async("never", &Gate::default()).release();
         assert!(poll_once(&mut release).is_pending());
-    }));
+    });
     assert_eq!(outcome.unwrap_err().unfinished().len(), 1);
-    assert_eq!(log.take(), ["begin"]);
+    assert_eq!(events, ["begin"]);
 }
 
 #[test]
-fn a_release_dropped_half_way_outside_any_scope_drops_the_finalizer_there() {
+fn dropping_a_started_release_outside_any_task_drops_the_finalizer() {
     let (log, gate) = (Log::default(), Gate::default());
     let owned = log.owned_async("never", &gate);
     let resource = owned.resource();
@@ -92,37 +87,36 @@ fn a_release_dropped_half_way_outside_any_scope_drops_the_finalizer_there() {
     assert!(poll_once(&mut release).is_pending());
     drop(release);
     assert!(resource.ticket().is_finalized());
-    gate.unlock();
+    gate.open();
     assert_eq!(log.take(), ["begin"]);
 }
 
 #[test]
-fn a_finalizer_that_panics_in_a_release_is_over() {
-    type Made = fn() -> LocalBoxFuture<'static, ()>;
+fn a_finalizer_that_panics_in_a_release_does_not_run_again() {
+    type Finalizer = fn() -> LocalBoxFuture<'static, ()>;
     let ledger = Ledger::new();
     let entered = enter(Some(ledger.clone()));
-    let polled: Made = || Box::pin(poll_fn(|_| panic!("polled")));
-    let made: Made = || panic!("made");
-    for finalizer in [polled, made] {
+    let panics_when_polled: Finalizer = || Box::pin(poll_fn(|_| panic!("polled")));
+    let panics_when_called: Finalizer = || panic!("called");
+    for (finalizer, message) in [(panics_when_polled, "polled"), (panics_when_called, "called")] {
         let owned = Owned::with_async(finalizer, |finalizer| finalizer());
         let mut release = owned.release();
-        assert!(catch_unwind(AssertUnwindSafe(|| poll_once(&mut release))).is_err());
+        assert_eq!(panic_of(|| poll_once(&mut release)), message);
         assert!(!in_finalizer());
         drop(release);
         assert!(ledger.is_empty());
     }
     entered.leave();
-    assert_eq!(block_on(ledger.finalize_all()).finalized, []);
+    assert_eq!(finalize(&ledger).finalized, []);
 }
 
 #[test]
-fn a_settlement_elsewhere_does_not_run_a_finalizer_twice() {
+fn the_end_of_the_task_on_another_thread_does_not_run_the_finalizer_again() {
     let (ledger, log, gate) = (Ledger::new(), Log::default(), Gate::default());
     let mut release = within(&ledger, || log.owned_async("once", &gate).release());
     within(&ledger, || assert!(poll_once(&mut release).is_pending()));
-    let books = ledger.clone();
-    std::thread::spawn(move || drop(block_on(books.finalize_all()))).join().unwrap();
-    gate.unlock();
+    std::thread::scope(|scope| scope.spawn(|| drop(finalize(&ledger))).join().unwrap());
+    gate.open();
     block_on(release);
     assert_eq!(log.take(), ["begin", "once"]);
 }

@@ -1,25 +1,31 @@
-//! Does a scope do under any executor what a runtime does for its tasks?
+//! Does a scope treat its future like a runtime treats a task, under any executor?
 
-use std::future::Future;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 
 use async_executor::{Executor, LocalExecutor};
 use futures::executor::block_on;
-use futures::future::{join_all, poll_fn};
+use futures::future::join_all;
 use matou_ownership::{
     Ledger, Owned, ResourceHandle, adopt, check, disown, in_task, scope, transfer,
 };
 
-use crate::doubles::{Gate, Log, message, poll_once, within};
+use crate::support::{Gate, Log, finalize, panic_of, poll_once, run_scope, within};
 
-/// Lets others run once.
-async fn step() {
-    let mut stepped = false;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Yields to other tasks once.
+async fn yield_now() {
+    let mut yielded = false;
     poll_fn(|cx| {
-        if std::mem::replace(&mut stepped, true) {
+        if mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -28,12 +34,17 @@ async fn step() {
     .await;
 }
 
+/// Creates a value that another task owns.
+fn foreign_value() -> Arc<Owned<()>> {
+    within(&Ledger::new(), || Arc::new(Owned::new((), drop)))
+}
+
 #[test]
-fn a_task_that_keeps_the_rules_yields_its_value() {
+fn a_task_that_keeps_the_rules_returns_its_value() {
     let value = block_on(scope(async {
         assert!(in_task());
         let owned = Owned::new(40, drop);
-        step().await;
+        yield_now().await;
         let value = *owned.get().unwrap();
         value + 2
     }));
@@ -42,7 +53,7 @@ fn a_task_that_keeps_the_rules_yields_its_value() {
 }
 
 #[test]
-fn two_scopes_on_one_thread_do_not_mix() {
+fn scopes_on_one_thread_are_separate() {
     let executor = LocalExecutor::new();
     let log = Log::default();
     let tasks = (0..10).map(|_| {
@@ -50,7 +61,7 @@ fn two_scopes_on_one_thread_do_not_mix() {
         executor.spawn(scope(async move {
             let owned = log.owned("dropped");
             for _ in 0..10 {
-                step().await;
+                yield_now().await;
                 assert!(owned.get().is_ok());
             }
         }))
@@ -63,7 +74,7 @@ fn two_scopes_on_one_thread_do_not_mix() {
 }
 
 #[test]
-fn scopes_move_between_the_threads_of_an_executor() {
+fn scopes_can_move_between_the_threads_of_an_executor() {
     let (executor, log) = (Executor::new(), Log::default());
     let stop = Gate::default();
     thread::scope(|threads| {
@@ -75,20 +86,20 @@ fn scopes_move_between_the_threads_of_an_executor() {
                 let log = log.clone();
                 executor.spawn(scope(async move {
                     let owned = log.owned("sync");
-                    let asynchronous = log.owned_async("async", &Gate::open());
+                    let asynchronous = log.owned_async("async", &Gate::new_open());
                     for _ in 0..20 {
-                        step().await;
+                        yield_now().await;
                         check(&owned).unwrap();
                     }
                     if index % 2 == 0 {
-                        std::mem::forget(owned);
+                        mem::forget(owned);
                     }
                     drop(asynchronous);
                 }))
             })
             .collect();
         let outcomes = block_on(join_all(tasks));
-        stop.unlock();
+        stop.open();
         let leaked: usize = outcomes
             .into_iter()
             .map(|outcome| outcome.map_or_else(|error| error.leaked().len(), |()| 0))
@@ -99,136 +110,126 @@ fn scopes_move_between_the_threads_of_an_executor() {
 }
 
 #[test]
-fn an_asynchronous_finalizer_is_awaited_under_a_local_executor() {
+fn a_scope_waits_for_an_asynchronous_finalizer_under_a_local_executor() {
     let (executor, log, gate) = (LocalExecutor::new(), Log::default(), Gate::default());
-    let (made, waits) = (log.clone(), gate.clone());
+    let (task_log, task_gate) = (log.clone(), gate.clone());
     let task = executor.spawn(scope(async move {
-        std::mem::forget(made.owned("oldest"));
-        std::mem::forget(made.owned_async("middle", &waits));
-        std::mem::forget(made.owned("newest"));
+        task_log.leak("oldest");
+        task_log.leak_async("middle", &task_gate);
+        task_log.leak("newest");
     }));
-    // The finalizer waits for something that this very executor has to do.
-    let opener = executor.spawn(async move { gate.unlock() });
+    // The finalizer waits for another task of the same executor.
+    let opener = executor.spawn(async move { gate.open() });
     let error = block_on(executor.run(async { (task.await, opener.await) })).0.unwrap_err();
     assert_eq!(log.take(), ["newest", "begin", "middle", "oldest"]);
     assert_eq!(error.leaked().len(), 3);
 }
 
 #[test]
-fn the_inner_scope_transfers_to_the_outer_one() {
-    let log = Log::default();
-    let made = log.clone();
-    let error = block_on(scope(async move {
+fn an_inner_scope_transfers_to_the_enclosing_scope() {
+    let (outcome, events) = run_scope(|log| async move {
         let inner = scope(async {
-            let owned = made.owned("passed up");
+            let owned = log.owned("transferred");
             transfer(&owned).unwrap();
             owned
         });
         let owned = inner.await.unwrap();
         assert!(owned.get().is_ok());
-        std::mem::forget(owned);
-    }))
-    .unwrap_err();
-    assert_eq!(error.leaked().len(), 1, "it is the outer one that leaked it");
-    assert_eq!(log.take(), ["passed up"]);
+        mem::forget(owned);
+    });
+    assert_eq!(outcome.unwrap_err().leaked().len(), 1, "the outer scope leaked it");
+    assert_eq!(events, ["transferred"]);
 }
 
 #[test]
-fn what_the_outermost_scope_transfers_is_unowned() {
-    let log = Log::default();
-    let made = log.clone();
-    let owned = block_on(scope(async move {
-        let owned = made.owned("kept");
+fn a_value_transferred_by_the_outermost_scope_is_unowned() {
+    let (outcome, events) = run_scope(|log| async move {
+        let owned = log.owned("transferred");
         transfer(&owned).unwrap();
         owned
-    }))
-    .unwrap();
-    assert!(log.take().is_empty());
-    assert_eq!(*owned.get().unwrap(), "kept");
+    });
+    let owned = outcome.unwrap();
+    assert!(events.is_empty());
+    assert_eq!(*owned.get().unwrap(), "transferred");
     within(&Ledger::new(), || check(&owned)).unwrap();
 }
 
 #[test]
-fn what_was_transferred_is_delivered_after_an_abnormal_end_too() {
-    for how in ["panic", "drop", "fault"] {
-        let log = Log::default();
-        let (made, never) = (log.clone(), Gate::default());
-        let outer = Ledger::new();
-        let foreign = within(&Ledger::new(), || Arc::new(Owned::new((), drop)));
+fn a_transferred_value_is_delivered_after_an_abnormal_end_too() {
+    for how in ["panic", "drop", "not owner"] {
+        let (log, outer, foreign) = (Log::default(), Ledger::new(), foreign_value());
+        let task_log = log.clone();
         let mut inner = scope(async move {
-            let owned = made.owned("passed up");
+            let owned = task_log.owned("transferred");
             transfer(&owned).unwrap();
-            std::mem::forget(owned);
+            mem::forget(owned);
             match how {
                 "panic" => panic!("inner"),
-                "fault" => assert!(check(&foreign).is_err()),
+                "not owner" => assert!(check(&foreign).is_err()),
                 _ => {}
             }
-            never.opened().await;
+            Gate::default().opened().await;
         });
         within(&outer, || {
             let polled = catch_unwind(AssertUnwindSafe(|| poll_once(&mut inner)));
             match (how, polled) {
                 ("panic", Err(_)) | ("drop", Ok(Poll::Pending)) => {}
-                ("fault", Ok(Poll::Ready(Err(error)))) => assert!(error.not_owner().is_some()),
+                ("not owner", Ok(Poll::Ready(Err(error)))) => assert!(error.not_owner().is_some()),
                 (how, other) => panic!("{how}: {other:?}"),
             }
             drop(inner);
         });
-        assert_eq!((outer.len(), log.count("passed up")), (1, 0), "{how}");
-        drop(block_on(outer.finalize_all()));
-        assert_eq!(log.count("passed up"), 1, "{how}");
+        assert_eq!((outer.len(), log.count("transferred")), (1, 0), "{how}");
+        finalize(&outer);
+        assert_eq!(log.count("transferred"), 1, "{how}");
     }
 }
 
 #[test]
-fn a_fault_in_the_last_poll_takes_the_value_away() {
-    let foreign = within(&Ledger::new(), || Arc::new(Owned::new((), drop)));
+fn a_not_owner_error_in_the_last_poll_discards_the_value() {
+    let foreign = foreign_value();
     let used = Arc::clone(&foreign);
-    let log = Log::default();
-    let made = log.clone();
-    let error = block_on(scope(async move {
+    let (outcome, events) = run_scope(|log| async move {
         let _ = check(&used);
-        made.owned("the value")
-    }))
-    .unwrap_err();
+        log.owned("value")
+    });
+    let error = outcome.unwrap_err();
     assert_eq!(error.not_owner().unwrap().resource, foreign.info());
-    assert!(std::error::Error::source(&error).is_some());
-    assert_eq!(log.take(), ["the value"]);
+    assert!(Error::source(&error).is_some());
+    assert_eq!(events, ["value"]);
 }
 
 #[test]
-fn a_value_that_was_not_transferred_is_a_leak_and_comes_finalized() {
-    let log = Log::default();
-    let made = log.clone();
-    let error = block_on(scope(async move { made.owned("returned") })).unwrap_err();
-    assert_eq!((error.leaked().len(), log.count("returned")), (1, 1));
+fn a_returned_value_that_is_not_transferred_is_leaked() {
+    let (outcome, events) = run_scope(|log| async move { log.owned("returned") });
+    assert_eq!(outcome.unwrap_err().leaked().len(), 1);
+    assert_eq!(events, ["returned"]);
 }
 
 #[test]
-fn sideways_through_a_queue_it_is_disowned_and_adopted() {
+fn a_value_sent_through_a_channel_is_disowned_and_adopted() {
     let executor = LocalExecutor::new();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let giver = executor.spawn(scope(async move {
+    let (sender, receiver) = mpsc::channel();
+    let sending = executor.spawn(scope(async move {
         let owned = Owned::new(7, drop);
         disown(&owned).unwrap();
         sender.send(owned).unwrap();
     }));
-    let taker = executor.spawn(scope(async move {
+    let receiving = executor.spawn(scope(async move {
         loop {
             if let Ok(owned) = receiver.try_recv() {
                 return *owned.get().unwrap();
             }
-            step().await;
+            yield_now().await;
         }
     }));
-    let (giver, taker) = block_on(executor.run(async { (giver.await, taker.await) }));
-    giver.unwrap();
-    assert_eq!(taker.unwrap(), 7);
+    let (sent, received) = block_on(executor.run(async { (sending.await, receiving.await) }));
+    sent.unwrap();
+    assert_eq!(received.unwrap(), 7);
 }
 
 #[test]
-fn a_moved_handle_needs_no_word() {
+fn a_moved_handle_is_adopted() {
     let executor = LocalExecutor::new();
     let outer = scope(async {
         let owned = Owned::new(7, drop);
@@ -242,7 +243,7 @@ fn a_moved_handle_needs_no_word() {
 }
 
 #[test]
-fn a_scope_dropped_before_its_first_poll_does_nothing() {
+fn a_scope_dropped_before_its_first_poll_drops_its_captures() {
     let log = Log::default();
     let owned = log.owned("captured");
     drop(scope(async move { owned.get().is_ok() }));
@@ -250,9 +251,9 @@ fn a_scope_dropped_before_its_first_poll_does_nothing() {
 }
 
 #[test]
-fn a_future_whose_drop_panics_is_settled_all_the_same() {
-    struct Bomb;
-    impl Drop for Bomb {
+fn a_future_whose_drop_panics_has_its_resources_finalized() {
+    struct PanicOnDrop;
+    impl Drop for PanicOnDrop {
         fn drop(&mut self) {
             if !thread::panicking() {
                 panic!("dropped");
@@ -260,116 +261,112 @@ fn a_future_whose_drop_panics_is_settled_all_the_same() {
         }
     }
     let log = Log::default();
-    let (made, never) = (log.clone(), Gate::default());
+    let task_log = log.clone();
     let mut task = scope(async move {
-        let _bomb = Bomb;
-        std::mem::forget(made.owned("settled"));
-        never.opened().await;
+        let _panics = PanicOnDrop;
+        task_log.leak("finalized");
+        Gate::default().opened().await;
     });
     assert!(poll_once(&mut task).is_pending());
-    let caught = catch_unwind(AssertUnwindSafe(|| drop(task))).unwrap_err();
-    assert_eq!(message(caught), "dropped");
-    assert_eq!(log.take(), ["settled"]);
+    assert_eq!(panic_of(|| drop(task)), "dropped");
+    assert_eq!(log.take(), ["finalized"]);
 }
 
 #[test]
-fn an_abandoned_scope_finishes_its_asynchronous_finalizers_on_their_own() {
-    let (log, never, gate) = (Log::default(), Gate::default(), Gate::default());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let (made, waits) = (log.clone(), gate.clone());
+fn the_asynchronous_finalizers_of_a_dropped_scope_run_on_another_thread() {
+    let (log, gate) = (Log::default(), Gate::default());
+    let (sender, receiver) = mpsc::channel();
+    let (task_log, task_gate) = (log.clone(), gate.clone());
     let mut task = scope(async move {
-        std::mem::forget(Owned::new(sender, |sender| sender.send("oldest").unwrap()));
-        std::mem::forget(made.owned_async("middle", &waits));
-        std::mem::forget(made.owned("newest"));
-        never.opened().await;
+        mem::forget(Owned::new(sender, |sender| sender.send("oldest").unwrap()));
+        task_log.leak_async("middle", &task_gate);
+        task_log.leak("newest");
+        Gate::default().opened().await;
     });
     assert!(poll_once(&mut task).is_pending());
     drop(task);
-    assert_eq!(log.take()[0], "newest", "what can be is done before the drop returns");
-    gate.unlock();
-    let last = receiver.recv_timeout(std::time::Duration::from_secs(60));
-    assert_eq!(last, Ok("oldest"));
+    assert_eq!(log.take()[0], "newest", "it runs before the drop returns");
+    gate.open();
+    assert_eq!(receiver.recv_timeout(TIMEOUT), Ok("oldest"));
     assert_eq!(log.count("middle"), 1);
 }
 
 #[test]
-fn a_scope_dropped_while_it_settles_goes_on_settling() {
+fn a_scope_dropped_while_it_finalizes_continues_on_another_thread() {
     let (log, gate) = (Log::default(), Gate::default());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let (made, waits) = (log.clone(), gate.clone());
+    let (sender, receiver) = mpsc::channel();
+    let (task_log, task_gate) = (log.clone(), gate.clone());
     let mut task = scope(async move {
-        std::mem::forget(Owned::new(sender, |sender| sender.send(()).unwrap()));
-        std::mem::forget(made.owned_async("slow", &waits));
+        mem::forget(Owned::new(sender, |sender| sender.send(()).unwrap()));
+        task_log.leak_async("slow", &task_gate);
     });
     assert!(poll_once(&mut task).is_pending());
     drop(task);
-    gate.unlock();
-    receiver.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    gate.open();
+    receiver.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(log.count("slow"), 1);
 }
 
 #[test]
-fn what_was_transferred_is_delivered_after_asynchronous_finalizers() {
-    for dropped in [false, true] {
+fn a_transferred_value_is_delivered_after_asynchronous_finalizers() {
+    for is_dropped in [false, true] {
         let (log, gate, outer) = (Log::default(), Gate::default(), Ledger::new());
-        let (made, waits) = (log.clone(), gate.clone());
+        let (task_log, task_gate) = (log.clone(), gate.clone());
         let mut inner = scope(async move {
-            drop(made.owned_async("slow", &waits));
-            let owned = made.owned("passed up");
+            drop(task_log.owned_async("slow", &task_gate));
+            let owned = task_log.owned("transferred");
             transfer(&owned).unwrap();
             owned
         });
         within(&outer, || assert!(poll_once(&mut inner).is_pending()));
-        assert!(outer.is_empty(), "it is on its way until the inner scope has ended");
-        gate.unlock();
-        if dropped {
-            // The value is dropped with the scope, and what was in transit is released by that.
+        assert!(outer.is_empty(), "it is in transit until the inner scope has ended");
+        gate.open();
+        if is_dropped {
+            // The scope contains the value, so dropping the scope releases it.
             within(&outer, || drop(inner));
-            assert_eq!((outer.len(), log.count("passed up")), (0, 1));
+            assert_eq!((outer.len(), log.count("transferred")), (0, 1));
         } else {
-            let owned =
-                block_on(poll_fn(|cx| within(&outer, || std::pin::Pin::new(&mut inner).poll(cx))));
-            assert_eq!((outer.len(), log.count("passed up")), (1, 0));
+            let owned = block_on(poll_fn(|cx| within(&outer, || Pin::new(&mut inner).poll(cx))));
+            assert_eq!((outer.len(), log.count("transferred")), (1, 0));
             drop(owned);
         }
     }
 }
 
 #[test]
-fn what_was_transferred_is_delivered_if_the_scope_is_dropped_while_it_settles() {
+fn a_transferred_value_is_delivered_if_the_scope_is_dropped_while_it_finalizes() {
     let (log, gate, outer) = (Log::default(), Gate::default(), Ledger::new());
-    let (made, waits) = (log.clone(), gate.clone());
+    let (task_log, task_gate) = (log.clone(), gate.clone());
     let mut inner = scope(async move {
-        drop(made.owned_async("slow", &waits));
-        let owned = made.owned("passed up");
+        drop(task_log.owned_async("slow", &task_gate));
+        let owned = task_log.owned("transferred");
         transfer(&owned).unwrap();
-        std::mem::forget(owned);
+        mem::forget(owned);
     });
     within(&outer, || {
         assert!(poll_once(&mut inner).is_pending());
         drop(inner);
     });
-    assert_eq!((outer.len(), log.count("passed up")), (1, 0));
-    gate.unlock();
-    drop(block_on(outer.finalize_all()));
-    assert_eq!(log.count("passed up"), 1);
+    assert_eq!((outer.len(), log.count("transferred")), (1, 0));
+    gate.open();
+    finalize(&outer);
+    assert_eq!(log.count("transferred"), 1);
 }
 
 #[test]
-fn a_completed_scope_refuses_to_be_polled() {
+fn polling_a_completed_scope_panics() {
     let mut task = scope(async {});
     assert!(poll_once(&mut task).is_ready());
-    let caught = catch_unwind(AssertUnwindSafe(|| poll_once(&mut task).is_ready())).unwrap_err();
-    assert!(message(caught).contains("after it had completed"));
+    assert!(panic_of(|| poll_once(&mut task).is_ready()).contains("after it had completed"));
 }
 
 #[test]
-fn reports_name_the_scope_that_owns() {
+fn errors_name_the_scope_that_owns_the_resource() {
     let line = line!() + 1;
     let outcome = block_on(scope(async {
-        let mine = Arc::new(Owned::new(1, drop));
-        let theirs = Arc::clone(&mine);
-        let inner = scope(async move { check(&theirs).is_err() }).await;
+        let owned = Arc::new(Owned::new(1, drop));
+        let shared = Arc::clone(&owned);
+        let inner = scope(async move { check(&shared).is_err() }).await;
         inner.unwrap_err().not_owner().unwrap().owner.clone().unwrap()
     }));
     let owner = outcome.unwrap();
@@ -378,7 +375,7 @@ fn reports_name_the_scope_that_owns() {
 }
 
 #[test]
-fn a_handle_may_be_asked_for_its_resource_anywhere() {
+fn a_handle_and_its_resource_have_the_same_ticket() {
     let owned = Arc::new(Owned::new(1, drop));
     assert_eq!(owned.resource().ticket().id(), ResourceHandle::ticket(&*owned).id());
 }

@@ -1,69 +1,65 @@
-//! Do the verbs do the same across threads?
+//! Do the operations have the same effects across threads?
 
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use futures::executor::block_on;
-use matou_ownership::{
-    AccessError, Ledger, ResourceHandle, adopt, check, disown, give, own, release, transfer,
-};
+use matou_ownership::{AccessError, Ledger, adopt, check, disown, give, release, transfer};
 
-use crate::doubles::{Probe, within};
+use crate::support::{Probe, finalize, within};
 
-fn elsewhere<R: Send>(body: impl FnOnce() -> R + Send) -> R {
+fn on_another_thread<R: Send>(body: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| scope.spawn(body).join().unwrap())
 }
 
 #[test]
-fn o4_a_task_on_another_thread_is_no_owner_and_touches_nothing() {
-    let (mine, yours, probe) = (Ledger::new(), Ledger::new(), Probe::new());
-    within(&mine, || own(&probe.resource()));
-    elsewhere(|| {
-        within(&yours, || assert!(matches!(check(&probe), Err(AccessError::NotOwner(_)))))
-    });
-    assert!(yours.take_not_owner().is_some());
-    assert_eq!((mine.len(), yours.len(), probe.finalized()), (1, 0, 0));
+fn o4_a_use_by_a_task_on_another_thread_is_an_error_without_effect() {
+    let (first, second) = (Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    let result = on_another_thread(|| within(&second, || check(&probe)));
+    assert!(matches!(result, Err(AccessError::NotOwner(_))));
+    assert!(second.take_not_owner().is_some());
+    assert_eq!((first.len(), second.len(), probe.finalized()), (1, 0, 0));
 }
 
 #[test]
-fn a_move_to_another_thread_is_a_gift() {
-    let (mine, yours, probe) = (Ledger::new(), Ledger::new(), Probe::new());
-    within(&mine, || own(&probe.resource()));
-    elsewhere(|| within(&yours, || adopt(&probe))).unwrap();
-    assert_eq!((mine.len(), yours.len()), (0, 1));
+fn a_move_to_another_thread_moves_the_ownership() {
+    let (first, second) = (Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    on_another_thread(|| within(&second, || adopt(&probe))).unwrap();
+    assert_eq!((first.len(), second.len()), (0, 1));
 }
 
 #[test]
-fn give_disown_and_transfer_cross_threads() {
-    let (mine, yours, probe) = (Ledger::new(), Ledger::new(), Probe::new());
-    within(&mine, || own(&probe.resource()));
-    within(&mine, || give(&probe, &yours)).unwrap();
-    elsewhere(|| {
-        within(&yours, || {
+fn give_disown_and_transfer_work_across_threads() {
+    let (first, second) = (Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    within(&first, || give(&probe, &second)).unwrap();
+    on_another_thread(|| {
+        within(&second, || {
             check(&probe).unwrap();
             disown(&probe).unwrap();
         })
     });
-    within(&mine, || check(&probe)).unwrap();
-    within(&mine, || disown(&probe)).unwrap();
-    elsewhere(|| within(&yours, || transfer(&probe))).unwrap();
-    mine.receive(yours.take_transferred());
-    within(&mine, || check(&probe)).unwrap();
-    assert_eq!((mine.len(), yours.len()), (1, 0));
+    within(&first, || check(&probe)).unwrap();
+    within(&first, || disown(&probe)).unwrap();
+    on_another_thread(|| within(&second, || transfer(&probe))).unwrap();
+    first.receive(second.take_transferred());
+    within(&first, || check(&probe)).unwrap();
+    assert_eq!((first.len(), second.len()), (1, 0));
 }
 
 #[test]
-fn a_release_on_another_thread_unlinks_from_the_owner() {
-    let (ledger, probe) = (Ledger::new(), Probe::new());
-    within(&ledger, || own(&probe.resource()));
-    elsewhere(|| release(&probe).is_some());
+fn a_release_on_another_thread_removes_the_resource_from_its_owner() {
+    let ledger = Ledger::new();
+    let probe = Probe::owned_by(&ledger);
+    on_another_thread(|| release(&probe).is_some());
     assert!(ledger.is_empty());
-    assert_eq!(block_on(ledger.finalize_all()).finalized, []);
+    assert_eq!(finalize(&ledger).finalized, []);
     assert_eq!(probe.finalized(), 1);
 }
 
 #[test]
-fn four_threads_that_move_one_resource_about_keep_the_books_straight() {
+fn four_threads_that_move_one_resource_keep_the_ledgers_consistent() {
     const ROUNDS: usize = 5_000;
     let ledgers: Vec<_> = (0..4).map(|_| Ledger::new()).collect();
     let (probe, barrier) = (Arc::new(Probe::new()), Barrier::new(4));
@@ -74,7 +70,7 @@ fn four_threads_that_move_one_resource_about_keep_the_books_straight() {
                 barrier.wait();
                 for round in 0..ROUNDS {
                     let other = &ledgers[(index + round) % 4];
-                    // That some of them are refused is part of the game.
+                    // Some of these calls fail because another thread owns the resource.
                     within(ledger, || match round % 4 {
                         0 => drop(adopt(probe)),
                         1 => drop(give(probe, other)),
@@ -87,10 +83,9 @@ fn four_threads_that_move_one_resource_about_keep_the_books_straight() {
         }
     });
     let owners = ledgers.iter().map(|ledger| ledger.len()).sum::<usize>();
-    let settled: usize =
-        ledgers.iter().map(|ledger| block_on(ledger.finalize_all()).finalized.len()).sum();
+    let finalized: usize = ledgers.iter().map(|ledger| finalize(ledger).finalized.len()).sum();
     assert!(owners <= 1, "{owners} owners");
-    assert_eq!(settled, owners);
+    assert_eq!(finalized, owners);
     release(&probe);
     assert_eq!((probe.finalized(), probe.references()), (1, 1));
 }

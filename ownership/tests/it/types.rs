@@ -1,4 +1,4 @@
-//! Do the types promise what the runtimes above rely on?
+//! Do the types implement the traits that runtimes rely on?
 
 use futures::future::{Ready, ready};
 use matou_ownership::{
@@ -12,7 +12,7 @@ fn is_unpin<T: Unpin>() {}
 fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
 
 #[test]
-fn what_is_shared_is_send_and_sync() {
+fn shared_types_are_send_and_sync() {
     is_send_sync::<Ledger>();
     is_send_sync::<Ticket>();
     is_send_sync::<Owned<std::cell::Cell<u8>>>();
@@ -20,7 +20,7 @@ fn what_is_shared_is_send_and_sync() {
 }
 
 #[test]
-fn errors_are_errors_everywhere() {
+fn errors_are_send_and_sync() {
     is_error::<AccessError>();
     is_error::<NotOwner>();
     is_error::<OwnedError>();
@@ -28,7 +28,7 @@ fn errors_are_errors_everywhere() {
 }
 
 #[test]
-fn a_scope_is_unpin_and_as_send_as_its_future() {
+fn a_scope_is_unpin_and_is_send_if_its_future_is() {
     is_unpin::<Scope<Ready<std::marker::PhantomPinned>>>();
     is_send(&scope(ready(std::cell::Cell::new(1))));
     is_send(&scope(async {
@@ -39,7 +39,7 @@ fn a_scope_is_unpin_and_as_send_as_its_future() {
 }
 
 #[test]
-fn everything_says_something_when_debugged() {
+fn debug_output_names_the_type_and_the_resources() {
     let ledger = Ledger::new();
     let entered = enter(Some(ledger.clone()));
     let owned = Owned::new(1, drop);

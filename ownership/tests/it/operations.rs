@@ -1,23 +1,16 @@
-//! Does every verb do what it says from every place that a resource can be in?
+//! Does every operation have its documented effect from every place that a resource can be in?
 
 use std::sync::Arc;
 
-use futures::executor::block_on;
 use matou_ownership::{
     AccessError, Ledger, Resource, ResourceHandle, adopt, check, disown, enter, give, in_finalizer,
     in_task, own, release, transfer,
 };
 
-use crate::doubles::{Probe, labelled, within};
-
-fn owned_by(ledger: &Arc<Ledger>) -> Probe {
-    let probe = Probe::new();
-    within(ledger, || own(&probe.resource()));
-    probe
-}
+use crate::support::{Probe, finalize, named_ledger, within};
 
 fn in_transit_from(ledger: &Arc<Ledger>) -> Probe {
-    let probe = owned_by(ledger);
+    let probe = Probe::owned_by(ledger);
     within(ledger, || transfer(&probe)).unwrap();
     probe
 }
@@ -33,16 +26,16 @@ fn owns(ledger: &Ledger, probe: &Probe) -> bool {
 }
 
 #[test]
-fn own_enters_the_current_task_only_if_there_is_one() {
+fn own_makes_the_current_task_the_owner_if_there_is_one() {
     let (probe, ledger) = (Probe::new(), Ledger::new());
     own(&probe.resource());
-    assert_eq!(probe.references(), 1, "nobody keeps it");
+    assert_eq!(probe.references(), 1, "no ledger lists it");
     within(&ledger, || own(&probe.resource()));
     assert!(owns(&ledger, &probe));
 }
 
 #[test]
-fn a_ledger_is_made_when_something_is_first_owned() {
+fn a_ledger_is_created_when_the_task_first_owns_a_resource() {
     let entered = enter(None);
     assert!(in_task());
     own(&Probe::new().resource());
@@ -51,7 +44,7 @@ fn a_ledger_is_made_when_something_is_first_owned() {
 }
 
 #[test]
-fn entering_nests_and_restores_what_was_before() {
+fn nested_guards_restore_the_previous_ledger() {
     let (outer, inner) = (Ledger::new(), Ledger::new());
     within(&outer, || {
         within(&inner, || own(&Probe::new().resource()));
@@ -64,7 +57,7 @@ fn entering_nests_and_restores_what_was_before() {
 }
 
 #[test]
-fn a_guard_that_is_dropped_settles_the_ledger_made_inside() {
+fn a_dropped_guard_finalizes_the_ledger_created_inside() {
     let entered = enter(None);
     let probe = Probe::new();
     own(&probe.resource());
@@ -73,7 +66,7 @@ fn a_guard_that_is_dropped_settles_the_ledger_made_inside() {
 }
 
 #[test]
-fn a_guard_that_is_dropped_leaves_a_ledger_that_others_know_alone() {
+fn a_dropped_guard_does_not_finalize_a_ledger_that_was_entered() {
     let ledger = Ledger::new();
     let entered = enter(Some(ledger.clone()));
     let probe = Probe::new();
@@ -83,56 +76,56 @@ fn a_guard_that_is_dropped_leaves_a_ledger_that_others_know_alone() {
 }
 
 #[test]
-fn check_adopts_what_nobody_owns() {
+fn check_adopts_an_unowned_resource() {
     let (probe, ledger) = (Probe::new(), Ledger::new());
     assert!(check(&probe).is_ok());
-    assert_eq!(probe.references(), 1, "outside it stays unowned");
+    assert_eq!(probe.references(), 1, "outside any task it remains unowned");
     within(&ledger, || check(&probe)).unwrap();
     assert!(owns(&ledger, &probe));
     within(&ledger, || check(&probe)).unwrap();
 }
 
 #[test]
-fn check_of_anothers_is_a_fault_and_the_first_one_is_kept() {
-    let (mine, yours) = (labelled("mine"), Ledger::new());
-    let probe = owned_by(&mine);
-    let second = owned_by(&mine);
-    within(&yours, || {
+fn a_failed_check_is_recorded_and_the_first_error_is_kept() {
+    let (first, second) = (named_ledger("first"), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    let other = Probe::owned_by(&first);
+    within(&second, || {
         let error = check(&probe).unwrap_err();
         let line = line!() - 1;
         let AccessError::NotOwner(error) = error else { panic!("{error:?}") };
         assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
-        assert!(check(&second).is_err());
+        assert!(check(&other).is_err());
     });
-    let fault = yours.take_not_owner().unwrap();
-    assert_eq!(fault.resource, probe.ticket().info());
-    assert_eq!(fault.owner.as_ref().unwrap().name.as_deref(), Some("mine"));
-    let text = fault.to_string();
-    assert!(text.contains("belongs to task #1 \"mine\"") && text.contains("`give`"), "{text}");
-    assert!(yours.take_not_owner().is_none());
-    assert!(owns(&mine, &probe), "nothing is touched");
+    let error = second.take_not_owner().unwrap();
+    assert_eq!(error.resource, probe.ticket().info());
+    assert_eq!(error.owner.as_ref().unwrap().name.as_deref(), Some("first"));
+    let text = error.to_string();
+    assert!(text.contains("belongs to task #1 \"first\"") && text.contains("`give`"), "{text}");
+    assert!(second.take_not_owner().is_none());
+    assert!(owns(&first, &probe), "the error has no effect");
 }
 
 #[test]
-fn check_of_anothers_by_a_task_without_a_ledger_makes_one_for_the_fault() {
-    let probe = owned_by(&Ledger::new());
+fn a_failed_check_by_a_task_without_a_ledger_creates_one_for_the_error() {
+    let probe = Probe::owned_by(&Ledger::new());
     let entered = enter(None);
     assert!(check(&probe).is_err());
     assert!(entered.leave().unwrap().take_not_owner().is_some());
 }
 
 #[test]
-fn check_of_anothers_outside_is_an_error_that_nobody_records() {
+fn a_failed_check_outside_any_task_is_not_recorded() {
     let ledger = Ledger::new();
-    let probe = owned_by(&ledger);
+    let probe = Probe::owned_by(&ledger);
     assert!(matches!(check(&probe), Err(AccessError::NotOwner(_))));
     assert!(ledger.take_not_owner().is_none());
 }
 
 #[test]
-fn adopt_takes_from_anywhere() {
+fn adopt_works_from_every_place() {
     let (from, to) = (Ledger::new(), Ledger::new());
-    for probe in [Probe::new(), owned_by(&from), in_transit_from(&from)] {
+    for probe in [Probe::new(), Probe::owned_by(&from), in_transit_from(&from)] {
         within(&to, || adopt(&probe)).unwrap();
         assert!(owns(&to, &probe));
     }
@@ -142,9 +135,9 @@ fn adopt_takes_from_anywhere() {
 }
 
 #[test]
-fn adopt_outside_makes_unowned() {
+fn adopt_outside_any_task_makes_the_resource_unowned() {
     let from = Ledger::new();
-    for probe in [Probe::new(), owned_by(&from), in_transit_from(&from)] {
+    for probe in [Probe::new(), Probe::owned_by(&from), in_transit_from(&from)] {
         adopt(&probe).unwrap();
         assert_eq!(probe.references(), 1);
         assert!(check(&probe).is_ok());
@@ -153,23 +146,23 @@ fn adopt_outside_makes_unowned() {
 }
 
 #[test]
-fn disown_lets_go_of_ones_own_only() {
-    let (mine, yours) = (Ledger::new(), Ledger::new());
-    let probe = owned_by(&mine);
-    assert!(matches!(within(&yours, || disown(&probe)), Err(AccessError::NotOwner(_))));
-    assert!(yours.take_not_owner().is_some());
-    within(&mine, || disown(&probe)).unwrap();
-    within(&mine, || disown(&Probe::new())).unwrap();
-    assert!(mine.is_empty());
+fn disown_requires_the_owner() {
+    let (first, second) = (Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    assert!(matches!(within(&second, || disown(&probe)), Err(AccessError::NotOwner(_))));
+    assert!(second.take_not_owner().is_some());
+    within(&first, || disown(&probe)).unwrap();
+    within(&first, || disown(&Probe::new())).unwrap();
+    assert!(first.is_empty());
     assert_eq!(probe.references(), 1);
-    within(&yours, || check(&probe)).unwrap();
-    assert!(owns(&yours, &probe));
+    within(&second, || check(&probe)).unwrap();
+    assert!(owns(&second, &probe));
 }
 
 #[test]
-fn transfer_delivers_at_the_end_in_order_of_transfer() {
+fn transferred_resources_are_delivered_in_order_of_transfer() {
     let (child, parent) = (Ledger::new(), Ledger::new());
-    let (older, newer) = (owned_by(&child), owned_by(&child));
+    let (older, newer) = (Probe::owned_by(&child), Probe::owned_by(&child));
     let unowned = Probe::new();
     within(&child, || {
         transfer(&newer).unwrap();
@@ -178,19 +171,19 @@ fn transfer_delivers_at_the_end_in_order_of_transfer() {
         transfer(&newer).unwrap();
     });
     assert!(child.is_empty());
-    let settled = block_on(child.finalize_all());
-    assert!(settled.finalized.is_empty());
-    let bequest = child.take_transferred();
-    let ids: Vec<_> = bequest.iter().map(|resource| resource.ticket().id()).collect();
+    let report = finalize(&child);
+    assert!(report.finalized.is_empty());
+    let transferred = child.take_transferred();
+    let ids: Vec<_> = transferred.iter().map(|resource| resource.ticket().id()).collect();
     assert_eq!(ids, [&newer, &older, &unowned].map(|probe| probe.ticket().id()));
-    parent.receive(bequest);
+    parent.receive(transferred);
     let infos = [&unowned, &older, &newer].map(|probe| probe.ticket().info());
     assert_eq!(parent.resources(), infos);
 }
 
 #[test]
-fn nobody_uses_what_is_in_transit_by_shared_reference() {
-    let child = labelled("child");
+fn a_resource_in_transit_cannot_be_used_by_shared_reference() {
+    let child = named_ledger("child");
     let probe = in_transit_from(&child);
     let Err(AccessError::NotOwner(error)) = within(&child, || check(&probe)) else { panic!() };
     assert!(error.in_transit);
@@ -203,43 +196,43 @@ fn nobody_uses_what_is_in_transit_by_shared_reference() {
 }
 
 #[test]
-fn what_is_delivered_may_be_used_before_it_is_received() {
+fn a_resource_may_be_adopted_before_the_parent_receives_it() {
     let (child, parent, other) = (Ledger::new(), Ledger::new(), Ledger::new());
     let probe = in_transit_from(&child);
-    let bequest = child.take_transferred();
+    let transferred = child.take_transferred();
     within(&other, || check(&probe)).unwrap();
-    parent.receive(bequest);
+    parent.receive(transferred);
     assert!(owns(&other, &probe) && !owns(&parent, &probe));
 }
 
 #[test]
-fn receive_skips_what_is_finalized() {
+fn receive_skips_finalized_resources() {
     let (child, parent) = (Ledger::new(), Ledger::new());
     let probe = in_transit_from(&child);
-    let bequest = child.take_transferred();
+    let transferred = child.take_transferred();
     release(&probe);
-    parent.receive(bequest);
+    parent.receive(transferred);
     assert!(parent.is_empty());
 }
 
 #[test]
-fn give_moves_ones_own_or_nobodys() {
-    let (mine, yours, child) = (Ledger::new(), Ledger::new(), Ledger::new());
-    let probe = owned_by(&mine);
-    assert!(matches!(within(&yours, || give(&probe, &child)), Err(AccessError::NotOwner(_))));
+fn give_requires_the_owner_or_an_unowned_resource() {
+    let (first, second, child) = (Ledger::new(), Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&first);
+    assert!(matches!(within(&second, || give(&probe, &child)), Err(AccessError::NotOwner(_))));
     assert!(matches!(give(&probe, &child), Err(AccessError::NotOwner(_))));
-    assert!(owns(&mine, &probe));
-    within(&mine, || give(&Arc::new(&probe), &child)).unwrap();
-    assert!(owns(&child, &probe) && mine.is_empty());
+    assert!(owns(&first, &probe));
+    within(&first, || give(&Arc::new(&probe), &child)).unwrap();
+    assert!(owns(&child, &probe) && first.is_empty());
     let unowned: Arc<dyn Resource> = Probe::new().resource();
     give(&unowned, &child).unwrap();
     assert_eq!(child.len(), 2);
 }
 
 #[test]
-fn inherit_all_sends_everything_to_the_parent_in_the_order_it_came() {
+fn transfer_all_delivers_all_resources_in_order_of_ownership() {
     let (child, parent) = (Ledger::new(), Ledger::new());
-    let (older, newer) = (owned_by(&child), owned_by(&child));
+    let (older, newer) = (Probe::owned_by(&child), Probe::owned_by(&child));
     child.transfer_all();
     assert!(child.is_empty());
     parent.receive(child.take_transferred());
@@ -247,9 +240,9 @@ fn inherit_all_sends_everything_to_the_parent_in_the_order_it_came() {
 }
 
 #[test]
-fn release_finalizes_once_from_any_place() {
+fn release_finalizes_once_from_every_place() {
     let ledger = Ledger::new();
-    for probe in [Probe::new(), owned_by(&ledger), in_transit_from(&ledger)] {
+    for probe in [Probe::new(), Probe::owned_by(&ledger), in_transit_from(&ledger)] {
         assert!(release(&probe).is_some());
         assert!(release(&probe).is_none());
         assert!(probe.ticket().is_finalized());
@@ -259,7 +252,7 @@ fn release_finalizes_once_from_any_place() {
 }
 
 #[test]
-fn nothing_can_be_done_with_what_is_finalized() {
+fn every_operation_on_a_finalized_resource_fails() {
     let (ledger, probe) = (Ledger::new(), finalized());
     within(&ledger, || {
         own(&probe.resource());
@@ -277,21 +270,18 @@ fn nothing_can_be_done_with_what_is_finalized() {
     assert!(matches!(check(&probe), Err(AccessError::Finalized(_))));
     assert!(matches!(adopt(&probe), Err(AccessError::Finalized(_))));
     assert!(ledger.is_empty());
-    assert!(
-        ledger.take_not_owner().is_none(),
-        "to use a finalized resource is an error, not a fault"
-    );
+    assert!(ledger.take_not_owner().is_none(), "the use of a finalized resource is not recorded");
 }
 
 #[test]
-fn a_closed_ledger_takes_nothing_in() {
+fn a_closed_ledger_accepts_no_resource() {
     let ledger = Ledger::new();
-    block_on(ledger.finalize_all());
+    finalize(&ledger);
     let probe = Probe::new();
     give(&probe, &ledger).unwrap();
     within(&ledger, || own(&probe.resource()));
     within(&ledger, || transfer(&probe)).unwrap();
     assert_eq!((ledger.len(), probe.references()), (0, 1));
     assert!(ledger.take_transferred().is_empty());
-    assert!(check(&probe).is_ok(), "it stays unowned");
+    assert!(check(&probe).is_ok(), "it remains unowned");
 }

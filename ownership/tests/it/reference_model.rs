@@ -1,0 +1,329 @@
+//! Do all short sequences of operations behave like a naive model?
+//!
+//! The model searches plain lists. Every sequence up to a given length runs on both, and after each
+//! operation the results and the observable state are compared.
+
+use std::sync::Arc;
+
+use matou_ownership::{
+    AccessError, Ledger, ResourceHandle, adopt, check, disown, give, own, release, transfer,
+};
+
+use crate::support::{Probe, finalize, within};
+
+/// The index of the current task, or `OUTSIDE` any task.
+type Current = usize;
+const OUTSIDE: Current = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operation {
+    Own,
+    Check,
+    Adopt,
+    Disown,
+    Transfer,
+    Give(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// An operation on a resource, in a task or outside any task.
+    Do(Current, Operation, usize),
+    Release(usize),
+    /// The transferred resources of a task are delivered to the other task.
+    Deliver(usize),
+    TransferAll(usize),
+    FinalizeAll(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Outcome {
+    Fine,
+    NotOwner,
+    Finalized,
+    Ids(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Unowned,
+    Owned(usize),
+    InTransit(usize),
+    Finalized,
+}
+
+#[derive(Default)]
+struct ModelTask {
+    owned: Vec<usize>,
+    transferred: Vec<usize>,
+    closed: bool,
+    has_error: bool,
+}
+
+struct Model {
+    places: Vec<Place>,
+    finalized: Vec<usize>,
+    tasks: [ModelTask; 2],
+}
+
+impl Model {
+    fn new(resources: usize) -> Model {
+        Model {
+            places: vec![Place::Unowned; resources],
+            finalized: vec![0; resources],
+            tasks: Default::default(),
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Outcome {
+        match step {
+            Step::Do(current, operation, resource) => {
+                return self.act(current, operation, resource);
+            }
+            Step::Release(resource) => {
+                if self.places[resource] == Place::Finalized {
+                    return Outcome::Finalized;
+                }
+                self.finalize(resource);
+            }
+            Step::Deliver(from) => {
+                for resource in self.tasks[from].transferred.clone() {
+                    self.move_to(resource, Place::Unowned);
+                    self.move_to(resource, Place::Owned(1 - from));
+                }
+            }
+            Step::TransferAll(task) => {
+                for resource in self.tasks[task].owned.clone() {
+                    self.move_to(resource, Place::InTransit(task));
+                }
+            }
+            Step::FinalizeAll(task) => {
+                let mut ids = 0;
+                while let Some(&newest) = self.tasks[task].owned.last() {
+                    self.finalize(newest);
+                    ids = ids * 4 + 1 + newest as u8;
+                }
+                self.tasks[task].closed = true;
+                return Outcome::Ids(ids);
+            }
+        }
+        Outcome::Fine
+    }
+
+    fn act(&mut self, current: Current, operation: Operation, resource: usize) -> Outcome {
+        let place = self.places[resource];
+        let here = if current == OUTSIDE { Place::Unowned } else { Place::Owned(current) };
+        if place == Place::Finalized {
+            return if operation == Operation::Own { Outcome::Fine } else { Outcome::Finalized };
+        }
+        match operation {
+            Operation::Own if current == OUTSIDE => return Outcome::Fine,
+            Operation::Own | Operation::Adopt => {
+                if place != here {
+                    self.move_to(resource, here);
+                }
+                return Outcome::Fine;
+            }
+            Operation::Transfer if current != OUTSIDE && place == Place::InTransit(current) => {
+                return Outcome::Fine;
+            }
+            _ => {}
+        }
+        if place != here && place != Place::Unowned {
+            if current != OUTSIDE {
+                self.tasks[current].has_error = true;
+            }
+            return Outcome::NotOwner;
+        }
+        match operation {
+            Operation::Check if place == here => {}
+            Operation::Check => self.move_to(resource, here),
+            Operation::Disown => self.move_to(resource, Place::Unowned),
+            Operation::Transfer if current == OUTSIDE => {}
+            Operation::Transfer => self.move_to(resource, Place::InTransit(current)),
+            Operation::Give(to) => self.move_to(resource, Place::Owned(to)),
+            Operation::Own | Operation::Adopt => unreachable!("handled above"),
+        }
+        Outcome::Fine
+    }
+
+    fn finalize(&mut self, resource: usize) {
+        self.move_to(resource, Place::Finalized);
+        self.finalized[resource] += 1;
+    }
+
+    fn move_to(&mut self, resource: usize, place: Place) {
+        for task in &mut self.tasks {
+            task.owned.retain(|other| *other != resource);
+            task.transferred.retain(|other| *other != resource);
+        }
+        self.places[resource] = match place {
+            Place::Owned(task) | Place::InTransit(task) if self.tasks[task].closed => {
+                Place::Unowned
+            }
+            place => place,
+        };
+        match self.places[resource] {
+            Place::Owned(task) => self.tasks[task].owned.push(resource),
+            Place::InTransit(task) => self.tasks[task].transferred.push(resource),
+            Place::Unowned | Place::Finalized => {}
+        }
+    }
+}
+
+struct Real {
+    probes: Vec<Probe>,
+    ledgers: [Arc<Ledger>; 2],
+}
+
+impl Real {
+    fn new(resources: usize) -> Real {
+        Real {
+            probes: (0..resources).map(|_| Probe::new()).collect(),
+            ledgers: [Ledger::new(), Ledger::new()],
+        }
+    }
+
+    fn step(&self, step: Step) -> Outcome {
+        match step {
+            Step::Do(OUTSIDE, operation, resource) => return self.act(operation, resource),
+            Step::Do(current, operation, resource) => {
+                return within(&self.ledgers[current], || self.act(operation, resource));
+            }
+            Step::Release(resource) => {
+                if release(&self.probes[resource]).is_none() {
+                    return Outcome::Finalized;
+                }
+            }
+            Step::Deliver(from) => {
+                self.ledgers[1 - from].receive(self.ledgers[from].take_transferred());
+            }
+            Step::TransferAll(task) => self.ledgers[task].transfer_all(),
+            Step::FinalizeAll(task) => {
+                let report = finalize(&self.ledgers[task]);
+                assert_eq!(report.finalized, report.leaked);
+                let indexes = report.finalized.iter().map(|info| self.index(info.id));
+                return Outcome::Ids(indexes.fold(0, |ids, index| ids * 4 + 1 + index as u8));
+            }
+        }
+        Outcome::Fine
+    }
+
+    fn act(&self, operation: Operation, resource: usize) -> Outcome {
+        let probe = &self.probes[resource];
+        let result = match operation {
+            Operation::Own => {
+                own(&probe.resource());
+                Ok(())
+            }
+            Operation::Check => check(probe),
+            Operation::Adopt => adopt(probe),
+            Operation::Disown => disown(probe),
+            Operation::Transfer => transfer(probe),
+            Operation::Give(to) => give(probe, &self.ledgers[to]),
+        };
+        match result {
+            Ok(()) => Outcome::Fine,
+            Err(AccessError::NotOwner(_)) => Outcome::NotOwner,
+            Err(AccessError::Finalized(_)) => Outcome::Finalized,
+        }
+    }
+
+    fn index(&self, id: u64) -> usize {
+        self.probes.iter().position(|probe| probe.ticket().id() == id).expect("a probe of this run")
+    }
+
+    fn assert_like(&self, model: &Model, steps: &[Step]) {
+        for (ledger, task) in self.ledgers.iter().zip(&model.tasks) {
+            let newest_first: Vec<_> =
+                ledger.resources().iter().map(|info| self.index(info.id)).collect();
+            assert!(newest_first.iter().eq(task.owned.iter().rev()), "{steps:?}");
+            assert_eq!(ledger.len(), task.owned.len(), "{steps:?}");
+            assert_eq!(ledger.take_not_owner().is_some(), task.has_error, "{steps:?}");
+        }
+        for (index, probe) in self.probes.iter().enumerate() {
+            assert_eq!(probe.finalized(), model.finalized[index], "{steps:?}");
+            let place = model.places[index];
+            assert_eq!(probe.ticket().is_finalized(), place == Place::Finalized, "{steps:?}");
+            // Only a ledger that lists it has a reference.
+            let listed = matches!(place, Place::Owned(_) | Place::InTransit(_));
+            assert_eq!(probe.references(), 1 + usize::from(listed), "{steps:?}");
+        }
+    }
+}
+
+fn steps(resources: usize, operations: &[Operation]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for resource in 0..resources {
+        for current in [0, 1, OUTSIDE] {
+            steps
+                .extend(operations.iter().map(|operation| Step::Do(current, *operation, resource)));
+        }
+        steps.push(Step::Release(resource));
+    }
+    for task in [0, 1] {
+        steps.extend([Step::Deliver(task), Step::TransferAll(task), Step::FinalizeAll(task)]);
+    }
+    steps
+}
+
+/// Runs all sequences of exactly `length` steps, whose prefixes are all shorter sequences. Returns
+/// the number of sequences.
+fn run_all(resources: usize, steps: &[Step], length: u32) -> usize {
+    let count = steps.len().pow(length);
+    let mut sequence = Vec::new();
+    for mut number in 0..count {
+        sequence.clear();
+        for _ in 0..length {
+            sequence.push(steps[number % steps.len()]);
+            number /= steps.len();
+        }
+        run(resources, &sequence);
+    }
+    count
+}
+
+fn run(resources: usize, sequence: &[Step]) {
+    let (real, mut model) = (Real::new(resources), Model::new(resources));
+    for (index, step) in sequence.iter().enumerate() {
+        for task in &mut model.tasks {
+            task.has_error = false;
+        }
+        assert_eq!(real.step(*step), model.step(*step), "{:?}", &sequence[..=index]);
+        real.assert_like(&model, &sequence[..=index]);
+    }
+    // Break the reference cycles between the ledgers and their resources.
+    real.probes.iter().for_each(|probe| drop(release(probe)));
+}
+
+const OPERATIONS: [Operation; 7] = [
+    Operation::Own,
+    Operation::Check,
+    Operation::Adopt,
+    Operation::Disown,
+    Operation::Transfer,
+    Operation::Give(0),
+    Operation::Give(1),
+];
+
+#[test]
+fn every_sequence_of_four_steps_with_one_resource_and_all_operations() {
+    assert_eq!(run_all(1, &steps(1, &OPERATIONS), 4), 28usize.pow(4));
+}
+
+#[test]
+fn every_sequence_of_five_steps_with_one_resource_and_the_operations_of_users() {
+    let operations = [Operation::Check, Operation::Adopt, Operation::Transfer];
+    assert_eq!(run_all(1, &steps(1, &operations), 5), 16usize.pow(5));
+}
+
+#[test]
+fn every_sequence_of_three_steps_with_two_resources_and_all_operations() {
+    assert_eq!(run_all(2, &steps(2, &OPERATIONS), 3), 50usize.pow(3));
+}
+
+#[test]
+fn every_sequence_of_four_steps_with_two_resources_and_the_operations_of_users() {
+    let operations = [Operation::Adopt, Operation::Transfer];
+    assert_eq!(run_all(2, &steps(2, &operations), 4), 20usize.pow(4));
+}
