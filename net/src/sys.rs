@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ impl<T: From<OwnedFd> + Into<OwnedFd>> StdSocket for T {}
 /// A non-blocking socket, registered with the reactor of the domain that uses it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    source: Arc<IoSource>,
+    source: IoSource,
 }
 
 /// Every kind of socket.
@@ -38,7 +37,7 @@ impl Socket {
     }
 
     pub(crate) fn take_std<T: StdSocket>(&self) -> io::Result<T> {
-        let fd = self.source.take_fd();
+        let fd = self.source.take();
         fd.map(T::from).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 

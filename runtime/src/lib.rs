@@ -3,6 +3,7 @@
 
 mod domain;
 mod driver;
+mod io_source;
 mod join;
 #[cfg(loom)]
 #[doc(hidden)]
@@ -22,7 +23,11 @@ mod violation;
 mod waker_set;
 mod yield_now;
 
-pub use driver::{Direction, Driver, IoSource, ParkTimeout, Reactor, Unpark};
+pub use driver::{
+    Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
+    Token, Unpark,
+};
+pub use io_source::IoSource;
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use race::race;
 pub use run::{Builder, Forgotten, MainError, RunError, run};
@@ -30,6 +35,7 @@ pub use spawn::{
     AtCapacity, NoDomainAvailable, Task, TaskInto, call, cancelled, defer, parallel, shield, spawn,
     try_call, try_shield, try_spawn,
 };
+pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Outcome, Panic, TaskError, TaskId, WaitSite, WaitTarget};
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};

@@ -11,15 +11,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
-use std::thread;
-
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals as Watched};
 
 use crate::domain::{Domain, Message};
 use crate::panics;
 use crate::run::Run;
 use crate::spawn::spawn_signal_handler;
+use crate::sys::{self, SignalWatcher};
 use crate::task::{TaskMeta, WaitSite};
 
 /// A signal that a program can handle.
@@ -38,8 +35,8 @@ const ALL: [Signal; 2] = [Signal::Interrupt, Signal::Terminate];
 impl Signal {
     fn number(self) -> i32 {
         match self {
-            Signal::Interrupt => SIGINT,
-            Signal::Terminate => SIGTERM,
+            Signal::Interrupt => sys::INTERRUPT,
+            Signal::Terminate => sys::TERMINATE,
         }
     }
 
@@ -268,31 +265,30 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// The thread that watches for signals: one for the process.
+/// The signal thread of the process, and the runs that it delivers to.
 struct Watcher {
-    handle: Handle,
+    watcher: SignalWatcher,
     runs: Vec<Weak<Run>>,
 }
 
 static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 
-/// Sees to it that the run of `domain` hears of `signal`.
+/// Has the signal thread deliver `signal` to the run of `domain`.
 fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
     if domain.world().is_some() {
-        // A simulated run hears of signals from its own program, see `test::send_signal`.
+        // A simulated run gets its signals from `test::send_signal` only.
         return Ok(());
     }
     let run = &domain.run;
     let mut watcher = lock(&WATCHER);
-    if watcher.is_none() {
-        let watched = Watched::new([signal.number()])?;
-        let handle = watched.handle();
-        let thread = thread::Builder::new().name("matou-signals".to_owned());
-        thread.spawn(move || deliver_forever(watched))?;
-        *watcher = Some(Watcher { handle, runs: Vec::new() });
-    }
-    let watcher = watcher.as_mut().expect("made just now");
-    watcher.handle.add_signal(signal.number())?;
+    let watcher = match &mut *watcher {
+        Some(watcher) => watcher,
+        none => {
+            let watcher = SignalWatcher::start(signal.number(), deliver_number)?;
+            none.insert(Watcher { watcher, runs: Vec::new() })
+        }
+    };
+    watcher.watcher.add(signal.number())?;
     watcher.runs.retain(|run| run.strong_count() > 0);
     if !std::mem::replace(&mut run.signals.table().watched, true) {
         watcher.runs.push(Arc::downgrade(run));
@@ -300,11 +296,9 @@ fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
-fn deliver_forever(mut watched: Watched) {
-    for number in watched.forever() {
-        if let Some(signal) = Signal::from_number(number) {
-            deliver(signal);
-        }
+fn deliver_number(number: i32) {
+    if let Some(signal) = Signal::from_number(number) {
+        deliver(signal);
     }
 }
 
@@ -325,8 +319,8 @@ fn deliver(signal: Signal) {
     }
     // fault: default-signal-not-restored
     if end_now || !told {
-        // The default of both signals is to end the process by them, and this does not return.
-        let _ = signal_hook::low_level::emulate_default_handler(signal.number());
+        // The default of both signals is to terminate the process, so this does not return.
+        sys::terminate_by(signal.number());
     }
 }
 

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use matou_net::{TcpListener, TcpStream};
-use matou_runtime::{Builder, Driver, MainError, ParkTimeout, Reactor, RunError, Unpark, timeout};
+use matou_runtime::{
+    Builder, Driver, MainError, ParkTimeout, Poller, Reactor, RunError, Unpark, timeout,
+};
 
 /// No test takes this long unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -178,7 +180,7 @@ impl Driver for Probe {
         self.reactor.unparker()
     }
 
-    fn reactor(&self) -> Option<&Reactor> {
-        Some(&self.reactor)
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.reactor.poller()
     }
 }

@@ -66,7 +66,7 @@ use run_queue::RunQueue;
 use scheduler::Scheduler;
 use timers::Timers;
 
-use crate::driver::{Driver, Reactor};
+use crate::driver::{Driver, Poller};
 use crate::random::{Purpose, Random};
 use crate::run::{Failure, Run};
 use crate::task::{self, BlockedOn, NIL, NodeKey, Outcome, Slot, TaskId, raw};
@@ -87,6 +87,8 @@ pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
     index: usize,
     driver: Box<dyn Driver>,
+    /// What sources of I/O register with.
+    poller: Option<Arc<dyn Poller>>,
     mailbox: Mailbox,
     scheduler: Scheduler,
     timers: Timers,
@@ -131,6 +133,7 @@ impl Domain {
         };
         Domain {
             index,
+            poller: driver.poller(),
             driver,
             mailbox: Mailbox::new(remote, run.domains()),
             scheduler: Scheduler::new(run_queue),
@@ -180,8 +183,10 @@ impl Domain {
         self.timers.queue()
     }
 
-    pub(crate) fn reactor(&self) -> Option<&Reactor> {
-        self.driver.reactor()
+    /// Returns the poller of the driver, which is asked for it once.
+    #[inline]
+    pub(crate) fn poller(&self) -> Option<&Arc<dyn Poller>> {
+        self.poller.as_ref()
     }
 
     pub(crate) fn random(&self) -> &Random {

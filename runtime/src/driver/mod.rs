@@ -1,45 +1,51 @@
-//! What a domain needs of an event monitor, and the default one.
+//! What a domain needs of the operating system: the traits, and the default implementation.
 
-mod io;
+mod direction;
+mod poller;
 mod reactor;
-mod side;
-mod sys;
+mod source;
 
 use std::fmt;
-use std::io as std_io;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use io::IoSource;
+pub use direction::Direction;
+pub use poller::{Interest, PollMode, Poller, Readiness, Registration, Token};
 pub use reactor::Reactor;
-pub use side::Direction;
 
-/// What a domain needs of an event monitor: wait, be interrupted, tell the time.
+pub(crate) use source::{Attempt, SourceState};
+
+/// What a domain needs of the operating system: a clock, a way to wait, and a way to end the wait.
 ///
-/// Each domain has its own driver, made on the domain's thread and used by that thread alone; only
-/// what [`unparker`](Driver::unparker) returns goes to others. [`Reactor`] is the default;
-/// [`Builder::driver`](crate::Builder::driver) brings another one, for example one whose time is
-/// virtual.
+/// Each domain has a driver, which is created on the domain's thread and used by that thread only;
+/// other threads use what [`unparker`](Driver::unparker) and [`poller`](Driver::poller) return.
+/// [`Reactor`] is the default; [`Builder::driver`](crate::Builder::driver) sets another one.
+///
+/// A driver with a [`Poller`] supports [`IoSource`](crate::IoSource), and thereby the sockets of
+/// `matou-net`. A driver without one supports everything else; operations that have to wait for I/O
+/// fail with [`Unsupported`](io::ErrorKind::Unsupported). A driver that only changes how time passes
+/// can contain a [`Reactor`] and return its poller.
 ///
 /// # Examples
 ///
-/// A driver whose clock jumps to the next deadline, so that sleeping takes no time:
+/// A driver whose clock advances to the next deadline, so that sleeping takes no time:
 ///
 /// ```
 /// use std::cell::Cell;
 /// use std::io;
 /// use std::sync::Arc;
 /// use std::time::{Duration, Instant};
-/// use matou_runtime::{Builder, Driver, Unpark, RunError, ParkTimeout, now, sleep};
+/// use matou_runtime::{Builder, Driver, ParkTimeout, RunError, Unpark, now, sleep};
 ///
-/// struct Jumping(Cell<Instant>);
+/// struct VirtualTime(Cell<Instant>);
 ///
-/// struct Nothing;
-/// impl Unpark for Nothing {
+/// struct NoUnpark;
+/// impl Unpark for NoUnpark {
 ///     fn unpark(&self) {}
 /// }
 ///
-/// impl Driver for Jumping {
+/// impl Driver for VirtualTime {
 ///     fn now(&self) -> Instant {
 ///         self.0.get()
 ///     }
@@ -50,12 +56,13 @@ pub use side::Direction;
 ///         Ok(())
 ///     }
 ///     fn unparker(&self) -> Arc<dyn Unpark> {
-///         Arc::new(Nothing)
+///         Arc::new(NoUnpark)
 ///     }
 /// }
 ///
 /// # fn main() -> Result<(), RunError> {
-/// let builder = Builder::new().domains(1).driver(|_| Ok(Jumping(Cell::new(Instant::now()))));
+/// let start = Instant::now();
+/// let builder = Builder::new().domains(1).driver(move |_| Ok(VirtualTime(Cell::new(start))));
 /// builder.run(async {
 ///     let before = now();
 ///     sleep(Duration::from_secs(3600)).await;
@@ -65,30 +72,32 @@ pub use side::Direction;
 /// # }
 /// ```
 pub trait Driver: 'static {
-    /// Tells the time. Never goes back.
+    /// Returns the current time. It never decreases.
     fn now(&self) -> Instant;
 
-    /// Waits until `timeout`, or until something happens or somebody interrupts, whichever is first,
-    /// and wakes the tasks concerned. Returning early is always allowed.
+    /// Waits until `timeout`, an event, or a call of [`Unpark::unpark`], and wakes the tasks that
+    /// wait for the events. It may return early.
     ///
     /// # Errors
     ///
-    /// When the system refuses to wait: the run fails with that error. An interrupted system call
-    /// is no error.
-    fn park(&self, timeout: ParkTimeout) -> std_io::Result<()>;
+    /// When the system cannot wait; the run fails with the error. An interrupted system call is not
+    /// an error.
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()>;
 
-    /// Hands out what makes the present or the next [`park`](Driver::park) return, for any thread.
+    /// Returns a handle that makes the current or the next [`park`](Driver::park) return, from any
+    /// thread. Called once.
     fn unparker(&self) -> Arc<dyn Unpark>;
 
-    /// Returns the reactor that sockets of this domain register with, if the driver has one.
-    fn reactor(&self) -> Option<&Reactor> {
+    /// Returns the poller that the domain's sources of I/O register with, if the driver has one.
+    /// Called once.
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
         None
     }
 }
 
-/// Makes a domain's present or next wait return.
+/// Makes the current or the next [`Driver::park`] of a domain return.
 pub trait Unpark: Send + Sync + 'static {
-    /// Interrupts. Called only when the domain sleeps or is about to.
+    /// Unparks the domain. Called only if the domain is parked, or about to park.
     fn unpark(&self);
 }
 
@@ -98,13 +107,13 @@ impl fmt::Debug for dyn Unpark {
     }
 }
 
-/// How long a driver may wait.
+/// How long [`Driver::park`] may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParkTimeout {
-    /// Not at all: only look what has happened.
+    /// Do not wait: only look for events.
     Immediate,
     /// Until this moment.
     Deadline(Instant),
-    /// Until something happens.
+    /// Until an event occurs.
     Forever,
 }

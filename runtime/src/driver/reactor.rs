@@ -1,103 +1,120 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::io::IoSource;
-use super::sys::{Events, Queue};
+use super::poller::{PollMode, Poller, Readiness, Registration, Token};
 use super::{Driver, ParkTimeout, Unpark};
 use crate::panics;
+use crate::sys::{BorrowedSource, EventBuffer, EventQueue, Notifier};
 
-/// The default driver: the system's event queue, by the crate `polling`.
+/// The default driver: the clock and the event queue of the operating system.
 ///
-/// A turn makes one waiting system call. Descriptors are registered edge-triggered, once for
-/// their life on the domain, and only when an operation first would block; see [`IoSource`].
+/// On Linux it waits by epoll, by one system call in each tick of the domain. On other systems it
+/// uses the crate `polling`. Sources are registered edge-triggered, once for their time on the
+/// domain; see [`IoSource`](crate::IoSource).
 pub struct Reactor {
     shared: Arc<Shared>,
-    /// Where a wait puts the events, and who is to be woken; kept to use their memory again.
-    events: RefCell<Events>,
+    /// The events of a wait, and the wakers to wake; kept to reuse their memory.
+    events: RefCell<EventBuffer>,
     woken: RefCell<Vec<Waker>>,
 }
 
-/// The part of a reactor that an [`IoSource`] on another thread may touch, to leave it.
+/// The poller of a reactor. Other threads use it to deregister a source that moves to another
+/// domain or is closed.
 #[derive(Debug)]
-pub(super) struct Shared {
-    queue: Queue,
-    /// The registered descriptors. While one is here it is not closed.
-    sources: Mutex<Slab<Arc<IoSource>>>,
+struct Shared {
+    queue: EventQueue,
+    /// The registered sources. None of them is closed before it is removed here.
+    sources: Mutex<Slab<Registration>>,
 }
 
 impl Reactor {
-    /// Makes a reactor.
+    /// Creates a reactor.
     ///
     /// # Errors
     ///
-    /// If the system has no descriptors left for its event queue.
+    /// When the system cannot create an event queue, for example because the limit on descriptors
+    /// is reached.
     pub fn new() -> io::Result<Reactor> {
-        let shared = Shared { queue: Queue::new()?, sources: Mutex::default() };
-        let (events, woken) = (RefCell::new(Events::new()), RefCell::default());
+        let shared = Shared { queue: EventQueue::new()?, sources: Mutex::default() };
+        let (events, woken) = (RefCell::new(EventBuffer::new()), RefCell::default());
         Ok(Reactor { shared: Arc::new(shared), events, woken })
     }
 
-    /// Returns how many descriptors are registered.
+    /// Returns the number of registered sources.
     pub fn registered(&self) -> usize {
         self.shared.sources().len()
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Waits, and takes out who waits for what has become ready.
+    /// Waits for events, and moves the wakers of tasks that wait for them to `woken`.
     fn wait_for_events(&self, timeout: Option<Duration>, woken: &mut Vec<Waker>) -> io::Result<()> {
         let mut events = self.events.borrow_mut();
-        let (mut sources, mut busy) = (None, Vec::new());
-        for ready in self.shared.queue.wait(timeout, &mut events)? {
-            // One lock for all, if there are any.
+        let (mut sources, mut contended) = (None, Vec::new());
+        for event in self.shared.queue.wait(timeout, &mut events)? {
+            // Take the lock once for all events, and only if there are any.
             let sources = sources.get_or_insert_with(|| self.shared.sources());
-            // A descriptor may have left meanwhile, or another one taken its key: its tasks then
-            // look once more and find that they have to wait. No event is lost by that.
-            let Some(io) = sources.get(ready.key) else { continue };
-            // Who uses a descriptor may want the sources next: it is not waited for here.
-            if !io.try_mark_ready(ready, woken) {
-                busy.push((Arc::clone(io), ready));
+            // The source may have been deregistered since, and another one may have its key. That
+            // one's tasks then make one attempt too many; no event is lost.
+            let Some(registration) = sources.get(event.key) else { continue };
+            let readiness = Readiness {
+                readable: event.readable,
+                writable: event.writable,
+                closed: event.closed,
+            };
+            // Do not wait for the source's lock: its holder may wait for `sources`.
+            if !registration.0.try_set_ready_into(readiness, woken) {
+                contended.push((registration.clone(), readiness));
             }
         }
         drop(sources);
-        while let Some((io, ready)) = busy.pop() {
-            io.mark_ready(ready, woken);
+        while let Some((registration, readiness)) = contended.pop() {
+            registration.0.set_ready_into(readiness, woken);
         }
         Ok(())
     }
 }
 
 impl Shared {
-    fn sources(&self) -> MutexGuard<'_, Slab<Arc<IoSource>>> {
+    fn sources(&self) -> MutexGuard<'_, Slab<Registration>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Registers a descriptor and returns its key.
-    pub(super) fn register(&self, fd: BorrowedFd<'_>, io: Arc<IoSource>) -> io::Result<usize> {
-        // The key first: an event may come before `add` returns.
-        let key = self.sources().insert(io);
-        let added = self.queue.add(fd, key);
+impl Poller for Shared {
+    fn mode(&self) -> PollMode {
+        PollMode::EdgeTriggered
+    }
+
+    fn register(
+        &self,
+        source: BorrowedSource<'_>,
+        registration: Registration,
+    ) -> io::Result<Token> {
+        // Insert the registration first: an event may arrive before `add` returns.
+        let key = self.sources().insert(registration);
+        let added = self.queue.add(source, key);
         if let Err(error) = added {
             drop(self.sources().try_remove(key));
             return Err(error);
         }
-        Ok(key)
+        Ok(Token(key))
     }
 
-    /// Deregisters a descriptor that is still open.
-    pub(super) fn deregister(&self, fd: BorrowedFd<'_>, key: usize) {
-        // It can fail only for a descriptor that is not registered, and then nothing is to be done.
-        let _ = self.queue.delete(fd);
-        drop(self.sources().try_remove(key));
+    fn deregister(&self, source: BorrowedSource<'_>, token: Token) {
+        // It fails only for a source that is not in the queue.
+        let _ = self.queue.delete(source);
+        drop(self.sources().try_remove(token.0));
+    }
+}
+
+impl Unpark for Notifier {
+    fn unpark(&self) {
+        self.notify();
     }
 }
 
@@ -116,31 +133,27 @@ impl Driver for Reactor {
         };
         let mut woken = self.woken.take();
         let waited = self.wait_for_events(timeout, &mut woken);
-        // Not under a lock: a waker may do anything.
+        // Wake without a lock: a waker may run any code.
         woken.drain(..).for_each(panics::wake);
         self.woken.replace(woken);
         waited
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        self.shared.queue.unparker()
+        self.shared.queue.notifier()
     }
 
-    fn reactor(&self) -> Option<&Reactor> {
-        Some(self)
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        Some(Arc::clone(&self.shared) as Arc<dyn Poller>)
     }
 }
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // A descriptor that outlives its domain (its owner put it somewhere and disowned it) refers
-        // to the reactor, as the reactor refers to it. Part them, so that both can go.
+        // A source may outlive its domain, for example in a static. It refers to the poller, and the
+        // poller to it: separate them, so that both can be freed.
         let sources = std::mem::take(&mut *self.shared.sources());
-        let mut woken = Vec::new();
-        for (_, io) in sources {
-            io.evict(&mut woken);
-        }
-        woken.into_iter().for_each(panics::wake);
+        sources.into_iter().for_each(|(_, registration)| registration.detach());
     }
 }
 

@@ -91,9 +91,9 @@ fn cancelling_a_promise_outside_the_run_panics_and_drops_it() {
 fn a_reader_of_a_descriptor_that_is_taken_gets_an_error() {
     run_on(1, || async {
         let (io, _peer) = io_pair();
-        let reader = spawn(read_byte(Arc::clone(&io)));
+        let reader = spawn(read_byte(io.clone()));
         yield_now().await;
-        assert!(io.take_fd().is_some());
+        assert!(io.take().is_some());
         let error = reader.await?.expect_err("the descriptor is taken");
         assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
         Ok(())

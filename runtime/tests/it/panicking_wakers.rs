@@ -76,11 +76,11 @@ fn t12_a_waker_that_panics_does_not_hide_the_completion_of_a_child() {
     .unwrap();
 }
 
-fn read_with(io: &Arc<IoSource>, waker: &Waker) -> Poll<io::Result<u8>> {
+fn read_with(io: &IoSource, waker: &Waker) -> Poll<io::Result<u8>> {
     poll_read_byte(io, &mut Context::from_waker(waker))
 }
 
-fn poll_read_pending(io: &Arc<IoSource>, waker: &Waker) {
+fn poll_read_pending(io: &IoSource, waker: &Waker) {
     assert!(read_with(io, waker).is_pending());
 }
 

@@ -86,7 +86,7 @@ fn x1_drops_may_wake_other_tasks_while_the_run_ends() {
 
 /// Makes the descriptor of the next task readable and closes its own when it is dropped.
 struct WritesToNext {
-    own: Arc<IoSource>,
+    own: IoSource,
     next: UnixStream,
     drops: Counter,
 }

@@ -104,7 +104,7 @@ fn t14_many_readers_with_wakers_of_their_own_are_all_woken() {
         let (io, mut peer) = io_pair();
         let mut waiters: FuturesUnordered<_> = (0..WAITERS)
             .map(|_| {
-                let io = Arc::clone(&io);
+                let io = io.clone();
                 read_byte(io)
             })
             .collect();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use matou_runtime::{Builder, Driver, ParkTimeout, Reactor, Unpark};
+use matou_runtime::{Builder, Driver, ParkTimeout, Poller, Reactor, Unpark};
 
 use super::Counter;
 
@@ -155,8 +155,8 @@ impl Driver for CountsWaits {
         self.reactor.unparker()
     }
 
-    fn reactor(&self) -> Option<&Reactor> {
-        Some(&self.reactor)
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.reactor.poller()
     }
 }
 
@@ -233,8 +233,8 @@ impl Driver for MonitoredDriver {
         })
     }
 
-    fn reactor(&self) -> Option<&Reactor> {
-        Some(&self.reactor)
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.reactor.poller()
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use matou_runtime::{Direction, IoSource, WaitSite};
 
 /// A pair of connected sockets, one of them as an `IoSource`.
-pub(crate) fn io_pair() -> (Arc<IoSource>, UnixStream) {
+pub(crate) fn io_pair() -> (IoSource, UnixStream) {
     let (local, peer) = UnixStream::pair().expect("a pair of sockets");
     local.set_nonblocking(true).expect("non-blocking mode");
     (IoSource::new(OwnedFd::from(local)), peer)
@@ -18,7 +18,7 @@ pub(crate) fn io_pair() -> (Arc<IoSource>, UnixStream) {
 
 /// Polls for a byte.
 #[track_caller]
-pub(crate) fn poll_read_byte(io: &Arc<IoSource>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
+pub(crate) fn poll_read_byte(io: &IoSource, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
     io.poll(Direction::Read, WaitSite::here("read"), cx, |fd| {
         let mut byte = [0];
         rustix::io::read(fd, &mut byte)?;
@@ -27,6 +27,6 @@ pub(crate) fn poll_read_byte(io: &Arc<IoSource>, cx: &mut Context<'_>) -> Poll<i
 }
 
 /// Waits for a byte.
-pub(crate) async fn read_byte(io: Arc<IoSource>) -> io::Result<u8> {
+pub(crate) async fn read_byte(io: IoSource) -> io::Result<u8> {
     poll_fn(|cx| poll_read_byte(&io, cx)).await
 }

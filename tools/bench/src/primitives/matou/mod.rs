@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use matou_ownership::{Owned, check};
 use matou_runtime::{
-    Builder, Driver, MainError, Outcome, ParkTimeout, Reactor, Unpark, await_all, sleep,
+    Builder, Driver, MainError, Outcome, ParkTimeout, Poller, Reactor, Unpark, await_all, sleep,
     sleep_until, spawn, yield_now,
 };
 use matou_sync::Mutex;
@@ -77,8 +77,8 @@ impl Driver for FrozenClock {
         self.reactor.unparker()
     }
 
-    fn reactor(&self) -> Option<&Reactor> {
-        Some(&self.reactor)
+    fn poller(&self) -> Option<Arc<dyn Poller>> {
+        self.reactor.poller()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The primitives that a model checker replaces.
+//! The synchronization primitives that loom replaces in its models.
 
 #[cfg(not(loom))]
 pub(crate) mod atomic {
