@@ -19,6 +19,7 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) is_published: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +91,7 @@ fn parse_package(package: &Value) -> Option<Package> {
     Some(Package {
         name: package["name"].as_str()?.to_string(),
         dependencies: dependencies.collect::<Option<_>>()?,
+        is_published: package["publish"].is_null(),
     })
 }
 

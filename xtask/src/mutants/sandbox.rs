@@ -94,7 +94,7 @@ impl Sandbox {
         command.args(["--message-format", "json-render-diagnostics"]);
         let output = command.output().context("failed to run cargo")?;
         if !output.status.success() {
-            bail!("does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
+            bail!("the edited copy does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
         }
         let text = String::from_utf8_lossy(&output.stdout);
         text.lines().find_map(Program::parse).context("cargo reported no executable")
