@@ -1,4 +1,4 @@
-//! Catches what unwinds, and remembers where it came from.
+//! Catching panics, and recording where they happened.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -7,17 +7,19 @@ use std::sync::Once;
 use std::task::Waker;
 
 thread_local! {
-    /// Where the newest panic of this thread happened; written by the hook, taken by the catcher.
+    /// Where the most recent panic of this thread happened. The hook writes it; the code that
+    /// catches the panic takes it.
     static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Puts a hook in front of the present one, once in a process, that notes where a panic happened.
+/// Installs a panic hook that records the location of a panic and then calls the previous hook.
+/// Does so once per process.
 ///
-/// Only a hook is told the location; the payload that `catch_unwind` returns does not carry it.
+/// Only a hook receives the location. The payload that `catch_unwind` returns does not contain it.
 pub(crate) fn install_hook() {
     static INSTALLED: Once = Once::new();
     if std::thread::panicking() {
-        // A run in a drop that belongs to a panic: the hook cannot be changed now.
+        // The run was started by a destructor during a panic, when the hook cannot be changed.
         return;
     }
     INSTALLED.call_once(|| {
@@ -30,10 +32,12 @@ pub(crate) fn install_hook() {
     });
 }
 
+/// Takes the location of the most recent panic of this thread.
 pub(crate) fn take_location() -> Option<String> {
     LOCATION.try_with(Cell::take).ok().flatten()
 }
 
+/// Returns the message of a payload.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
         (*text).to_owned()
@@ -44,26 +48,26 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Runs `f` and turns a panic into its payload.
+/// Runs `f` and returns the payload of a panic as an error.
 ///
-/// The scheduler never looks again at what a caught closure leaves behind: a future that panicked is
-/// only dropped.
+/// `AssertUnwindSafe`: the scheduler never looks at what a caught closure leaves behind. A future
+/// that panicked is only dropped.
 #[inline]
 pub(crate) fn catch_payload<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     panic::catch_unwind(AssertUnwindSafe(f))
 }
 
-/// Wakes somebody whose waker may be a foreign combinator's and panic: the next one is woken all
-/// the same.
+/// Wakes a waker that may belong to a foreign combinator and panic. The caller continues in any
+/// case.
 pub(crate) fn wake(waker: Waker) {
     ignore(|| waker.wake());
 }
 
-/// Runs what nobody takes the outcome of. A panic has been told by the hook, and ends here.
+/// Runs `f` and ignores a panic, which the panic hook has reported.
 pub(crate) fn ignore(f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
         let _ = take_location();
-        // A payload that is not text may panic when it is dropped, and nobody could catch that.
+        // The destructor of any other payload might panic as well, which could not be caught here.
         if !payload.is::<&'static str>() && !payload.is::<String>() {
             std::mem::forget(payload);
         }

@@ -1,29 +1,30 @@
-//! A short wait before a long one.
+//! Spinning before parking.
 //!
-//! To fall asleep and be interrupted takes two system calls and two switches between threads, ten
-//! to twenty microseconds; the answer of a domain that is awake takes one. So a domain that has
-//! nothing to do looks into its inbox for a while before it sleeps, but only where that pays: each
-//! look in vain doubles the number of sleeps without one, so that a domain which waits for the
-//! system, or for nobody, spends next to nothing on it. The while is longer than it takes to wake
-//! another domain up: two that talk to each other would otherwise never catch each other awake.
+//! Parking and being unparked takes two system calls and two context switches, ten to twenty
+//! microseconds; the answer of a running domain takes one. So an idle domain checks its queue for a
+//! while before it parks, but only if that pays off: each unsuccessful spin doubles the number of
+//! parks without one, so that a domain that waits for I/O or timers hardly ever spins. The spin is
+//! longer than it takes to unpark another domain. Otherwise two domains that exchange messages would
+//! never find each other running.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
 
-/// How often it looks: some 40 us, as a pause of the processor takes some 40 ns.
+/// How often a spin checks the queue: about 40 us, since a pause instruction takes about 40 ns.
 const SPINS: u32 = 1000;
-/// How many sleeps come without a look at most: 2 to the power of this, less one. So a look in vain
-/// costs a sleep less than 0.1 us in the mean.
+/// At most `2.pow(MISSES_MAX) - 1` parks follow an unsuccessful spin before the next one. So
+/// unsuccessful spins add less than 0.1 us to a park on average.
 const MISSES_MAX: u32 = 9;
 
-/// What a domain has learned of waiting shortly.
+/// Whether it pays off for a domain to spin.
 #[derive(Debug, Default)]
 pub(super) struct AdaptiveSpin {
-    /// How many sleeps are to come without a look.
+    /// How many parks are left until the next spin.
     backoff: Cell<u32>,
-    /// How many looks in a row were in vain, up to the limit.
+    /// How many spins in a row were unsuccessful, up to the limit.
     misses: Cell<u32>,
-    /// More domains than processors: whoever spins takes the time of the one he waits for.
+    /// There are more domains than processors, so spinning would take time from the domain that
+    /// answers.
     oversubscribed: bool,
 }
 
@@ -36,7 +37,7 @@ impl AdaptiveSpin {
         }
     }
 
-    /// Waits shortly, if that is worth a try. Returns whether something has `arrived`.
+    /// Spins until `arrived` returns `true`, if that has paid off lately. Returns whether it did.
     pub(super) fn spin_until(&self, arrived: impl Fn() -> bool) -> bool {
         if self.oversubscribed {
             return false;
@@ -63,38 +64,38 @@ impl AdaptiveSpin {
 mod tests {
     use super::*;
 
-    fn looks_among(sleeps: u32, spin: &AdaptiveSpin) -> u32 {
-        let looked = Cell::new(0);
-        for _ in 0..sleeps {
-            let before = looked.get();
+    fn checks_in(parks: u32, spin: &AdaptiveSpin) -> u32 {
+        let checks = Cell::new(0);
+        for _ in 0..parks {
+            let before = checks.get();
             spin.spin_until(|| {
-                looked.set(before + 1);
+                checks.set(before + 1);
                 false
             });
         }
-        looked.get()
+        checks.get()
     }
 
     #[test]
-    fn looks_in_vain_become_rare() {
+    fn unsuccessful_spins_become_rare() {
         let spin = AdaptiveSpin::default();
-        assert!(looks_among(10_000, &spin) < 35);
-        assert_eq!(looks_among(512, &spin), 1);
+        assert!(checks_in(10_000, &spin) < 35);
+        assert_eq!(checks_in(512, &spin), 1);
     }
 
     #[test]
-    fn a_look_that_pays_is_taken_again_at_once() {
+    fn a_successful_spin_is_repeated_at_once() {
         let spin = AdaptiveSpin::default();
-        looks_among(10_000, &spin);
+        checks_in(10_000, &spin);
         while !spin.spin_until(|| true) {}
         assert!(spin.spin_until(|| true));
         assert!(!spin.spin_until(|| false));
-        assert!(!spin.spin_until(|| true), "now it sleeps once without a look");
+        assert!(!spin.spin_until(|| true), "one park without a spin");
         assert!(spin.spin_until(|| true));
     }
 
     #[test]
-    fn nobody_spins_in_a_crowd() {
+    fn oversubscribed_domains_do_not_spin() {
         let spin = AdaptiveSpin::for_domains(100_000);
         assert!(!spin.spin_until(|| true));
     }

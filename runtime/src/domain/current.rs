@@ -1,4 +1,4 @@
-//! The pointer to the domain that the present thread is stepping: all that is thread-local.
+//! The thread-local pointer to the domain that the current thread is running.
 
 use std::cell::Cell;
 use std::ptr;
@@ -10,7 +10,7 @@ thread_local! {
     static CURRENT: Cell<*const Domain> = const { Cell::new(ptr::null()) };
 }
 
-/// Keeps a domain the current one; the one before comes back at the drop.
+/// Makes a domain the current one until it is dropped, which restores the previous one.
 pub(super) struct Entered<'a> {
     domain: &'a Domain,
     previous: *const Domain,
@@ -18,26 +18,27 @@ pub(super) struct Entered<'a> {
 }
 
 impl Domain {
+    /// Makes this the current domain of the thread.
     #[inline]
     pub(super) fn enter(&self) -> Entered<'_> {
         let previous_resource = matou_ownership::replace_id_source(self.next_resource.get());
         Entered { domain: self, previous: CURRENT.replace(self), previous_resource }
     }
 
-    /// Calls `f` with the current domain, if this thread is stepping one.
-    // Always: a call of this small frame around `f` costs half as much as to wake a task does.
+    /// Calls `f` with the current domain, if this thread is running one.
+    // Always inlined: a call of this small frame would take half as long as waking a task.
     #[inline(always)]
     pub(crate) fn try_with<R>(f: impl FnOnce(&Domain) -> R) -> Option<R> {
-        // The cell has no destructor, so this cannot fail; but a waker may be called from
-        // anywhere, and from there nothing may panic.
+        // The cell has no destructor, so this cannot fail. But a waker may be called anywhere, even
+        // where a panic would abort the process, so nothing here can panic.
         let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
         if current.is_null() {
             return None;
         }
-        // SAFETY: the pointer is not null only while an `Entered` of this thread lives, which
-        // borrows the domain and puts the previous pointer back when it is dropped. The closure
-        // cannot outlive that guard: it runs inside the frame that holds it, and the reference
-        // cannot escape through `R`, whose type is chosen before the closure's lifetime.
+        // SAFETY: the pointer is not null only while an `Entered` of this thread exists, which
+        // borrows the domain and restores the previous pointer when it is dropped. The closure runs
+        // inside the frame that holds that guard, and the reference cannot escape through `R`, which
+        // is independent of the reference's lifetime.
         Some(f(unsafe { &*current }))
     }
 
@@ -45,7 +46,7 @@ impl Domain {
     ///
     /// # Panics
     ///
-    /// If the thread is not inside a run; `what` says which function was called there.
+    /// If the thread is not inside a run. `what` names the function in the message.
     #[inline]
     #[track_caller]
     pub(crate) fn with<R>(what: &str, f: impl FnOnce(&Domain) -> R) -> R {
@@ -55,7 +56,7 @@ impl Domain {
         }
     }
 
-    /// Whether the present thread is inside a run.
+    /// Returns whether the current thread is inside a run.
     pub(crate) fn is_inside() -> bool {
         Domain::try_with(|_| ()).is_some()
     }

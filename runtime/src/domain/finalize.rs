@@ -1,4 +1,4 @@
-//! The last part of a task: what it owns is finalized, and its outcome is determined.
+//! The last stage of a task: its resources are finalized, and its outcome is determined.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

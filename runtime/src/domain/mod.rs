@@ -3,7 +3,7 @@
 //! A domain runs [`Domain::tick`] in a loop. Everything in a [`Domain`] is accessed only by its own
 //! thread, without locks and atomic operations; other threads reach it through its [`RemoteHandle`].
 //!
-//! The state is divided into parts, each with its own type. What concerns several parts at once is a
+//! The state is divided into parts, each with its own type. An operation on several parts is a
 //! method of `Domain`, in a file for each subject:
 //!
 //! | part | file | methods of `Domain` | file |

@@ -1,56 +1,56 @@
-//! The tasks of a domain that are to be polled.
+//! The tasks of a domain that are ready to be polled.
 
 use std::collections::VecDeque;
 
 use crate::random::Random;
 use crate::task::Slot;
 
-/// How many polls a round of drawn tasks takes in before those woken later wait for the next one.
+/// After how many polls of a round newly woken tasks join the next round.
 const ROUND_POLLS_MAX: u32 = 256;
 
-/// The ready tasks, in the order in which they are polled.
+/// The ready tasks of a domain. Each task is in the queue at most once.
 pub(crate) enum RunQueue {
-    /// In the order of their waking, but for those that woke themselves.
+    /// Polls tasks in the order in which they were woken, those that woke themselves last.
     Fifo(FifoQueue),
-    /// In an order drawn from the seed; for runs that are to be repeated.
+    /// Polls tasks in an order that is drawn from the seed of a simulated run.
     Random(RandomQueue),
 }
 
-/// Ready tasks in the order of their waking.
+/// Ready tasks in the order in which they were woken.
 ///
-/// A task that wakes itself lets all the others go first, also those that the next look at the
-/// system's events wakes: tasks that compute and yield do not keep a client waiting for longer than
-/// one of them computes at a stretch. But once those are polled that were ready before it, each
-/// turn polls one of its kind at least, so nobody starves.
+/// A task that wakes itself yields: all other ready tasks are polled first, including those that the
+/// driver wakes next. So tasks that compute and yield delay the answer to a client by at most one of
+/// their polls. To prevent starvation, each tick polls at least one yielded task, once all tasks are
+/// polled that were ready before it.
 #[derive(Default)]
 pub(crate) struct FifoQueue {
     woken: VecDeque<Slot>,
-    /// How many have left `woken`.
+    /// How many tasks have left `woken` so far.
     polled: u64,
-    /// Those that woke themselves, each with what `polled` is when all are polled that were ready
-    /// before it.
+    /// The tasks that woke themselves, each with the value of `polled` at which all tasks are polled
+    /// that were ready before it.
     yielded: VecDeque<(Slot, u64)>,
-    /// Whether one of those was polled in this turn.
+    /// Whether this tick has polled one of those.
     yielded_polled: bool,
 }
 
-/// A task that is to be polled, and whether it had woken itself.
+/// The task to be polled next, and whether it had woken itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Next {
     pub(crate) slot: Slot,
     pub(crate) yielded: bool,
 }
 
-/// Ready tasks by rounds: the next one to be polled is any one of the first round.
+/// Ready tasks in rounds: the next task is drawn from the first round.
 ///
-/// What stays of the order of waking is what [`yield_now`](crate::yield_now) promises: a task that
-/// wakes itself is polled after all those that were ready by then. It joins the round behind the
-/// one that newcomers join. And a round is bounded, so that a task in the next one is not kept
-/// waiting by two that wake each other for ever.
+/// The order of wake-ups matters only as far as [`yield_now`](crate::yield_now) promises: a task that
+/// wakes itself is polled after all tasks that were ready before. It joins the round after the one
+/// that other tasks join. A round is bounded, so that two tasks that wake each other forever do not
+/// starve the tasks of the next round.
 #[derive(Default)]
 pub(crate) struct RandomQueue {
     rounds: VecDeque<Vec<Slot>>,
-    /// How many polls of the first round there were.
+    /// How many polls the first round has had.
     polls: u32,
 }
 
@@ -70,7 +70,7 @@ impl RunQueue {
         }
     }
 
-    /// Begins a turn: the system's events were looked at.
+    /// Begins a tick: the driver has been polled since the last one.
     #[inline]
     pub(crate) fn begin_tick(&mut self) {
         if let RunQueue::Fifo(queue) = self {
@@ -78,7 +78,7 @@ impl RunQueue {
         }
     }
 
-    /// At the end of a turn: one that woke itself, if none of those was polled.
+    /// At the end of a tick: takes a yielded task if the tick has polled none.
     #[inline]
     pub(crate) fn pop_starved_yielded(&mut self) -> Option<Slot> {
         match self {
@@ -87,7 +87,7 @@ impl RunQueue {
         }
     }
 
-    /// Adds a task; `running` is the one that wakes it, if one does.
+    /// Adds a task. `running` is the task that wakes it, or `NIL`.
     #[inline]
     pub(crate) fn push(&mut self, task: Slot, running: Slot) {
         match self {

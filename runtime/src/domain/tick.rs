@@ -29,7 +29,7 @@ impl Domain {
         }
     }
 
-    /// Fires all timers that are due, but none that is set meanwhile.
+    /// Fires all timers that are due, but none that is set during the call.
     fn fire_timers(&self) {
         let Some(first) = self.timers.next_deadline() else {
             return;
@@ -172,7 +172,7 @@ impl Domain {
         }
     }
 
-    /// Puts a pending task back into its node, and into the run queue if it was woken meanwhile.
+    /// Puts a pending task back into its node, and into the run queue if it was woken during the poll.
     #[inline]
     fn suspend(&self, slot: Slot, node: &Node, owner: OwnerRef, ledger: Option<Arc<Ledger>>) {
         node.owner_ref.put(owner);

@@ -1,38 +1,40 @@
-//! How long a turn may take.
+//! The time limit of a tick.
 //!
-//! The quantum bounds the polls of a turn, so that system events are looked at (R11). Polls that
-//! take a tenth of a millisecond each would make a turn of many milliseconds all the same. So a
-//! domain that was found slow watches the clock, and stops when it finds itself quick again. It
-//! asks after each poll of a task that had yielded, which computes as a rule; after others now and
-//! then, and they may take longer together: they are what the domain is there for.
+//! The quantum limits the number of polls in a tick, so that the driver is polled regularly (R11).
+//! But slow polls of a tenth of a millisecond would still make a tick of many milliseconds. So a
+//! domain whose ticks are slow reads the clock between polls, and stops doing so when its ticks are
+//! fast again. It reads the clock after each poll of a task that had yielded, since such tasks
+//! usually compute, and after every few polls of other tasks, which may take longer together: they
+//! answer events.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long a turn may take that polls tasks which had yielded.
-const TURN_MAX: Duration = Duration::from_micros(100);
-/// How long any turn may take.
+/// How long a tick may take when it polls tasks that had yielded.
+const YIELDED_MAX: Duration = Duration::from_micros(100);
+/// How long any other tick may take.
 const WOKEN_MAX: Duration = Duration::from_micros(400);
-/// After how many polls of other tasks the clock is asked.
+/// After how many polls of other tasks the clock is read.
 const POLLS_BETWEEN: usize = 16;
 
-/// What a domain has learned of its turns.
+/// Whether the ticks of a domain are limited by the clock.
 #[derive(Debug, Default)]
 pub(super) struct TimeSlice {
-    /// Whether the last turn was ended by its quantum. One that runs out of tasks needs no watch.
+    /// Whether the last tick ended although tasks were ready. A tick that runs out of tasks needs no
+    /// limit.
     was_preempted: Cell<bool>,
-    /// Whether the clock is watched.
+    /// Whether the clock is read between polls.
     enabled: Cell<bool>,
 }
 
 impl TimeSlice {
-    /// Called at the beginning of a turn's polls. Returns when that was, if it matters.
+    /// Begins the polls of a tick. Returns the time if the clock may be needed.
     #[inline]
     pub(super) fn begin(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
         self.was_preempted.get().then(now)
     }
 
-    /// Called after the turn's `polls`th poll. Returns whether the turn is to end.
+    /// Called after the `polls`th poll of a tick. Returns whether the tick must end.
     #[inline]
     pub(super) fn exhausted(
         &self,
@@ -45,23 +47,22 @@ impl TimeSlice {
         if !self.enabled.get() || !(yielded || polls.is_multiple_of(POLLS_BETWEEN)) {
             return false;
         }
-        let limit = if yielded { TURN_MAX } else { WOKEN_MAX };
+        let limit = if yielded { YIELDED_MAX } else { WOKEN_MAX };
         started.is_some_and(|started| now() - started >= limit)
     }
 
-    /// Called when the turn ran out of tasks.
+    /// Ends a tick that has run out of tasks.
     #[inline]
     pub(super) fn end_drained(&self) {
         self.was_preempted.set(false);
     }
 
-    /// Called when the turn was ended although there were tasks left: by its quantum, or because
-    /// it was over.
+    /// Ends a tick that was ended by the quantum or by the clock while tasks were ready.
     pub(super) fn end_preempted(&self, started: Option<Instant>, now: impl FnOnce() -> Instant) {
         self.was_preempted.set(true);
         if let Some(started) = started {
             let took = now() - started;
-            let limit = if self.enabled.get() { TURN_MAX } else { 2 * TURN_MAX };
+            let limit = if self.enabled.get() { YIELDED_MAX } else { 2 * YIELDED_MAX };
             self.enabled.set(took >= limit);
         }
     }
@@ -73,8 +74,8 @@ mod tests {
 
     const QUANTUM: usize = 64;
 
-    /// A turn of so many polls, each of which takes so long. Returns how many were made.
-    fn turn(slice: &TimeSlice, clock: &Cell<Instant>, yielded: bool, poll: Duration) -> usize {
+    /// Runs a tick whose polls take `poll` each. Returns the number of polls.
+    fn tick(slice: &TimeSlice, clock: &Cell<Instant>, yielded: bool, poll: Duration) -> usize {
         let now = || clock.get();
         let started = slice.begin(now);
         for polls in 1..=QUANTUM {
@@ -89,21 +90,21 @@ mod tests {
     }
 
     #[test]
-    fn slow_polls_make_short_turns_and_quick_ones_long_ones_again() {
+    fn slow_polls_shorten_ticks_until_polls_are_fast_again() {
         let (slice, clock) = (TimeSlice::default(), Cell::new(Instant::now()));
         let (slow, quick) = (Duration::from_micros(60), Duration::from_micros(1));
-        // Nothing is known of the first turn, the second one is found slow.
-        assert_eq!([0; 2].map(|_| turn(&slice, &clock, true, slow)), [64, 64]);
-        assert_eq!([0; 3].map(|_| turn(&slice, &clock, true, slow)), [2, 2, 2]);
-        assert_eq!([0; 2].map(|_| turn(&slice, &clock, false, slow)), [16, 16]);
-        assert_eq!(turn(&slice, &clock, true, quick), 64);
+        // The first tick is not measured; the second one is found to be slow.
+        assert_eq!([0; 2].map(|_| tick(&slice, &clock, true, slow)), [64, 64]);
+        assert_eq!([0; 3].map(|_| tick(&slice, &clock, true, slow)), [2, 2, 2]);
+        assert_eq!([0; 2].map(|_| tick(&slice, &clock, false, slow)), [16, 16]);
+        assert_eq!(tick(&slice, &clock, true, quick), 64);
         assert!(!slice.enabled.get());
     }
 
     #[test]
-    fn a_domain_that_runs_out_of_tasks_asks_no_clock() {
+    fn a_domain_that_runs_out_of_tasks_does_not_read_the_clock() {
         let slice = TimeSlice::default();
         slice.end_drained();
-        assert_eq!(slice.begin(|| unreachable!("it need not know")), None);
+        assert_eq!(slice.begin(|| unreachable!("the clock is not needed")), None);
     }
 }

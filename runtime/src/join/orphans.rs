@@ -145,7 +145,7 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// Takes a child out of the group, complete or not, lowest position first. Its promise belongs
-    /// to the caller, who must await or cancel it.
+    /// to the caller, which must await or cancel it.
     pub fn take(&self) -> Option<Promise<T, E>> {
         let owner = self.state.borrow().owner.clone()?;
         if !self.check_owner(&owner) {

@@ -89,7 +89,7 @@ impl<T, E> Promise<T, E> {
     /// Cancels the child for a reason given as text; see [`cancel`](Promise::cancel).
     ///
     /// The outcomes of the child and of its descendants contain the reason: their
-    /// [`Cancelled`](crate::Cancelled) tells which task requested the cancellation, at which line,
+    /// [`Cancelled`](crate::Cancelled) names the task that requested the cancellation, the line,
     /// and this text. So do reports, and [`cancelled`](crate::cancelled).
     ///
     /// # Cancel safety

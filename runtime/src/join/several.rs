@@ -1,4 +1,4 @@
-//! Waiting for several children.
+//! Waiting for several promises.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -9,15 +9,14 @@ use std::task::{Context, Poll, ready};
 
 use super::{Cancel, Promise};
 use crate::domain::Domain;
-use crate::task::Outcome;
-use crate::task::{BlockedOn, WaitSite, WaitTarget};
+use crate::task::{BlockedOn, Outcome, WaitSite, WaitTarget};
 
-/// Waits for all promises and yields their outcomes in order. There is no short cut: a failure
-/// among them cancels nobody.
+/// Waits for all promises and returns their outcomes in order. The failure of one child does not
+/// cancel the others.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the promises that it holds, and the outcomes it collected.
+/// Dropping the future drops its promises, and the outcomes that it has collected.
 ///
 /// # Examples
 ///
@@ -34,6 +33,7 @@ use crate::task::{BlockedOn, WaitSite, WaitTarget};
 /// })
 /// # }
 /// ```
+#[doc(alias = "join_all")]
 #[track_caller]
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
@@ -46,7 +46,8 @@ pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> Awa
 #[must_use = "futures do nothing unless polled"]
 pub struct AwaitAll<T, E = Infallible> {
     promises: std::vec::IntoIter<Promise<T, E>>,
-    /// The one that is waited for. The others may end meanwhile; nobody needs to know.
+    /// The promise that is awaited. The others are not polled until it is ready, in whatever order
+    /// the children complete.
     first: Option<Promise<T, E>>,
     outcomes: Vec<Outcome<T, E>>,
     done: bool,
@@ -84,18 +85,18 @@ impl<T, E> fmt::Debug for AwaitAll<T, E> {
     }
 }
 
-/// Waits for the first of the promises to end, and yields its outcome. The others are cancelled,
-/// and gone, before it returns.
+/// Waits for the first child to complete and returns its outcome. The others are cancelled, and are
+/// gone when the future is ready.
 ///
-/// If several have ended, the run's seed decides which one is first.
+/// If several children are complete, the run's seed decides which one is the first.
 ///
 /// # Panics
 ///
-/// If there is no promise: none would ever be first.
+/// If there is no promise.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops the promises that it holds.
+/// Dropping the future drops its promises.
 ///
 /// # Examples
 ///
@@ -111,6 +112,8 @@ impl<T, E> fmt::Debug for AwaitAll<T, E> {
 /// })
 /// # }
 /// ```
+#[doc(alias = "select")]
+#[doc(alias = "select_ok")]
 #[track_caller]
 pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitFirst<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
@@ -121,7 +124,7 @@ pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> A
 /// The future of [`await_first`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AwaitFirst<T, E = Infallible> {
-    /// Empty once one has ended.
+    /// Empty once a child is complete.
     promises: Vec<Promise<T, E>>,
     outcome: Option<Outcome<T, E>>,
     losers: Vec<Cancel<T, E>>,
@@ -142,7 +145,7 @@ impl<T, E> Future for AwaitFirst<T, E> {
             this.losers.extend(losers);
         }
         while let Some(loser) = this.losers.last_mut() {
-            // What a loser had returned already is dropped; whoever needs it uses `await_one`.
+            // If a loser has returned a value already, the value is dropped; `await_one` keeps it.
             drop(ready!(Pin::new(loser).poll(cx)));
             this.losers.pop();
         }
@@ -161,19 +164,19 @@ impl<T, E> fmt::Debug for AwaitFirst<T, E> {
     }
 }
 
-/// Waits for one of the promises to end, takes it out and yields its outcome. The others go on.
+/// Waits for one of the children to complete, removes its promise and returns its outcome. The others
+/// go on.
 ///
-/// If several have ended, the run's seed decides which one is taken. Each call looks at all the
-/// promises; to wait for many children one after the other, [`Orphans`](crate::Orphans) is the
-/// better choice.
+/// If several children are complete, the run's seed decides which one is removed. Each call polls
+/// all promises; to wait for many children one after the other, use [`Orphans`](crate::Orphans).
 ///
 /// # Panics
 ///
-/// When the future is polled while there is no promise.
+/// If the future is polled while there is no promise.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future loses nothing: the promises stay where they are.
+/// Dropping the future loses nothing: the promises stay in the vector.
 ///
 /// # Examples
 ///
@@ -191,6 +194,7 @@ impl<T, E> fmt::Debug for AwaitFirst<T, E> {
 /// })
 /// # }
 /// ```
+#[doc(alias = "select_all")]
 #[track_caller]
 pub fn await_one<T, E>(promises: &mut Vec<Promise<T, E>>) -> AwaitOne<'_, T, E> {
     AwaitOne { promises, at: Location::caller() }
@@ -219,26 +223,26 @@ impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
     }
 }
 
-/// Takes one that has ended out of `promises`, or registers for the end of each.
+/// Removes the promise of a complete child and returns the outcome, or registers with all children.
 fn poll_one<T, E>(
     promises: &mut Vec<Promise<T, E>>,
     site: WaitSite,
     cx: &mut Context<'_>,
 ) -> Poll<Outcome<T, E>> {
-    let ended = || (0..promises.len()).filter(|&index| promises[index].is_complete());
-    let count = ended().count();
+    let complete = || (0..promises.len()).filter(|&index| promises[index].is_complete());
+    let count = complete().count();
     let draw = |domain: &Domain| if count > 1 { domain.random().below(count) } else { 0 };
     let drawn = Domain::try_with(draw).unwrap_or(0);
-    if let Some(index) = ended().nth(drawn) {
+    if let Some(index) = complete().nth(drawn) {
         let outcome = ready!(promises[index].poll_join(site, cx));
         drop(promises.remove(index));
         return Poll::Ready(outcome);
     }
     for promise in promises.iter_mut() {
         let pending = promise.poll_join(site, cx).is_pending();
-        debug_assert!(pending, "none of them had ended");
+        debug_assert!(pending, "no child was complete");
     }
-    // Each of them has noted itself alone.
+    // Each promise has recorded only itself.
     BlockedOn::new(site, WaitTarget::AnyPromise).note();
     Poll::Pending
 }

@@ -12,7 +12,7 @@ use crate::join::{Orphans, Promise};
 use crate::task::raw::allocate;
 use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
 
-/// Describes a child before it is made: its name, what it is given, where it goes.
+/// A builder for a child: its name, the resources that it is given, and the domain that it runs on.
 ///
 /// # Examples
 ///
@@ -27,6 +27,7 @@ use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
 /// })
 /// # }
 /// ```
+#[doc(alias = "TaskBuilder")]
 #[must_use = "a description does nothing until a task is made of it"]
 pub struct Task {
     meta: TaskMeta,
@@ -36,7 +37,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Begins a description; reports will name this line.
+    /// Creates a description. Reports name the line of this call.
     #[inline]
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "`default` could not name the caller's line")]
@@ -50,16 +51,16 @@ impl Task {
         Task { meta, given: Vec::new(), inherit: false, pinned: None }
     }
 
-    /// Names the task in reports.
+    /// Sets the name of the task in reports.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Task {
         self.meta = TaskMeta::named(self.meta.spawned_at, name.into());
         self
     }
 
-    /// Gives a resource to the child: from the spawn on, the child is its owner.
+    /// Gives a resource to the child, which owns it from the spawn on.
     ///
-    /// Needed for what the child uses through a shared reference; what is moved into the child
-    /// becomes its own at the first use.
+    /// This is needed for a resource that the child uses by a shared reference. A value that is moved
+    /// into the child belongs to the child from the first use on.
     ///
     /// If the current task does not own the resource, that is the violation
     /// [`NotOwner`](crate::Violation::NotOwner).
@@ -68,24 +69,24 @@ impl Task {
         self
     }
 
-    /// Hands all that the child still owns at its normal end to its parent.
+    /// Transfers all resources that the child still owns when it returns to its parent.
     pub fn inherit(mut self) -> Task {
         self.inherit = true;
         self
     }
 
-    /// Chooses the domain of a [`call`](Task::call).
+    /// Sets the domain of a [`call`](Task::call).
     pub fn pin(mut self, domain: usize) -> Task {
         self.pinned = Some(domain);
         self
     }
 
-    /// Puts the child into a collector instead of returning its promise.
+    /// Spawns the child into a group instead of returning its promise.
     pub fn orphans<T, E>(self, orphans: &Orphans<T, E>) -> TaskInto<'_, T, E> {
         TaskInto { task: self, orphans }
     }
 
-    /// Makes the child on this domain. See [`spawn`](crate::spawn).
+    /// Spawns the child on this domain. See [`spawn`](crate::spawn).
     ///
     /// # Panics
     ///
@@ -97,10 +98,10 @@ impl Task {
     where
         F: Future + 'static,
     {
-        self.make_here::<_, NeverFails>(future)
+        self.spawn_here::<_, NeverFails>(future)
     }
 
-    /// Makes a child that may fail on this domain. See [`try_spawn`](crate::try_spawn).
+    /// Spawns a child that may fail on this domain. See [`try_spawn`](crate::try_spawn).
     ///
     /// # Panics
     ///
@@ -114,15 +115,15 @@ impl Task {
         T: 'static,
         E: 'static,
     {
-        self.make_here::<_, MayFail>(future)
+        self.spawn_here::<_, MayFail>(future)
     }
 
-    /// Makes the child on another domain. See [`call`](crate::call).
+    /// Spawns the child on another domain. See [`call`](crate::call).
     ///
     /// # Errors
     ///
-    /// [`NoDomainAvailable`] if there is no other domain, or [`pin`](Task::pin) names one that
-    /// the child cannot go to.
+    /// [`NoDomainAvailable`] if there is no other domain, or if the child cannot run on the domain
+    /// that was set by [`pin`](Task::pin).
     ///
     /// # Panics
     ///
@@ -134,10 +135,10 @@ impl Task {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
-        self.make_away::<_, _, NeverFails>(make)
+        self.spawn_remote::<_, _, NeverFails>(make)
     }
 
-    /// Makes a child that may fail on another domain. See [`try_call`](crate::try_call).
+    /// Spawns a child that may fail on another domain. See [`try_call`](crate::try_call).
     ///
     /// # Errors
     ///
@@ -154,30 +155,30 @@ impl Task {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.make_away::<_, _, MayFail>(make)
+        self.spawn_remote::<_, _, MayFail>(make)
     }
 
-    /// Makes a ledger of what is given, before the child can run.
+    /// Creates the child's ledger with the given resources, before the child can run.
     #[cold]
     #[track_caller]
     fn ledger(id: TaskId, meta: &TaskMeta, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
         let ledger = Ledger::new();
         ledger.set_owner(crate::domain::owner_info(id, meta));
         for resource in given {
-            // A resource that is not ours to give is recorded as the current task's fault; one
-            // that is finalized already cannot be given any more, nor need it.
+            // If the current task does not own the resource, `give` records the violation. A
+            // resource that is finalized already need not be given.
             let _ = matou_ownership::give(&resource, &ledger);
         }
         ledger
     }
 
-    /// Whether there is more to say of the child than its line.
+    /// Returns whether neither name, resources nor `inherit` were set.
     #[inline]
     fn has_no_params(&self) -> bool {
         self.meta.name.is_none() && self.given.is_empty() && !self.inherit
     }
 
-    /// Puts together what the child `id` of `parent` is born with.
+    /// Returns the parameters of the child `id` of `parent`, with what it inherits.
     #[cold]
     #[track_caller]
     fn params(self, domain: &Domain, parent: Slot, id: TaskId) -> SpawnParams {
@@ -190,35 +191,39 @@ impl Task {
 
     #[inline]
     #[track_caller]
-    fn make_here<F, V>(self, future: F) -> Promise<V::Value, V::Error>
+    fn spawn_here<F, K>(self, future: F) -> Promise<K::Value, K::Error>
     where
         F: Future + 'static,
-        V: IntoOutcome<F::Output> + 'static,
+        K: IntoOutcome<F::Output> + 'static,
     {
-        // The future is in none of the closures: each would be one more place that it is copied to.
+        // The domain is entered twice, because a future that is captured by a closure is copied once
+        // more. `allocate` creates it in its final place.
         let spawned_at = self.meta.spawned_at;
         let (remote, id, parent) = Domain::with("spawn", |domain| {
             let parent = domain.spawn_parent();
             (Arc::clone(domain.remote()), domain.next_task_id(), parent)
         });
-        let (own, handle) = allocate(remote, || TaskFuture::<fn() -> F, F, V>::new(future));
+        let (owner, outcome) = allocate(remote, || TaskFuture::<fn() -> F, F, K>::new(future));
         Domain::with("spawn", |domain| {
-            let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), own);
+            let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), owner);
             if !self.has_no_params() || domain.has_inherited_context(parent) {
                 node.apply(self.params(domain, parent, id));
             }
-            Promise::new(handle, domain.child_ref(entry, spawned_at))
+            Promise::new(outcome, domain.child_ref(entry, spawned_at))
         })
     }
 
     #[track_caller]
-    fn make_away<M, F, V>(self, make: M) -> Result<Promise<V::Value, V::Error>, NoDomainAvailable>
+    fn spawn_remote<M, F, K>(
+        self,
+        make: M,
+    ) -> Result<Promise<K::Value, K::Error>, NoDomainAvailable>
     where
         M: FnOnce() -> F + Send + 'static,
         F: Future + 'static,
-        V: IntoOutcome<F::Output> + 'static,
-        V::Value: Send + 'static,
-        V::Error: Send + 'static,
+        K: IntoOutcome<F::Output> + 'static,
+        K::Value: Send + 'static,
+        K::Error: Send + 'static,
     {
         Domain::with("call", |domain| {
             let parent = domain.spawn_parent();
@@ -227,19 +232,26 @@ impl Task {
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });
             };
             let (id, spawned_at) = (domain.next_task_id(), self.meta.spawned_at);
+            // The proxy is the child's entry in the list of its parent.
             let proxy = domain.insert_proxy(id, self.meta.clone(), parent, target as u16);
             let params = match self.has_no_params() && !domain.has_inherited_context(parent) {
                 true => None,
                 false => Some(Box::new(self.params(domain, parent, id))),
             };
-            let (task, handle) =
-                allocate_lazy::<M, F, V>(Arc::clone(domain.run.remote(target)), make);
-            let (parent_domain, proxy_slot) = (domain.index() as u16, proxy.slot);
-            let birth =
-                RemoteSpawn { task, id, spawned_at, parent_domain, proxy: proxy_slot, params };
+            // The child may use resources of its parent before this poll ends.
             domain.set_ledger_owner();
-            domain.run.remote(target).send(Message::Spawn(birth));
-            Ok(Promise::new(handle, domain.child_ref(proxy, spawned_at)))
+            let remote = domain.run.remote(target);
+            let (task, outcome) = allocate_lazy::<M, F, K>(Arc::clone(remote), make);
+            let parent_domain = domain.index() as u16;
+            remote.send(Message::Spawn(RemoteSpawn {
+                task,
+                id,
+                spawned_at,
+                parent_domain,
+                proxy: proxy.slot,
+                params,
+            }));
+            Ok(Promise::new(outcome, domain.child_ref(proxy, spawned_at)))
         })
     }
 }
@@ -256,7 +268,7 @@ impl fmt::Debug for Task {
     }
 }
 
-/// A [`Task`] whose child goes into a collector; made by [`Task::orphans`].
+/// A [`Task`] that is spawned into a group; see [`Task::orphans`].
 #[derive(Debug)]
 #[must_use = "a description does nothing until a task is made of it"]
 pub struct TaskInto<'a, T, E> {
@@ -264,9 +276,10 @@ pub struct TaskInto<'a, T, E> {
     orphans: &'a Orphans<T, E>,
 }
 
-/// The collector is full: nothing was spawned, and here is the future back.
+/// The error of spawning into a group that is at its limit. No task was spawned; the error contains
+/// the future.
 ///
-/// Only a collector made by [`Orphans::with_limit`] is ever full. Take a finished child out
+/// Only a group created by [`Orphans::with_limit`] has a limit. Take the outcome of a child
 /// ([`next`](Orphans::next), [`care`](Orphans::care)) and try again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AtCapacity<F>(pub F);
@@ -279,7 +292,9 @@ impl<F> fmt::Debug for AtCapacity<F> {
 
 impl<F> fmt::Display for AtCapacity<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the collector is full: take out a finished child before spawning another one")
+        f.write_str(
+            "the group is at capacity: take the outcome of a child before spawning another one",
+        )
     }
 }
 
@@ -290,11 +305,11 @@ where
     T: 'static,
     E: 'static,
 {
-    /// Makes a child that may fail on this domain, and puts it into the collector.
+    /// Spawns a child that may fail on this domain into the group.
     ///
     /// # Errors
     ///
-    /// [`AtCapacity`] if the collector holds as many children as it may.
+    /// [`AtCapacity`] if the group contains as many children as it may.
     ///
     /// # Panics
     ///
@@ -313,11 +328,11 @@ where
 }
 
 impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
-    /// Makes a child on this domain, and puts it into the collector.
+    /// Spawns a child on this domain into the group.
     ///
     /// # Errors
     ///
-    /// [`AtCapacity`] if the collector holds as many children as it may.
+    /// [`AtCapacity`] if the group contains as many children as it may.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! Finalizers of a task itself.
+//! Futures that run when their task ends.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use matou_ownership::{FinalizeStatus, Resource, Ticket};
 
 use crate::domain::Domain;
 
-/// Runs `future` when the current task ends, however it ends.
+/// Runs `future` when the current task ends, also if it fails, panics or is cancelled.
 ///
 /// It is an asynchronous finalizer like that of
-/// [`Owned::with_async`](matou_ownership::Owned::with_async): it runs after the task's own future
-/// is dropped, in the order in which the task came to own things, newest first, on the task's
-/// domain, and the parent sees the outcome only after it. It is not cancelled. But all of a task's
-/// finalizers together have only the run's grace period; what is not done by then is dropped and
-/// reported. It can wait, but neither spawn nor own.
+/// [`Owned::with_async`](matou_ownership::Owned::with_async). It runs on the task's domain, after the
+/// task's own future is dropped and before the parent receives the outcome. Finalizers run in the
+/// reverse order in which the task acquired its resources. It is not cancelled, but all finalizers of
+/// a task together have only the run's grace period; those that are not done by then are dropped and
+/// reported. It may wait, but neither spawn nor own resources.
 ///
 /// # Panics
 ///
@@ -29,22 +29,22 @@ use crate::domain::Domain;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let told = Rc::new(RefCell::new(Vec::new()));
-///     let tell = |word: &'static str| {
-///         let told = Rc::clone(&told);
+///     let log = Rc::new(RefCell::new(Vec::new()));
+///     let append = |word: &'static str| {
+///         let log = Rc::clone(&log);
 ///         async move {
 ///             yield_now().await;
-///             told.borrow_mut().push(word);
+///             log.borrow_mut().push(word);
 ///         }
 ///     };
-///     let (first, second) = (tell("first"), tell("second"));
+///     let (first, second) = (append("first"), append("second"));
 ///     let child = try_spawn(async move {
 ///         defer(first);
 ///         defer(second);
 ///         Err::<(), _>("it fails")
 ///     });
 ///     assert!(child.await.is_err());
-///     assert_eq!(*told.borrow(), ["second", "first"]);
+///     assert_eq!(*log.borrow(), ["second", "first"]);
 ///     Ok(())
 /// })
 /// # }
@@ -56,16 +56,16 @@ pub fn defer(future: impl Future<Output = ()> + 'static) {
         assert!(domain.has_current(), "`defer` needs a task, at whose end the future is to run");
         let id = ticket.id();
         let deferred: Arc<dyn Resource> = Arc::new(Deferred { ticket });
-        // Owned first: in a finalizer that panics, and then nothing stays behind.
+        // Owned first: this panics in a finalizer, and then the future is not stored.
         matou_ownership::own(&deferred);
         domain.deferred().insert(id, Box::pin(future));
-        // Nobody has a handle, so it is no leak that it is still owned at the end.
+        // The program has no handle to release, so owning it at the end is not a leak.
         matou_ownership::defer(&deferred);
     });
 }
 
-/// What a ledger knows of a deferred future. The future itself is bound to its domain, and is kept
-/// there.
+/// The entry of a deferred future in its task's ledger. The future itself is stored in its domain,
+/// because it need not be `Send`.
 struct Deferred {
     ticket: Ticket,
 }

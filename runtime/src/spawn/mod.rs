@@ -1,4 +1,7 @@
-//! Making children: on this domain, on another one, on all the others.
+//! Spawning children: on this domain, on another one, on all others.
+//!
+//! A [`Task`] describes a child; the functions of this module are its short forms. `task_future`
+//! wraps the user's future in the stages of a task.
 
 mod builder;
 mod defer;
@@ -22,14 +25,14 @@ use crate::join::{AwaitAll, Promise, await_all};
 
 /// Spawns a child of the current task on the same domain.
 ///
-/// The child runs at the parent's next suspension point at the earliest. Its parent has to await
-/// or cancel it before it ends. The future is taken by value, and passes over the stack: box one
-/// that is larger than the stack bears.
+/// The child runs at the parent's next suspension point at the earliest. The parent must await or
+/// cancel it before it returns. The future is passed by value, so it is on the stack for a moment:
+/// box a very large one.
 ///
 /// # Panics
 ///
-/// Outside a run, and in a task that is ending (in the `Drop` of something that a cancelled task
-/// held, or in a finalizer): nobody could wait for the child.
+/// Outside a run, and in a task that is ending (in a destructor of a value that a cancelled task
+/// held, or in a finalizer): such a task could not wait for the child.
 ///
 /// # Examples
 ///
@@ -43,6 +46,7 @@ use crate::join::{AwaitAll, Promise, await_all};
 /// });
 /// assert_eq!(sum.map_err(|error: RunError| error.to_string()), Ok(42));
 /// ```
+#[doc(alias = "spawn_local")]
 #[inline]
 #[track_caller]
 #[must_use = "a child has to be awaited or cancelled by its parent"]
@@ -53,7 +57,7 @@ where
     Task::new().spawn(future)
 }
 
-/// Spawns a child that may fail: `Err` is an abnormal end, which cancels the child's own children.
+/// Spawns a child that may fail. If it returns `Err`, its own children are cancelled.
 ///
 /// # Panics
 ///
@@ -86,10 +90,10 @@ where
     Task::new().try_spawn(future)
 }
 
-/// Calls a child on another domain: never domain 0, never the caller's own.
+/// Spawns a child on another domain: neither domain 0 nor the caller's own.
 ///
-/// The closure travels, and makes the future where it is going to live; so the future need not be
-/// `Send`, and may hold `Rc`s.
+/// The closure is sent to that domain and creates the future there. So the future need not be `Send`
+/// and may contain `Rc`s.
 ///
 /// # Errors
 ///
@@ -117,6 +121,9 @@ where
 /// })
 /// # }
 /// ```
+#[doc(alias = "spawn_on")]
+#[doc(alias = "spawn_pinned")]
+#[doc(alias = "spawn_remote")]
 #[track_caller]
 pub fn call<M, F>(make: M) -> Result<Promise<F::Output>, NoDomainAvailable>
 where
@@ -127,7 +134,7 @@ where
     Task::new().call(make)
 }
 
-/// Calls a child that may fail on another domain.
+/// Spawns a child that may fail on another domain; see [`call`].
 ///
 /// # Errors
 ///
@@ -150,9 +157,9 @@ where
 /// The future of [`parallel`].
 pub type Parallel<T> = AwaitAll<T, Infallible>;
 
-/// Forks and joins: one [`call`] for each input, spread evenly over the other domains.
+/// Spawns one child for each input, distributed evenly over the other domains, and waits for all.
 ///
-/// The future yields the outcomes in the order of the inputs.
+/// The future returns the outcomes in the order of the inputs.
 ///
 /// # Errors
 ///
@@ -176,6 +183,8 @@ pub type Parallel<T> = AwaitAll<T, Infallible>;
 /// })
 /// # }
 /// ```
+#[doc(alias = "join_all")]
+#[doc(alias = "fork_join")]
 #[track_caller]
 pub fn parallel<I, M, F>(inputs: I, make: M) -> Result<Parallel<F::Output>, NoDomainAvailable>
 where
@@ -192,7 +201,7 @@ where
         match Task::spawned_at(at).call(move || make(input)) {
             Ok(promise) => promises.push(promise),
             Err(error) => {
-                // Only the first call can fail: the domains of a run do not change.
+                // Only the first call can fail, because the domains of a run do not change.
                 debug_assert!(promises.is_empty());
                 return Err(error);
             }
@@ -201,7 +210,7 @@ where
     Ok(await_all(promises))
 }
 
-/// There is no other domain that a task could be called on.
+/// The error of [`call`] if the run has no domain on which the child may be spawned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoDomainAvailable {
     pub(crate) domains: usize,

@@ -1,4 +1,4 @@
-//! Tasks that are not ended with their parents.
+//! Tasks that are not cancelled with their parents.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,21 +13,22 @@ use crate::domain::Domain;
 use crate::join::Promise;
 use crate::task::{BlockedOn, Cancelled, Outcome, TaskId, WaitSite, WaitTarget};
 
-/// Runs `future` as a child that is not ended with its parent: what must not be cut off half-way.
+/// Runs `future` as a child that is not cancelled with its parent, for work that must not be
+/// interrupted.
 ///
-/// A wrapper around a future dies with whoever drops it, so a shield is a child task. When the
-/// parent is cancelled, or a `timeout` gives up the branch that waits for it, the child goes on,
-/// and the parent's end waits for it. It cannot be cancelled, but its end can be asked for: when
-/// its parent ends or is cancelled, whatever the reason. It learns of that by [`cancelled`], and
-/// from then on its time is limited, to the grace period of the run unless [`limit`](Shield::limit)
-/// says otherwise. When that is over it is cancelled like any other task. As long as its parent
-/// lives nobody asks for its end, so a shield that was given up by a `timeout` has no limit until
-/// the parent ends. What descends from it is protected with it. A [`deadline`](crate::deadline)
-/// from outside does not hold in it either.
+/// A shield is a child task, because a future is dropped together with the future that contains it.
+/// If the parent is cancelled, or a `timeout` drops the branch that waits for the shield, the child
+/// goes on, and the parent waits for it before it completes. The child is not cancelled when its
+/// parent returns or is cancelled; instead it receives a cancel request, which it can observe with
+/// [`cancelled`]. From then on its time is limited, to the grace period of the run or to the duration
+/// set by [`limit`](Shield::limit). When the time is up, it is cancelled like any other task. While
+/// the parent is running, there is no request: a shield that a `timeout` has dropped has no time
+/// limit until the parent ends. The descendants of a shield are protected as well. A
+/// [`deadline`](crate::deadline) outside the shield does not apply inside.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future only loses the outcome. That is no fault, whenever it happens.
+/// Dropping the future loses only the outcome. That is never a violation.
 ///
 /// # Panics
 ///
@@ -67,7 +68,7 @@ where
     Task::new().name("shield").shield(future)
 }
 
-/// Runs a future that may fail as a child that is not ended with its parent; see [`shield`].
+/// Runs a future that may fail as a child that is not cancelled with its parent; see [`shield`].
 ///
 /// # Cancel safety
 ///
@@ -101,8 +102,7 @@ where
 }
 
 impl Task {
-    /// Makes the child a shield on this domain, with the name and the resources that it was given.
-    /// See [`shield`].
+    /// Spawns the child as a shield on this domain. See [`shield`].
     ///
     /// # Cancel safety
     ///
@@ -133,7 +133,7 @@ impl Task {
         Shield::new(self.spawn(future), Location::caller())
     }
 
-    /// Makes the child, which may fail, a shield on this domain; see [`shield`](Task::shield).
+    /// Spawns a child that may fail as a shield on this domain. See [`shield`](Task::shield).
     ///
     /// # Cancel safety
     ///
@@ -154,9 +154,9 @@ impl Task {
 }
 
 /// The future of [`shield`] and [`try_shield`]: the outcome of the child.
-#[must_use = "the shielded task runs, but what becomes of it is told here alone"]
+#[must_use = "the shielded task runs, but this future has its outcome"]
 pub struct Shield<T, E = Infallible> {
-    /// None once the outcome is taken.
+    /// `None` once the outcome is taken.
     promise: Option<Promise<T, E>>,
     at: &'static Location<'static>,
 }
@@ -169,8 +169,8 @@ impl<T, E> Shield<T, E> {
         Shield { promise: Some(promise), at }
     }
 
-    /// Sets how long the child may go on when its end was asked for. Default: the run's grace
-    /// period. To be set right after the making: a limit that runs already is not changed.
+    /// Sets how long the child may go on after a cancel request. Default: the grace period of the
+    /// run. Once there was a request, this has no effect.
     pub fn limit(self, limit: Duration) -> Shield<T, E> {
         if let Some(promise) = &self.promise {
             let entry = promise.child().entry;
@@ -183,7 +183,7 @@ impl<T, E> Shield<T, E> {
     ///
     /// # Panics
     ///
-    /// When the outcome was taken already.
+    /// If the outcome was taken already.
     pub fn id(&self) -> TaskId {
         self.promise.as_ref().expect("a shield has its child until its outcome is taken").id()
     }
@@ -219,20 +219,19 @@ impl<T, E> fmt::Debug for Shield<T, E> {
     }
 }
 
-/// Waits until the end of the current task is asked for, and tells why: for code that ends in its
-/// own way.
+/// Waits for a cancel request for the current task and returns its reason, for code that shuts down
+/// by itself.
 ///
-/// A cancelled task is polled no more, so only one that is protected hears of it: a
-/// [`shield`]ed task, and all that descends from it, on whatever domain. In any other task this
-/// never becomes ready.
+/// A cancelled task is not polled any more, so only a protected task can observe the request: a
+/// [`shield`] and its descendants, on any domain. In any other task this future is never ready.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost: once it was asked for, it stays so.
+/// Dropping the future loses nothing: the request remains.
 ///
 /// # Panics
 ///
-/// When it is polled outside a task.
+/// If it is polled outside a task.
 ///
 /// # Examples
 ///
@@ -249,7 +248,7 @@ impl<T, E> fmt::Debug for Shield<T, E> {
 ///             while race(stop.as_mut(), async { yield_now().await; true }).await {
 ///                 served += 1;
 ///             }
-///             served // everybody got his answer
+///             served // every client has its answer
 ///         });
 ///         assert!(served.await.is_ok());
 ///     });
@@ -259,6 +258,8 @@ impl<T, E> fmt::Debug for Shield<T, E> {
 /// })
 /// # }
 /// ```
+#[doc(alias = "CancellationToken")]
+#[doc(alias = "graceful_shutdown")]
 #[track_caller]
 pub fn cancelled() -> CancelledWait {
     CancelledWait { at: Location::caller() }
@@ -278,10 +279,8 @@ impl Future for CancelledWait {
         Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(cx.waker()) {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
-                domain.set_blocked_on(BlockedOn::new(
-                    WaitSite::new("a cancellation", self.at),
-                    WaitTarget::Unknown,
-                ));
+                let site = WaitSite::new("a cancellation", self.at);
+                domain.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
                 Poll::Pending
             }
         })

@@ -1,14 +1,15 @@
-//! The user's future inside the states of a task.
+//! The user's future inside the stages of a task.
 //!
-//! A body is polled until it returns, panics, or is told to end. What follows is the same for
-//! every task, and is done in polls of this wrapper, which is pending until the task is over:
+//! The body is polled until it returns, panics, or is cancelled. The steps after that are the same
+//! for every task. They happen in further polls of this wrapper, which is pending until the task is
+//! complete. Numbers are the transitions in ARCHITECTURE.md:
 //!
 //! ```text
-//! Unborn --1--> Body --2 returned--------------> Ending: children, then what it owns --> outcome
-//!    |           |---3 panicked----------------> Ending
-//!    |           '---4 cancelled: children end,
-//!    |               then the body is dropped--> Ending
-//!    '---------------4 cancelled---------------> Ending
+//! Lazy --1--> Body --2 returned---------------> Finishing: join children, finalize --> outcome
+//!   |          |-----3 panicked---------------> Finishing
+//!   |          '-----4 cancelled: join children,
+//!   |                then drop the body-------> Finishing
+//!   '----------------4 cancelled--------------> Finishing
 //! ```
 
 use std::convert::Infallible;
@@ -26,16 +27,16 @@ use crate::task::raw::{OutcomeTo, TaskBody, Unstarted, allocate};
 use crate::task::{Outcome, Panic, TaskError};
 
 /// How the output of a body becomes the outcome of its task.
-pub(crate) trait IntoOutcome<O> {
+pub(super) trait IntoOutcome<O> {
     type Value;
     type Error;
 
     fn into_outcome(output: O) -> Result<Self::Value, Self::Error>;
 }
 
-/// `spawn` and `call`: whatever is returned is a normal end.
+/// `spawn` and `call`: every output is a value.
 #[derive(Debug)]
-pub(crate) struct NeverFails;
+pub(super) struct NeverFails;
 
 impl<T> IntoOutcome<T> for NeverFails {
     type Value = T;
@@ -46,9 +47,9 @@ impl<T> IntoOutcome<T> for NeverFails {
     }
 }
 
-/// `try_spawn` and `try_call`: `Err` is an abnormal end.
+/// `try_spawn` and `try_call`: an `Err` is a failure.
 #[derive(Debug)]
-pub(crate) struct MayFail;
+pub(super) struct MayFail;
 
 impl<T, E> IntoOutcome<Result<T, E>> for MayFail {
     type Value = T;
@@ -60,107 +61,114 @@ impl<T, E> IntoOutcome<Result<T, E>> for MayFail {
 }
 
 pin_project! {
-    /// A task's life. `M` makes the body on the body's own domain, where it is not made at once.
+    /// The body of a task: the user's future, or its outcome. `M` creates the future on the task's
+    /// own domain if it does not exist from the beginning.
     #[project = TaskFutureProj]
-    pub(crate) enum TaskFuture<M, Fut, V>
+    pub(super) enum TaskFuture<M, Fut, K>
     where
         Fut: Future,
-        V: IntoOutcome<Fut::Output>,
+        K: IntoOutcome<Fut::Output>,
     {
-        Lazy { make: Option<M>, kind: PhantomData<V> },
+        Lazy { make: Option<M>, kind: PhantomData<K> },
         Body { #[pin] future: Fut },
         Finishing {
-            outcome: Option<Outcome<V::Value, V::Error>>,
+            outcome: Option<Outcome<K::Value, K::Error>>,
             pending: Option<Box<PendingFinalizers>>,
         },
     }
 }
 
-impl<M, Fut, V> TaskFuture<M, Fut, V>
+impl<M, Fut, K> TaskFuture<M, Fut, K>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
-    V: IntoOutcome<Fut::Output>,
+    K: IntoOutcome<Fut::Output>,
 {
-    /// A task whose body is made at its first poll.
-    pub(crate) fn lazy(make: M) -> Self {
+    /// A task whose body is created by its first poll.
+    pub(super) fn lazy(make: M) -> Self {
         TaskFuture::Lazy { make: Some(make), kind: PhantomData }
     }
 
-    /// A task whose body is there already.
-    pub(crate) fn new(future: Fut) -> Self {
+    /// A task with a body.
+    pub(super) fn new(future: Fut) -> Self {
         TaskFuture::Body { future }
     }
 
-    /// Replaces the body by its outcome. The body is dropped in place; if that panics, the
-    /// outcome says so.
-    fn finish_with(mut self: Pin<&mut Self>, outcome: Outcome<V::Value, V::Error>) {
-        let ending = TaskFuture::Finishing { outcome: Some(outcome), pending: None };
+    /// Drops the body in place and stores the outcome. If the drop panics, that is the outcome.
+    fn finish_with(mut self: Pin<&mut Self>, outcome: Outcome<K::Value, K::Error>) {
+        let finishing = TaskFuture::Finishing { outcome: Some(outcome), pending: None };
+        // Bodies without a destructor need no code for catching its panic.
         if !std::mem::needs_drop::<Fut>() && !std::mem::needs_drop::<M>() {
-            return self.as_mut().set(ending);
+            return self.as_mut().set(finishing);
         }
-        if let Err(panic) = Panic::catch(|| self.as_mut().set(ending)) {
-            // `Pin::set` writes the new value even when the drop of the old one unwinds.
+        if let Err(panic) = Panic::catch(|| self.as_mut().set(finishing)) {
+            // `Pin::set` writes the new value even if the drop of the old one unwinds.
             self.as_mut().record_panic(panic);
         }
     }
 
-    /// Lets a panic in a drop or a finalizer decide the outcome, unless an earlier one did.
+    /// Makes a panic of a destructor or a finalizer the outcome, unless the body has panicked.
     fn record_panic(self: Pin<&mut Self>, panic: Panic) {
         let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
-            unreachable!("only an ending task has an outcome")
+            unreachable!("only a finishing task has an outcome")
         };
         if matches!(outcome, Some(Err(TaskError::Panicked(_)))) {
             return;
         }
-        // The old outcome may hold a value whose drop panics as well; the first panic stays.
+        // Dropping the replaced value may panic as well; the first panic is the outcome.
         let old = outcome.replace(Err(TaskError::Panicked(panic)));
         panics::ignore(|| drop(old));
     }
 
-    /// Polls a body that is to go on. When that is ready there is an outcome.
+    /// Polls the body. If this is ready, the outcome is stored.
     #[inline]
     fn poll_body(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let TaskFutureProj::Body { future } = self.as_mut().project() else {
-            unreachable!("there is a body")
+            unreachable!("the task has a body")
         };
         let outcome = match panics::catch_payload(|| future.poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => V::into_outcome(output).map_err(TaskError::Failed),
+            Ok(Poll::Ready(output)) => K::into_outcome(output).map_err(TaskError::Failed),
             Err(payload) => Err(TaskError::Panicked(Panic::caught(payload))),
         };
         self.finish_with(outcome);
         Poll::Ready(())
     }
 
-    /// Goes on with anything else.
+    /// Performs every step but an ordinary poll of the body. If this is ready, the task is complete
+    /// but for handing over its outcome.
     fn step(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let cancelled = domain.current_cancelled();
             match self.as_mut().project() {
                 TaskFutureProj::Lazy { make, .. } => {
                     if cancelled {
+                        // The body is never created, but resources that the task was given have
+                        // to be finalized: continue with `Finishing`.
                         // fault: unstarted-task-leaks-resources
                         self.as_mut().finish_with(domain.cancelled_outcome());
                         continue;
                     }
-                    let make = make.take().expect("a body is made once");
+                    let make = make.take().expect("a body is created once");
                     match Panic::catch(make) {
                         Ok(future) => {
                             self.set(TaskFuture::Body { future });
+                            // The first poll of the body; the caller polls it from now on.
                             ready!(self.as_mut().poll_body(cx));
                         }
                         Err(panic) => self.as_mut().finish_with(Err(TaskError::Panicked(panic))),
                     }
                 }
                 TaskFutureProj::Body { .. } => {
-                    debug_assert!(cancelled, "any other body was polled");
-                    // Children first: the body, with its guards and buffers, outlives them.
+                    debug_assert!(cancelled, "the caller polls any other body");
+                    // The children complete before the body is dropped: guards and buffers in the
+                    // body outlive the children that may use them.
                     // fault: future-dropped-before-children
                     ready!(domain.join_children(false));
                     domain.enter_finalizing();
                     self.as_mut().finish_with(domain.cancelled_outcome());
                 }
+                // Most tasks have neither children nor resources.
                 TaskFutureProj::Finishing { pending: None, .. }
                     if domain.completes_immediately() =>
                 {
@@ -178,24 +186,24 @@ where
     }
 }
 
-impl<M, Fut, V> TaskBody<Domain> for TaskFuture<M, Fut, V>
+impl<M, Fut, K> TaskBody<Domain> for TaskFuture<M, Fut, K>
 where
     M: FnOnce() -> Fut,
     Fut: Future,
-    V: IntoOutcome<Fut::Output>,
+    K: IntoOutcome<Fut::Output>,
 {
-    type Output = Outcome<V::Value, V::Error>;
+    type Output = Outcome<K::Value, K::Error>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<OutcomeTo> {
-        // Nearly every poll is one of a body that goes on.
+        // Nearly every poll is an ordinary poll of a body.
         // fault: cancelled-task-polled
         if matches!(*self, TaskFuture::Body { .. }) && !domain.current_cancelled() {
             ready!(self.as_mut().poll_body(cx));
         }
         ready!(self.as_mut().step(domain, cx));
         let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
-            unreachable!("a task that has settled is ending")
+            unreachable!("a task whose steps are done is finishing")
         };
         Poll::Ready(domain.complete(outcome))
     }
@@ -208,17 +216,18 @@ where
     }
 }
 
-/// Allocates a task that `make` starts on the domain of `remote`, where it has to be sent.
-pub(super) fn allocate_lazy<M, F, V>(
+/// Allocates a task whose body `make` creates on the domain of `remote`, to which the task must be
+/// sent.
+pub(super) fn allocate_lazy<M, F, K>(
     remote: Arc<RemoteHandle>,
     make: M,
-) -> (Unstarted<RemoteHandle>, OutcomeHandle<V::Value, V::Error>)
+) -> (Unstarted<RemoteHandle>, OutcomeHandle<K::Value, K::Error>)
 where
     M: FnOnce() -> F + Send + 'static,
     F: Future + 'static,
-    V: IntoOutcome<F::Output> + 'static,
+    K: IntoOutcome<F::Output> + 'static,
 {
-    let (owner, outcome) = allocate(remote, || TaskFuture::<M, F, V>::lazy(make));
+    let (owner, outcome) = allocate(remote, || TaskFuture::<M, F, K>::lazy(make));
     // SAFETY: before its first poll a lazy task future contains only `make`, which is `Send`.
     (unsafe { owner.into_unstarted() }, outcome)
 }

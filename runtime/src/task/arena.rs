@@ -1,4 +1,4 @@
-//! Places for the nodes of a domain.
+//! The memory for the nodes of a domain.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -10,24 +10,23 @@ use super::id::TaskId;
 use super::node::{NIL, Node, Parent, Slot};
 
 const PAGE_BITS: u32 = 4;
-/// How many nodes a page holds. Few, since most domains have few tasks.
+/// The number of nodes in a page. Small, because most domains have few tasks.
 const PAGE: usize = 1 << PAGE_BITS;
 
-/// Aligned as the lines of the cache are.
+/// Aligned to cache lines.
 #[repr(align(64))]
 struct Page<R>([Node<R>; PAGE]);
 
-/// Places for nodes. A place that was left is the next one to be used again, so a task costs no
-/// allocation of its own here.
+/// A slab of nodes. A freed node is the next one to be reused, so a task needs no allocation here.
 ///
-/// Pages, because one long vector would move all nodes each time it grows: a node stays where it is
-/// made as long as the domain lives, and is borrowed while others are added. It is made once, and
-/// reset rather than made anew: most of what is in it was never touched.
+/// The nodes are in pages, because a single vector would move all nodes whenever it grows. A node
+/// never moves, so it can be borrowed while others are added. Freed nodes are reset rather than
+/// created again, because a task usually leaves most fields untouched.
 pub(crate) struct NodeArena<R> {
-    /// Each of them comes from a box, and is freed with `self`. Borrowed in this file alone, and
-    /// never while anything is called.
+    /// Each page comes from a box and is freed with `self`. Borrowed only in this file, and never
+    /// across a call of other code.
     pages: UnsafeCell<Vec<NonNull<Page<R>>>>,
-    /// The first of the places that are free; they are chained by `Node::next`.
+    /// The first free node. Free nodes are linked by `Node::next`.
     free_head: Cell<Slot>,
 }
 
@@ -38,7 +37,7 @@ impl<R> Default for NodeArena<R> {
 }
 
 impl<R> NodeArena<R> {
-    /// Takes a place.
+    /// Allocates and initializes a node.
     #[inline]
     pub(super) fn alloc(
         &self,
@@ -56,15 +55,15 @@ impl<R> NodeArena<R> {
         (slot, node)
     }
 
-    /// Leaves a place, which was reset.
+    /// Frees a node, which must have been reset.
     #[inline]
     pub(super) fn free(&self, slot: Slot, node: &Node<R>) {
         debug_assert!(std::ptr::eq(node, &raw const self[slot]), "the node is the one at its slot");
-        debug_assert_eq!(node.id.get(), TaskId::NONE, "a place is left empty");
+        debug_assert_eq!(node.id.get(), TaskId::NONE, "a freed node was reset");
         node.next.set(self.free_head.replace(slot));
     }
 
-    /// Adds places, of which the first is the next to be taken.
+    /// Adds a page of free nodes, in order.
     #[cold]
     fn add_page(&self) {
         let full = self.pages().len() << PAGE_BITS;
@@ -77,29 +76,29 @@ impl<R> NodeArena<R> {
             node
         })));
         let page = NonNull::from(Box::leak(page));
-        // SAFETY: the vector is borrowed nowhere else: we are on the one thread that may, as it is
-        // not `Sync`, and all other borrows end before anything is called. (Pushing calls the
-        // allocator, which knows nothing of us.)
+        // SAFETY: no other borrow of the vector exists. `NodeArena` is not `Sync`, so this is the
+        // only thread, and every other borrow ends before other code is called. (The allocator,
+        // which `push` may call, has no access to the arena.)
         unsafe { &mut *self.pages.get() }.push(page);
         self.free_head.set(first);
     }
 
     #[inline]
     fn pages(&self) -> &[NonNull<Page<R>>] {
-        // SAFETY: the only one who borrows the vector to change it is `add_page`, which calls none
-        // of ours meanwhile; and nobody keeps what is borrowed here beyond a look.
+        // SAFETY: only `add_page` borrows the vector mutably, and it calls nothing that would get
+        // here during that borrow. No caller keeps this reference across such a call.
         unsafe { &*self.pages.get() }
     }
 
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Option<&Node<R>> {
         let page = *self.pages().get((slot >> PAGE_BITS) as usize)?;
-        // SAFETY: a page lives, and stays in its place, until `self` is dropped, which borrows us;
-        // and it is only ever borrowed to be shared.
+        // SAFETY: a page stays in its place until `self` is dropped, which the returned reference
+        // prevents, and pages are never borrowed mutably.
         Some(&unsafe { page.as_ref() }.0[slot as usize & (PAGE - 1)])
     }
 
-    /// Returns the places that are taken, in order.
+    /// Returns the nodes in use, in order.
     pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
         let all = (0..).map_while(|slot| Some((slot, self.get(slot)?)));
         all.filter(|(_, node)| node.id.get() != TaskId::NONE).map(|(slot, _)| slot)
@@ -111,14 +110,14 @@ impl<R> Index<Slot> for NodeArena<R> {
 
     #[inline]
     fn index(&self, slot: Slot) -> &Node<R> {
-        self.get(slot).expect("a slot is one that was occupied")
+        self.get(slot).expect("a slot is in use")
     }
 }
 
 impl<R> Drop for NodeArena<R> {
     fn drop(&mut self) {
         for page in self.pages.get_mut().drain(..) {
-            // SAFETY: it was leaked by `add_page`, and nobody borrows it any more.
+            // SAFETY: the page was leaked by `add_page`, and no borrow of it is left.
             drop(unsafe { Box::from_raw(page.as_ptr()) });
         }
     }

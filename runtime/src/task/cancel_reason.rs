@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::id::TaskId;
 
-/// A cancellation: who ended a task before it had returned, at which line, and why.
+/// A cancellation: which task cancelled this one, at which line, and why.
 ///
-/// One cancellation reaches a whole subtree: the descendants of a cancelled task are told of the
-/// same one, as [inherited](Cancelled::is_inherited).
+/// A cancellation applies to a whole subtree: the descendants of a cancelled task receive the same
+/// one, as [inherited](Cancelled::is_inherited).
 ///
 /// # Examples
 ///
@@ -31,61 +31,62 @@ use super::id::TaskId;
 /// # }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-// One word, as each task has room for one.
+// One word, because every node has room for one.
 pub struct Cancelled(Arc<Inner>);
 
-/// A reason, and how it came to whoever is told of it.
+/// A reason, and how it reached a task.
 #[derive(PartialEq, Eq)]
 struct Inner {
     reason: Arc<CancelReason>,
     route: CancelRoute,
 }
 
-/// What all the tasks that a cancellation reaches have in common.
+/// The part of a cancellation that all tasks share which it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelReason {
     pub(crate) kind: CancelKind,
-    /// The task that asked for it, or brought it about.
+    /// The task that requested or caused it.
     pub(crate) by: Option<TaskRef>,
-    /// The line that did.
+    /// The line that did so; see [`Cancelled::at`].
     pub(crate) location: Option<&'static Location<'static>>,
-    /// What it said.
+    /// The text that was given with the request.
     pub(crate) text: Option<Cow<'static, str>>,
 }
 
-/// A task in a reason.
+/// A task, as a reason names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskRef {
     pub(crate) id: TaskId,
     pub(crate) name: Option<Arc<str>>,
 }
 
-/// What brought a cancellation about.
+/// The cause of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CancelKind {
-    /// The parent asked for it.
+    /// The parent called `cancel`.
     Requested,
     /// The parent dropped the promise.
     PromiseDropped,
-    /// A combinator gave up the branch that held the promise.
+    /// A combinator dropped the branch that held the promise.
     BranchAbandoned,
     /// The parent ended.
     ParentEnded,
     /// A deadline passed.
     Deadline,
-    /// A rule was broken somewhere in the run.
+    /// A task of the run violated a rule.
     Violation,
-    /// The run cannot go on (for example its driver failed).
+    /// The run failed, for example because of an error of its driver.
     RunFailed,
 }
 
-/// How a cancellation came to a task.
+/// How a cancellation reached a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CancelRoute {
+    /// The task itself was cancelled.
     Direct,
-    /// From an ancestor.
+    /// An ancestor was cancelled.
     Inherited,
-    /// It was shielded from it, but for too long.
+    /// The time limit of the task's shield expired after the request.
     ShieldExpired,
 }
 
@@ -98,7 +99,7 @@ impl Cancelled {
         Cancelled(Arc::new(Inner { reason, route }))
     }
 
-    /// The same cancellation, as it comes to a descendant.
+    /// Returns the same cancellation for a descendant.
     pub(crate) fn inherited(&self) -> Cancelled {
         if self.is_inherited() {
             return self.clone();
@@ -106,12 +107,12 @@ impl Cancelled {
         Cancelled::with_route(Arc::clone(&self.0.reason), CancelRoute::Inherited)
     }
 
-    /// The same cancellation, as it comes to a task that was shielded from it for too long.
+    /// Returns the same cancellation for a shield whose time limit has expired.
     pub(crate) fn after_shield(&self) -> Cancelled {
         Cancelled::with_route(Arc::clone(&self.0.reason), CancelRoute::ShieldExpired)
     }
 
-    /// Whether it is that of `reason`, as it comes to whom it is meant for.
+    /// Returns whether this is the cancellation for `reason` of a task itself.
     pub(crate) fn matches(&self, reason: &CancelReason) -> bool {
         *self.0.reason == *reason && self.0.route == CancelRoute::Direct
     }
@@ -120,31 +121,32 @@ impl Cancelled {
         self.0.reason.kind
     }
 
-    /// Returns the line that brought it about, or comes next to it: the one that called
-    /// [`cancel`](crate::Promise::cancel), set a [`deadline`](crate::deadline), or made the
-    /// combinator that gave up the branch. A drop does not know its line, nor does the end of a
-    /// task; so for a dropped promise it is the line that made the promise, and for a parent that
-    /// ended the one that made the parent. `None` if the run failed or a rule was broken.
+    /// Returns the line that caused the cancellation: the one that called
+    /// [`cancel`](crate::Promise::cancel), set the [`deadline`](crate::deadline), or created the
+    /// combinator that dropped the branch. The line of a drop or of a return is not known; if the
+    /// promise was dropped, this is the line that spawned the child, and if the parent returned, the
+    /// line that spawned the parent. `None` if the run failed or a rule was violated.
     pub fn at(&self) -> Option<&'static Location<'static>> {
         self.0.reason.location
     }
 
-    /// Returns the task that brought it about, if one did.
+    /// Returns the task that caused it, if any.
     pub fn by(&self) -> Option<TaskId> {
         self.0.reason.by.as_ref().map(|actor| actor.id)
     }
 
-    /// Returns the name of the task that brought it about, if it has one.
+    /// Returns the name of the task that caused it, if it has one.
     pub fn by_name(&self) -> Option<&str> {
         self.0.reason.by.as_ref()?.name.as_deref()
     }
 
-    /// Returns what was said, by [`cancel_because`](crate::Promise::cancel_because) for example.
+    /// Returns the text given with the request, for example by
+    /// [`cancel_because`](crate::Promise::cancel_because).
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.text.as_deref()
     }
 
-    /// Returns whether it came from an ancestor that was cancelled.
+    /// Returns whether the task was cancelled because one of its ancestors was.
     pub fn is_inherited(&self) -> bool {
         self.0.route == CancelRoute::Inherited
     }
@@ -158,25 +160,25 @@ impl CancelReason {
 
 impl fmt::Display for CancelReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let somebody = || "somebody".to_owned();
-        let by = self.by.as_ref().map_or_else(somebody, ToString::to_string);
+        let outside = || "code outside any task".to_owned();
+        let by = self.by.as_ref().map_or_else(outside, ToString::to_string);
         let at = self.location.map(|at| format!(" at {at}")).unwrap_or_default();
-        let made = self.location.map(|at| format!(" (made at {at})")).unwrap_or_default();
+        let spawned = self.location.map(|at| format!(" (spawned at {at})")).unwrap_or_default();
         match self.kind {
             CancelKind::Requested => write!(f, "cancelled by {by}{at}"),
             CancelKind::PromiseDropped => {
-                write!(f, "cancelled because {by} dropped its promise{made}")
+                write!(f, "cancelled because {by} dropped its promise{spawned}")
             }
             CancelKind::BranchAbandoned => {
-                write!(f, "cancelled because {by} gave up the branch that held it{at}")
+                write!(f, "cancelled because {by} dropped the branch that held it{at}")
             }
             CancelKind::ParentEnded => {
-                write!(f, "cancelled because its parent, {by}{made}, ended")
+                write!(f, "cancelled because its parent, {by}{spawned}, ended")
             }
             CancelKind::Deadline => {
                 write!(f, "cancelled because its deadline passed, which was set by {by}{at}")
             }
-            CancelKind::Violation => write!(f, "cancelled because {by} broke a rule{at}"),
+            CancelKind::Violation => write!(f, "cancelled because {by} violated a rule{at}"),
             CancelKind::RunFailed => f.write_str("cancelled because its run failed"),
         }?;
         match &self.text {
@@ -192,7 +194,7 @@ impl fmt::Display for Cancelled {
             CancelRoute::Direct => "the task was ",
             CancelRoute::Inherited => "the task was cancelled with an ancestor that was ",
             CancelRoute::ShieldExpired => {
-                "the time limit of the task's shield was over; it had been "
+                "the time limit of the task's shield expired; it had been "
             }
         })?;
         fmt::Display::fmt(&self.0.reason, f)

@@ -1,4 +1,4 @@
-//! What few tasks have: a shield, a deadline, somebody who listens for a cancellation.
+//! The state that few tasks need: a shield, a deadline, futures that wait for a cancel request.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -8,33 +8,35 @@ use super::id::TaskId;
 use crate::timer_queue::TimerKey;
 use crate::waker_set::WakerSet;
 
-/// The part of a node that most tasks do without.
+/// The rarely used part of a node. It is allocated when a task first needs it.
 #[derive(Default)]
 pub(crate) struct ColdState {
-    /// The task is a shield.
+    /// Set if the task is a shield.
     pub(crate) shield: Option<ShieldState>,
-    /// The end of this task was asked for, but it, or an ancestor, is shielded.
+    /// The first cancel request from which the task is shielded: it is a shield, or has one among
+    /// its ancestors.
     pub(crate) cancel_requested: Option<Cancelled>,
-    /// Who wants to know when that happens.
+    /// The wakers of futures that wait for such a request.
     pub(crate) cancel_waiters: WakerSet,
-    /// The deadline that the task was born with.
+    /// The deadline that the task inherited from its parent.
     pub(crate) deadline: Option<TaskDeadline>,
-    /// When the task is cancelled if it has not ended: at its deadline, or when its shield is over.
+    /// When and why the task is cancelled if it has not returned by then: at its deadline, or when
+    /// the time limit of its shield is over.
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,
-    /// The timer for that.
+    /// The timer for `cancel_at`, once it is set.
     pub(crate) timer: Option<TimerKey>,
 }
 
-/// A task that is not ended with its parent.
+/// The state of a shield: a task that is not cancelled with its parent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShieldState {
-    /// How long it may go on when its end was asked for.
+    /// How long the task may go on after the first cancel request.
     pub(crate) limit: Duration,
-    /// Whether that was so.
+    /// Whether there was a cancel request.
     pub(crate) cancel_requested: bool,
 }
 
-/// A deadline, and who set it, at which line.
+/// A deadline, with the task and the line that set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskDeadline {
     pub(crate) at: Instant,
@@ -43,13 +45,15 @@ pub(crate) struct TaskDeadline {
 }
 
 impl TaskDeadline {
-    /// The one that comes first.
+    /// Returns the earlier one of two deadlines.
     pub(crate) fn earlier(self, other: Option<TaskDeadline>) -> TaskDeadline {
         other.filter(|other| other.at <= self.at).unwrap_or(self)
     }
 
+    /// Returns the cancellation of a task that has missed the deadline.
     fn cancelled(self) -> Cancelled {
-        // Only the number: a deadline is copied to each child, and a name would have to be counted.
+        // Without the name: a deadline is copied to each child, which would have to count
+        // references to the name.
         let by = (self.set_by != TaskId::NONE).then_some(TaskRef { id: self.set_by, name: None });
         Cancelled::new(CancelReason {
             by,
@@ -60,8 +64,8 @@ impl TaskDeadline {
 }
 
 impl ColdState {
-    /// What a child is born with, if that is anything: its parent's deadline, and the knowledge
-    /// that its end was asked for.
+    /// Returns the initial state of a child: its parent's deadline, and the cancel request from
+    /// which its parent is shielded. `None` if there is neither.
     pub(crate) fn for_child(
         deadline: Option<TaskDeadline>,
         cancel_requested: Option<Cancelled>,
@@ -69,7 +73,7 @@ impl ColdState {
         if deadline.is_none() && cancel_requested.is_none() {
             return None;
         }
-        let cancel_at = deadline.map(|limit| (limit.at, limit.cancelled()));
+        let cancel_at = deadline.map(|deadline| (deadline.at, deadline.cancelled()));
         Some(Box::new(ColdState { cancel_requested, deadline, cancel_at, ..ColdState::default() }))
     }
 }

@@ -1,13 +1,13 @@
 use std::fmt;
 use std::hash::Hasher;
 
-/// Number of bits that count tasks; the bits above name the domain that created the task.
+/// The number of bits for the count of tasks. The bits above are the domain that created the task.
 const COUNT_BITS: u32 = 48;
 
-/// Names a task for as long as its run lasts.
+/// The id of a task, unique within its run.
 ///
-/// Ids count up on the domain that created the task and are never reused within a run, so that
-/// the same program with the same choices hands out the same ids.
+/// Each domain numbers the tasks that it creates, and no number is used twice in a run. So a program
+/// that makes the same choices creates the same ids.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u64);
 
@@ -15,7 +15,7 @@ impl TaskId {
     /// The task that runs `main`.
     pub(crate) const ROOT: TaskId = TaskId(1);
 
-    /// No task: code of the run that is nobody's body.
+    /// No task: code that runs on a domain outside any task.
     pub(crate) const NONE: TaskId = TaskId(0);
 
     pub(crate) fn new(domain: usize, count: u64) -> TaskId {
@@ -46,7 +46,7 @@ impl fmt::Debug for TaskId {
     }
 }
 
-/// Hashes ids, which nobody outside chooses: one multiplication that spreads their low bits.
+/// A hasher for ids: one multiplication that spreads their low bits. No attacker chooses ids.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -60,7 +60,7 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // 2^64 divided by the golden ratio: neighbours end far apart (Knuth, volume 3, 6.4).
+        // 2^64 divided by the golden ratio maps neighbours far apart (Knuth, volume 3, 6.4).
         self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
     }
 }

@@ -1,4 +1,4 @@
-//! What a domain knows of one task.
+//! One task in a domain's task tree.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,85 +15,87 @@ use super::id::TaskId;
 use super::option_cell::OptionCell;
 use crate::panics;
 
-/// A node's place in its domain's [`TaskTree`](super::tree::Tree).
+/// The index of a node in its domain's [`TaskTree`](super::TaskTree).
 pub(crate) type Slot = u32;
 
-/// No node.
+/// The index of no node.
 pub(crate) const NIL: Slot = Slot::MAX;
 
-/// A node's place together with its task, so that a place used again is told apart.
+/// A node together with the task that it stands for. After the node is reused for another task, the
+/// key refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeKey {
     pub(crate) slot: Slot,
     pub(crate) id: TaskId,
 }
 
-/// One task, as its domain sees it; or a *proxy*, by which the parent's domain keeps a child that
-/// lives on another domain in the parent's list.
+/// A task of the domain, or a *proxy*: the entry of a child that lives on another domain in the list
+/// of its parent. `R` is the reference by which the task is polled.
 ///
-/// Only the domain that holds the node reads or writes it. All of it is in cells: a node is looked
-/// up once and then read and written, whatever else the domain does meanwhile with it or others.
+/// Only the domain's own thread accesses a node. All fields are cells, so that a node can be borrowed
+/// once and then read and written while the domain does the same with this and other nodes.
 ///
-/// What each poll touches comes first, and fits into 96 bytes: two lines of the cache, wherever in
-/// its page a node of 160 bytes begins.
+/// The fields that every poll accesses come first and fit into 96 bytes: at most two cache lines,
+/// wherever in its page a node of 160 bytes begins.
 #[repr(C)]
 pub(crate) struct Node<R> {
     // As a task.
-    /// By it the task is polled. None while it runs, after its end, and in a proxy.
+    /// The reference by which the task is polled. `None` while it is being polled, once it is
+    /// complete, and in a proxy.
     pub(crate) owner_ref: OptionCell<R>,
-    /// What the task owns; made when it first owns something. Empty while the task runs.
+    /// The resources that the task owns; created when it first owns one. `None` while the task is
+    /// being polled, when the ledger is the current one.
     pub(crate) ledger: OptionCell<Arc<Ledger>>,
-    /// Set once; from then on the body is polled no more.
+    /// Set when the task is cancelled. From then on its body is not polled.
     pub(crate) cancel: OptionCell<Cancelled>,
-    /// What few tasks have.
+    /// The state that few tasks need.
     pub(crate) cold: OptionCell<Box<ColdState>>,
     /// What the task waits for, written when it was last suspended.
     pub(crate) blocked_on: BlockedOnCell,
-    /// Whether the task is in the ready queue, or runs.
     pub(crate) run_state: Cell<RunState>,
     pub(crate) stage: Cell<Stage>,
-    /// Whether the parent is woken at the task's end, as it is itself what waits.
+    /// Whether the parent has polled this child with its own waker. On completion the parent is
+    /// then woken directly.
     pub(crate) wake_parent: Cell<bool>,
-    /// Whether a normal end hands what is still owned to the parent.
+    /// Whether the resources that the task still owns when it returns go to its parent.
     pub(crate) inherit: Cell<bool>,
-    /// How many of the children have not ended.
+    /// The number of children that are not complete.
     pub(crate) live_children: Cell<u32>,
     pub(crate) id: Cell<TaskId>,
 
-    // As a child: the neighbours in the parent's list, and what the parent did with the promise.
-    /// Where the parent's entry for this task is.
+    // As a child: the neighbours in the parent's list, and the state of the promise.
     pub(crate) parent: Cell<Parent>,
     pub(crate) prev: Cell<Slot>,
     pub(crate) next: Cell<Slot>,
-    /// Woken at the task's end, if something else waits inside the parent: a combinator.
-    /// Boxed, since that is rare.
+    /// The waker of a combinator inside the parent that waits for this child.
+    /// Boxed, because that is rare.
     pub(crate) join_waker: OptionCell<Box<Waker>>,
     pub(crate) handle_state: Cell<HandleState>,
-    /// The domain that the body lives on, if this node is a proxy.
+    /// The domain that the task lives on, if this node is a proxy.
     pub(crate) remote_domain: Cell<Option<u16>>,
     pub(crate) spawned_at: Cell<&'static Location<'static>>,
     pub(crate) name: OptionCell<Name>,
 
-    // As a parent: its children in the order of their making.
+    // As a parent: its children in the order in which they were spawned.
     pub(crate) first_child: Cell<Slot>,
     pub(crate) last_child: Cell<Slot>,
 }
 
-/// Each task pays for it.
+// Every task needs one, so its size matters.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     type Any = Node<&'static ()>;
     assert!(size_of::<Any>() == 160 && std::mem::offset_of!(Any, parent) <= 96);
 };
 
-/// What a report says of a task beside its number.
+/// What a report says about a task in addition to its id.
 #[derive(Clone)]
 pub(crate) struct TaskMeta {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) name: Option<Name>,
 }
 
-/// A task's name. Boxed, since few tasks have one, and all have room for it.
+/// The name of a task. Boxed, because every node has room for one and few tasks have one.
 pub(crate) type Name = Box<Arc<str>>;
 
 impl TaskMeta {
@@ -110,36 +112,37 @@ impl TaskMeta {
     }
 }
 
-/// Where a task's parent keeps its entry for it.
+/// Where the entry of a task in the list of its parent is.
 #[derive(Clone, Copy)]
 pub(crate) enum Parent {
-    /// The root, and a signal handler's place above it: nobody.
+    /// Nowhere: the task is the root of the run.
     None,
-    /// The parent's own node, on this domain.
+    /// On this domain: the node of the parent.
     Local(Slot),
-    /// The proxy on the parent's domain.
+    /// On the parent's domain: the proxy.
     Remote { domain: u16, proxy: Slot },
 }
 
-/// What the parent did with its handle on a child.
+/// What the parent has done with its handle to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandleState {
-    /// The promise is alive.
+    /// The promise exists.
     Held,
-    /// The promise lies in a collector, under this index.
+    /// The promise is in a group, at this index.
     InGroup { group: u32, index: u32 },
-    /// A `Cancel` future waits for the end; it frees the entry.
+    /// A `Cancel` future waits for the child and frees the node.
     Cancelling,
-    /// Nobody asks for the outcome, and that is no fault: freed at the end.
+    /// No future waits for the child, which is no violation. The node is freed on completion.
     Detached,
-    /// A signal's handler: the runtime reaps it, and ends it with the root.
+    /// The child is a signal handler, which the runtime has spawned. The node is freed on
+    /// completion.
     SignalHandler,
-    /// The promise was dropped, which is a fault at the parent's normal end.
+    /// The promise was dropped. If the parent returns, it has violated R1.
     Forgotten,
 }
 
 impl Parent {
-    /// The parent's node, if it is on this domain.
+    /// Returns the node of the parent, if it is on this domain.
     pub(crate) fn local(self) -> Option<Slot> {
         match self {
             Parent::Local(slot) => Some(slot),
@@ -149,41 +152,54 @@ impl Parent {
 }
 
 impl HandleState {
-    /// Whether a normal end of the parent with this child in its list breaks R1.
+    /// Returns whether a parent that returns with this child in its list violates R1.
     pub(crate) fn is_leak(self) -> bool {
         // fault: undrained-group-excused
         matches!(self, HandleState::Held | HandleState::InGroup { .. } | HandleState::Forgotten)
     }
 }
 
-/// How far a task has come. Numbers in brackets are the transitions in ARCHITECTURE.md.
+/// The stage of a task's life. It only ever advances:
+///
+/// ```text
+/// Running --(body returned, panicked, or was cancelled)--> Joining
+/// Joining --(last child complete; body dropped)----------> Finalizing
+/// Finalizing --(last finalizer done)---------------------> Complete
+/// ```
+///
+/// A task without children, resources and cancellation goes from `Running` to `Complete` at once.
+/// (One exception goes back: a complete task for whose outcome no promise waits returns to
+/// `Finalizing` if a resource in that outcome needs a finalizer.)
+///
+/// Numbers in brackets are the transitions in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Polled, or waiting to be.
+    /// The body is being polled or waits to be polled. Only in this stage can the task spawn.
     Running,
-    /// Polled no more: waits for its children to end \[2, 3, 4\].
+    /// The body is not polled any more. Its children were cancelled, and the task waits for them
+    /// \[2, 3, 4\].
     Joining,
-    /// Its future is gone, or being dropped, and what it owns is finalized \[5\].
+    /// The body is gone or being dropped, and what the task owns is finalized \[5\].
     Finalizing,
-    /// Over; the outcome is there for the parent \[6\].
+    /// The task is complete, and the parent can take its outcome \[6\].
     Complete,
 }
 
-/// Where a task is on its way from a wake-up to a poll. A wake-up costs no locked instruction: only
-/// the domain asks and writes.
+/// Whether a task is in the run queue. Only the domain reads and writes it, so a wake-up needs no
+/// atomic operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunState {
-    /// Suspended, or over, or a proxy.
+    /// The task is suspended or complete, or the node is a proxy.
     Idle,
-    /// In the ready queue, once.
+    /// It is in the run queue, once.
     Queued,
-    /// Being polled.
+    /// It is being polled.
     Polling,
-    /// Woken while it was polled: to be queued after the poll.
+    /// It was woken while it is being polled, and will be queued after the poll.
     Woken,
 }
 
-/// What a task is born with, beside its body; as a rule nothing.
+/// What a new task has in addition to its body; usually nothing.
 #[derive(Default)]
 pub(crate) struct SpawnParams {
     pub(crate) name: Option<Name>,
@@ -192,7 +208,8 @@ pub(crate) struct SpawnParams {
     pub(crate) cold: Option<Box<ColdState>>,
 }
 
-/// What a task leaves in its node, to be dropped where that may run anything.
+/// What a freed node contained. Dropping it may run user code, so the caller does that at a place
+/// where user code may access the domain.
 #[must_use]
 pub(crate) struct NodeLeftovers {
     join_waker: Option<Box<Waker>>,
@@ -201,7 +218,7 @@ pub(crate) struct NodeLeftovers {
 }
 
 impl NodeLeftovers {
-    /// Drops it. A panic of what is in it ends here.
+    /// Drops the values. A panic of a destructor does not reach the caller.
     #[inline]
     pub(crate) fn drop(self) {
         if self.join_waker.is_some() || self.ledger.is_some() || self.cold.is_some() {
@@ -211,7 +228,7 @@ impl NodeLeftovers {
 }
 
 impl<R> Node<R> {
-    /// A place that no task has taken.
+    /// Creates a node that no task uses yet.
     pub(super) fn unused() -> Node<R> {
         Node {
             id: Cell::new(TaskId::NONE),
@@ -238,11 +255,11 @@ impl<R> Node<R> {
         }
     }
 
-    /// Begins to stand for a task. What is not written here was left by the one before as it has to
-    /// be; see `reset`.
+    /// Initializes the node for a task. The fields that this does not write have their initial
+    /// values already: [`reset`](Node::reset) restores them.
     #[inline]
     pub(super) fn init(&self, id: TaskId, spawned_at: &'static Location<'static>, parent: Parent) {
-        debug_assert!(!self.name.is_some(), "a place is left empty");
+        debug_assert!(!self.name.is_some(), "a freed node is empty");
         self.id.set(id);
         self.spawned_at.set(spawned_at);
         self.parent.set(parent);
@@ -256,7 +273,7 @@ impl<R> Node<R> {
         self.blocked_on.clear();
     }
 
-    /// Takes over what the task is born with.
+    /// Stores the parameters of a new task.
     pub(crate) fn apply(&self, params: SpawnParams) {
         let SpawnParams { name, ledger, inherit, cold } = params;
         if let Some(name) = name {
@@ -271,14 +288,14 @@ impl<R> Node<R> {
         self.inherit.set(inherit);
     }
 
-    /// Stands for nobody any more.
+    /// Clears the node of a complete task so that it can be reused.
     #[inline]
     pub(super) fn reset(&self) -> NodeLeftovers {
-        debug_assert!(self.is_complete(), "{self:?} leaves the tree before its end");
+        debug_assert!(self.is_complete(), "{self:?} leaves the tree before its completion");
         debug_assert_eq!(self.first_child.get(), NIL, "{self:?} leaves children behind");
         debug_assert!(
             !self.owner_ref.is_some() && self.run_state.get() == RunState::Idle,
-            "{self:?} is over"
+            "{self:?} is not scheduled"
         );
         self.id.set(TaskId::NONE);
         drop(self.name.take());
@@ -290,7 +307,7 @@ impl<R> Node<R> {
         }
     }
 
-    /// Wakes the task. Returns whether it has to be put into the ready queue.
+    /// Wakes the task. Returns `true` if the caller must put it into the run queue.
     #[inline]
     pub(crate) fn wake(&self) -> bool {
         match self.run_state.get() {
@@ -313,7 +330,7 @@ impl<R> Node<R> {
         self.name.peek(|name| name.map(|name| Arc::clone(name)))
     }
 
-    /// What a report says of the task.
+    /// Returns what a report says about the task.
     pub(crate) fn meta(&self) -> TaskMeta {
         TaskMeta { spawned_at: self.spawned_at.get(), name: self.name.get() }
     }
@@ -323,12 +340,12 @@ impl<R> Node<R> {
         TaskRef { id: self.id.get(), name: self.name() }
     }
 
-    /// Calls `f` with what few tasks have; from now on this one has it.
+    /// Calls `f` with the cold state, which is allocated if the task has none yet.
     pub(crate) fn with_cold<T>(&self, f: impl FnOnce(&mut ColdState) -> T) -> T {
         self.cold.update(|cold| f(cold.get_or_insert_default()))
     }
 
-    /// Whether the task is a shield.
+    /// Returns whether the task is a shield.
     pub(super) fn is_shield(&self) -> bool {
         self.cold.peek(|cold| cold.is_some_and(|cold| cold.shield.is_some()))
     }

@@ -1,16 +1,17 @@
-//! A cell for a value that is there or not.
+//! A cell for a value that may be absent.
 
 use std::cell::Cell;
 use std::fmt;
 
-/// A `Cell<Option<T>>` that can be looked into.
+/// A `Cell<Option<T>>` whose value can be inspected in place.
 ///
-/// To look is to take the value out and to put it back, of which the compiler leaves nothing but
-/// the look. Whoever looks must therefore not come back to the same pocket meanwhile: no code of a
-/// user's may run there, not even a drop.
+/// [`peek`](OptionCell::peek) and [`update`](OptionCell::update) take the value out and put it back,
+/// which compiles to a plain access. The closure must not access the same cell again, so it must not
+/// run user code, not even a destructor.
 pub(crate) struct OptionCell<T>(Cell<Option<T>>);
 
 impl<T> OptionCell<T> {
+    /// Creates a cell without a value.
     pub(crate) const fn none() -> OptionCell<T> {
         OptionCell(Cell::new(None))
     }
@@ -20,11 +21,11 @@ impl<T> OptionCell<T> {
         self.peek(|value| value.is_some())
     }
 
-    /// Puts a value in where none was, which needs no drop.
+    /// Stores a value in a cell that has none. This generates no code for dropping an old value.
     #[inline]
     pub(crate) fn put(&self, value: T) {
         let old = self.replace(Some(value));
-        debug_assert!(old.is_none(), "the pocket was empty");
+        debug_assert!(old.is_none(), "the cell has no value");
         std::mem::forget(old);
     }
 
@@ -38,17 +39,19 @@ impl<T> OptionCell<T> {
         self.0.replace(value)
     }
 
+    /// Calls `f` with a reference to the value.
     #[inline]
     pub(crate) fn peek<R>(&self, f: impl FnOnce(Option<&T>) -> R) -> R {
         self.update(|value| f(value.as_ref()))
     }
 
+    /// Calls `f` with a mutable reference to the content of the cell.
     #[inline]
     pub(crate) fn update<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
         let mut value = self.0.take();
         let result = f(&mut value);
         let nothing = self.0.replace(value);
-        debug_assert!(nothing.is_none(), "nobody came here meanwhile");
+        debug_assert!(nothing.is_none(), "the closure did not access the cell");
         std::mem::forget(nothing);
         result
     }
@@ -62,6 +65,6 @@ impl<T: Clone> OptionCell<T> {
 
 impl<T> fmt::Debug for OptionCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OptionCell").field("full", &self.is_some()).finish()
+        f.debug_struct("OptionCell").field("is_some", &self.is_some()).finish()
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use super::cancel_reason::Cancelled;
 use crate::panics;
 
-/// What a parent sees of a child that has ended.
+/// The result of a child, as its parent receives it.
 pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 
-/// Why a task ended abnormally.
+/// Why a task did not return a value.
 ///
-/// `E` is the error of a task made by [`try_spawn`](crate::try_spawn) or
-/// [`try_call`](crate::try_call); a task made by [`spawn`](crate::spawn) has none.
+/// `E` is the error type of a task spawned by [`try_spawn`](crate::try_spawn) or
+/// [`try_call`](crate::try_call). A task spawned by [`spawn`](crate::spawn) has none.
 #[derive(Debug)]
 pub enum TaskError<E = Infallible> {
     /// The task returned `Err`.
@@ -35,7 +35,7 @@ impl<E> TaskError<E> {
         matches!(self, TaskError::Panicked(_))
     }
 
-    /// Returns the task's own error, if that is how it ended.
+    /// Returns the task's own error if it returned one.
     pub fn into_failure(self) -> Option<E> {
         match self {
             TaskError::Failed(error) => Some(error),
@@ -54,18 +54,18 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
     }
 }
 
-// Why is the task's own error not the source? It is in the text already; and `E` need not be an
-// error itself, so that a `TaskError<Box<dyn Error + Send + Sync>>` passes through a `?`.
+// The task's own error is not the source: the text contains it already. And without the bound
+// `E: Error`, a `TaskError<Box<dyn Error + Send + Sync>>` can be returned with `?`.
 impl<E: fmt::Debug + fmt::Display> Error for TaskError<E> {}
 
-/// A panic that was caught at the border of a task.
-// Boxed: each task has room for one, and next to none needs it.
+/// A panic of a task, caught by the runtime.
+// Boxed, because every outcome has room for one and hardly any has one.
 pub struct Panic(Box<Caught>);
 
 struct Caught {
     message: String,
     location: Option<String>,
-    /// In a mutex only so that the error is `Sync`, which the usual error traits ask for.
+    /// In a mutex so that the error is `Sync`, as `Box<dyn Error + Send + Sync>` requires.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
@@ -75,7 +75,7 @@ impl Panic {
         panics::catch_payload(f).map_err(Panic::caught)
     }
 
-    /// Takes a payload that `catch_unwind` just returned on this thread.
+    /// Wraps a payload that `catch_unwind` has just returned on this thread.
     #[cold]
     pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Panic {
         Panic(Box::new(Caught {
@@ -90,17 +90,18 @@ impl Panic {
         Panic(Box::new(Caught { payload, message, location: None }))
     }
 
-    /// Returns what the panic said, if it was text.
+    /// Returns the message of the panic, or a placeholder if its payload is not text.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Returns where it happened, as `file:line:column`, if matou's panic hook saw it.
+    /// Returns where the panic happened, as `file:line:column`, if matou's panic hook has recorded
+    /// it.
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
     }
 
-    /// Returns what was thrown, for [`std::panic::resume_unwind`].
+    /// Returns the payload, for [`std::panic::resume_unwind`].
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         self.0.payload.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

@@ -1,4 +1,4 @@
-//! The tasks of one domain, and their kinship.
+//! The tasks of one domain as a tree: each task with the list of its children.
 
 use std::panic::Location;
 use std::task::Waker;
@@ -8,11 +8,12 @@ use super::cancel_reason::Cancelled;
 use super::id::TaskId;
 use super::node::{HandleState, NIL, Node, NodeKey, NodeLeftovers, Parent, Slot, Stage};
 
-/// The nodes of one domain, each in the list of its parent.
+/// The nodes of one domain, each in the list of its parent. `R` is the reference by which a task is
+/// polled.
 ///
-/// **Invariant:** a node is in the list of its parent from its making until its entry is freed,
-/// and `live_children` counts those in the list that have not ended. Every operation is O(1) but
-/// for the walks over a list of children, of which each task makes at most two in its life.
+/// **Invariant:** a node is in the list of its parent from its creation until it is freed, and
+/// `live_children` is the number of nodes in the list that are not complete. Every operation takes
+/// constant time except walks over a list of children, of which each task causes at most two.
 pub(crate) struct TaskTree<R> {
     nodes: NodeArena<R>,
 }
@@ -24,7 +25,7 @@ impl<R> Default for TaskTree<R> {
 }
 
 impl<R> TaskTree<R> {
-    /// Puts a node into the tree, at the end of its parent's list if the parent is here.
+    /// Adds a node, at the end of the list of its parent if the parent is on this domain.
     #[inline]
     pub(crate) fn insert(
         &self,
@@ -52,7 +53,7 @@ impl<R> TaskTree<R> {
         }
     }
 
-    /// Takes a node out of the tree. A child that is taken out has ended.
+    /// Removes and frees the node of a complete task.
     #[inline]
     pub(crate) fn remove(&self, slot: Slot) -> NodeLeftovers {
         let node = &self[slot];
@@ -79,13 +80,13 @@ impl<R> TaskTree<R> {
         leftovers
     }
 
-    /// Returns the node under `key`, unless its task is gone and the place is free or used again.
+    /// Returns the node of `key`, unless it has been freed since.
     #[inline]
     pub(crate) fn get(&self, key: NodeKey) -> Option<&Node<R>> {
         self.nodes.get(key.slot).filter(|node| node.id.get() == key.id)
     }
 
-    /// Returns all the nodes, in a fixed order.
+    /// Returns all nodes in a fixed order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.nodes.occupied()
     }
@@ -97,7 +98,8 @@ impl<R> TaskTree<R> {
         std::iter::successors(first, move |&slot| some(self[slot].next.get()))
     }
 
-    /// Asks for the end of the task at `slot`; the first one who asks is the one that is told of.
+    /// Records a cancel request for the task at `slot`, unless an earlier one is recorded. Returns
+    /// what the caller must do.
     pub(crate) fn request_cancel(&self, slot: Slot, cancelled: &Cancelled) -> CancelAction {
         let node = &self[slot];
         if node.cancel.is_some() || node.is_complete() {
@@ -114,8 +116,9 @@ impl<R> TaskTree<R> {
         }
     }
 
-    /// As [`end`](Tree::end), in the usual case: the promise is there, and nobody but the parent
-    /// itself waits, if anybody does. Returns the parent if it is to be queued.
+    /// Marks a task as complete in the common case: its promise exists, and nothing but the parent
+    /// itself waits for it. Returns the parent if it must be queued, or `None` if this is not the
+    /// common case, in which nothing has changed.
     #[inline]
     pub(crate) fn complete_fast(&self, node: &Node<R>) -> Option<Option<Slot>> {
         let held = matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
@@ -125,8 +128,8 @@ impl<R> TaskTree<R> {
         Some(self.child_completed(parent, awaited).then_some(parent))
     }
 
-    /// One child less is alive, which the parent waited for or not. Returns whether the parent is
-    /// to be queued.
+    /// Counts a child as complete and wakes the parent if it waits for this child (`wake_parent`)
+    /// or for its last one. Returns whether the parent must be queued.
     #[inline]
     fn child_completed(&self, parent: Slot, awaited: bool) -> bool {
         let parent = &self[parent];
@@ -136,7 +139,7 @@ impl<R> TaskTree<R> {
         (awaited || last) && parent.wake()
     }
 
-    /// Marks the end of the task at `slot` in its parent's books, and says what is to be done.
+    /// Marks the task at `slot` as complete. Returns what the caller must do.
     pub(crate) fn complete(&self, slot: Slot) -> Completion {
         let node = &self[slot];
         node.stage.set(Stage::Complete);
@@ -162,34 +165,41 @@ impl<R> TaskTree<R> {
     }
 }
 
-/// What is to be done, outside the tree, so that a cancelled task notices.
+/// What the caller must do after a cancel request.
 #[must_use]
 pub(crate) enum CancelAction {
+    /// Nothing: the task was cancelled before, or is complete.
     None,
+    /// Wake the task, so that it notices the cancellation.
     Wake,
-    /// The task is shielded: it is asked, and its time limited.
+    /// Start the time limit of the shield and inform the shielded task.
     Shielded,
-    Forward {
-        domain: u16,
-        id: TaskId,
-    },
+    /// Send the request to the domain that the task lives on.
+    Forward { domain: u16, id: TaskId },
 }
 
-/// Who is to be told, outside the tree, that a task has ended.
+/// What the caller must do after a task has completed. It is done outside the tree, because it may
+/// run user code.
 #[must_use]
 pub(crate) struct Completion {
     pub(crate) notice: CompletionNotice,
-    /// The parent, if it waited for this child, or for the last one, and is to be queued.
+    /// The parent, if it must be queued.
     pub(crate) ready: Option<Slot>,
-    /// What is left of a task that nobody asks about.
+    /// The contents of the node, if it was freed because no future waits for the child.
     pub(crate) leftovers: Option<NodeLeftovers>,
 }
 
+/// What is notified of a completion in addition to the parent.
 #[must_use]
 pub(crate) enum CompletionNotice {
     None,
+    /// A combinator inside the parent.
     Wake(Waker),
-    Group { group: u32, index: u32 },
+    /// The group that contains the promise.
+    Group {
+        group: u32,
+        index: u32,
+    },
 }
 
 impl<R> std::ops::Index<Slot> for TaskTree<R> {

@@ -80,7 +80,7 @@ where
 fn each_kind_of_cancellation_has_its_reason() {
     check(SEEDS, || async {
         let failed = reason_of(|child| async { drop(child.await) }).await;
-        assert!(failed.contains("because its parent, task #2 `parent` (made at "), "{failed}");
+        assert!(failed.contains("because its parent, task #2 `parent` (spawned at "), "{failed}");
         assert!(failed.ends_with("), ended"), "{failed}");
         let asked = reason_of(|child| async {
             let _ = child.cancel().await;
@@ -91,7 +91,7 @@ fn each_kind_of_cancellation_has_its_reason() {
             assert!(timeout(SECOND, child).await.is_err());
         });
         let given_up = given_up.await;
-        let expected = "because task #1 `main` gave up the branch that held it at ";
+        let expected = "because task #1 `main` dropped the branch that held it at ";
         assert!(given_up.contains(expected), "{given_up}");
 
         let reason = Rc::default();
@@ -126,7 +126,7 @@ fn a_violation_is_a_reason() {
         });
         assert!(matches!(trial.outcome, Err(RunError::Violated(_))), "{:?}", trial.outcome);
         let reason = reason.take();
-        assert!(reason.contains("`offender` broke a rule: StillHasChildren"), "{reason}");
+        assert!(reason.contains("`offender` violated a rule: StillHasChildren"), "{reason}");
     }
 }
 
@@ -150,7 +150,7 @@ fn a_dropped_promise_is_a_reason() {
     Check::simulated().forgotten(matou_runtime::Forgotten::Cancel).run(SEEDS, || async {
         let dropped = reason_of(|child| async { drop(child) }).await;
         assert!(
-            dropped.contains("because task #1 `main` dropped its promise (made at "),
+            dropped.contains("because task #1 `main` dropped its promise (spawned at "),
             "{dropped}"
         );
     });

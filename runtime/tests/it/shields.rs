@@ -271,7 +271,7 @@ fn a_violation_ends_a_shield_when_its_limit_has_elapsed() {
         let error = trial.outcome.unwrap_err();
         assert!(error.report().is_some(), "{error}");
         let reason = reason.lock().unwrap().clone();
-        assert!(reason.contains("`offender` broke a rule: StillHasChildren"), "{reason}");
+        assert!(reason.contains("`offender` violated a rule: StillHasChildren"), "{reason}");
         assert!(trial.elapsed < 3 * SECOND, "{:?}", trial.elapsed);
     }
 }

@@ -1,13 +1,12 @@
-//! Messages that are there as soon as they are sent.
+//! Messages that arrive when they are sent.
 //!
-//! Senders share a lock that each of them needs for a few instructions, and that the receiver needs
-//! once for all the messages that have arrived meanwhile: it takes the list, and leaves an empty
-//! one whose memory serves for those that come next. What a queue without locks does for each
-//! message at its other end (a look at both ends, two locked instructions, a block now and then) is
-//! done once for each list.
+//! Senders and the receiver share a lock. A sender holds it for a few instructions. The receiver takes
+//! it once for all messages that have arrived: it swaps the list for an empty one, whose allocation is
+//! reused. So the work that a lock-free queue does at its receiving end for each message (reading
+//! both ends, atomic operations, an allocation now and then) is done once for each list.
 //!
-//! The first message lies next to the lock, in the same line of the cache: two domains that talk to
-//! each other, a message at a time, fetch one line from each other for each, and nothing else.
+//! The first message is stored next to the lock, in the same cache line. Two domains that exchange
+//! single messages transfer one cache line for each message, and nothing else.
 
 use std::mem;
 use std::sync::PoisonError;
@@ -16,33 +15,33 @@ use super::super::Message;
 use crate::sys::atomic::{AtomicBool, Ordering};
 use crate::sys::lock::{Mutex, MutexGuard};
 
-/// How many messages the memory of a list may have room for when it is to be used again.
+/// The largest capacity of a list whose allocation is reused.
 const KEPT_CAPACITY: usize = 1024;
 
 /// Messages from many senders to one receiver.
 #[repr(C, align(64))]
 pub(crate) struct ImmediateQueue {
-    /// Whether there is a message. Set and cleared under the lock, asked without it.
+    /// Whether the list contains a message. Written under the lock, read without it.
     non_empty: AtomicBool,
-    /// Whether nobody receives any more. Belongs to the lock.
+    /// Whether the queue is closed. Accessed under the lock.
     closed: AtomicBool,
     list: Mutex<List>,
 }
 
-/// Invariant: there are no more messages if there is no first one.
+/// **Invariant:** if there is no first message, the rest is empty.
 #[repr(C)]
 struct List {
     first: Option<Message>,
     rest: Vec<Message>,
 }
 
-/// As much room as there is behind the lock, which on other systems may be larger.
+// Lock and first message share a cache line. (On other systems the lock may be larger.)
 #[cfg(all(not(loom), target_os = "linux", target_pointer_width = "64"))]
 const _: () =
     assert!(mem::offset_of!(ImmediateQueue, list) + size_of::<Mutex<Option<Message>>>() <= 64);
 
 impl ImmediateQueue {
-    pub(crate) fn new() -> ImmediateQueue {
+    pub(super) fn new() -> ImmediateQueue {
         let list = List { first: None, rest: Vec::new() };
         let (non_empty, closed) = (AtomicBool::new(false), AtomicBool::new(false));
         ImmediateQueue { non_empty, closed, list: Mutex::new(list) }
@@ -52,10 +51,14 @@ impl ImmediateQueue {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a message; it comes back if nobody receives any more. Returns whether the receiver has
-    /// to be told, which is so if all the messages before were taken.
+    /// Sends a message. Returns `true` if the queue was empty, in which case the caller must notify
+    /// the receiver.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the queue is closed.
     #[inline]
-    pub(crate) fn push(&self, message: Message) -> Result<bool, Message> {
+    pub(super) fn push(&self, message: Message) -> Result<bool, Message> {
         let mut list = self.list();
         if self.closed.load(Ordering::Relaxed) {
             return Err(message);
@@ -69,17 +72,18 @@ impl ImmediateQueue {
         Ok(true)
     }
 
-    /// Whether there is nothing to take. Whoever falls asleep on that has to agree with senders
-    /// about it, see `bell`.
+    /// Returns whether there is no message. A receiver that parks if this is true must synchronize
+    /// with senders; see `parker`.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.non_empty.load(Ordering::Relaxed)
     }
 
-    /// Takes all messages: returns the one that was sent first, and puts the others, in the order
-    /// in which they were sent, into a list that is empty.
-    pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
+    /// Takes all messages: returns the oldest one, and puts the others into `rest`, which must be
+    /// empty, in the order in which they were sent.
+    pub(super) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
         debug_assert!(rest.is_empty());
+        // The allocation of a flood of messages is not kept.
         if rest.capacity() > KEPT_CAPACITY {
             *rest = Vec::new();
         }
@@ -91,8 +95,8 @@ impl ImmediateQueue {
         list.first.take()
     }
 
-    /// From now on messages come back.
-    pub(crate) fn close(&self) {
+    /// Closes the queue: later messages are refused.
+    pub(super) fn close(&self) {
         let _list = self.list();
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -113,7 +117,7 @@ mod tests {
         }
     }
 
-    /// Takes all that is there.
+    /// Takes all messages.
     fn numbers(queue: &ImmediateQueue) -> Vec<u32> {
         let mut rest = Vec::new();
         let first = queue.take(&mut rest);
@@ -121,7 +125,7 @@ mod tests {
     }
 
     fn push_all(queue: &ImmediateQueue, messages: std::ops::Range<u32>) -> Vec<bool> {
-        messages.map(|n| queue.push(numbered(n)).ok().expect("it is open")).collect()
+        messages.map(|n| queue.push(numbered(n)).ok().expect("the queue is open")).collect()
     }
 
     #[test]
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_sends_the_first_message_after_all_were_taken_tells_it() {
+    fn only_the_first_message_in_an_empty_queue_notifies() {
         let queue = ImmediateQueue::new();
         for _ in 0..2 {
             assert_eq!(push_all(&queue, 0..3), [true, false, false]);
@@ -145,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_flood_is_given_back() {
+    fn the_allocation_of_a_flood_is_freed() {
         let queue = ImmediateQueue::new();
         let mut rest = Vec::new();
         for (sent, kept) in [(KEPT_CAPACITY as u32, true), (3 * KEPT_CAPACITY as u32, false)] {
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_to_who_receives_no_more() {
+    fn a_closed_queue_refuses_messages_and_keeps_earlier_ones() {
         let queue = ImmediateQueue::new();
         push_all(&queue, 0..2);
         queue.close();

@@ -144,7 +144,7 @@ impl State {
 
     /// Called on another thread that wakes the task. Returns whether it has to send a message.
     ///
-    /// If a message is on its way already, the flag is written all the same: release, so that the
+    /// The flag is also written if a message is on its way already: release, so that the
     /// domain, whose `acknowledge` reads the result, sees what this thread wrote before the wake-up.
     pub(crate) fn notify_remote(&self) -> bool {
         !self.is_complete()
