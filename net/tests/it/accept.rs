@@ -1,4 +1,4 @@
-//! Does `accept` go on, whatever happens to it?
+//! `accept` continues after errors and cancellations.
 
 use std::cell::Cell;
 use std::env;
@@ -16,7 +16,7 @@ use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{race, spawn, timeout, yield_now};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::doubles::*;
+use crate::support::*;
 
 #[test]
 fn an_address_in_use_is_named() {
@@ -35,7 +35,7 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
-fn an_address_of_somebody_else_is_an_error() {
+fn an_address_of_another_host_is_an_error() {
     let result = run_on(1, async {
         let address: SocketAddr = "192.0.2.1:0".parse()?;
         let error = TcpListener::bind(address).unwrap_err();
@@ -46,7 +46,7 @@ fn an_address_of_somebody_else_is_an_error() {
 }
 
 #[test]
-fn a_port_of_ipv6_alone_leaves_the_one_of_ipv4_free() {
+fn an_ipv6_only_port_leaves_the_ipv4_port_free() {
     let result = run_on(1, async {
         let options = TcpListener::options().only_v6(true);
         let mut six = options.listen("[::]:0".parse()?)?;
@@ -59,7 +59,7 @@ fn a_port_of_ipv6_alone_leaves_the_one_of_ipv4_free() {
 }
 
 #[test]
-fn accepted_streams_inherit_that_they_do_not_delay() {
+fn accepted_streams_inherit_nodelay() {
     let result = run_on(1, async {
         for nodelay in [false, true] {
             let mut listener = TcpListener::options().nodelay(nodelay).listen(any_v4())?;
@@ -73,15 +73,15 @@ fn accepted_streams_inherit_that_they_do_not_delay() {
 }
 
 #[test]
-fn r15_an_accept_that_is_given_up_loses_no_connection() {
+fn r15_a_dropped_accept_loses_no_connection() {
     let result = run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
         for _ in 0..20 {
-            let gave_up = timeout(Duration::ZERO, listener.accept()).await;
-            assert!(gave_up.is_err());
+            let timed_out = timeout(Duration::ZERO, listener.accept()).await;
+            assert!(timed_out.is_err());
             let mut client = TcpStream::connect(address).await?;
-            // The connection is there, and so is the other branch.
+            // Both branches of the race are ready.
             let accepted = race(async { Some(listener.accept().await) }, async { None }).await;
             let (_, peer) = match accepted {
                 Some(accepted) => accepted?,
@@ -95,7 +95,7 @@ fn r15_an_accept_that_is_given_up_loses_no_connection() {
 }
 
 #[test]
-fn two_who_accept_are_both_served() {
+fn two_concurrent_accepts_both_complete() {
     let result = run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
@@ -114,7 +114,7 @@ fn two_who_accept_are_both_served() {
 }
 
 #[test]
-fn what_does_not_listen_ends_accept_with_an_error() {
+fn accept_fails_on_a_socket_that_does_not_listen() {
     let result = run_on(1, async {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&any_v4().into())?;
@@ -131,12 +131,12 @@ fn what_does_not_listen_ends_accept_with_an_error() {
 }
 
 #[test]
-fn a_listener_comes_from_the_standard_library_and_goes_back() {
+fn a_listener_converts_from_and_into_the_standard_library() {
     let (result, left) = count_on(1, async {
         let theirs = std::net::TcpListener::bind(any_v4())?;
         let address = theirs.local_addr()?;
         let mut ours = TcpListener::from_std(theirs)?;
-        // It is registered when it goes.
+        // The listener is registered when it is converted back.
         assert!(timeout(Duration::ZERO, ours.accept()).await.is_err());
         let theirs = ours.into_std()?;
         theirs.set_nonblocking(false)?;
@@ -148,17 +148,17 @@ fn a_listener_comes_from_the_standard_library_and_goes_back() {
     assert_eq!(left, 0);
 }
 
-/// Lets no further descriptor be opened while it lives.
-struct Shortage(Rlimit);
+/// Prevents that this process opens further descriptors, until `end`.
+struct DescriptorLimit(Rlimit);
 
-impl Shortage {
-    fn begin() -> io::Result<Shortage> {
+impl DescriptorLimit {
+    fn begin() -> io::Result<DescriptorLimit> {
         let before = getrlimit(Resource::Nofile);
-        // The lowest free number is the next one to be handed out.
-        let next = io::stdin().as_raw_fd_clone()?;
+        // The next descriptor gets the lowest free number.
+        let next = io::stdin().next_descriptor()?;
         let limit = Rlimit { current: Some(next), maximum: before.maximum };
         setrlimit(Resource::Nofile, limit)?;
-        Ok(Shortage(before))
+        Ok(DescriptorLimit(before))
     }
 
     fn end(self) -> io::Result<()> {
@@ -166,25 +166,25 @@ impl Shortage {
     }
 }
 
-trait NextNumber {
-    fn as_raw_fd_clone(&self) -> io::Result<u64>;
+trait NextDescriptor {
+    fn next_descriptor(&self) -> io::Result<u64>;
 }
 
-impl<T: std::os::fd::AsFd> NextNumber for T {
-    fn as_raw_fd_clone(&self) -> io::Result<u64> {
+impl<T: std::os::fd::AsFd> NextDescriptor for T {
+    fn next_descriptor(&self) -> io::Result<u64> {
         let clone = self.as_fd().try_clone_to_owned()?;
         Ok(clone.as_raw_fd() as u64)
     }
 }
 
-/// The limit is the whole process's, so this test runs itself in a process of its own.
+/// The limit applies to the whole process, so this test runs itself in a child process.
 #[test]
-fn r1_accept_pauses_while_descriptors_are_short_and_then_goes_on() {
+fn r1_accept_pauses_while_descriptors_are_exhausted_and_then_continues() {
     const CHILD: &str = "MATOU_NET_SHORT_OF_DESCRIPTORS";
     if env::var_os(CHILD).is_some() {
-        return starve().unwrap();
+        return exhaust_descriptors().unwrap();
     }
-    let name = "accept::r1_accept_pauses_while_descriptors_are_short_and_then_goes_on";
+    let name = "accept::r1_accept_pauses_while_descriptors_are_exhausted_and_then_continues";
     let _shared = shared();
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
@@ -197,7 +197,7 @@ fn r1_accept_pauses_while_descriptors_are_short_and_then_goes_on() {
     assert!(ran.contains("1 passed"), "{ran}");
 }
 
-fn starve() -> Result<(), matou_runtime::RunError> {
+fn exhaust_descriptors() -> Result<(), matou_runtime::RunError> {
     run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
@@ -210,7 +210,7 @@ fn starve() -> Result<(), matou_runtime::RunError> {
             seen.lock().unwrap().push(pause.duration.as_millis());
         });
 
-        // One client is served already, and must be all the time.
+        // One client is connected already, and must be served during the shortage.
         let mut old = std::net::TcpStream::connect(address)?;
         let (mut served, _) = listener.accept().await?;
         let rounds = Rc::new(Cell::new(0));
@@ -228,7 +228,7 @@ fn starve() -> Result<(), matou_runtime::RunError> {
             let clients: io::Result<Vec<_>> =
                 (0..3).map(|_| std::net::TcpStream::connect(address)).collect();
             let clients = clients?;
-            let short = Shortage::begin()?;
+            let short = DescriptorLimit::begin()?;
             pauses.lock().unwrap().clear();
             let before = listener.pauses();
             let accepting = async {
@@ -240,10 +240,10 @@ fn starve() -> Result<(), matou_runtime::RunError> {
             };
             let watching = async {
                 for round in 0..4 {
-                    until(|| pauses.lock().unwrap().len() > round).await;
+                    wait_until(|| pauses.lock().unwrap().len() > round).await;
                     old.write_all(&[round as u8])?;
                     let served = rounds.get();
-                    until(|| rounds.get() > served).await;
+                    wait_until(|| rounds.get() > served).await;
                     let mut byte = [0];
                     old.read_exact(&mut byte)?;
                     assert_eq!(byte[0], round as u8);
@@ -253,7 +253,7 @@ fn starve() -> Result<(), matou_runtime::RunError> {
             let (accepted, watched) = join(accepting, watching).await;
             watched?;
             assert_eq!(accepted?.len(), clients.len());
-            // It begins with the shortest pause each time, and doubles.
+            // Each shortage starts with the shortest pause.
             let pauses = pauses.lock().unwrap();
             assert_eq!(pauses[..4], [5, 10, 20, 40]);
             assert_eq!(listener.pauses() - before, pauses.len() as u64);

@@ -1,4 +1,4 @@
-//! What becomes of a connection that is refused, is never answered, or is given up.
+//! Attempts to connect that are refused, time out or are cancelled.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -9,42 +9,42 @@ use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{RunError, spawn, yield_now};
 use socket2::{Domain, Socket, Type};
 
-use crate::doubles::*;
+use crate::support::*;
 
-/// A port on which nobody listens: it was free a moment ago, and stays bound.
-fn deaf() -> (Socket, SocketAddr) {
+/// Returns a socket that is bound and does not listen, and its address.
+fn bound_socket() -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&any_v4().into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (socket, address)
 }
 
-/// A listener whose queue is full, so that the system answers nobody any more.
-pub(crate) struct Mute {
+/// A listener with a full backlog, so that the system answers no further attempts to connect.
+pub(crate) struct FullListener {
     pub(crate) address: SocketAddr,
     _sockets: Vec<Socket>,
 }
 
-impl Mute {
-    pub(crate) fn new() -> Mute {
-        let (listener, address) = deaf();
+impl FullListener {
+    pub(crate) fn new() -> FullListener {
+        let (listener, address) = bound_socket();
         listener.listen(0).unwrap();
         let mut sockets = vec![listener];
         for _ in 0..4 {
             let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             filler.set_nonblocking(true).unwrap();
-            // The first ones are connected, and fill the queue; the others wait in vain.
+            // The first attempts succeed and fill the backlog; the others stay unanswered.
             let _ = filler.connect(&address.into());
             sockets.push(filler);
         }
-        Mute { address, _sockets: sockets }
+        FullListener { address, _sockets: sockets }
     }
 }
 
 #[test]
-fn r14_a_refusal_surfaces_once_and_says_where() {
+fn r14_a_refusal_is_reported_once_with_the_address() {
     let result = run_on(1, async {
-        let (_socket, address) = deaf();
+        let (_socket, address) = bound_socket();
         let error = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         let text = error.to_string();
@@ -57,9 +57,9 @@ fn r14_a_refusal_surfaces_once_and_says_where() {
 }
 
 #[test]
-fn an_unreachable_address_is_an_error_at_once() {
+fn an_unreachable_address_is_an_immediate_error() {
     let result = run_on(1, async {
-        // A broadcast address is nobody's to connect to.
+        // TCP cannot connect to a broadcast address.
         let address: SocketAddr = "255.255.255.255:1".parse()?;
         let error = TcpStream::connect(address).await.unwrap_err();
         assert!(error.to_string().contains("255.255.255.255:1"), "{error}");
@@ -69,13 +69,13 @@ fn an_unreachable_address_is_an_error_at_once() {
 }
 
 #[test]
-fn silence_ends_with_the_timeout() {
+fn an_unanswered_attempt_ends_with_the_timeout() {
     let (result, left) = count_on(1, async {
-        let mute = Mute::new();
+        let full = FullListener::new();
         let limit = Duration::from_millis(20);
-        let error = TcpStream::connect_timeout(mute.address, limit).await.unwrap_err();
+        let error = TcpStream::connect_timeout(full.address, limit).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        let expected = format!("failed to connect to {}: ", mute.address);
+        let expected = format!("failed to connect to {}: ", full.address);
         assert!(error.to_string().starts_with(&expected), "{error}");
         Ok(())
     });
@@ -84,7 +84,7 @@ fn silence_ends_with_the_timeout() {
 }
 
 #[test]
-fn who_answers_in_time_is_connected() {
+fn an_answer_before_the_timeout_connects() {
     let result = run_on(1, async {
         for address in [any_v4(), any_v6()] {
             let mut listener = TcpListener::bind(address)?;
@@ -100,11 +100,11 @@ fn who_answers_in_time_is_connected() {
 }
 
 #[test]
-fn r15_a_connect_that_is_cancelled_closes_its_socket() {
+fn r15_a_cancelled_connect_closes_its_socket() {
     let (result, left) = count_on(1, async {
-        let mute = Mute::new();
+        let full = FullListener::new();
         let before = descriptors();
-        let child = spawn(TcpStream::connect(mute.address));
+        let child = spawn(TcpStream::connect(full.address));
         yield_now().await;
         assert_eq!(descriptors(), before + 1);
         assert!(child.cancel().await.is_none());
@@ -116,15 +116,15 @@ fn r15_a_connect_that_is_cancelled_closes_its_socket() {
 }
 
 #[test]
-fn a_half_made_connection_that_is_forgotten_is_closed_and_reported() {
+fn a_leaked_connect_is_closed_and_reported() {
     let line = line_below(include_str!("connect.rs"), "Half made here.");
     let (result, left) = count_on(1, async {
-        let mute = Mute::new();
+        let full = FullListener::new();
         let child = spawn(async move {
             // Half made here.
-            let mut connect = TcpStream::connect(mute.address);
+            let mut connect = TcpStream::connect(full.address);
             assert!(futures::poll!(&mut connect).is_pending());
-            lose(connect);
+            leak(connect);
         });
         child.await?;
         Ok(())
@@ -133,6 +133,6 @@ fn a_half_made_connection_that_is_forgotten_is_closed_and_reported() {
     assert!(matches!(error, RunError::Violated(_)), "{error}");
     let place = format!("made at {}:{line}:", file!());
     assert!(error.to_string().contains(&place), "{error}");
-    // Only the memory is lost.
+    // Only memory is leaked.
     assert_eq!(left, 0);
 }

@@ -1,4 +1,4 @@
-//! Do bytes come back as they went, over both protocols, on one domain and on several?
+//! Bytes are echoed unchanged, over IPv4 and IPv6, on one and on several domains.
 
 use std::cell::Cell;
 use std::io;
@@ -9,7 +9,7 @@ use futures::AsyncWriteExt;
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{Orphans, Task, await_all, spawn, try_call, try_spawn, yield_now};
 
-use crate::doubles::*;
+use crate::support::*;
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
     let mut buf = [0; 1024];
@@ -21,7 +21,7 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Accepts so many connections, serves each by a child, and waits for their ends.
+/// Accepts `connections` connections, serves each in a child, and joins the children.
 async fn serve(mut listener: TcpListener, connections: usize) -> io::Result<usize> {
     let clients = Orphans::new();
     for _ in 0..connections {
@@ -72,20 +72,20 @@ fn echo_over(address: SocketAddr) {
 }
 
 #[test]
-fn bytes_come_back_over_ipv4() {
+fn bytes_are_echoed_over_ipv4() {
     echo_over(any_v4());
 }
 
 #[test]
-fn bytes_come_back_over_ipv6() {
+fn bytes_are_echoed_over_ipv6() {
     echo_over(any_v6());
 }
 
 #[test]
-fn r24_servers_on_several_domains_share_an_address_and_mix_nothing_up() {
+fn r24_servers_on_several_domains_share_an_address() {
     let result = run_on(4, async {
-        // Each has its own queue, among which the system spreads the connections, so each serves
-        // until it is cancelled.
+        // The system distributes the connections among the listeners, so no server knows its number
+        // of clients: each serves until it is cancelled.
         let options = TcpListener::options().reuse_port(true);
         let mut first = options.listen(any_v4())?;
         let address = first.local_addr()?;
@@ -108,7 +108,7 @@ fn r24_servers_on_several_domains_share_an_address_and_mix_nothing_up() {
 }
 
 #[test]
-fn a_stream_accepted_here_is_served_elsewhere() {
+fn a_stream_is_served_on_another_domain_than_it_was_accepted() {
     let result = run_on(3, async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
@@ -131,7 +131,7 @@ fn a_stream_accepted_here_is_served_elsewhere() {
 }
 
 #[test]
-fn r17_more_ready_descriptors_than_one_wait_takes_in_starve_nobody() {
+fn r17_more_ready_descriptors_than_one_wait_returns_all_make_progress() {
     const STREAMS: usize = 1500;
     let result = run_on(1, async {
         let mut listener = TcpListener::bind(any_v4())?;
@@ -147,7 +147,7 @@ fn r17_more_ready_descriptors_than_one_wait_takes_in_starve_nobody() {
                 Ok::<_, io::Error>(byte[0])
             }));
         }
-        // All of them become ready while nobody looks.
+        // All sockets become ready before the domain waits for events.
         for (seed, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.write(&[seed as u8]).await?, 1);
         }
@@ -160,7 +160,7 @@ fn r17_more_ready_descriptors_than_one_wait_takes_in_starve_nobody() {
 }
 
 #[test]
-fn the_traits_of_futures_copy_a_megabyte() {
+fn the_traits_of_futures_io_copy_a_megabyte() {
     let result = run_on(1, async {
         let (mut client, server) = pair().await?;
         let server = spawn(async move {
@@ -187,7 +187,7 @@ fn the_traits_of_futures_copy_a_megabyte() {
         wrote?;
         assert!(back? == expected, "the bytes differ");
         assert_eq!(server.await??, 1 << 20);
-        // The close of the trait ends one direction; the socket is still there.
+        // `AsyncWrite::close` shuts one direction down; the socket stays open.
         assert!(client.local_addr().is_ok());
         client.shutdown(Shutdown::Both).ok();
         Ok(())

@@ -1,12 +1,12 @@
-//! The promises of the sockets, one module per question.
+//! Tests of the guarantees of sockets, one module per subject.
 
 mod accept;
 mod alloc;
+mod close;
 mod connect;
-mod doubles;
 mod echo;
-mod ends;
 mod owner;
 mod simulated;
+mod support;
 mod transfer;
 mod types;

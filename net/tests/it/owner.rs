@@ -1,4 +1,4 @@
-//! Whose socket is it, and what happens to those who use it without owning it?
+//! Ownership of sockets, and the violations of tasks that use one without owning it.
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering::SeqCst;
@@ -11,42 +11,42 @@ use matou_runtime::{
     Outcome, RunError, Task, Violation, call, spawn, timeout, transfer, try_call, try_spawn,
 };
 
-use crate::doubles::*;
+use crate::support::*;
 
 /// Returns the only violation of a run.
 #[track_caller]
 fn only<T>(result: Result<T, RunError>) -> Violation {
-    let Err(error) = result else { panic!("a rule was broken, and nobody noticed") };
+    let Err(error) = result else { panic!("the violation was not reported") };
     let report = error.report().unwrap_or_else(|| panic!("{error}"));
     assert_eq!(report.violations().len(), 1, "{error}");
     report.violations()[0].clone()
 }
 
 #[test]
-fn a_stream_that_is_moved_into_a_child_is_the_childs() {
+fn a_stream_moved_into_a_child_is_owned_by_the_child() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         client.write_all(b"meow").await?;
-        // Any method may be the first one there.
+        // Any method can be the first use.
         let first = [
             spawn(async move { server.peer_addr().map(|_| server) }),
             spawn(async move { client.local_addr().map(|_| client) }),
         ];
         for child in first {
-            // It comes back as a value, but says nothing of that, so it is a leak. Hence close it.
+            // The child returns the stream without a transfer, which is a leak: close it.
             let back: Outcome<_> = child.await;
             drop(back);
         }
         Ok(())
     });
     let Err(RunError::Violated(report)) = result else {
-        panic!("a stream that goes upwards has to be transferred")
+        panic!("a returned stream must be transferred")
     };
     assert_eq!(report.violations()[0].name(), "ResourceLeaked");
 }
 
 #[test]
-fn a_stream_goes_down_by_a_move_and_up_by_a_transfer() {
+fn a_move_gives_a_stream_to_a_child_and_a_transfer_returns_it() {
     let result = run_on(2, async {
         let (mut client, server) = pair().await?;
         let child = try_call(move || async move {
@@ -66,36 +66,36 @@ fn a_stream_goes_down_by_a_move_and_up_by_a_transfer() {
 }
 
 #[test]
-fn a_socket_moved_to_another_domain_leaves_no_registration_behind() {
-    let _alone = alone();
-    let (builder, [here, there]) = Probe::builder();
+fn a_socket_moved_to_another_domain_is_deregistered() {
+    let _exclusive = exclusive();
+    let (builder, [here, there]) = CountingReactor::builder();
     let result = bounded(builder, async move {
         let mut listener = TcpListener::bind(any_v4())?;
         let mut client = std::net::TcpStream::connect(listener.local_addr()?)?;
         let (mut server, _) = listener.accept().await?;
-        // It waits here for the first time, and is registered here.
+        // The first wait registers the stream on this domain.
         assert!(timeout(Duration::ZERO, server.read(&mut [0])).await.is_err());
-        until(|| here.registered.load(SeqCst) == 1).await;
+        wait_until(|| here.registered.load(SeqCst) == 1).await;
         let child = try_call(move || async move {
             let mut buf = [0; 8];
             while server.read(&mut buf).await? > 0 {}
             Ok::<_, io::Error>(())
         })?;
-        until(|| there.registered.load(SeqCst) == 1).await;
-        until(|| here.registered.load(SeqCst) == 0).await;
+        wait_until(|| there.registered.load(SeqCst) == 1).await;
+        wait_until(|| here.registered.load(SeqCst) == 0).await;
         io::Write::write_all(&mut client, b"still there?")?;
         drop(client);
         child.await?;
-        until(|| here.registered.load(SeqCst) == 0).await;
+        wait_until(|| here.registered.load(SeqCst) == 0).await;
         Ok(())
     });
     result.unwrap();
 }
 
 #[test]
-fn a_socket_accepted_for_another_domain_never_touches_the_first_ones_queue() {
-    let _alone = alone();
-    let (builder, [here, there]) = Probe::builder();
+fn a_socket_accepted_for_another_domain_is_never_registered_on_the_first() {
+    let _exclusive = exclusive();
+    let (builder, [here, there]) = CountingReactor::builder();
     let seen = here.clone();
     let result = bounded(builder, async move {
         let mut listener = TcpListener::bind(any_v4())?;
@@ -110,7 +110,7 @@ fn a_socket_accepted_for_another_domain_never_touches_the_first_ones_queue() {
                 Ok::<_, io::Error>(())
             })?);
         }
-        until(|| there.registered.load(SeqCst) == 50).await;
+        wait_until(|| there.registered.load(SeqCst) == 50).await;
         drop(clients);
         for child in children {
             child.await?;
@@ -118,20 +118,20 @@ fn a_socket_accepted_for_another_domain_never_touches_the_first_ones_queue() {
         Ok(())
     });
     result.unwrap();
-    // Not even the listener: whenever it was asked, a connection was there.
+    // The listener is not registered either: each accept found a connection.
     assert_eq!(seen.most.load(SeqCst), 0);
 }
 
 #[test]
-fn a_shared_stream_is_used_by_whom_it_is_given_to() {
+fn a_shared_stream_is_used_by_the_task_it_is_given_to() {
     let result = run_on(2, async {
         let (mut client, server) = pair().await?;
         let server = Arc::new(server);
-        let lent = Arc::clone(&server);
+        let clone = Arc::clone(&server);
         let child = Task::new().give(&server).try_call(move || async move {
-            lent.shared().write_all(b"given").await?;
-            (&*lent).write_all(b" twice").await?;
-            transfer(&lent).map_err(io::Error::other)?;
+            clone.shared().write_all(b"given").await?;
+            (&*clone).write_all(b" twice").await?;
+            transfer(&clone).map_err(io::Error::other)?;
             Ok::<_, io::Error>(())
         })?;
         child.await?;
@@ -143,34 +143,34 @@ fn a_shared_stream_is_used_by_whom_it_is_given_to() {
 }
 
 #[test]
-fn r07_a_shared_stream_that_was_not_given_is_not_read() {
+fn r07_a_task_that_was_not_given_a_shared_stream_cannot_read() {
     let line = line_below(include_str!("owner.rs"), "Read here.");
     let (result, left) = count_on(1, async move {
         let (_client, server) = pair().await?;
         let server = Arc::new(server);
-        let lent = Arc::clone(&server);
+        let clone = Arc::clone(&server);
         let child = spawn(async move {
             // Read here.
-            let _ = lent.shared().read(&mut [0; 8]).await;
+            let _ = clone.shared().read(&mut [0; 8]).await;
             unreachable!("the offending task is not resumed")
         });
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
     assert_eq!(error.resource.kind, "tcp stream");
     assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
     assert_eq!(left, 0);
 }
 
 #[test]
-fn r07_a_shared_stream_that_was_not_given_is_not_written_elsewhere_either() {
+fn r07_a_task_on_another_domain_that_was_not_given_a_shared_stream_cannot_write() {
     let (result, left) = count_on(2, async move {
         let (_client, server) = pair().await?;
         let server = Arc::new(server);
-        let lent = Arc::clone(&server);
+        let clone = Arc::clone(&server);
         let child = call(move || async move {
-            let _ = (&*lent).write_all(b"mine!").await;
+            let _ = (&*clone).write_all(b"mine!").await;
             unreachable!("the offending task is not resumed")
         })?;
         child.await?;
@@ -182,65 +182,65 @@ fn r07_a_shared_stream_that_was_not_given_is_not_written_elsewhere_either() {
 }
 
 #[test]
-fn r10_what_cannot_wait_is_refused_by_an_error_and_fails_the_run() {
+fn r10_an_operation_that_cannot_wait_returns_an_error_and_fails_the_run() {
     let text = include_str!("owner.rs");
     let (made, used) = (line_below(text, "Made here."), line_below(text, "Asked here."));
     let result = run_on(1, async move {
         // Made here.
         let listener = Arc::new(TcpListener::bind(any_v4())?);
         listener.shared().local_addr()?;
-        let lent = Arc::clone(&listener);
+        let clone = Arc::clone(&listener);
         let child = spawn(async move {
             // Asked here.
-            let error = lent.shared().local_addr().unwrap_err();
-            // It can be looked at, but not caught.
+            let error = clone.shared().local_addr().unwrap_err();
+            // The error can be inspected; the run fails nevertheless.
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
             assert!(error.to_string().contains("tcp listener"), "{error}");
         });
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
     assert_eq!(error.used_at.file(), file!());
     assert_eq!(error.used_at.line(), used);
     assert_eq!(error.resource.made_at.line(), made);
 }
 
 #[test]
-fn r07_an_accept_by_a_task_that_was_not_given_the_listener_is_refused() {
+fn r07_a_task_that_was_not_given_the_listener_cannot_accept() {
     let line = line_below(include_str!("owner.rs"), "Accepted here.");
     let result = run_on(1, async move {
         let listener = Arc::new(TcpListener::bind(any_v4())?);
         listener.shared().local_addr()?;
-        let lent = Arc::clone(&listener);
+        let clone = Arc::clone(&listener);
         // Accepted here.
-        let child = spawn(async move { lent.shared().accept().await.map(drop) });
+        let child = spawn(async move { clone.shared().accept().await.map(drop) });
         child.await??;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("another rule was broken") };
+    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
     assert_eq!(error.used_at.file(), file!());
     assert_eq!(error.used_at.line(), line);
 }
 
 #[test]
-fn outside_a_run_somebody_elses_stream_is_an_error() {
+fn outside_a_run_a_stream_of_a_task_is_an_error() {
     let result = run_on(1, async {
         let (client, _server) = pair().await?;
         let client = Arc::new(client);
         client.shared().local_addr()?;
-        let lent = Arc::clone(&client);
-        let error = std::thread::spawn(move || lent.shared().local_addr().unwrap_err());
+        let clone = Arc::clone(&client);
+        let error = std::thread::spawn(move || clone.shared().local_addr().unwrap_err());
         let error = error.join().map_err(|_| "the thread panicked")?;
         assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         Ok(())
     });
-    // Nobody's rule: no task did it.
+    // Not a violation: the use was outside any task.
     result.unwrap();
 }
 
 #[test]
-fn a_closed_stream_says_so() {
+fn a_closed_stream_is_not_connected() {
     let result = run_on(1, async {
         let (mut client, server) = pair().await?;
         let server = Arc::new(server);
@@ -253,52 +253,52 @@ fn a_closed_stream_says_so() {
     result.unwrap();
 }
 
-static ATTIC: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+static HANDLES: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
 
 #[test]
 fn a_stream_in_a_static_is_closed_with_its_owner_and_reported() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let before = descriptors();
-    let made = line_below(include_str!("owner.rs"), "Accepted for the attic.");
+    let made = line_below(include_str!("owner.rs"), "Accepted and stored.");
     let result = bounded(matou_runtime::Builder::new().domains(1), async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
         let client = std::net::TcpStream::connect(address)?;
         client.set_nonblocking(true)?;
         let child = try_spawn(async move {
-            // Accepted for the attic.
+            // Accepted and stored.
             let (stream, _) = listener.accept().await?;
-            ATTIC.lock().unwrap().push(stream);
+            HANDLES.lock().unwrap().push(stream);
             Ok::<_, io::Error>(client)
         });
         let mut client = child.await?;
-        // The child is over, so the socket is closed, although the value lives.
+        // The child has completed, so the socket is closed, although its handle still exists.
         assert_eq!(io::Read::read(&mut client, &mut [0]).unwrap(), 0);
         Ok(())
     });
     let Violation::ResourceLeaked { resources, .. } = only(result) else {
-        panic!("another rule was broken")
+        panic!("a different violation")
     };
     assert_eq!(resources.len(), 1);
     assert_eq!(resources[0].kind, "tcp stream");
     assert_eq!(resources[0].made_at.file(), file!());
     assert_eq!(resources[0].made_at.line(), made);
     assert_eq!(descriptors(), before);
-    // The late drop finds nothing to close.
-    let late = ATTIC.lock().unwrap().pop().unwrap();
+    // The late drop must not close a descriptor with the same number.
+    let late = HANDLES.lock().unwrap().pop().unwrap();
     let reused = std::net::TcpListener::bind(any_v4()).unwrap();
     drop(late);
     assert!(reused.local_addr().is_ok());
 }
 
 #[test]
-fn the_traits_check_as_the_methods_do() {
+fn the_traits_check_ownership_as_the_methods_do() {
     let result = run_on(1, async {
         let (client, server) = pair().await?;
         let server = Arc::new(server);
-        let lent = Arc::clone(&server);
+        let clone = Arc::clone(&server);
         drop(client);
-        let child = spawn(async move { (&*lent).read(&mut [0; 8]).await.map(drop) });
+        let child = spawn(async move { (&*clone).read(&mut [0; 8]).await.map(drop) });
         child.await??;
         drop(server);
         Ok(())

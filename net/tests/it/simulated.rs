@@ -1,6 +1,8 @@
-//! Goal: the network in memory behaves as TCP does where programs see it, and every run repeats.
-//! Method: bodies under `matou_runtime::test`, many seeds each; where a behaviour is the system's,
-//! the same body runs over real sockets, too.
+//! The in-memory network behaves as TCP does where programs observe it, and every run is
+//! reproducible.
+//!
+//! The bodies run under `matou_runtime::test` with many seeds. Bodies that check the behaviour of TCP
+//! also run over real sockets.
 
 use std::cell::Cell;
 use std::io;
@@ -13,15 +15,15 @@ use matou_net::{TcpListener, TcpStream};
 use matou_runtime::test::{Check, check};
 use matou_runtime::{MainError, RunError, Task, await_all, now, sleep, try_spawn};
 
-type End = Result<(), MainError>;
+type TestResult = Result<(), MainError>;
 
-fn anywhere() -> SocketAddr {
+fn any_address() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-/// A connection: the client's end and the server's.
+/// Returns the client's and the server's stream of a connection.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let mut listener = TcpListener::bind(anywhere())?;
+    let mut listener = TcpListener::bind(any_address())?;
     let address = listener.local_addr()?;
     let (client, (server, _)) = try_join(TcpStream::connect(address), listener.accept()).await?;
     Ok((client, server))
@@ -39,20 +41,20 @@ async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-fn tape(length: usize) -> Vec<u8> {
+fn payload(length: usize) -> Vec<u8> {
     (0..length).map(|index| (index * 7 + index / 251) as u8).collect()
 }
 
-/// More than the window, so that the writer has to wait for the reader.
-async fn a_long_tape_arrives_whole() -> End {
+/// The payload exceeds the window, so the writer must wait for the reader.
+async fn a_long_payload_arrives_completely() -> TestResult {
     let (mut client, mut server) = pair().await?;
     let writer = try_spawn(async move {
-        client.write_all(&tape(200_000)).await?;
+        client.write_all(&payload(200_000)).await?;
         client.shutdown(Shutdown::Write)?;
         read_to_end(&mut client).await
     });
     let read = read_to_end(&mut server).await?;
-    assert!(read == tape(200_000), "{} bytes", read.len());
+    assert!(read == payload(200_000), "{} bytes", read.len());
     drop(server);
     assert!(writer.await?.is_empty());
     Ok(())
@@ -60,11 +62,11 @@ async fn a_long_tape_arrives_whole() -> End {
 
 #[test]
 fn bytes_arrive_in_order_and_once() {
-    check(0..50, a_long_tape_arrives_whole);
-    Check::threaded().run(0..2, a_long_tape_arrives_whole);
+    check(0..50, a_long_payload_arrives_completely);
+    Check::threaded().run(0..2, a_long_payload_arrives_completely);
 }
 
-async fn a_close_with_unread_bytes_resets() -> End {
+async fn a_close_with_unread_bytes_resets() -> TestResult {
     let (mut client, mut server) = pair().await?;
     client.write_all(b"never read").await?;
     let mut first = [0; 1];
@@ -73,36 +75,36 @@ async fn a_close_with_unread_bytes_resets() -> End {
     let mut buffer = [0; 10];
     let error = client.read(&mut buffer).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!(client.read(&mut buffer).await?, 0, "it is told once");
-    let error = client.write(b"anybody?").await.unwrap_err();
+    assert_eq!(client.read(&mut buffer).await?, 0, "a reset is reported once");
+    let error = client.write(b"hello?").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(client.peer_addr().unwrap_err().kind(), io::ErrorKind::NotConnected);
     Ok(())
 }
 
-async fn a_write_into_a_closed_connection_is_answered_with_a_reset() -> End {
+async fn a_write_into_a_closed_connection_is_answered_with_a_reset() -> TestResult {
     let (mut client, server) = pair().await?;
     drop(server);
     let mut buffer = [0; 10];
     assert_eq!(client.read(&mut buffer).await?, 0);
-    client.write_all(b"anybody?").await?;
+    client.write_all(b"hello?").await?;
     sleep(Duration::from_millis(100)).await;
-    let error = client.write_all(b"nobody?").await.unwrap_err();
+    let error = client.write_all(b"hello?!").await.unwrap_err();
     let kinds = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
     assert!(kinds.contains(&error.kind()), "{error}");
     Ok(())
 }
 
-async fn nobody_listens_there() -> End {
-    let address = TcpListener::bind(anywhere())?.local_addr()?;
+async fn a_connect_without_a_listener_is_refused() -> TestResult {
+    let address = TcpListener::bind(any_address())?.local_addr()?;
     let error = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("failed to connect to {address}")), "{error}");
     Ok(())
 }
 
-async fn an_address_is_taken_once() -> End {
-    let mut first = TcpListener::bind(anywhere())?;
+async fn an_address_is_bound_once() -> TestResult {
+    let mut first = TcpListener::bind(any_address())?;
     let address = first.local_addr()?;
     let error = TcpListener::bind(address).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -114,8 +116,8 @@ async fn an_address_is_taken_once() -> End {
     Ok(())
 }
 
-/// A close with `SO_LINGER` zero throws away what was sent.
-async fn a_lingering_of_zero_resets() -> End {
+/// A close with `SO_LINGER` zero discards the bytes that were sent.
+async fn a_linger_of_zero_resets() -> TestResult {
     let (mut client, mut server) = pair().await?;
     server.set_linger(Some(Duration::ZERO))?;
     assert_eq!(server.linger()?, Some(Duration::ZERO));
@@ -125,8 +127,8 @@ async fn a_lingering_of_zero_resets() -> End {
     Ok(())
 }
 
-async fn a_listener_that_closes_resets_who_waits_in_its_queue() -> End {
-    let mut listener = TcpListener::bind(anywhere())?;
+async fn a_closed_listener_resets_queued_connections() -> TestResult {
+    let mut listener = TcpListener::bind(any_address())?;
     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     sleep(Duration::from_millis(50)).await;
     listener.close();
@@ -136,7 +138,7 @@ async fn a_listener_that_closes_resets_who_waits_in_its_queue() -> End {
 }
 
 #[test]
-fn it_does_what_the_system_does() {
+fn it_behaves_as_the_system() {
     macro_rules! both {
         ($($body:ident),*) => {$(
             check(0..30, $body);
@@ -146,17 +148,17 @@ fn it_does_what_the_system_does() {
     both!(
         a_close_with_unread_bytes_resets,
         a_write_into_a_closed_connection_is_answered_with_a_reset,
-        nobody_listens_there,
-        an_address_is_taken_once,
-        a_lingering_of_zero_resets,
-        a_listener_that_closes_resets_who_waits_in_its_queue
+        a_connect_without_a_listener_is_refused,
+        an_address_is_bound_once,
+        a_linger_of_zero_resets,
+        a_closed_listener_resets_queued_connections
     );
 }
 
-/// The faults are of no effect there, and nothing is counted.
+/// On real threads faults have no effect, and nothing is counted.
 #[test]
-fn a_body_with_faults_runs_over_the_systems_network_too() {
-    async fn body() -> End {
+fn a_body_with_faults_also_runs_over_real_sockets() {
+    async fn body() -> TestResult {
         set_faults(Faults::default().segmentation(false));
         let (mut client, mut server) = pair().await?;
         client.write_all(b"purr").await?;
@@ -170,15 +172,18 @@ fn a_body_with_faults_runs_over_the_systems_network_too() {
 }
 
 #[test]
-fn segments_travel_for_as_long_as_the_faults_say() {
+fn the_delay_of_segments_is_configurable() {
     check(0..20, || async {
         set_faults(Faults::none());
         let begun = now();
         let (mut client, mut server) = pair().await?;
         client.write_all(b"purr").await?;
-        assert_eq!(server.read(&mut [0; 10]).await?, 4, "it is not cut");
+        assert_eq!(server.read(&mut [0; 10]).await?, 4, "the write is not split");
         let passed = now() - begun;
-        assert!(passed < Duration::from_secs(1), "only the messages of domains: {passed:?}");
+        assert!(
+            passed < Duration::from_secs(1),
+            "only messages between domains take time: {passed:?}"
+        );
 
         set_faults(Faults::none().delay(Duration::from_secs(3600)));
         let begun = now();
@@ -194,8 +199,8 @@ fn segments_travel_for_as_long_as_the_faults_say() {
 }
 
 #[test]
-fn reads_and_writes_are_cut_at_any_byte() {
-    let cuts = Cell::new(0);
+fn reads_and_writes_are_split_at_any_byte() {
+    let splits = Cell::new(0);
     for seed in 0..50 {
         let trial = Check::simulated().trial(seed, async {
             let (mut client, mut server) = pair().await?;
@@ -209,15 +214,15 @@ fn reads_and_writes_are_cut_at_any_byte() {
             assert_eq!(&buffer, b"purr");
             Ok::<_, MainError>(first)
         });
-        cuts.set(cuts.get() | 1 << trial.outcome.unwrap());
+        splits.set(splits.get() | 1 << trial.outcome.unwrap());
     }
-    assert_eq!(cuts.get(), 0b11110, "1, 2, 3 and 4 bytes at a time");
+    assert_eq!(splits.get(), 0b11110, "1, 2, 3 and 4 bytes at a time");
 }
 
-/// A client of an echo that takes what the network does to it. It returns whether all was well.
+/// A client of an echo server that tolerates faults of the network, and returns them.
 async fn try_echo(address: SocketAddr, length: usize) -> io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
-    let sent = tape(length);
+    let sent = payload(length);
     let (mut written, mut read) = (0, 0);
     let mut buffer = [0; 4096];
     while read < sent.len() {
@@ -229,19 +234,19 @@ async fn try_echo(address: SocketAddr, length: usize) -> io::Result<()> {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        assert_eq!(&buffer[..count], &sent[read..read + count], "what arrives is right");
+        assert_eq!(&buffer[..count], &sent[read..read + count], "received bytes are correct");
         read += count;
     }
     Ok(())
 }
 
 #[test]
-fn faults_happen_and_are_counted() {
+fn faults_occur_and_are_counted() {
     let mut seen = [0; 4];
     for seed in 0..40 {
         let trial = Check::simulated().trial(seed, async {
             set_faults(Faults::all().resets(300).refusals(100).accept_errors(200));
-            let mut listener = TcpListener::bind(anywhere())?;
+            let mut listener = TcpListener::bind(any_address())?;
             let address = listener.local_addr()?;
             let clients: Vec<_> =
                 (0..20).map(|_| try_spawn(async move { try_echo(address, 9000).await })).collect();
@@ -274,14 +279,14 @@ fn faults_happen_and_are_counted() {
     assert!(seen.iter().all(|&count| count > 10), "every fault occurs: {seen:?}");
 }
 
-/// What was on its way is lost with the connection, and nothing sent later may take its place.
+/// A reset loses the bytes in flight, and no later byte may be received in their place.
 #[test]
-fn a_broken_connection_leaves_no_gap() {
+fn a_reset_leaves_no_gap() {
     check(0..300, || async {
         set_faults(Faults::default().resets(1000));
         let (mut client, mut server) = pair().await?;
         let writer = try_spawn(async move {
-            for chunk in tape(60_000).chunks(500) {
+            for chunk in payload(60_000).chunks(500) {
                 client.write_all(chunk).await?;
                 sleep(Duration::from_millis(1)).await;
             }
@@ -292,17 +297,17 @@ fn a_broken_connection_leaves_no_gap() {
             read.extend_from_slice(&buffer[..count]);
         }
         assert_eq!(counters().resets, 1);
-        assert!(read == tape(60_000)[..read.len()], "what arrives is a beginning");
+        assert!(read == payload(60_000)[..read.len()], "the received bytes are a prefix");
         assert!(writer.await.is_err());
         Ok::<_, MainError>(())
     });
 }
 
-/// A full backlog makes the client knock again, and in the end give up.
+/// With a full backlog the client retries, and times out in the end.
 #[test]
 fn a_full_backlog_makes_clients_wait() {
     check(0..20, || async {
-        let mut listener = TcpListener::options().backlog(1).listen(anywhere())?;
+        let mut listener = TcpListener::options().backlog(1).listen(any_address())?;
         let address = listener.local_addr()?;
         let _first = TcpStream::connect(address).await?;
         let begun = now();
@@ -321,7 +326,7 @@ fn a_full_backlog_makes_clients_wait() {
 }
 
 #[test]
-fn waiting_for_a_silent_peer_for_ever_is_a_deadlock_with_its_line() {
+fn waiting_for_a_silent_peer_is_a_deadlock_with_its_line() {
     let trial = Check::simulated().trial(1, async {
         let (mut client, _server) = pair().await?;
         client.read(&mut [0; 1]).await?;
@@ -333,12 +338,12 @@ fn waiting_for_a_silent_peer_for_ever_is_a_deadlock_with_its_line() {
 }
 
 #[test]
-fn sockets_of_the_system_have_no_place_in_a_simulated_run() {
+fn sockets_of_the_standard_library_are_unsupported_in_a_simulated_run() {
     check(0..1, || async {
-        let listener = std::net::TcpListener::bind(anywhere())?;
+        let listener = std::net::TcpListener::bind(any_address())?;
         let error = TcpListener::from_std(listener).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        let error = TcpListener::bind(anywhere())?.into_std().unwrap_err();
+        let error = TcpListener::bind(any_address())?.into_std().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         Ok::<_, MainError>(())
     });
@@ -351,7 +356,7 @@ fn the_same_seed_is_the_same_network() {
             Check::simulated().domains(3).trial(seed, async {
                 set_faults(Faults::all());
                 let (mut client, mut server) = pair().await?;
-                client.write_all(&tape(5000)).await?;
+                client.write_all(&payload(5000)).await?;
                 client.shutdown(Shutdown::Write)?;
                 read_to_end(&mut server).await?;
                 Ok::<_, MainError>(())

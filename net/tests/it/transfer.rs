@@ -1,4 +1,4 @@
-//! Reading and writing at the edges: ends, halves, short counts, several waiters.
+//! Edge cases of reads and writes: ends of streams, shutdowns, short counts, several waiters.
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
@@ -10,15 +10,15 @@ use futures::task::Poll;
 use matou_net::TcpStream;
 use matou_runtime::{race, sleep, spawn, timeout, try_spawn, yield_now};
 
-use crate::doubles::*;
+use crate::support::*;
 
-/// Writes until there is no room, and returns how much that was.
+/// Writes until the socket accepts no bytes, and returns how many it accepted.
 async fn fill(stream: &mut TcpStream) -> io::Result<usize> {
     let mut written = 0;
     let chunk = vec![9; 65536];
     loop {
         let write = async { Some(stream.write(&chunk).await) };
-        // Several turns, so that a window that still opens has been heard of.
+        // Several ticks, in case the window still opens.
         match race(write, async {
             sleep(Duration::from_millis(30)).await;
             None
@@ -32,10 +32,10 @@ async fn fill(stream: &mut TcpStream) -> io::Result<usize> {
 }
 
 #[test]
-fn reading_into_nothing_is_not_the_end() {
+fn an_empty_read_is_not_the_end_of_the_stream() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
-        // Nothing is there to be read, and it returns all the same.
+        // There are no bytes to read, and an empty read completes nevertheless.
         assert_eq!(server.read(&mut []).await?, 0);
         assert_eq!(server.write(&[]).await?, 0);
         server.write_all(&[]).await?;
@@ -48,7 +48,7 @@ fn reading_into_nothing_is_not_the_end() {
 }
 
 #[test]
-fn the_end_of_the_stream_is_told_every_time() {
+fn the_end_of_the_stream_is_reported_every_time() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         client.write_all(b"last").await?;
@@ -63,10 +63,10 @@ fn the_end_of_the_stream_is_told_every_time() {
 }
 
 #[test]
-fn an_end_that_comes_together_with_the_last_bytes_is_not_missed() {
+fn an_end_that_arrives_with_the_last_bytes_is_not_missed() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
-        // It is registered by then, so that a short read counts.
+        // The stream is registered when the bytes arrive, so a short read skips the next attempt.
         let reader = try_spawn(async move {
             let first = server.read(&mut [0; 64]).await?;
             let second = server.read(&mut [0; 64]).await?;
@@ -82,13 +82,13 @@ fn an_end_that_comes_together_with_the_last_bytes_is_not_missed() {
 }
 
 #[test]
-fn r11_a_half_closed_peer_still_gets_what_is_owed() {
+fn r11_a_half_closed_peer_receives_the_pending_bytes() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         let sent = pattern(3, 3_000_000);
         let expected = sent.clone();
         let server = try_spawn(async move {
-            // Everything first, so that all of it is owed when the peer has closed.
+            // Read everything before the first write, which happens after the peer's shutdown.
             let all = read_to_end(&mut server).await?;
             server.write_all(&all).await?;
             server.shutdown(Shutdown::Write)
@@ -104,13 +104,13 @@ fn r11_a_half_closed_peer_still_gets_what_is_owed() {
 }
 
 #[test]
-fn writing_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
+fn a_write_to_a_closed_peer_is_an_error_and_no_signal() {
     let result = run_on(1, async {
         let (client, mut server) = pair().await?;
         drop(client);
         let error = loop {
-            // The first one may still be taken: the reset comes back as its answer.
-            if let Err(error) = server.write(b"anybody?").await {
+            // The first write may succeed: the reset is the answer to it.
+            if let Err(error) = server.write(b"hello?").await {
                 break error;
             }
             sleep(Duration::from_millis(1)).await;
@@ -123,7 +123,7 @@ fn writing_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn a_reset_is_an_error_of_the_reader() {
+fn a_read_reports_a_reset() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         client.set_linger(Some(Duration::ZERO))?;
@@ -138,14 +138,14 @@ fn a_reset_is_an_error_of_the_reader() {
 }
 
 #[test]
-fn r16_short_writes_keep_the_order() {
+fn r16_short_writes_preserve_the_order() {
     let result = run_on(2, async {
         let (mut client, mut server) = pair().await?;
         let reader = try_spawn(async move {
             let mut all = Vec::new();
             let mut size = 0;
             loop {
-                // Buffers of all sizes, the smallest ones among them.
+                // Buffers of all sizes, including 1.
                 size = size % 977 + 1;
                 let mut buf = vec![0; size];
                 match server.read(&mut buf).await? {
@@ -167,17 +167,17 @@ fn r16_short_writes_keep_the_order() {
 }
 
 #[test]
-fn r5_one_who_reads_and_one_who_writes_are_both_woken() {
+fn r5_a_reader_and_a_writer_are_both_woken() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
-        let owed = fill(&mut server).await?;
+        let pending = fill(&mut server).await?;
         let (reader, writer) = server.split();
         let (reader, writer) = (reader.shared(), writer.shared());
         let mut buf = [0; 4];
         let both = join(reader.read(&mut buf), writer.write_all(b"more"));
         let peer = async {
             client.write_all(b"word").await?;
-            let mut left = owed + 4;
+            let mut left = pending + 4;
             let mut buf = vec![0; 65536];
             while left > 0 {
                 left -= client.read(&mut buf).await?;
@@ -194,7 +194,7 @@ fn r5_one_who_reads_and_one_who_writes_are_both_woken() {
 }
 
 #[test]
-fn r5_two_who_read_are_both_woken() {
+fn r5_two_readers_are_both_woken() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         let (one, other) = server.split();
@@ -214,13 +214,13 @@ fn r5_two_who_read_are_both_woken() {
 }
 
 #[test]
-fn r6_a_read_that_is_given_up_loses_nothing() {
+fn r6_a_dropped_read_loses_nothing() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         let mut buf = [0; 8];
         for round in 0..20u8 {
-            let gave_up = timeout(Duration::ZERO, server.read(&mut buf)).await;
-            assert!(gave_up.is_err());
+            let timed_out = timeout(Duration::ZERO, server.read(&mut buf)).await;
+            assert!(timed_out.is_err());
             client.write_all(&[round]).await?;
             assert_eq!(server.read(&mut buf).await?, 1);
             assert_eq!(buf[0], round);
@@ -231,21 +231,21 @@ fn r6_a_read_that_is_given_up_loses_nothing() {
 }
 
 #[test]
-fn r10_a_peer_that_is_gone_while_nobody_reads_makes_no_work() {
-    let (builder, [seen]) = Probe::builder();
-    let _alone = alone();
+fn r10_a_closed_peer_causes_no_events_while_no_task_reads() {
+    let (builder, [seen]) = CountingReactor::builder();
+    let _exclusive = exclusive();
     let result = bounded(builder, async move {
         let (mut client, mut server) = pair().await?;
-        // It is registered, and then forgotten.
+        // The stream is registered, and then no task waits for it.
         let waited = timeout(Duration::ZERO, server.read(&mut [0])).await;
         assert!(waited.is_err());
         client.set_linger(Some(Duration::ZERO))?;
         drop(client);
         sleep(Duration::from_millis(20)).await;
-        let before = seen.waits.load(SeqCst);
+        let before = seen.parks.load(SeqCst);
         sleep(Duration::from_millis(200)).await;
-        let waits = seen.waits.load(SeqCst) - before;
-        assert!(waits <= 4, "{waits} waits in a time in which nothing happens");
+        let parks = seen.parks.load(SeqCst) - before;
+        assert!(parks <= 4, "{parks} parks while nothing happens");
         drop(server);
         Ok(())
     });
@@ -253,7 +253,7 @@ fn r10_a_peer_that_is_gone_while_nobody_reads_makes_no_work() {
 }
 
 #[test]
-fn the_report_names_the_line_that_reads() {
+fn a_report_names_the_line_of_a_read() {
     let line = line_below(include_str!("transfer.rs"), "Waited for here.");
     let error = run_on(1, async {
         let (client, mut server) = pair().await?;
@@ -262,8 +262,8 @@ fn the_report_names_the_line_that_reads() {
             server.read(&mut [0; 8]).await.map(drop)
         });
         yield_now().await;
-        // Neither awaited nor cancelled, while the reader waits.
-        lose(reader);
+        // The promise is leaked while the reader waits, so the report contains its wait.
+        leak(reader);
         drop(client);
         Ok(())
     })
@@ -275,7 +275,7 @@ fn the_report_names_the_line_that_reads() {
 }
 
 #[test]
-fn outside_a_run_a_socket_says_what_is_wrong() {
+fn outside_a_run_an_operation_that_waits_panics_with_a_clear_message() {
     let _shared = shared();
     let (client, listener) = {
         let listener = std::net::TcpListener::bind(any_v4()).unwrap();
@@ -283,7 +283,7 @@ fn outside_a_run_a_socket_says_what_is_wrong() {
         (client, listener)
     };
     let mut stream = TcpStream::from_std(client).unwrap();
-    // What need not wait works anywhere.
+    // Operations that cannot wait work outside a run.
     assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut buf = [0];

@@ -1,11 +1,11 @@
-//! What the compiler is to grant users of the types.
+//! Auto traits and sizes of the public types.
 
 use matou_net::{ListenOptions, TcpListener, TcpListenerRef, TcpStream, TcpStreamRef, futures};
 
 fn is_send_sync_unpin<T: Send + Sync + Unpin>() {}
 
 #[test]
-fn sockets_and_their_futures_may_go_anywhere() {
+fn sockets_and_their_futures_are_send_sync_unpin() {
     is_send_sync_unpin::<TcpStream>();
     is_send_sync_unpin::<TcpListener>();
     is_send_sync_unpin::<TcpStreamRef<'_>>();
@@ -20,6 +20,6 @@ fn sockets_and_their_futures_may_go_anywhere() {
 }
 
 #[test]
-fn a_stream_is_one_word() {
+fn a_stream_has_the_size_of_a_pointer() {
     assert_eq!(size_of::<TcpStream>(), size_of::<usize>());
 }

@@ -1,4 +1,4 @@
-//! Is every descriptor closed, and closed once, however its owner ends?
+//! Every descriptor is closed exactly once, however its owner ends.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{RunError, TaskError, call, spawn, try_spawn, yield_now};
 
-use crate::doubles::*;
+use crate::support::*;
 
-/// Two sockets in a child that ends as `end` says; afterwards none of them is open.
+/// Runs a child that creates two sockets and passes them to `end`, and asserts that both are closed
+/// when the child has been joined.
 #[track_caller]
 fn open_then<F>(end: impl FnOnce(TcpStream, TcpStream) -> F + 'static) -> Result<(), RunError>
 where
@@ -23,12 +24,12 @@ where
             let (client, server) = pair().await?;
             end(client, server).await
         });
-        // It runs, opens, and waits (or is over).
+        // The child runs, creates its sockets, and waits or completes.
         for _ in 0..8 {
             yield_now().await;
         }
         let outcome: Result<_, TaskError<_>> = child.await;
-        assert_eq!(descriptors(), before, "before the parent goes on");
+        assert_eq!(descriptors(), before, "after the join");
         outcome.map_err(|error| error.to_string())?;
         Ok(())
     });
@@ -37,7 +38,7 @@ where
 }
 
 #[test]
-fn a_normal_end_closes() {
+fn a_return_closes() {
     open_then(|client, server| async {
         drop((client, server));
         Ok(())
@@ -46,7 +47,7 @@ fn a_normal_end_closes() {
 }
 
 #[test]
-fn an_explicit_close_closes() {
+fn a_close_closes() {
     open_then(|client, server| async {
         client.close();
         server.close();
@@ -59,40 +60,40 @@ fn an_explicit_close_closes() {
 fn an_error_closes() {
     let error = open_then(|client, server| async {
         let _open = (client, server);
-        Err("as it happens".into())
+        Err("intended".into())
     });
-    assert!(error.unwrap_err().to_string().contains("as it happens"));
+    assert!(error.unwrap_err().to_string().contains("intended"));
 }
 
 #[test]
 fn a_panic_closes() {
     let error = open_then(|client, server| async {
         let _open = (client, server);
-        panic!("as it happens")
+        panic!("intended")
     });
-    assert!(error.unwrap_err().to_string().contains("as it happens"));
+    assert!(error.unwrap_err().to_string().contains("intended"));
 }
 
 #[test]
-fn a_panic_closes_what_was_forgotten_too() {
+fn a_panic_closes_leaked_handles() {
     let error = open_then(|client, server| async {
-        lose((client, server));
-        panic!("as it happens")
+        leak((client, server));
+        panic!("intended")
     });
-    assert!(error.unwrap_err().to_string().contains("as it happens"));
+    assert!(error.unwrap_err().to_string().contains("intended"));
 }
 
 #[test]
 fn a_leak_closes() {
     let error = open_then(|client, server| async {
-        lose((client, server));
+        leak((client, server));
         Ok(())
     });
     assert!(matches!(error, Err(RunError::Violated(_))));
 }
 
 #[test]
-fn a_cycle_is_closed_with_its_owner() {
+fn a_handle_in_a_reference_cycle_is_closed_with_its_owner() {
     struct Cycle {
         _stream: TcpStream,
         _next: Cell<Option<Rc<Cycle>>>,
@@ -101,14 +102,15 @@ fn a_cycle_is_closed_with_its_owner() {
         drop(client);
         let cycle = Rc::new(Cycle { _stream: server, _next: Cell::new(None) });
         cycle._next.set(Some(Rc::clone(&cycle)));
-        // Only that the leak detector does not take the cycle for a fault of ours.
-        lose(Rc::as_ptr(&cycle));
+        // The leak detector must not report this cycle.
+        leak(Rc::as_ptr(&cycle));
         Ok(())
     });
     assert!(matches!(error, Err(RunError::Violated(_))));
 }
 
-/// Cancels a child that waits with open sockets, and looks right behind that.
+/// Cancels a child that waits with open sockets, and asserts that they are closed immediately
+/// afterwards.
 #[track_caller]
 fn cancel_in<F>(wait: impl FnOnce(TcpStream, TcpStream) -> F + Send + 'static, domains: usize)
 where
@@ -117,17 +119,17 @@ where
     let (result, left) = count_on(domains, async move {
         let before = descriptors();
         let waiting = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let told = Arc::clone(&waiting);
+        let notify = Arc::clone(&waiting);
         let body = move || async move {
             let (client, server) = pair().await?;
-            told.store(true, std::sync::atomic::Ordering::SeqCst);
+            notify.store(true, std::sync::atomic::Ordering::SeqCst);
             wait(client, server).await
         };
         let child = if domains == 1 { spawn(body()) } else { call(body)? };
-        until(|| waiting.load(std::sync::atomic::Ordering::SeqCst)).await;
+        wait_until(|| waiting.load(std::sync::atomic::Ordering::SeqCst)).await;
         assert!(descriptors() >= before + 2);
         assert!(child.cancel().await.is_none());
-        assert_eq!(descriptors(), before, "when the cancellation is over");
+        assert_eq!(descriptors(), before, "after the cancellation");
         Ok(())
     });
     result.unwrap();
@@ -179,15 +181,15 @@ fn a_cancelled_connect_closes() {
     cancel_in(
         |client, server| async move {
             let _open = (client, server);
-            let mute = crate::connect::Mute::new();
-            TcpStream::connect(mute.address).await.map(drop)
+            let full = crate::connect::FullListener::new();
+            TcpStream::connect(full.address).await.map(drop)
         },
         1,
     );
 }
 
 #[test]
-fn a_violation_elsewhere_closes() {
+fn a_violation_on_another_domain_closes() {
     let (result, left) = count_on(2, async {
         let waiter = call(|| async {
             let (_client, mut server) = pair().await?;
@@ -203,12 +205,12 @@ fn a_violation_elsewhere_closes() {
     assert_eq!(left, 0);
 }
 
-/// What keeps a run's memory must not keep its descriptors: a waker, the thread that watches for
-/// signals, or, as here, a promise.
+/// Whatever keeps the memory of a run alive (a waker, the signal thread, or, as here, a promise)
+/// does not keep its descriptors open.
 #[test]
 fn a_leaked_promise_keeps_no_descriptor() {
     let (result, left) = count_on(2, async {
-        lose(spawn(async {}));
+        leak(spawn(async {}));
         Ok(())
     });
     assert!(matches!(result, Err(RunError::Violated(_))));
@@ -216,7 +218,7 @@ fn a_leaked_promise_keeps_no_descriptor() {
 }
 
 #[test]
-fn a_stream_whose_task_never_began_is_closed() {
+fn a_stream_of_a_task_that_never_started_is_closed() {
     let (result, left) = count_on(2, async {
         let before = descriptors();
         let (client, server) = pair().await?;
@@ -232,8 +234,8 @@ fn a_stream_whose_task_never_began_is_closed() {
 }
 
 #[test]
-fn x7_a_hundred_runs_leave_nothing() {
-    let _alone = alone();
+fn x7_a_hundred_runs_leak_no_descriptor() {
+    let _exclusive = exclusive();
     let before = descriptors();
     for _ in 0..100 {
         let builder = matou_runtime::Builder::new().domains(2);

@@ -1,5 +1,5 @@
-//! What the tests share: runs with a deadline, counted descriptors, pairs of sockets, and a driver
-//! that tells how many descriptors are registered.
+//! Helpers: runs with a deadline, counted descriptors, pairs of sockets, and a driver that counts
+//! registrations.
 
 use std::fs;
 use std::future::Future;
@@ -15,23 +15,23 @@ use matou_runtime::{
     Builder, Driver, MainError, ParkTimeout, Poller, Reactor, RunError, Unpark, timeout,
 };
 
-/// No test takes this long unless it hangs.
+/// Longer than any test, unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Tests that count the descriptors of the process hold it alone.
+/// Tests that count the descriptors of the process take the write lock, all others the read lock.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
 pub(crate) type Result<T = (), E = MainError> = std::result::Result<T, E>;
 
-/// Forgets a value, as `std::mem::forget` does, where the leak detector takes it for kept: in a
-/// static. So leaks that a test does not mean are still found.
-pub(crate) fn lose<T>(value: T) {
-    static LOST: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+/// Forgets a value, as `std::mem::forget` does, and keeps it reachable from a static, so that the leak
+/// detector reports unintended leaks only.
+pub(crate) fn leak<T>(value: T) {
+    static LEAKED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let address = Box::into_raw(Box::new(value)).expose_provenance();
-    LOST.lock().unwrap_or_else(PoisonError::into_inner).push(address);
+    LEAKED.lock().unwrap_or_else(PoisonError::into_inner).push(address);
 }
 
-/// Runs `main` on so many domains, with a deadline.
+/// Runs `main` on `domains` domains, with a deadline.
 #[track_caller]
 pub(crate) fn run_on<T: 'static>(
     domains: usize,
@@ -49,7 +49,7 @@ pub(crate) fn bounded<T: 'static>(
     bounded_boxed(builder, Box::pin(main))
 }
 
-/// Boxed: otherwise all that becomes of a run would be compiled once for each test.
+/// The future is boxed, so that the code of a run is compiled once and not for each test.
 #[track_caller]
 fn bounded_boxed<T: 'static>(
     builder: Builder,
@@ -58,29 +58,29 @@ fn bounded_boxed<T: 'static>(
     builder.run(async { timeout(DEADLINE, main).await? })
 }
 
-/// Runs `main` alone, and returns how many descriptors it has left behind.
+/// Runs `main` while no other test opens descriptors, and returns how many it has leaked.
 #[track_caller]
 pub(crate) fn count_on<T: 'static>(
     domains: usize,
     main: impl Future<Output = Result<T>> + 'static,
 ) -> (Result<T, RunError>, isize) {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let before = descriptors();
     let result = bounded(Builder::new().domains(domains), main);
     (result, descriptors() as isize - before as isize)
 }
 
-/// For tests that open descriptors without [`run_on`].
+/// Must be held by tests that open descriptors without [`run_on`].
 pub(crate) fn shared() -> impl Drop {
     DESCRIPTORS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn alone() -> impl Drop {
+pub(crate) fn exclusive() -> impl Drop {
     DESCRIPTORS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn descriptors() -> usize {
-    // One of them is that of the listing.
+    // Reading the directory opens one descriptor.
     fs::read_dir("/proc/self/fd").unwrap().count() - 1
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn line_below(text: &str, mark: &str) -> u32 {
     index.expect("the mark is there") as u32 + 2
 }
 
-/// Makes two connected streams of the current task: the connecting and the accepted one.
+/// Returns two connected streams of the current task: the connecting and the accepted one.
 #[track_caller]
 pub(crate) fn pair() -> impl Future<Output = io::Result<(TcpStream, TcpStream)>> {
     let listener = TcpListener::bind(any_v4());
@@ -111,7 +111,7 @@ pub(crate) fn pair() -> impl Future<Output = io::Result<(TcpStream, TcpStream)>>
     }
 }
 
-/// Returns what it reads until the end of the stream.
+/// Reads until the end of the stream.
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     let mut buf = [0; 4096];
@@ -123,56 +123,59 @@ pub(crate) async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Bytes that differ from place to place and from one `seed` to the next.
+/// Returns bytes that depend on their position and on `seed`.
 pub(crate) fn pattern(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|i| ((i * 31 + i / 251 + seed * 7) % 256) as u8).collect()
 }
 
-/// Looks again and again, letting others run, until `done`.
-pub(crate) async fn until(mut done: impl FnMut() -> bool) {
+/// Polls the condition `done` until it is true, and lets other tasks run.
+pub(crate) async fn wait_until(mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !done() {
-        assert!(Instant::now() < deadline, "it never comes to that");
-        // A turn of the domain, so that it looks at its events.
+        assert!(Instant::now() < deadline, "the condition never became true");
+        // At least one tick, so that the domain processes its events.
         matou_runtime::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// A [`Reactor`] that tells how many descriptors are registered, and how often it waited.
-pub(crate) struct Probe {
+/// A [`Reactor`] that records how many descriptors are registered, and how often it parked.
+pub(crate) struct CountingReactor {
     reactor: Reactor,
-    seen: Arc<Seen>,
+    counters: Arc<ReactorCounters>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReactorCounters {
     pub(crate) registered: AtomicUsize,
-    /// The most there ever were.
+    /// The maximum of `registered`.
     pub(crate) most: AtomicUsize,
-    pub(crate) waits: AtomicUsize,
+    pub(crate) parks: AtomicUsize,
 }
 
-impl Probe {
-    pub(crate) fn builder<const N: usize>() -> (Builder, [Arc<Seen>; N]) {
-        let seen: [Arc<Seen>; N] = std::array::from_fn(|_| Arc::default());
-        let handed = seen.clone();
+impl CountingReactor {
+    pub(crate) fn builder<const N: usize>() -> (Builder, [Arc<ReactorCounters>; N]) {
+        let counters: [Arc<ReactorCounters>; N] = std::array::from_fn(|_| Arc::default());
+        let for_domains = counters.clone();
         let builder = Builder::new().domains(N).driver(move |index| {
-            Ok(Probe { reactor: Reactor::new()?, seen: Arc::clone(&handed[index]) })
+            Ok(CountingReactor {
+                reactor: Reactor::new()?,
+                counters: Arc::clone(&for_domains[index]),
+            })
         });
-        (builder, seen)
+        (builder, counters)
     }
 }
 
-impl Driver for Probe {
+impl Driver for CountingReactor {
     fn now(&self) -> Instant {
         self.reactor.now()
     }
 
     fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         let registered = self.reactor.registered();
-        self.seen.registered.store(registered, SeqCst);
-        self.seen.most.fetch_max(registered, SeqCst);
-        self.seen.waits.fetch_add(1, SeqCst);
+        self.counters.registered.store(registered, SeqCst);
+        self.counters.most.fetch_max(registered, SeqCst);
+        self.counters.parks.fetch_add(1, SeqCst);
         self.reactor.park(timeout)
     }
 
