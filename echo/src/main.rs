@@ -15,7 +15,7 @@ use clap::Parser;
 use matou_echo::{
     Level, Limits, Listeners, Log, Shutdown, Stats, open_descriptors, raise_descriptor_limit, run,
 };
-use matou_runtime::{Builder, RunError, signal, signal::Signal};
+use matou_runtime::{Builder, RunError, live_tasks, signal, signal::Signal};
 
 /// Descriptors that are not available to clients: standard streams, signals, and a margin.
 const RESERVED_MIN: usize = 32;
@@ -124,13 +124,11 @@ fn start(options: &Options) -> Result<()> {
     // The process keeps its signal pipe for ever. Create it before descriptors are counted.
     run_on(1, async { Ok(watch_signals(&Arc::default())?) })?;
     let before = open_descriptors();
-    let served = run_on(options.domains(), {
+    let (served, tasks_left) = run_on(options.domains(), {
         let domains = options.domains();
         let (listen, level, quiet) = (options.listen.clone(), options.level(), options.quiet);
         async move { serve(&listen, domains, limits, level, quiet).await }
     })?;
-    // The run has returned, so all its tasks have ended: it would have failed otherwise.
-    let tasks_left = 0;
     let descriptors_left = match (before, open_descriptors()) {
         (Some(before), Some(after)) => after.saturating_sub(before).to_string(),
         _ => "unknown".to_owned(),
@@ -173,7 +171,7 @@ async fn serve(
     limits: Limits,
     level: Level,
     quiet: bool,
-) -> Result<Stats> {
+) -> Result<(Stats, usize)> {
     let shutdown = Arc::new(Shutdown::new());
     let log = Arc::new(Log::new(level));
     // A server without room for a client would never accept the connections in its queue.
@@ -189,7 +187,12 @@ async fn serve(
     let line = format!("serving at most {clients} clients on {servers} domains");
     log.line(Level::Info, format_args!("{line}")).await;
     let served = run(listeners, limits, shutdown, log).await?;
-    Ok(served)
+    Ok((served, tasks_left()))
+}
+
+/// Returns the number of live tasks besides the main task, which calls this function.
+fn tasks_left() -> usize {
+    live_tasks().saturating_sub(1)
 }
 
 /// Writes a line on standard output, for programs that read it.
@@ -197,4 +200,25 @@ fn print_line(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     // The server continues if standard output is closed.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use matou_runtime::spawn;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_is_left_is_counted() {
+        let counts = run_on(1, async {
+            let before = tasks_left();
+            let task = spawn(pending::<()>());
+            let during = tasks_left();
+            task.cancel().await;
+            Ok((before, during, tasks_left()))
+        });
+        assert_eq!(counts.unwrap(), (0, 1, 0));
+    }
 }

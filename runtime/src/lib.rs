@@ -30,7 +30,7 @@ pub use driver::{
 pub use io_source::IoSource;
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use race::race;
-pub use run::{Builder, Forgotten, MainError, RunError, run};
+pub use run::{Builder, Forgotten, MainError, RunError, live_tasks, run};
 pub use spawn::{
     AtCapacity, NoDomainAvailable, Task, TaskInto, call, cancelled, defer, parallel, shield, spawn,
     try_call, try_shield, try_spawn,

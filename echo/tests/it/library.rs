@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use matou_echo::{Level, Limits, Listeners, Log, Shutdown, Stats, run};
 use matou_net::TcpStream;
-use matou_runtime::{Builder, MainError, RunError, timeout, try_spawn};
+use matou_runtime::{Builder, MainError, RunError, live_tasks, sleep, timeout, try_spawn};
 
 use crate::process::DEADLINE;
 
@@ -104,7 +104,13 @@ fn a_cancelled_server_cancels_its_clients() {
             assert_eq!(stream.read(&mut [0]).await?, 1);
             streams.push(stream);
         }
+        // The main task, `run`, two servers, and one task for each client. The other domain
+        // publishes its count with a short delay.
+        while live_tasks() != 24 {
+            sleep(Duration::from_millis(1)).await;
+        }
         assert!(server.cancel().await.is_none());
+        assert_eq!(live_tasks(), 1);
         for stream in &mut streams {
             let end = stream.read(&mut [0]).await;
             let reset = |error: &io::Error| error.kind() == ErrorKind::ConnectionReset;

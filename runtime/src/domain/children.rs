@@ -77,9 +77,7 @@ impl Domain {
 
     #[inline]
     pub(crate) fn next_task_id(&self) -> TaskId {
-        let count = self.tasks_created.get() + 1;
-        self.tasks_created.set(count);
-        TaskId::new(self.index, count)
+        TaskId::new(self.index, self.task_count.add_created())
     }
 
     /// Adds a task of this domain to the tree and to the run queue.

@@ -53,6 +53,7 @@ impl Domain {
         // First, so that a parent that is woken here does not count as having woken itself.
         self.end_poll();
         self.witness(|_| Happening::Ended(node.id.get()));
+        self.task_count.add_completed();
         node.run_state.set(RunState::Idle);
         // Most tasks hold nothing, and the only one that waits for them is their parent.
         let is_bare = !node.cold.is_some() && node.first_child.get() == NIL && ledger.is_none();
@@ -87,6 +88,7 @@ impl Domain {
                 self.tree.remove(slot).drop();
                 let proxy = NodeKey { slot: proxy, id };
                 let message = Message::ChildCompleted { proxy, transferred };
+                self.publish_task_count();
                 self.run.remote(usize::from(domain)).send(message);
             }
         }

@@ -33,6 +33,7 @@ mod remote;
 mod run_queue;
 mod scheduler;
 mod shield;
+mod task_count;
 mod tick;
 mod time_slice;
 mod timer;
@@ -64,6 +65,7 @@ use mailbox::Mailbox;
 use placement::Placement;
 use run_queue::RunQueue;
 use scheduler::Scheduler;
+use task_count::TaskCount;
 use timers::Timers;
 
 use crate::driver::{Driver, Poller};
@@ -98,7 +100,7 @@ pub(crate) struct Domain {
     groups: Groups,
     cancel: CancelContext,
     placement: Placement,
-    tasks_created: Cell<u64>,
+    task_count: TaskCount,
     /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
@@ -144,7 +146,7 @@ impl Domain {
             groups: Groups::default(),
             cancel: CancelContext::default(),
             placement: Placement::new(run.domains(), &random),
-            tasks_created: Cell::new(0),
+            task_count: TaskCount::default(),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
             world,

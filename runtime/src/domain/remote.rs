@@ -1,6 +1,7 @@
 //! The thread-safe half of a domain.
 
 use std::fmt;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::RawWakerVTable;
 use std::time::Instant;
@@ -24,17 +25,40 @@ pub(crate) struct RemoteHandle {
     queue: MessageQueue,
     parker: Parker,
     unparker: OnceLock<Arc<dyn Unpark>>,
+    /// See `TaskCount`. Written by the domain only.
+    task_balance: AtomicIsize,
 }
 
 impl RemoteHandle {
     pub(crate) fn new(run: Weak<Run>, queue: MessageQueue) -> RemoteHandle {
-        RemoteHandle { run, queue, parker: Parker::new(), unparker: OnceLock::new() }
+        RemoteHandle {
+            run,
+            queue,
+            parker: Parker::new(),
+            unparker: OnceLock::new(),
+            task_balance: AtomicIsize::new(0),
+        }
     }
 
     /// Returns whether this is a domain of `run`.
     #[inline]
     pub(crate) fn belongs_to(&self, run: &Arc<Run>) -> bool {
         std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
+    }
+
+    #[inline]
+    pub(super) fn publish_task_balance(&self, balance: isize) {
+        // An unnecessary store would invalidate the cache line in the other threads.
+        if self.task_balance() != balance {
+            self.task_balance.store(balance, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the last published balance. Relaxed, because the message that reports a completion
+    /// orders the accesses.
+    #[inline]
+    pub(super) fn task_balance(&self) -> isize {
+        self.task_balance.load(Ordering::Relaxed)
     }
 
     /// Sends a message to a domain of the same run, unless the run's memory is gone.

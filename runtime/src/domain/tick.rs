@@ -24,6 +24,7 @@ impl Domain {
         self.drain_mailbox();
         self.fire_timers();
         self.run_ready();
+        self.publish_task_count();
         if !self.stopped.get() {
             self.park();
         }

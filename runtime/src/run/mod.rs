@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod live_tasks;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub use builder::{Builder, run};
 pub use error::{MainError, RunError};
+pub use live_tasks::live_tasks;
 
 pub(crate) use error::verdict;
 

@@ -243,6 +243,7 @@ impl Task {
             let remote = domain.run.remote(target);
             let (task, outcome) = allocate_lazy::<M, F, K>(Arc::clone(remote), make);
             let parent_domain = domain.index() as u16;
+            domain.publish_task_count();
             remote.send(Message::Spawn(RemoteSpawn {
                 task,
                 id,

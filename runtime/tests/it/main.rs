@@ -5,6 +5,7 @@ mod deadlines;
 mod deadlocks;
 mod deferred;
 mod edge_cases;
+mod live_tasks;
 mod miou_parity;
 
 mod panicking_wakers;
