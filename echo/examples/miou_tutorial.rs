@@ -1,5 +1,5 @@
-//! The echo server of the Miou tutorial, statement by statement. The comments quote the names of the
-//! original program.
+//! The echo server of the Miou tutorial, statement by statement. The comments quote the names of
+//! the original program.
 //!
 //! Usage: `miou_tutorial [ADDR] [N | --domains N]`, with an address and a number of domains.
 //!
@@ -104,8 +104,8 @@ async fn terminate(orphans: &Clients) -> io::Result<()> {
     Ok(())
 }
 
-/// `function Ok () -> () | Error exn -> raise exn`. Unlike in the original, a client that resets its
-/// connection does not end the server.
+/// `function Ok () -> () | Error exn -> raise exn`. Unlike in the original, a client that resets
+/// its connection does not end the server.
 fn check(outcome: Outcome<(), io::Error>) -> io::Result<()> {
     match outcome {
         Ok(()) => Ok(()),

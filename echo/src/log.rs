@@ -68,7 +68,8 @@ impl fmt::Display for Level {
 #[derive(Debug)]
 pub struct Log {
     level: Level,
-    /// Locked while a line is written. Contains the time of the last line about a pause of `accept`.
+    /// Locked while a line is written. Contains the time of the last line about a pause of
+    /// `accept`.
     output: Mutex<Option<Instant>>,
 }
 

@@ -62,16 +62,16 @@ impl ListenOptions {
         self
     }
 
-    /// Sets whether a listener on an IPv6 address refuses IPv4 connections (`IPV6_V6ONLY`). Default:
-    /// the system's setting. It has no effect on IPv4 addresses.
+    /// Sets whether a listener on an IPv6 address refuses IPv4 connections (`IPV6_V6ONLY`).
+    /// Default: the system's setting. It has no effect on IPv4 addresses.
     pub fn only_v6(mut self, only: bool) -> ListenOptions {
         self.only_v6 = Some(only);
         self
     }
 
     /// Sets `TCP_NODELAY` on the accepted streams, as
-    /// [`set_nodelay`](crate::TcpStream::set_nodelay) does. Accepted streams inherit the option from
-    /// the listener, so it costs no system call per stream. Default: `false`.
+    /// [`set_nodelay`](crate::TcpStream::set_nodelay) does. Accepted streams inherit the option
+    /// from the listener, so it costs no system call per stream. Default: `false`.
     pub fn nodelay(mut self, nodelay: bool) -> ListenOptions {
         self.nodelay = nodelay;
         self

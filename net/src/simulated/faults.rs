@@ -38,14 +38,14 @@ impl Faults {
         }
     }
 
-    /// Returns a network with every kind of fault, so frequent that a run with a hundred connections
-    /// observes each of them.
+    /// Returns a network with every kind of fault, so frequent that a run with a hundred
+    /// connections observes each of them.
     pub fn all() -> Faults {
         Faults::default().refusals(30).resets(100).stalls(10).accept_errors(30)
     }
 
-    /// Sets whether reads and writes transfer fewer bytes than possible, split at any byte. Default:
-    /// `true`.
+    /// Sets whether reads and writes transfer fewer bytes than possible, split at any byte.
+    /// Default: `true`.
     pub fn segmentation(mut self, split: bool) -> Faults {
         self.segmentation = split;
         self

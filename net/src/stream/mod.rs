@@ -110,8 +110,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// As [`connect`](TcpStream::connect); [`TimedOut`](io::ErrorKind::TimedOut) if the deadline has
-    /// elapsed.
+    /// As [`connect`](TcpStream::connect); [`TimedOut`](io::ErrorKind::TimedOut) if the deadline
+    /// has elapsed.
     ///
     /// # Cancel safety
     ///
@@ -298,13 +298,13 @@ impl TcpStream {
         WriteAll::new(self, AccessMode::Exclusive, buf)
     }
 
-    /// Shuts down one or both directions of the connection. After [`Shutdown::Write`] the peer reads
-    /// the end of the stream, and this side can still read.
+    /// Shuts down one or both directions of the connection. After [`Shutdown::Write`] the peer
+    /// reads the end of the stream, and this side can still read.
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by the
-    /// peer.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by
+    /// the peer.
     ///
     /// # Examples
     ///
@@ -368,8 +368,8 @@ impl TcpStream {
         (self, self)
     }
 
-    /// Returns a view whose methods take a shared reference, for a stream in an `Arc` or a `static`.
-    /// Only the owner may use it; `Task::give` makes a child the owner.
+    /// Returns a view whose methods take a shared reference, for a stream in an `Arc` or a
+    /// `static`. Only the owner may use it; `Task::give` makes a child the owner.
     ///
     /// # Examples
     ///

@@ -91,8 +91,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by the
-    /// peer.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by
+    /// the peer.
     #[track_caller]
     pub fn peer_addr(&mut self) -> io::Result<SocketAddr> {
         AccessMode::Exclusive.check(self)?;

@@ -13,8 +13,8 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is forwarded to the system's allocator unchanged; the counter has no destructor
-// and does not allocate.
+// SAFETY: every call is forwarded to the system's allocator unchanged; the counter has no
+// destructor and does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));

@@ -1,8 +1,8 @@
 //! The in-memory network behaves as TCP does where programs observe it, and every run is
 //! reproducible.
 //!
-//! The bodies run under `matou_runtime::test` with many seeds. Bodies that check the behaviour of TCP
-//! also run over real sockets.
+//! The bodies run under `matou_runtime::test` with many seeds. Bodies that check the behaviour of
+//! TCP also run over real sockets.
 
 use std::cell::Cell;
 use std::io;

@@ -23,8 +23,8 @@ static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
 pub(crate) type Result<T = (), E = MainError> = std::result::Result<T, E>;
 
-/// Forgets a value, as `std::mem::forget` does, and keeps it reachable from a static, so that the leak
-/// detector reports unintended leaks only.
+/// Forgets a value, as `std::mem::forget` does, and keeps it reachable from a static, so that the
+/// leak detector reports unintended leaks only.
 pub(crate) fn leak<T>(value: T) {
     static LEAKED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     let address = Box::into_raw(Box::new(value)).expose_provenance();
