@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-net", &["matou-runtime", "matou-ownership"]),
     ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-explore", &ALL),
+    ("matou-loadgen", &[]),
     ("xtask", &[]),
 ];
 
