@@ -1,15 +1,15 @@
 //! The checks that must find a fault: tests, models and the explorer.
+//!
+//! Each returns how it found the fault, or `None` if it passed.
 
-use std::fmt;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Output};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::sandbox::{Ended, Program, Sandbox, run_at_most};
+use super::sandbox::{Program, Sandbox};
 use super::table::Model;
 
 /// The time after which one test counts as hanging, which the tests read from the environment.
@@ -18,24 +18,11 @@ const TEST_SECONDS: &str = "3";
 /// More than there are cores, since hanging tests only wait.
 const TEST_THREADS: &str = "8";
 
-/// The time after which a test binary, a model or the explorer counts as hanging.
-const CHECK_MAX: Duration = Duration::from_secs(60);
-
 /// Seeds within which the explorer must find a fault.
 const SEEDS: &str = "2000";
 
-/// How a check of an edited copy ended.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// The names of the failed tests.
-    Failed(Vec<String>),
-    /// The test binary failed without naming a test.
-    Crashed(ExitStatus),
-    Hung,
-    /// The explorer's words about the seed that failed twice.
-    Replayed(String),
-    Missed,
-}
+/// The signal of `timeout`.
+const KILL: i32 = 9;
 
 /// Shows that each filter names tests of a package, and that they pass.
 pub(super) fn check_tests(sandbox: &Sandbox, package: &str, filters: &[String]) -> Result<()> {
@@ -45,14 +32,17 @@ pub(super) fn check_tests(sandbox: &Sandbox, package: &str, filters: &[String]) 
         let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
         ensure!(names_tests, "the filter {filter} names no test of {package}");
     }
-    match run_built_tests(&tests, filters)? {
-        Verdict::Missed => Ok(()),
-        verdict => bail!("without any edit, the tests of {package} fail: {verdict}"),
-    }
+    let failure = run_built_tests(&tests, filters)?;
+    ensure!(failure.is_none(), "without any edit, tests of {package} fail: {failure:?}");
+    Ok(())
 }
 
 /// Builds and runs the integration tests that the filters name.
-pub(super) fn run_tests(sandbox: &Sandbox, package: &str, filters: &[String]) -> Result<Verdict> {
+pub(super) fn run_tests(
+    sandbox: &Sandbox,
+    package: &str,
+    filters: &[String],
+) -> Result<Option<String>> {
     run_built_tests(&build_tests(sandbox, package, filters)?, filters)
 }
 
@@ -63,23 +53,22 @@ fn build_tests(sandbox: &Sandbox, package: &str, filters: &[String]) -> Result<P
     built
 }
 
-fn run_built_tests(tests: &Program, filters: &[String]) -> Result<Verdict> {
+fn run_built_tests(tests: &Program, filters: &[String]) -> Result<Option<String>> {
     let mut command = tests.command();
     command.args(filters);
     command.env("MATOU_TEST_SECONDS", TEST_SECONDS).env("RUST_TEST_THREADS", TEST_THREADS);
-    Ok(Verdict::of(run_at_most(&mut command, CHECK_MAX)?))
+    Ok(failure(&command.output()?))
 }
 
 /// Builds and runs a model.
-pub(super) fn run_model(sandbox: &Sandbox, model: &Model) -> Result<Verdict> {
+pub(super) fn run_model(sandbox: &Sandbox, model: &Model) -> Result<Option<String>> {
     let Model { library, checker, test } = model;
     let words = format!("test --release --no-run --test {checker} -p matou-{library}");
     let environment = model_environment(checker, &sandbox.target_of(checker));
     let mut build = sandbox.cargo(&words);
     build.envs(environment.clone());
     let mut command = sandbox.build(build)?.command();
-    command.arg(test).envs(environment);
-    Ok(Verdict::of(run_at_most(&mut command, CHECK_MAX)?))
+    Ok(failure(&command.arg(test).envs(environment).output()?))
 }
 
 /// The environment of builds and runs of a model checker.
@@ -97,11 +86,12 @@ pub(crate) fn model_environment(checker: &str, target: &Path) -> Vec<(&'static s
 }
 
 /// Builds the explorer without any edit, and keeps a copy of it.
-pub(super) fn copy_of_explorer(sandbox: &Sandbox) -> Result<PathBuf> {
-    let explorer = build_explorer(sandbox)?;
+pub(super) fn copy_of_explorer(sandbox: &Sandbox) -> Result<Program> {
+    let mut explorer = build_explorer(sandbox)?;
     let copy = explorer.path.with_file_name("matou-explore-unedited");
     fs::copy(&explorer.path, &copy).context("failed to copy the explorer")?;
-    Ok(copy)
+    explorer.path = copy;
+    Ok(explorer)
 }
 
 fn build_explorer(sandbox: &Sandbox) -> Result<Program> {
@@ -109,27 +99,20 @@ fn build_explorer(sandbox: &Sandbox) -> Result<Program> {
 }
 
 /// Explores until a seed fails. That seed must fail again, and pass with the unedited explorer.
-pub(super) fn explore(sandbox: &Sandbox, unedited: &Path) -> Result<Verdict> {
+pub(super) fn explore(sandbox: &Sandbox, unedited: &Program) -> Result<Option<String>> {
     let explorer = build_explorer(sandbox)?;
-    let mut command = explorer.command();
-    command.args(["--part", "programs", "--threads", "1", "--seeds", SEEDS]);
-    let Some(ended) = run_at_most(&mut command, CHECK_MAX)? else { return Ok(Verdict::Hung) };
-    let Some((seed, finding)) = finding(&ended.output) else {
-        return Ok(if ended.status.success() {
-            Verdict::Missed
-        } else {
-            Verdict::Crashed(ended.status)
-        });
+    let run = |mut command: Command, arguments: &[&str]| -> Result<(Output, String)> {
+        let output = command.args(["--part", "programs"]).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output, text))
     };
-    let replay = |mut explorer: Command| {
-        explorer.args(["--part", "programs", "--seed", seed]);
-        run_at_most(&mut explorer, CHECK_MAX)?.context("the explorer exceeds its time")
-    };
-    let again = replay(explorer.command())?;
-    ensure!(again.output.contains(finding), "not replayed: {finding}\n{}", again.output);
-    let without = replay(Command::new(unedited))?;
-    ensure!(without.status.success(), "seed {seed} fails without the edit:\n{}", without.output);
-    Ok(Verdict::Replayed(finding.to_owned()))
+    let (output, text) = run(explorer.command(), &["--threads", "1", "--seeds", SEEDS])?;
+    let Some((seed, finding)) = finding(&text) else { return Ok(failure(&output)) };
+    let (_, again) = run(explorer.command(), &["--seed", seed])?;
+    ensure!(again.contains(finding), "not replayed: {finding}\n{again}");
+    let (output, without) = run(unedited.command(), &["--seed", seed])?;
+    ensure!(output.status.success(), "seed {seed} fails without the edit:\n{without}");
+    Ok(Some(format!("found and replayed: {finding}")))
 }
 
 /// Finds the words `seed N, hash H: why`, and the seed in them.
@@ -141,57 +124,40 @@ fn finding(output: &str) -> Option<(&str, &str)> {
     })
 }
 
-impl Verdict {
-    /// Reads lines of the form `test NAME ... FAILED`.
-    fn of(ended: Option<Ended>) -> Verdict {
-        let Some(Ended { output, status }) = ended else { return Verdict::Hung };
-        if status.success() {
-            return Verdict::Missed;
-        }
-        let failed = |line: &str| {
-            let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
-            Some(name.rsplit("::").next().unwrap_or(name).to_owned())
-        };
-        let failed: Vec<String> = output.lines().filter_map(failed).collect();
-        if failed.is_empty() { Verdict::Crashed(status) } else { Verdict::Failed(failed) }
+/// Describes how a process failed, with the first of its lines `test NAME ... FAILED`.
+fn failure(output: &Output) -> Option<String> {
+    if output.status.success() {
+        return None;
     }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Verdict::Failed(tests) => {
-                write!(f, "found by {}", tests[0])?;
-                match tests.len() - 1 {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
-            }
-            Verdict::Crashed(status) => match status.signal() {
-                Some(signal) => write!(f, "found: killed by signal {signal}"),
-                None => write!(f, "found: {status}"),
-            },
-            Verdict::Hung => f.write_str("found: the check hangs"),
-            Verdict::Replayed(finding) => write!(f, "found and replayed: {finding}"),
-            Verdict::Missed => f.write_str("NOT FOUND"),
-        }
-    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("test "));
+    let names: Vec<&str> = lines.filter_map(|line| line.strip_suffix(" ... FAILED")).collect();
+    Some(match (&names[..], output.status.signal()) {
+        ([first], ..) => format!("found by {first}"),
+        ([first, more @ ..], ..) => format!("found by {first} and {} more", more.len()),
+        ([], Some(KILL)) => "found: the check hangs".to_owned(),
+        ([], ..) => format!("found: {}", output.status),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::ExitStatus;
+
     use super::*;
 
     #[test]
     fn the_first_of_the_failed_tests_is_named() {
-        let verdict = |output: &str, status| {
-            Verdict::of(Some(Ended { output: output.into(), status: ExitStatus::from_raw(status) }))
+        let failure = |text: &str, status| {
+            let status = ExitStatus::from_raw(status);
+            failure(&Output { status, stdout: text.into(), stderr: Vec::new() })
         };
-        let output = "test r01::a ... ok\ntest r01::b ... FAILED\ntest r02::c ... FAILED\n";
-        assert_eq!(verdict(output, 101 << 8).to_string(), "found by b and 1 more");
-        assert_eq!(verdict("test r01::a ...", 6).to_string(), "found: killed by signal 6");
-        assert!(matches!(verdict(output, 0), Verdict::Missed));
-        assert!(matches!(Verdict::of(None), Verdict::Hung));
+        let text = "test r01::a ... ok\ntest r01::b ... FAILED\ntest r02::c ... FAILED\n";
+        assert_eq!(failure(text, 101 << 8).as_deref(), Some("found by r01::b and 1 more"));
+        assert_eq!(failure(text, 0), None);
+        assert_eq!(failure("", KILL).as_deref(), Some("found: the check hangs"));
+        let aborted = failure("test r01::a ...", 6).expect("it failed");
+        assert!(aborted.starts_with("found: signal: 6"), "{aborted}");
     }
 
     #[test]

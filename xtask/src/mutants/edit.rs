@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
-use proc_macro2::{TokenStream, TokenTree};
+use anyhow::{Context, Result, ensure};
+use proc_macro2::TokenStream;
 use serde::Deserialize;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -18,9 +18,7 @@ pub(crate) enum Edit {
     /// Deletes this many statements, or the operand, match arm or method call.
     Delete(usize),
     Replace(String),
-    Before(String),
-    After(String),
-    /// Replaces one sequence of tokens, which occurs exactly once, by another.
+    /// Replaces the first text, which occurs exactly once, by the second.
     Swap(String, String),
 }
 
@@ -85,9 +83,11 @@ pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) ->
     let edited = match edit {
         Edit::Delete(_) => String::new(),
         Edit::Replace(text) => fill(text)?,
-        Edit::Before(text) => format!("{} {it}", fill(text)?),
-        Edit::After(text) => format!("{it} {}", fill(text)?),
-        Edit::Swap(old, new) => swap(it, old, new)?,
+        Edit::Swap(old, new) => {
+            let count = it.matches(old).count();
+            ensure!(count == 1, "`{old}` occurs {count} times");
+            it.replace(old, new)
+        }
     };
     Ok(format!("{before}{edited}{}", &source[range.end..]))
 }
@@ -250,41 +250,6 @@ fn operands(chain: &syn::ExprBinary) -> Vec<Range<usize>> {
     operands
 }
 
-/// Replaces the only occurrence of a sequence of tokens.
-fn swap(code: &str, old: &str, new: &str) -> Result<String> {
-    let (tokens, wanted) = (tokens(code)?, tokens(old)?);
-    let is_match = |window: &&[(String, Range<usize>)]| {
-        window.iter().zip(&wanted).all(|(token, wanted)| token.0 == wanted.0)
-    };
-    let found: Vec<_> = tokens.windows(wanted.len()).filter(is_match).collect();
-    let &[found] = &found[..] else { bail!("`{old}` occurs {} times", found.len()) };
-    let (start, end) = (found[0].1.start, found[found.len() - 1].1.end);
-    Ok(format!("{}{new}{}", &code[..start], &code[end..]))
-}
-
-/// The tokens of a text, with brackets as tokens of their own.
-fn tokens(code: &str) -> Result<Vec<(String, Range<usize>)>> {
-    fn add(stream: TokenStream, code: &str, tokens: &mut Vec<(String, Range<usize>)>) {
-        let push = |range: Range<usize>, tokens: &mut Vec<_>| {
-            tokens.push((code[range.clone()].to_owned(), range));
-        };
-        for token in stream {
-            match token {
-                TokenTree::Group(group) => {
-                    push(group.span_open().byte_range(), tokens);
-                    add(group.stream(), code, tokens);
-                    push(group.span_close().byte_range(), tokens);
-                }
-                token => push(token.span().byte_range(), tokens),
-            }
-        }
-    }
-    let stream: TokenStream = code.parse().map_err(|error| anyhow::anyhow!("{code}: {error}"))?;
-    let mut tokens = Vec::new();
-    add(stream, code, &mut tokens);
-    Ok(tokens)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,12 +308,12 @@ mod tests {
         check("for", Some(At::Iterator), replace("v"), "0..=9", "v");
         check("let x", Some(At::Value), replace("v"), "a.b(1, c).d()", "v");
         check("ready!", None, replace("let _ = $args;"), "ready!(g(x));", "let _ = g(x);");
-        check("ready!", None, Edit::After("v();".into()), "ready!(g(x));", "ready!(g(x)); v();");
+        check("ready!", None, replace("$it v();"), "ready!(g(x));", "ready!(g(x)); v();");
     }
 
     #[test]
-    fn tokens_are_swapped_where_they_occur_once() {
-        check("let x", None, Edit::Swap("b (1,c)".into(), "v".into()), "b(1, c)", "v");
+    fn texts_are_swapped_where_they_occur_once() {
+        check("let x", None, Edit::Swap(".b".into(), ".v".into()), ".b", ".v");
         let offset = SOURCE.find("if x").expect("a condition");
         let swap = Edit::Swap("x".into(), "v".into());
         assert!(apply(SOURCE, offset, None, &swap).is_err(), "it occurs twice");

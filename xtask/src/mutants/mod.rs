@@ -18,11 +18,11 @@ pub(crate) mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 pub(crate) use self::check::model_environment;
-use self::check::{Verdict, check_tests, explore, run_model, run_tests};
+use self::check::{check_tests, copy_of_explorer, explore, run_model, run_tests};
 use self::sandbox::Sandbox;
 use self::table::Fault;
 use crate::workspace::Workspace;
@@ -30,12 +30,9 @@ use crate::workspace::Workspace;
 /// Applies faults to a copy of the workspace and shows that the checks find them.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only the faults of these names.
+    /// Only the faults of these names or rules, such as `R5`.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Only the faults of this rule, such as `R5`. Can be repeated.
-    #[arg(long = "rule", value_name = "RULE")]
-    rules: Vec<String>,
     /// The check that must find the faults.
     #[arg(long, value_enum, default_value_t = By::Tests)]
     by: By,
@@ -49,82 +46,81 @@ pub(crate) enum By {
     Explorer,
 }
 
-impl By {
-    fn checks(self, fault: &Fault) -> bool {
-        match self {
-            By::Tests => !fault.tests.is_empty(),
-            By::Models => fault.model.is_some(),
-            By::Explorer => fault.explorer,
-        }
-    }
-}
-
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let faults = table::read(workspace.root())?;
     let chosen = choose(&faults, options)?;
-    run_checks(&workspace, &chosen, options.by)
+    let sandbox = Sandbox::prepare(&workspace)?;
+    let began = Instant::now();
+    let missed = match options.by {
+        By::Tests => {
+            check_unedited_tests(&sandbox, &chosen)?;
+            try_each(&sandbox, &chosen, |fault| run_tests(&sandbox, &fault.package, &fault.tests))
+        }
+        By::Models => {
+            let run = |fault: &Fault| match &fault.model {
+                Some(model) => run_model(&sandbox, model),
+                None => Ok(None),
+            };
+            try_each(&sandbox, &chosen, run)
+        }
+        By::Explorer => {
+            let unedited = copy_of_explorer(&sandbox)?;
+            try_each(&sandbox, &chosen, |_| explore(&sandbox, &unedited))
+        }
+    };
+    println!("{} faults, {missed} not found, {:.1} s", chosen.len(), began.elapsed().as_secs_f64());
+    ensure!(missed == 0, "{missed} faults were not found");
+    Ok(())
 }
 
 /// Shows that the explorer finds the faults meant for it.
-pub(crate) fn run_explorer(workspace: &Workspace) -> Result<()> {
-    let faults = table::read(workspace.root())?;
-    let chosen: Vec<&Fault> = faults.iter().filter(|fault| fault.explorer).collect();
-    run_checks(workspace, &chosen, By::Explorer)
+pub(crate) fn run_explorer() -> Result<()> {
+    run(&Options { names: Vec::new(), by: By::Explorer })
 }
 
-fn run_checks(workspace: &Workspace, faults: &[&Fault], by: By) -> Result<()> {
-    let began = Instant::now();
-    let sandbox = Sandbox::prepare(workspace)?;
-    let unedited = match by {
-        By::Tests => {
-            check_unedited_tests(&sandbox, faults)?;
-            None
-        }
-        By::Models => None,
-        By::Explorer => Some(check::copy_of_explorer(&sandbox)?),
+/// The faults for the check, restricted to those that the options name.
+fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<&'a Fault>> {
+    let is_checked = |fault: &&Fault| match options.by {
+        By::Tests => !fault.tests.is_empty(),
+        By::Models => fault.model.is_some(),
+        By::Explorer => fault.explorer,
     };
+    let faults: Vec<&Fault> = faults.iter().filter(is_checked).collect();
+    let has =
+        |fault: &Fault, name: &String| fault.name == *name || fault.rule.as_ref() == Some(name);
+    for name in &options.names {
+        ensure!(
+            faults.iter().any(|fault| has(fault, name)),
+            "no fault has the name or rule {name}"
+        );
+    }
+    let is_named = |fault: &&Fault| options.names.iter().any(|name| has(fault, name));
+    let all = options.names.is_empty();
+    Ok(faults.into_iter().filter(|fault| all || is_named(fault)).collect())
+}
+
+/// Applies each fault, and prints how the check found it. Returns how many were not found.
+fn try_each(
+    sandbox: &Sandbox,
+    faults: &[&Fault],
+    check: impl Fn(&Fault) -> Result<Option<String>>,
+) -> usize {
     let mut missed = 0;
     for fault in faults {
         let began = Instant::now();
-        let verdict = sandbox.with_fault(fault, |sandbox| match (&unedited, &fault.model) {
-            (Some(unedited), _) => explore(sandbox, unedited),
-            (None, Some(model)) if by == By::Models => run_model(sandbox, model),
-            _ => run_tests(sandbox, &fault.package, &fault.tests),
-        });
-        missed += usize::from(matches!(verdict, Ok(Verdict::Missed) | Err(_)));
-        let verdict = verdict.map_or_else(|error| format!("ERROR: {error:#}"), |v| v.to_string());
-        let rule = fault.rule.as_deref().unwrap_or("-");
+        let verdict = sandbox.with_fault(fault, || check(fault));
+        missed += usize::from(!matches!(verdict, Ok(Some(_))));
+        let verdict = match verdict {
+            Ok(found) => found.unwrap_or_else(|| "NOT FOUND".to_owned()),
+            Err(error) => format!("ERROR: {error:#}"),
+        };
+        let Fault { name, about, rule, .. } = fault;
+        let rule = rule.as_deref().unwrap_or("-");
         let seconds = began.elapsed().as_secs_f64();
-        println!("{rule:4}{seconds:>6.1} s  {}: {}\n{:14}{verdict}", fault.name, fault.about, "");
+        println!("{rule:4}{seconds:>6.1} s  {name}: {about}\n{:14}{verdict}", "");
     }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{} faults, {missed} not shown to be found, {seconds:.1} s", faults.len());
-    ensure!(missed == 0, "{missed} faults were not shown to be found");
-    Ok(())
-}
-
-/// The faults that the options select, or an error that lists the alternatives.
-fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<&'a Fault>> {
-    let faults = faults.iter().filter(|fault| options.by.checks(fault));
-    let rules = faults.clone().filter_map(|fault| fault.rule.as_deref()).collect();
-    let names = faults.clone().map(|fault| fault.name.as_str()).collect();
-    ensure_known("rule", &options.rules, rules)?;
-    ensure_known("fault", &options.names, names)?;
-    let is_chosen = |fault: &&Fault| {
-        let has_rule = |rule: &String| fault.rule.as_ref() == Some(rule);
-        (options.rules.is_empty() || options.rules.iter().any(has_rule))
-            && (options.names.is_empty() || options.names.contains(&fault.name))
-    };
-    Ok(faults.filter(is_chosen).collect())
-}
-
-fn ensure_known(kind: &str, wanted: &[String], known: BTreeSet<&str>) -> Result<()> {
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name.as_str())) {
-        let known = Vec::from_iter(known).join(", ");
-        bail!("invalid {kind} `{unknown}`, expected one of {known}");
-    }
-    Ok(())
+    missed
 }
 
 /// Shows that each filter names tests, and that they pass without any edit.
@@ -143,26 +139,21 @@ fn check_unedited_tests(sandbox: &Sandbox, faults: &[&Fault]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn fault(name: &str, rule: &str) -> Fault {
-        let text = format!(
-            "name = '{name}'\nrule = '{rule}'\nabout = ''\ntests = ['x']\nedit = {{ delete = 1 }}"
-        );
-        toml::from_str(&text).expect("a fault")
-    }
-
     #[test]
-    fn faults_are_chosen_by_rule_and_name() {
-        let table = [fault("a", "R1"), fault("b", "R10"), fault("c", "R1")];
-        let choose = |rules: &[&str], names: &[&str]| {
-            let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-            choose(&table, &Options { names: words(names), rules: words(rules), by: By::Tests })
-                .map(|faults| faults.len())
-                .map_err(|error| error.to_string())
+    fn faults_are_chosen_by_name_or_rule() {
+        let fault = |name: &str, rule: &str| -> Fault {
+            let fields = format!("name = '{name}'\nrule = '{rule}'\nabout = ''\ntests = ['x']");
+            toml::from_str(&format!("{fields}\nedit = {{ delete = 1 }}")).expect("a fault")
         };
-        assert_eq!(choose(&[], &[]), Ok(3));
-        assert_eq!(choose(&["R1"], &[]), Ok(2));
-        assert_eq!(choose(&["R1"], &["c"]), Ok(1));
-        assert_eq!(choose(&["R2"], &[]), Err("invalid rule `R2`, expected one of R1, R10".into()));
-        assert_eq!(choose(&[], &["d"]), Err("invalid fault `d`, expected one of a, b, c".into()));
+        let table = [fault("a", "R1"), fault("b", "R10"), fault("c", "R1")];
+        let choose = |names: &[&str], by| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            choose(&table, &Options { names, by }).ok().map(|faults| faults.len())
+        };
+        assert_eq!(choose(&[], By::Tests), Some(3));
+        assert_eq!(choose(&["R1", "b"], By::Tests), Some(3));
+        assert_eq!(choose(&["R10"], By::Tests), Some(1));
+        assert_eq!(choose(&["R2"], By::Tests), None);
+        assert_eq!(choose(&[], By::Models), Some(0));
     }
 }

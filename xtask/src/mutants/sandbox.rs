@@ -2,22 +2,18 @@
 //!
 //! The copy shares the target directories of the workspace, and thereby the compiled dependencies.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::table::Fault;
 use crate::workspace::{self, Workspace, tracked};
+
+/// The time in seconds after which a check counts as hanging.
+const TIME_LIMIT: &str = "60";
 
 pub(super) struct Sandbox {
     copy: PathBuf,
@@ -30,24 +26,15 @@ pub(super) struct Program {
     folder: PathBuf,
 }
 
-/// The end of a process: its standard output and its status.
-pub(super) struct Ended {
-    pub(super) output: String,
-    pub(super) status: ExitStatus,
-}
-
 impl Sandbox {
     /// Copies the files of the working tree that git does not ignore.
     pub(super) fn prepare(workspace: &Workspace) -> Result<Sandbox> {
         let target = workspace.target().to_owned();
         let copy = target.join("sandbox");
-        let names = tracked(workspace.root())?;
-        for name in &names {
-            // An unchanged file keeps its modification time, so that cargo does not rebuild it.
-            let text = fs::read(workspace.root().join(name))?;
+        for name in tracked(workspace.root())? {
+            let text = fs::read(workspace.root().join(&name))?;
             write_changed(&copy.join(name), &text)?;
         }
-        remove_stale(&copy, &names.iter().map(|name| copy.join(name)).collect())?;
         Ok(Sandbox { copy, target })
     }
 
@@ -55,12 +42,12 @@ impl Sandbox {
     pub(super) fn with_fault<T>(
         &self,
         fault: &Fault,
-        check: impl FnOnce(&Sandbox) -> Result<T>,
+        check: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let path = self.copy.join(&fault.file);
         let source = fs::read_to_string(&path)?;
         fs::write(&path, fault.apply(&source)?)?;
-        let result = check(self);
+        let result = check();
         fs::write(&path, source)?;
         result
     }
@@ -109,33 +96,13 @@ impl Program {
         Some(Program { path, folder: manifest.with_file_name("") })
     }
 
+    /// A command that runs the program and kills it, and its children, at the time limit.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
-        command.current_dir(&self.folder).env("RUST_BACKTRACE", "0");
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", TIME_LIMIT]).arg(&self.path).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stderr(Stdio::null()).env("RUST_BACKTRACE", "0");
         command
     }
-}
-
-/// Runs a command, for a limited time. Returns `None` if it exceeded that time.
-pub(super) fn run_at_most(command: &mut Command, limit: Duration) -> Result<Option<Ended>> {
-    command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
-    // In a process group of its own, so that its children are killed with it.
-    let mut child = command.process_group(0).spawn().context("failed to start the check")?;
-    let group = Pid::from_child(&child);
-    let mut stdout = child.stdout.take().context("the check has no standard output")?;
-    let (sender, receiver) = mpsc::channel();
-    let reader = thread::spawn(move || {
-        let mut text = Vec::new();
-        let _ = stdout.read_to_end(&mut text);
-        let _ = sender.send(String::from_utf8_lossy(&text).into_owned());
-    });
-    let output = receiver.recv_timeout(limit).ok();
-    if output.is_none() {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let status = child.wait()?;
-    drop(reader.join());
-    Ok(output.map(|output| Ended { output, status }))
 }
 
 /// Removes the `mod` lines of modules that no filter names, except the shared helpers.
@@ -151,23 +118,12 @@ fn only_modules_of(main: &str, filters: &[String]) -> String {
     main.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
 }
 
+/// Writes a file unless it has this text: an unchanged file keeps its modification time, so that
+/// cargo does not rebuild it.
 fn write_changed(path: &Path, text: &[u8]) -> Result<()> {
     if fs::read(path).ok().as_deref() != Some(text) {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         fs::write(path, text).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
-}
-
-/// Removes the files of an earlier copy that this one does not have.
-fn remove_stale(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            remove_stale(&path, kept)?;
-        } else if !kept.contains(&path) {
-            fs::remove_file(&path)?;
-        }
     }
     Ok(())
 }
@@ -182,13 +138,5 @@ mod tests {
         let narrowed = only_modules_of(main, &["r02_b::a_test".into(), "r01_".into()]);
         assert_eq!(narrowed, "//! Docs.\n\nmod r01_a;\nmod r02_b;\nmod support;\n");
         assert_eq!(only_modules_of(main, &[]), main);
-    }
-
-    #[test]
-    fn a_command_that_exceeds_its_limit_is_killed() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "sleep 100 & sleep 100"]);
-        let ended = run_at_most(&mut command, Duration::from_millis(50)).expect("it starts");
-        assert!(ended.is_none());
     }
 }
