@@ -34,7 +34,7 @@
 //! biased reference counting of Choi, Shull and Torrellas, PACT 2018, simplified by the fact that
 //! every task completes.)
 //!
-//! `runtime/tests/model/ending.rs`, `waking.rs` and `counting.rs` run this very type under loom,
+//! `runtime/tests/model/completion.rs`, `wakes.rs`, `ref_counts.rs` run this very type under loom,
 //! next to wrong variants that must fail.
 
 use super::super::node::{NIL, Slot};
