@@ -1,4 +1,5 @@
-//! Goal: a cancelled task can read which task cancelled it, at which line, and why.
+//! Goal: a shielded task can read which task cancelled it, at which line, and why.
+//!
 //! Method: a shielded child records the reason, under many seeds and in virtual time.
 
 use std::cell::RefCell;

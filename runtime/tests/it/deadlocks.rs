@@ -1,4 +1,5 @@
-//! Goal: a simulated run in which no task can make progress ends with a report that names each task,
+//! Goal: a simulated run in which no task can make progress ends with a report that names each
+//! task,
 //! what it waits for, and the cycle if there is one.
 //! Method: programs that deadlock, on locks, promises, task groups and sleeps.
 

@@ -1,4 +1,5 @@
-//! Goal: user code that the runtime runs at unusual moments (a waker whose drop drops a promise, payloads and handlers whose drop calls the runtime) finds nothing borrowed and no lock held.
+//! Goal: user code that the runtime runs at unusual moments (a waker whose drop drops a promise,
+//! payloads and handlers whose drop calls the runtime) finds nothing borrowed and no lock held.
 //! Method: each test failed once, with a hang, an abort or a lost outcome.
 
 use std::future::{Future, pending};

@@ -1,4 +1,5 @@
-//! Goal: user code that panics while the runtime calls it, a waker or an operation, disturbs no other
+//! Goal: user code that panics while the runtime calls it, a waker or an operation, disturbs no
+//! other
 //! task (scenarios T12 and T22).
 //! Method: wakers that panic when they are woken, beside wakers that count.
 

@@ -51,7 +51,7 @@ async fn slow_to_end(log: Log, begun: Counter) {
 }
 
 #[test]
-fn awaited_and_cancelled_children_break_no_rule() {
+fn awaited_and_cancelled_children_violate_no_rule() {
     scenario(|place, _| async move {
         let awaited = place.spawn(|| async { 7 });
         let cancelled = place.spawn(pending::<()>);

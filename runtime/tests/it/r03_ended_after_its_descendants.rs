@@ -145,7 +145,7 @@ fn a_transferred_resource_arrives_before_the_outcome() {
         let child_log = log.clone();
         let child = place.spawn(move || async move {
             let resource = child_log.resource("resource");
-            transfer(&resource).expect("it is ours");
+            transfer(&resource).expect("the task owns it");
             resource
         });
         let resource = child.await?;

@@ -54,7 +54,7 @@ fn a_use_by_exclusive_reference_makes_the_user_the_owner() {
         let child = place.spawn_task(Task::new().name("taker"), move || async move {
             *resource.get_mut().expect("a move makes it ours") = "changed";
             // Use by shared reference proves ownership, and a leak report names the owner.
-            assert_eq!(*resource.get().expect("it is ours"), "changed");
+            assert_eq!(*resource.get().expect("the task owns it"), "changed");
             leak(resource);
         });
         child.await?;
@@ -90,7 +90,7 @@ fn a_resource_moved_back_and_forth_has_one_owner_at_a_time() {
         for _ in 0..10 {
             let child = place.spawn(move || async move {
                 assert_eq!(*resource.get_mut().expect("a move makes it ours"), "resource");
-                transfer(&resource).expect("it is ours");
+                transfer(&resource).expect("the task owns it");
                 resource
             });
             resource = child.await?;
@@ -152,7 +152,7 @@ fn give_makes_the_child_the_owner() {
         let child = place.spawn_task(Task::new().give(&shared), move || async move {
             assert_eq!(*theirs.get().expect("it was given"), "resource");
             child_log.push("used by the child");
-            transfer(&theirs).expect("it is ours");
+            transfer(&theirs).expect("the task owns it");
         });
         child.await?;
         assert_eq!(*shared.get()?, "resource");
@@ -246,7 +246,7 @@ fn a_resource_in_transit_may_not_be_used_and_the_report_says_so() {
         let child = place.spawn_task(Task::new().name("user"), move || async move {
             let resource = log.resource("resource");
             yield_now().await;
-            transfer(&resource).expect("it is ours");
+            transfer(&resource).expect("the task owns it");
             assert!(resource.get().is_err());
             resource
         });
@@ -272,7 +272,7 @@ fn the_parent_owns_what_was_transferred_before_it_uses_it() {
         let parent = Task::new().name("parent").spawn(async move {
             let child = place.spawn(move || async move {
                 let resource = log.resource("resource");
-                transfer(&resource).expect("it is ours");
+                transfer(&resource).expect("the task owns it");
                 leak(resource);
             });
             child.await.expect("it does not fail");
@@ -360,7 +360,7 @@ fn the_first_task_to_use_a_disowned_resource_owns_it() {
             });
             let producer = place.spawn(move || async move {
                 let shared: Shared = Arc::new(log.resource("resource"));
-                disown(&shared).expect("it is ours");
+                disown(&shared).expect("the task owns it");
                 sender.send(shared).is_ok()
             });
             assert!(producer.await?);

@@ -298,7 +298,7 @@ fn finalizers_of_many_tasks_run_concurrently() {
 /// A task whose promise is gone drops its outcome after its own resources are finalized. It is
 /// complete only when the resources in the outcome are finalized too.
 #[test]
-fn they_run_for_resources_in_an_outcome_that_no_task_takes() {
+fn finalizers_run_for_resources_in_an_outcome_that_no_task_takes() {
     for step in 0..20 {
         let runs = scenario(move |place, log| async move {
             let owned = log.slow_resource("finalizer", STEPS);
@@ -325,7 +325,7 @@ fn they_run_for_resources_in_an_outcome_that_no_task_takes() {
 
 /// As above, with a promise that is dropped in the very poll that returns the outcome.
 #[test]
-fn they_run_for_the_outcome_of_a_task_that_drops_its_own_promise() {
+fn finalizers_run_for_the_outcome_of_a_task_that_drops_its_own_promise() {
     scenario(|_, log| async move {
         let owned = log.slow_resource("finalizer", STEPS);
         disown(&owned)?;

@@ -360,7 +360,7 @@ fn the_error_of_a_run_prints_its_report() {
         Ok(())
     });
     let error = result.expect_err("a child is left");
-    let report = error.report().expect("a rule was broken");
+    let report = error.report().expect("a violation");
     assert_eq!(error.to_string(), report.to_string());
     assert_eq!(format!("{error:?}"), report.to_string());
     assert_eq!(report.to_string(), report.violations()[0].to_string());

@@ -116,7 +116,7 @@ fn a_handler_may_await_children_on_other_domains() {
         signal::on(Signal::Interrupt, move || {
             let seen = seen.clone();
             async move {
-                let child = Task::new().call(|| async { 7 }).expect("there are others");
+                let child = Task::new().call(|| async { 7 }).expect("there are other domains");
                 assert_eq!(child.await.expect("it does not fail"), 7);
                 seen.add();
             }
@@ -148,7 +148,7 @@ fn a_handler_is_cancelled_and_finalized_when_the_root_ends() {
                         begun.add();
                         pending::<()>().await;
                     });
-                    drop(child.expect("there are others").await);
+                    drop(child.expect("there are other domains").await);
                 }
             })?;
             raise(Number::TERM);
@@ -170,7 +170,7 @@ fn a_second_signal_ends_the_process_at_once() {
         let this = this_test!();
         let variables = [(SECOND, second.as_raw().to_string())];
         let Some(output) = child_output_with(this, &variables) else {
-            let second = Number::from_named_raw(second_signal()).expect("it is one");
+            let second = Number::from_named_raw(second_signal()).expect("a signal");
             let result: Result<(), RunError> = run_on(1, move || async move {
                 let handler = move || async move {
                     eprintln!("shutting down");

@@ -1,5 +1,8 @@
-//! Goal: domains share their time fairly among tasks, park when they are idle, and report failures to start (scenarios W1 to W17).
-//! Method: polls and waits are counted. The parking protocol itself is modelled in `tests/loom.rs`. There is no work stealing and one thread per domain, so the scenarios about workers that steal tasks do not apply.
+//! Goal: domains share their time fairly among tasks, park when they are idle, and report failures
+//! to start (scenarios W1 to W17).
+//! Method: polls and waits are counted. The parking protocol itself is modelled in `tests/loom.rs`.
+//! There is no work stealing and one thread per domain, so the scenarios about workers that steal
+//! tasks do not apply.
 
 use std::cell::{Cell, RefCell};
 use std::fs;

@@ -1,4 +1,5 @@
-//! Goal: a shielded task continues when its parent is cancelled, is notified of the cancellation, and
+//! Goal: a shielded task continues when its parent is cancelled, is notified of the cancellation,
+//! and
 //! ends within its limit.
 //! Method: bodies under many seeds, in virtual time, on three domains.
 

@@ -1,5 +1,7 @@
-//! Goal: a run ends only by the end of its root, which waits for the whole tree (scenarios X1 to X3, X8 to X10, X12).
-//! Method: tasks that wake, read and finalize while the run ends. Drops are counted, and the memory of the run must be freed.
+//! Goal: a run ends only by the end of its root, which waits for the whole tree (scenarios X1 to
+//! X3, X8 to X10, X12).
+//! Method: tasks that wake, read and finalize while the run ends. Drops are counted, and the memory
+//! of the run must be freed.
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};

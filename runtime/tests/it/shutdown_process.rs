@@ -101,7 +101,8 @@ fn end_by_signal(send: impl FnOnce() + Send + 'static) {
     })
     .unwrap();
     assert_eq!(drained.get(), 1);
-    // The thread that watches for signals may keep the run alive for a moment after it notified it.
+    // The thread that watches for signals may keep the run alive for a moment after it has notified
+    // the run.
     while !monitor.is_freed() {
         thread::yield_now();
     }
@@ -114,7 +115,7 @@ fn x11_a_signal_on_any_thread_wakes_a_sleeping_main() {
     rerun_in_child_process!();
     // To the process: the system chooses the thread.
     end_by_signal(|| kill_process(getpid(), Signal::INT).expect("the process exists"));
-    // To a thread that is not one of matou.
+    // To a thread that does not belong to matou.
     end_by_signal(|| signal_hook::low_level::raise(2).expect("the process exists"));
     // To the thread of a domain, by a task on it.
     run_on(2, || async {

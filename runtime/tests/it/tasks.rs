@@ -1,5 +1,7 @@
-//! Goal: tasks survive spurious wake-ups, late wake-ups, panics and polls after completion (scenarios T4 to T9, T16, T21, T22).
-//! Method: polls and drops are counted. Where a test monitors its run, the memory of the run must be freed.
+//! Goal: tasks survive spurious wake-ups, late wake-ups, panics and polls after completion
+//! (scenarios T4 to T9, T16, T21, T22).
+//! Method: polls and drops are counted. Where a test monitors its run, the memory of the run must
+//! be freed.
 
 use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};

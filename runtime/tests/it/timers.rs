@@ -1,5 +1,7 @@
-//! Goal: sleeps and deadlines at the limits, their order, their drops, and the wait of the reactor (scenarios M11 and R19 to R22).
-//! Method: where only the order matters, the clock is virtual and jumps from one deadline to the next.
+//! Goal: sleeps and deadlines at the limits, their order, their drops, and the wait of the reactor
+//! (scenarios M11 and R19 to R22).
+//! Method: where only the order matters, the clock is virtual and jumps from one deadline to the
+//! next.
 
 use std::cell::Cell;
 use std::future::{Future, ready};

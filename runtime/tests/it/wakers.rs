@@ -1,5 +1,8 @@
-//! Goal: wakers work on any thread and at any time, during their run and after it (scenarios T1 to T3, T15, W12).
-//! Method: stress tests keep their threads, which start each round at a barrier, and use more threads than cores. That finds a use after free under AddressSanitizer within seconds; a new thread for each round finds none.
+//! Goal: wakers work on any thread and at any time, during their run and after it (scenarios T1 to
+//! T3, T15, W12).
+//! Method: stress tests keep their threads, which start each round at a barrier, and use more
+//! threads than cores. That finds a use after free under AddressSanitizer within seconds; a new
+//! thread for each round finds none.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -23,7 +26,7 @@ fn threads() -> usize {
     4 * thread::available_parallelism().map_or(2, usize::from)
 }
 
-/// What the threads of a stress test and the runs share.
+/// State that the threads of a stress test share with the runs.
 struct Stress {
     barrier: Barrier,
     latches: Mutex<Vec<Latch>>,

@@ -2,7 +2,8 @@
 //!
 //! A domain that is about to wait writes `PARKED` and then checks its mailbox; a sender writes its
 //! message and then checks for `PARKED`. So at least one of them sees the other, and of the senders
-//! that see `PARKED` exactly one unparks the domain. The mailbox has a flag `non_empty`, so that the
+//! that see `PARKED` exactly one unparks the domain. The mailbox has a flag `non_empty`, so that
+//! the
 //! domain checks it without the lock, and only the sender of the first message checks the parker.
 //!
 //! The model runs the shipped `RemoteHandle` with its parker and its mailbox; only the eventfd is a

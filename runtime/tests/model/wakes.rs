@@ -118,7 +118,7 @@ impl<const FLAW: u8> Word for Twin<FLAW> {
 
 struct Task<W> {
     word: W,
-    /// What the wakers write before they wake the task, one place for each.
+    /// The writes of the wakers, made before they wake the task. One place for each.
     written: [AtomicUsize; 2],
     messages: AtomicUsize,
     in_flight: AtomicUsize,

@@ -84,7 +84,7 @@ fn a_failed_task_cancels_its_children_on_other_domains() {
     });
 }
 
-/// What Miou does with `Fun.protect` is done by a guard and a finalizer.
+/// Miou uses `Fun.protect`; here a guard and a finalizer do the same.
 #[test]
 fn cancel_returns_after_the_finalizers() {
     check(2, || async {

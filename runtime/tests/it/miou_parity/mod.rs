@@ -1,5 +1,7 @@
-//! Goal: the behaviour that the tests of Miou, the OCaml scheduler that matou follows, show holds for matou.
-//! Method: one new test for each behaviour. Where matou differs from Miou, the test shows the behaviour of matou and says why. `docs/vocabulary.md` lists what has no counterpart.
+//! Goal: matou has the behaviour that the tests of Miou show, the OCaml scheduler that it follows.
+//!
+//! Method: one new test for each behaviour. Where matou differs from Miou, the test shows the
+//! behaviour of matou and says why. `docs/vocabulary.md` lists what has no counterpart.
 
 mod cancellation;
 mod children;

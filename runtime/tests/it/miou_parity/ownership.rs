@@ -34,7 +34,7 @@ fn a_resource_that_was_dropped_is_no_leak() {
         let inner = finalized.clone();
         let task = spawn(async move {
             let resource = inner.resource();
-            let value = *resource.get().expect("it is ours");
+            let value = *resource.get().expect("the task owns it");
             drop(resource);
             value
         });
@@ -84,7 +84,7 @@ fn a_disowned_resource_is_no_leak() {
         let inner = finalized.clone();
         let task = spawn(async move {
             let resource = inner.resource();
-            disown(&resource).expect("it is ours");
+            disown(&resource).expect("the task owns it");
             resource
         });
         let resource = task.await?;
@@ -102,7 +102,7 @@ fn a_child_transfers_a_resource_to_its_parent() {
         let inner = finalized.clone();
         let task = spawn(async move {
             let resource = inner.resource();
-            transfer(&resource).expect("it is ours");
+            transfer(&resource).expect("the task owns it");
             resource
         });
         let resource = task.await?;
@@ -120,8 +120,8 @@ fn a_given_resource_belongs_to_the_child() {
         let resource = Arc::new(finalized.resource());
         let shared = Arc::clone(&resource);
         let child = Task::new().give(&resource).spawn(async move {
-            assert_eq!(*shared.get().expect("it was given to us"), 7);
-            transfer(&*shared).expect("it is ours");
+            assert_eq!(*shared.get().expect("it was given"), 7);
+            transfer(&*shared).expect("the task owns it");
         });
         child.await?;
         assert_eq!(*resource.get()?, 7, "the parent owns it again");

@@ -175,8 +175,8 @@ pub(crate) fn monitored() -> (Builder, Monitor) {
     let run = Arc::new(());
     let run_ref = Arc::downgrade(&run);
     let monitor = Monitor { waits: Counter::new(), endless: Counter::new(), run: run_ref };
-    // Domain 0's unparker owns `run`. A run owns its interrupters, and each task refers to the
-    // run, so `run` is dropped when the memory of the run and of all its tasks is freed.
+    // Domain 0's unparker owns `run`. A run owns its unparkers, and each task refers to the run, so
+    // `run` is dropped when the memory of the run and of all its tasks is freed.
     let run = Mutex::new(Some(run));
     let driver_monitor = monitor.clone();
     let builder = Builder::new().driver(move |index| {

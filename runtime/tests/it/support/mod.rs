@@ -1,8 +1,9 @@
-//! What the tests share: runs with a deadline, logs and counters of what happened, test doubles,
-//! and tests that run themselves again in a child process.
+//! Shared by the tests: runs with a deadline, logs and counters of events, test doubles, and tests
+//! that run themselves again in a child process.
 //!
-//! No helper sleeps to wait for another thread. A test waits for the event that it asks for, and a
-//! deadline turns a hang into a failure that names the test.
+//! No helper sleeps to wait for another thread. A test waits for the event that it needs, and a
+//! deadline turns a hang into a failure that names the test. In some tests, which assert nothing
+//! else, the deadline is the assertion: they fail if an event never happens.
 
 #![allow(dead_code, unused_imports, reason = "each module uses what it needs")]
 

@@ -1,5 +1,5 @@
-//! Tests that run themselves again in a child process, because what they do concerns the whole
-//! process: signals, descriptors, limits, aborts.
+//! Tests that run themselves again in a child process, because they affect the whole process:
+//! signals, descriptors, limits, aborts.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;

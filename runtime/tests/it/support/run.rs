@@ -1,4 +1,4 @@
-//! Runs with a deadline, and what their results contain.
+//! Runs with a deadline, and helpers that read their results.
 
 use std::fmt::Debug;
 use std::future::Future;
