@@ -13,6 +13,8 @@ mod race;
 mod random;
 mod run;
 pub mod signal;
+mod signal_table;
+mod simulation;
 mod spawn;
 mod sys;
 mod task;
@@ -23,6 +25,7 @@ mod violation;
 mod waker_set;
 mod yield_now;
 
+pub use domain::Forgotten;
 pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
     Token, Unpark,
@@ -30,7 +33,7 @@ pub use driver::{
 pub use io_source::IoSource;
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use race::race;
-pub use run::{Builder, Forgotten, MainError, RunError, live_tasks, run};
+pub use run::{Builder, MainError, RunError, live_tasks, run};
 pub use spawn::{
     AtCapacity, NoDomainAvailable, Task, TaskInto, call, cancelled, defer, parallel, shield, spawn,
     try_call, try_shield, try_spawn,

@@ -1,36 +1,39 @@
-//! Choices, from one seed split per domain.
+//! Pseudo-random choices, from one seed that is split by domain and purpose.
 
 use std::cell::Cell;
 
-/// A small generator (SplitMix64, by Steele, Lea and Flood, 2014): good enough to choose among
-/// equals, cheap, and one number of state.
+/// A generator of pseudo-random numbers: SplitMix64 (Steele, Lea and Flood, 2014).
+///
+/// It is fast, has one word of state, and is good enough to choose among equals; it is not for
+/// cryptography.
 #[derive(Debug)]
 pub(crate) struct Random {
     state: Cell<u64>,
 }
 
-/// What a simulated run draws beside the choices of its domains.
+/// What a simulated run draws in addition to the choices of its domains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// Whose turn it is.
-    Turns = 1,
-    /// When a message arrives.
-    Arrivals,
+    /// The domain that runs the next tick.
+    DomainChoice = 1,
+    /// The delay of a message.
+    MessageDelay,
     /// The order of timers with equal deadlines.
-    Ties,
-    /// What other crates ask for.
-    Leaves,
+    TimerOrder,
+    /// Choices of leaf futures of other crates.
+    LeafChoice,
 }
 
 impl Random {
-    /// The stream of domain `index`; streams of different domains do not overlap in practice.
+    /// Returns the stream of domain `index`. The streams of different domains do not overlap in
+    /// practice.
     pub(crate) fn for_domain(seed: u64, index: usize) -> Random {
         let random = Random { state: Cell::new(seed ^ (index as u64 + 1).rotate_left(32)) };
         random.next();
         random
     }
 
-    /// Another stream of the same seed, told apart by what it is for.
+    /// Returns a separate stream of domain `index` for `purpose`.
     pub(crate) fn for_purpose(seed: u64, purpose: Purpose, index: usize) -> Random {
         Random::for_domain(seed ^ ((purpose as u64) << 56), index)
     }
@@ -43,7 +46,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; 0 if the bound is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub(crate) fn below(&self, bound: usize) -> usize {
         if bound == 0 { 0 } else { (self.next() % bound as u64) as usize }
     }

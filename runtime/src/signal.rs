@@ -1,67 +1,43 @@
-//! Signals of the system, handled by tasks.
+//! Signals of the operating system, handled by tasks.
 //!
-//! The crate `signal-hook` watches for them on one thread of the process, which is started when
-//! a signal is first asked for and stays. (Why not `ctrlc`? It does not tell SIGINT from SIGTERM,
-//! and cannot give a signal its default behaviour back.)
+//! One thread of the process waits for signals and delivers them to all runs. It is started when a
+//! run first handles a signal, and never stops. In a [simulated](crate::test) run, signals come
+//! from [`test::send_signal`](crate::test::send_signal) only.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
 
-use crate::domain::{Domain, Message};
-use crate::panics;
-use crate::run::Run;
+use crate::domain::{Domain, Message, Run};
+use crate::signal_table::{Disposition, Handler, StreamState};
 use crate::spawn::spawn_signal_handler;
 use crate::sys::{self, SignalWatcher};
 use crate::task::{TaskMeta, WaitSite};
 
-/// A signal that a program can handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Signal {
-    /// SIGINT: Ctrl-C at the terminal.
-    Interrupt,
-    /// SIGTERM: the polite request to end.
-    Terminate,
-}
+pub use crate::signal_table::Signal;
 
-/// All of them, in the order of their numbers in tables.
-const ALL: [Signal; 2] = [Signal::Interrupt, Signal::Terminate];
-
-impl Signal {
-    fn number(self) -> i32 {
-        match self {
-            Signal::Interrupt => sys::INTERRUPT,
-            Signal::Terminate => sys::TERMINATE,
-        }
-    }
-
-    fn from_number(number: i32) -> Option<Signal> {
-        ALL.into_iter().find(|signal| signal.number() == number)
-    }
-}
-
-/// Handles a signal by a task: `handler` makes a child of the root on domain 0, held to the same
-/// rules as any other.
+/// Handles a signal by a task: `handler` creates a child of the root on domain 0, which obeys the
+/// same rules as any other task.
 ///
-/// Both signals mean "end". The first one of the run, whichever it is, is handled; a second one
-/// ends the process at once, as if nobody handled it, so that a shutdown that hangs can be cut
-/// short. (A program that wants every one of them takes a [`stream`].) A later call for the same
-/// signal replaces the handler. When the run is over, the signals behave as by default again.
+/// Both signals ask the program to terminate. The first signal of the run starts its handler; the
+/// second one, of either kind, terminates the process at once, as if there was no handler, so that
+/// a shutdown that hangs can be cut short. (A program that wants every signal uses a [`stream`].) A
+/// later call for the same signal replaces the handler. After the run, signals have their default
+/// behaviour again.
 ///
-/// A handler that still runs when the root ends is cancelled. One that panics fails the run.
+/// A handler that is still running when the root completes is cancelled. A handler that panics
+/// fails the run.
 ///
 /// # Errors
 ///
-/// When the system refuses to watch for the signal.
+/// When the system cannot watch for the signal.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run.
 ///
 /// # Examples
 ///
@@ -71,7 +47,7 @@ impl Signal {
 ///
 /// fn main() -> Result<(), RunError> {
 ///     run(async {
-///         signal::on(Signal::Interrupt, || async { println!("ending ..") })?;
+///         signal::on(Signal::Interrupt, || async { println!("shutting down ..") })?;
 ///         pending().await
 ///     })
 /// }
@@ -82,54 +58,56 @@ where
     H: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let about = TaskMeta::named(Location::caller(), Arc::from("signal handler"));
+    let meta = TaskMeta::named(Location::caller(), Arc::from("signal handler"));
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
-        let old = domain.run.signals.table().row(signal).handler.replace((handler, about));
-        // What it captured may ask for signals when it is dropped: not under the lock.
-        drop(old);
+        domain.run.signals.set_handler(signal, handler, meta);
         watch(domain, signal)
     })
 }
 
-/// Returns a stream of the occurrences of a signal. While it lives, the signal ends nothing by
-/// itself, however often it comes.
+/// Returns a stream of the occurrences of a signal. While it exists, the signal does not terminate
+/// the process, however often it occurs.
 ///
 /// # Errors
 ///
-/// When the system refuses to watch for the signal.
+/// When the system cannot watch for the signal.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::signal::{self, Signal};
+/// use matou_runtime::test::{check, send_signal};
+///
+/// check(0..3, || async {
+///     let mut signals = signal::stream(Signal::Terminate)?;
+///     assert!(send_signal(Signal::Terminate));
+///     signals.next().await;
+///     Ok::<_, std::io::Error>(())
+/// });
+/// ```
 pub fn stream(signal: Signal) -> io::Result<Signals> {
-    let occurrences = Arc::new(Mutex::new(Occurrences::default()));
+    let state = Arc::new(StreamState::default());
     Domain::with("`signal::stream`", |domain| {
-        let mut table = domain.run.signals.table();
-        let streams = &mut table.row(signal).streams;
-        streams.retain(|stream| stream.strong_count() > 0);
-        streams.push(Arc::downgrade(&occurrences));
-        drop(table);
+        domain.run.signals.add_stream(signal, &state);
         watch(domain, signal)
     })?;
-    Ok(Signals { signal, occurrences })
+    Ok(Signals { signal, state })
 }
 
-/// The occurrences of a signal since its making; made by [`stream`].
+/// The occurrences of a signal since its creation; returned by [`stream`].
 #[derive(Debug)]
 pub struct Signals {
     signal: Signal,
-    occurrences: Arc<Mutex<Occurrences>>,
-}
-
-#[derive(Debug, Default)]
-struct Occurrences {
-    count: u64,
-    waker: Option<Waker>,
+    state: Arc<StreamState>,
 }
 
 impl Signals {
-    /// Returns which signal it is.
+    /// Returns the signal.
     pub fn signal(&self) -> Signal {
         self.signal
     }
@@ -142,7 +120,7 @@ impl Signals {
     #[track_caller]
     #[expect(clippy::should_implement_trait, reason = "it returns a future, as streams do")]
     pub fn next(&mut self) -> NextSignal<'_> {
-        NextSignal { signals: self, at: Location::caller() }
+        NextSignal { signals: self, location: Location::caller() }
     }
 }
 
@@ -151,117 +129,18 @@ impl Signals {
 #[must_use = "futures do nothing unless polled"]
 pub struct NextSignal<'a> {
     signals: &'a mut Signals,
-    at: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
 impl Future for NextSignal<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut occurrences = lock(&self.signals.occurrences);
-        if occurrences.count > 0 {
-            occurrences.count -= 1;
-            return Poll::Ready(());
+        let poll = self.signals.state.poll_next(cx);
+        if poll.is_pending() {
+            WaitSite::new("signal", self.location).note();
         }
-        let old = occurrences.waker.replace(cx.waker().clone());
-        drop(occurrences);
-        drop(old);
-        WaitSite::new("signal", self.at).note();
-        Poll::Pending
-    }
-}
-
-pub(crate) type Handler = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
-
-/// What a run does about signals.
-#[derive(Default)]
-pub(crate) struct Registry {
-    table: Mutex<Table>,
-}
-
-#[derive(Default)]
-struct Table {
-    rows: [Row; ALL.len()],
-    /// A handler was started: the next signal for a handler ends the process.
-    begun: bool,
-    /// The watcher knows this run.
-    watched: bool,
-}
-
-#[derive(Default)]
-struct Row {
-    handler: Option<(Handler, TaskMeta)>,
-    streams: Vec<Weak<Mutex<Occurrences>>>,
-}
-
-/// What a run wants done about a signal.
-enum Answer {
-    /// It does not care.
-    Nothing,
-    /// It has been told.
-    Told,
-    /// It is being shut down already.
-    EndNow,
-}
-
-impl Table {
-    fn row(&mut self, signal: Signal) -> &mut Row {
-        &mut self.rows[signal as usize]
-    }
-}
-
-impl Registry {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        lock(&self.table)
-    }
-
-    /// Forgets what was wanted: the run is over, and the signals behave as by default again.
-    ///
-    /// That does not wait for the run's memory, which a waker may keep; and a handler may hold
-    /// such a waker.
-    pub(crate) fn close(&self) {
-        let rows = std::mem::take(&mut self.table().rows);
-        // Handlers are the program's, and so are their drops: not under the lock.
-        panics::ignore(|| drop(rows));
-    }
-
-    /// Returns how to make the task that handles `signal`.
-    pub(crate) fn handler(&self, signal: Signal) -> Option<(Handler, TaskMeta)> {
-        self.table().row(signal).handler.clone()
-    }
-
-    /// Tells the streams of a signal, and finds out what else is to be done.
-    fn deliver(&self, signal: Signal) -> (Answer, bool) {
-        let mut wakers = Vec::new();
-        let mut table = self.table();
-        let row = table.row(signal);
-        row.streams.retain(|stream| {
-            let Some(stream) = stream.upgrade() else {
-                return false;
-            };
-            let mut occurrences = lock(&stream);
-            occurrences.count += 1;
-            wakers.extend(occurrences.waker.take());
-            true
-        });
-        let (streamed, handled) = (!row.streams.is_empty(), row.handler.is_some());
-        let begun = table.begun;
-        table.begun |= handled;
-        drop(table);
-        wakers.into_iter().for_each(panics::wake);
-        match (handled, begun, streamed) {
-            // fault: second-signal-swallowed
-            (true, true, false) => (Answer::EndNow, false),
-            (true, false, _) => (Answer::Told, true),
-            (_, _, true) => (Answer::Told, false),
-            (false, _, false) => (Answer::Nothing, false),
-        }
-    }
-}
-
-impl fmt::Debug for Registry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
+        poll
     }
 }
 
@@ -275,76 +154,62 @@ static WATCHER: Mutex<Option<Watcher>> = Mutex::new(None);
 
 /// Has the signal thread deliver `signal` to the run of `domain`.
 fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
-    if domain.world().is_some() {
-        // A simulated run gets its signals from `test::send_signal` only.
+    if domain.simulation().is_some() {
         return Ok(());
     }
     let run = &domain.run;
-    let mut watcher = lock(&WATCHER);
+    let mut watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
     let watcher = match &mut *watcher {
         Some(watcher) => watcher,
         none => {
-            let watcher = SignalWatcher::start(signal.number(), deliver_number)?;
+            let watcher = SignalWatcher::start(signal.number(), on_signal)?;
             none.insert(Watcher { watcher, runs: Vec::new() })
         }
     };
     watcher.watcher.add(signal.number())?;
     watcher.runs.retain(|run| run.strong_count() > 0);
-    if !std::mem::replace(&mut run.signals.table().watched, true) {
+    if !run.signals.set_watched() {
         watcher.runs.push(Arc::downgrade(run));
     }
     Ok(())
 }
 
-fn deliver_number(number: i32) {
-    if let Some(signal) = Signal::from_number(number) {
-        deliver(signal);
-    }
-}
-
-fn deliver(signal: Signal) {
-    let runs: Vec<Arc<Run>> = match &*lock(&WATCHER) {
+/// Called by the signal thread.
+fn on_signal(number: i32) {
+    let Some(signal) = Signal::from_number(number) else { return };
+    // Deliver without the lock: a handler or a waker may watch for another signal.
+    let runs: Vec<Arc<Run>> = match &*WATCHER.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(watcher) => watcher.runs.iter().filter_map(Weak::upgrade).collect(),
         None => Vec::new(),
     };
-    let mut told = false;
-    let mut end_now = false;
-    for run in &runs {
-        let (answer, handle) = run.signals.deliver(signal);
-        if handle {
-            send_start(run, signal);
-        }
-        told |= matches!(answer, Answer::Told);
-        end_now |= matches!(answer, Answer::EndNow);
-    }
+    let dispositions: Vec<_> = runs.iter().map(|run| deliver(run, signal)).collect();
+    let is_handled = dispositions.iter().any(|disposition| disposition.is_handled());
+    let terminate = dispositions.contains(&Disposition::Terminate);
     // fault: default-signal-not-restored
-    if end_now || !told {
+    if terminate || !is_handled {
         // The default of both signals is to terminate the process, so this does not return.
         sys::terminate_by(signal.number());
     }
 }
 
-/// Has domain 0 start the handler of a signal.
-fn send_start(run: &Run, signal: Signal) {
-    let start = move |domain: &Domain| {
-        spawn_signal_handler(domain, || {
-            let (handler, meta) = domain.run.signals.handler(signal)?;
-            Some((move || handler(), meta))
-        });
-    };
-    run.remote(0).send(Message::Signal(Box::new(start)));
-}
-
-/// Sends a signal to a run past the system. Returns whether the run did something about it; if not,
-/// the system would have ended the process.
-pub(crate) fn raise(run: &Run, signal: Signal) -> bool {
-    let (answer, handle) = run.signals.deliver(signal);
-    if handle {
-        send_start(run, signal);
+/// Delivers a signal to a run, and has domain 0 start the handler.
+fn deliver(run: &Run, signal: Signal) -> Disposition {
+    let disposition = run.signals.deliver(signal);
+    if disposition == Disposition::StartHandler {
+        // The handler is looked up when it starts: it may have been replaced until then.
+        let start = move |domain: &Domain| {
+            spawn_signal_handler(domain, || {
+                let (handler, meta) = domain.run.signals.handler(signal)?;
+                Some((move || handler(), meta))
+            });
+        };
+        run.remote(0).send(Message::Signal(Box::new(start)));
     }
-    matches!(answer, Answer::Told)
+    disposition
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Delivers a signal to one run, without the operating system. Returns whether the run handles it;
+/// if not, the system would have terminated the process.
+pub(crate) fn send(run: &Run, signal: Signal) -> bool {
+    deliver(run, signal).is_handled()
 }

@@ -6,8 +6,8 @@ use std::hash::BuildHasherDefault;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker, ready};
 
+use super::Forgotten;
 use super::{Domain, Node, OwnerRef, RemoteHandle};
-use crate::run::Forgotten;
 use crate::task::{
     BlockedOn, Cancelled, HandleState, IdHasher, NIL, NodeKey, Parent, RunState, Slot, Stage,
     TaskId, TaskMeta, WaitSite, WaitTarget,
@@ -131,7 +131,7 @@ impl Domain {
     /// simulated run.
     pub(crate) fn pick_target(&self, pinned: Option<usize>) -> Option<usize> {
         let domains = self.run.domains();
-        if self.world.is_some() && pinned.is_none() {
+        if self.simulation.is_some() && pinned.is_none() {
             self.placement.shuffle(domains, &self.random);
         }
         self.placement.pick(self.index, domains, pinned)

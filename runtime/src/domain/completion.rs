@@ -10,11 +10,11 @@ use matou_ownership::{Ledger, OwnerInfo, Resource};
 
 use super::{Domain, Message, Node};
 use crate::panics;
+use crate::simulation::EventKind;
 use crate::task::{
     BlockedOn, Completion, CompletionNotice, NIL, NodeKey, Parent, RunState, Slot, Stage, TaskId,
     TaskMeta, WaitSite, WaitTarget,
 };
-use crate::test::Happening;
 
 impl Domain {
     /// Cancels the children of the current task, whose body has returned or is cancelled, and waits
@@ -52,7 +52,7 @@ impl Domain {
     pub(super) fn finish_task(&self, slot: Slot, node: &Node, ledger: Option<Arc<Ledger>>) {
         // First, so that a parent that is woken here does not count as having woken itself.
         self.end_poll();
-        self.witness(|_| Happening::Ended(node.id.get()));
+        self.record_event(|_| EventKind::TaskCompleted(node.id.get()));
         self.task_count.add_completed();
         node.run_state.set(RunState::Idle);
         // Most tasks hold nothing, and the only one that waits for them is their parent.

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::{FinalizeAll, FinalizeReport};
 
+use super::RunFailure;
 use super::{Domain, Node, Timer};
-use crate::run::Failure;
 use crate::task::raw::OutcomeTo;
 use crate::task::{
     BlockedOn, HandleState, NIL, Outcome, Panic, Stage, TaskError, WaitSite, WaitTarget,
@@ -171,7 +171,7 @@ impl Domain {
                 // No parent looks at the outcome of a signal handler, so its panic fails the run.
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
                     // fault: handler-panic-swallowed
-                    self.run.fail(Failure::SignalHandler(panic));
+                    self.run.fail(RunFailure::SignalHandler(panic));
                 }
                 OutcomeTo::Nothing
             }

@@ -8,9 +8,9 @@ use matou_ownership::Resource;
 
 use super::{Domain, RemoteHandle};
 use crate::panics;
+use crate::simulation::EventKind;
 use crate::task::raw::{RemoteWake, Unstarted};
 use crate::task::{Cancelled, NodeKey, Parent, Slot, SpawnParams, Stage, TaskId};
-use crate::test::Happening;
 use crate::timer_queue::TimerKey;
 
 /// A message to a domain.
@@ -91,7 +91,7 @@ impl Domain {
     }
 
     fn handle_message(&self, message: Message) {
-        self.witness(|_| Happening::Received(message.kind()));
+        self.record_event(|_| EventKind::MessageReceived(message.kind()));
         match message {
             // Acknowledged before the task is looked at: a later wake-up sends a message again.
             // fault: lost-wake-up

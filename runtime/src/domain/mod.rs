@@ -22,6 +22,7 @@ mod cancel_context;
 mod children;
 mod completion;
 mod current;
+mod error_log;
 mod finalize;
 mod groups;
 mod mailbox;
@@ -30,6 +31,7 @@ mod messages;
 mod parker;
 mod placement;
 mod remote;
+mod run;
 mod run_queue;
 mod scheduler;
 mod shield;
@@ -51,10 +53,13 @@ use std::time::{Duration, Instant};
 
 pub(crate) use children::ChildRef;
 pub(crate) use completion::owner_info;
+pub(crate) use error_log::{RecordedError, RunFailure};
 pub(crate) use finalize::PendingFinalizers;
 pub(crate) use message_queue::MessageQueue;
 pub(crate) use messages::{Message, RemoteSpawn};
 pub(crate) use remote::RemoteHandle;
+pub use run::Forgotten;
+pub(crate) use run::{Config, Run};
 pub(crate) use timer::{Timer, TimerTarget};
 
 use cancel_context::CancelContext;
@@ -70,9 +75,8 @@ use timers::Timers;
 
 use crate::driver::{Driver, Poller};
 use crate::random::{Purpose, Random};
-use crate::run::{Failure, Run};
+use crate::simulation::{EventKind, SimulationState};
 use crate::task::{self, BlockedOn, NIL, NodeKey, Outcome, Slot, TaskId, raw};
-use crate::test::{Happening, Shared};
 use crate::timer_queue::TimerQueue;
 
 /// A domain's own reference to one of its tasks.
@@ -105,7 +109,7 @@ pub(crate) struct Domain {
     next_resource: Cell<u64>,
     random: Random,
     /// What the domains of a simulated run share; `None` in a run on real threads.
-    world: Option<Rc<Shared>>,
+    simulation: Option<Rc<SimulationState>>,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
 }
@@ -116,20 +120,20 @@ impl Domain {
         Domain::simulated(run, index, driver, None)
     }
 
-    /// Creates a domain, of a simulated run if `world` is there.
+    /// Creates a domain, of a simulated run if `simulation` is set.
     pub(crate) fn simulated(
         run: Arc<Run>,
         index: usize,
         driver: Box<dyn Driver>,
-        world: Option<Rc<Shared>>,
+        simulation: Option<Rc<SimulationState>>,
     ) -> Domain {
         let remote = Arc::clone(run.remote(index));
         remote.connect(driver.unparker());
         let random = Random::for_domain(run.config.seed, index);
-        let (run_queue, timers) = match world {
+        let (run_queue, timers) = match simulation {
             None => (RunQueue::fifo(), TimerQueue::default()),
             Some(_) => {
-                let ties = Random::for_purpose(run.config.seed, Purpose::Ties, index);
+                let ties = Random::for_purpose(run.config.seed, Purpose::TimerOrder, index);
                 (RunQueue::random_order(), TimerQueue::with_random_ties(ties))
             }
         };
@@ -149,7 +153,7 @@ impl Domain {
             task_count: TaskCount::default(),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
-            world,
+            simulation,
             stopped: Cell::new(false),
             run,
         }
@@ -203,20 +207,20 @@ impl Domain {
         &self.deferred
     }
 
-    pub(crate) fn world(&self) -> Option<&Rc<Shared>> {
-        self.world.as_ref()
+    pub(crate) fn simulation(&self) -> Option<&Rc<SimulationState>> {
+        self.simulation.as_ref()
     }
 
     /// Records an event of a simulated run.
     #[inline]
-    fn witness(&self, event: impl FnOnce(&Domain) -> Happening) {
-        if let Some(world) = &self.world {
-            world.witness(self.index, event(self));
+    fn record_event(&self, event: impl FnOnce(&Domain) -> EventKind) {
+        if let Some(simulation) = &self.simulation {
+            simulation.record(self.index, event(self));
         }
     }
 
     fn driver_failed(&self, error: io::Error) {
-        self.run.fail(Failure::Driver(error));
+        self.run.fail(RunFailure::Driver(error));
         // Without a driver there is neither I/O nor time, but the tasks can still be cancelled. The
         // pause keeps this loop from using a whole processor.
         thread::sleep(Duration::from_millis(1));

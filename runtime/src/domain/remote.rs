@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::RawWakerVTable;
 use std::time::Instant;
 
+use super::Run;
 use super::message_queue::MessageQueue;
 use super::parker::Parker;
 use super::{Domain, Message};
 use crate::driver::Unpark;
-use crate::run::Run;
 use crate::task::Slot;
 use crate::task::raw::{RemoteWake, Schedule, waker_vtable};
 

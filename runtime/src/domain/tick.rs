@@ -10,9 +10,9 @@ use super::shield::inherited_deadline;
 use super::{Domain, Node, OwnerRef, TimerTarget};
 use crate::driver::ParkTimeout;
 use crate::panics;
+use crate::simulation::EventKind;
 use crate::task::raw::PollResult;
 use crate::task::{RunState, Slot, Stage};
-use crate::test::Happening;
 
 /// The steps of a tick.
 impl Domain {
@@ -40,7 +40,7 @@ impl Domain {
         if first > now {
             return;
         }
-        let record = |count| self.witness(|_| Happening::TimersFired(count));
+        let record = |count| self.record_event(|_| EventKind::TimersFired(count));
         self.timers.expire(now, record, |target| match target {
             TimerTarget::Task(key) => self.wake_key(key),
             TimerTarget::Waker(waker) => panics::wake(waker),
@@ -49,7 +49,7 @@ impl Domain {
 
     /// Polls ready tasks: at most a quantum of them, and fewer if they are slow.
     fn run_ready(&self) {
-        if self.world.is_some() {
+        if self.simulation.is_some() {
             // A simulated tick must not depend on how fast this machine is.
             self.scheduler.begin_tick(|| self.now());
             return self.poll_ready(self.quantum(), None);
@@ -80,7 +80,7 @@ impl Domain {
     /// one, so that the domains alternate often.
     fn quantum(&self) -> usize {
         let quantum = self.run.config.quantum;
-        match self.world {
+        match self.simulation {
             None => quantum,
             Some(_) => quantum.min(1 + self.random.below(4)),
         }
@@ -108,7 +108,7 @@ impl Domain {
     }
 
     fn spin_for_messages(&self) -> bool {
-        self.world.is_none() && self.mailbox.spin()
+        self.simulation.is_none() && self.mailbox.spin()
     }
 }
 
@@ -117,7 +117,7 @@ impl Domain {
     /// Polls one task. All user code of tasks runs in here.
     fn poll_task(&self, slot: Slot) {
         let node = &self.tree[slot];
-        self.witness(|_| Happening::Polled(node.id.get()));
+        self.record_event(|_| EventKind::TaskPolled(node.id.get()));
         let (owner, ledger) = self.begin_poll(slot, node);
         let had_ledger = ledger.is_some();
         let entered = matou_ownership::enter(ledger);

@@ -8,29 +8,28 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::error::verdict;
-use super::{Config, Forgotten, Run, RunError};
-use crate::domain::Domain;
+use super::error::{RunError, result_of};
+use crate::domain::{Config, Domain, Forgotten, Run};
 use crate::driver::{Driver, Reactor};
 use crate::panics;
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
 
-/// How many domains a run may have: their numbers fit into the ids of tasks.
+/// The most domains that a run may have. The number of a domain is part of the ids of its tasks.
 const DOMAINS_MAX: usize = 1024;
 
 type MakeDriver = Arc<dyn Fn(usize) -> io::Result<Box<dyn Driver>> + Send + Sync>;
 
-/// Runs `main`, and everything that descends from it, to the end.
+/// Runs `main` and all its descendants to completion.
 ///
 /// The calling thread becomes domain 0; there is one further domain for each further core. The
-/// call returns when `main` and all its descendants are over, their resources settled and the
-/// other threads gone, whatever the reason of the end.
+/// function returns when `main` and all its descendants have completed, their resources are
+/// finalized, and the other threads have ended, whatever the reason.
 ///
 /// # Errors
 ///
-/// [`RunError`], which says whether `main` failed or panicked, a rule was broken, or the run could
-/// not begin.
+/// Returns a [`RunError`] if `main` failed or panicked, a rule was violated, or the run could not
+/// start.
 ///
 /// # Examples
 ///
@@ -93,7 +92,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Begins with the defaults.
+    /// Creates a builder with the default settings.
     pub fn new() -> Builder {
         Builder {
             domains: None,
@@ -105,45 +104,44 @@ impl Builder {
         }
     }
 
-    /// Sets how many domains there are in all, domain 0 included. Default: one for each core.
-    /// Between 1 and 1,024.
+    /// Sets the number of domains, including domain 0: 1 to 1,024. Default: one for each core.
     pub fn domains(mut self, domains: usize) -> Builder {
         self.domains = Some(domains);
         self
     }
 
-    /// Sets the seed from which every choice of the run is drawn, split per domain. Default: a
-    /// different one each time.
+    /// Sets the seed of the pseudo-random choices of the run. Default: a random seed.
     pub fn seed(mut self, seed: u64) -> Builder {
         self.seed = Some(seed);
         self
     }
 
-    /// Sets after how many polls of tasks a domain looks at system events. Default: 64, at least 1.
+    /// Sets the most polls in a tick, after which a domain looks for events of the system. Default:
+    /// 64, at least 1.
     ///
-    /// One task that had yielded may be polled beyond that, if none was among them. Where polls are
-    /// found to be slow a domain looks sooner: after 0.1 ms of those who yield, 0.4 ms of others.
+    /// If none of the polled tasks had yielded, one task that has yielded is polled in addition. If
+    /// polls are slow, the tick ends early: after 100 us of yielding tasks or 400 us of others.
     pub fn quantum(mut self, polls: usize) -> Builder {
         self.quantum = polls;
         self
     }
 
-    /// Sets how long the asynchronous finalizers of one task may take, and how long a
-    /// [`shield`](crate::shield) may go on when its end was asked for, unless it has a
-    /// [`limit`](crate::futures::Shield::limit) of its own. Default: 5 seconds.
+    /// Sets the time limit of the asynchronous finalizers of a task, and of a
+    /// [`shield`](crate::shield) after a cancel request, unless the shield has its own
+    /// [`limit`](crate::futures::Shield::limit). Default: 5 seconds.
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
     }
 
-    /// Sets what a dropped promise means. Default: a violation.
+    /// Sets what the drop of a promise means. Default: a violation.
     pub fn forgotten(mut self, forgotten: Forgotten) -> Builder {
         self.forgotten = forgotten;
         self
     }
 
-    /// Sets how the driver of each domain is made; called on the domain's thread with its number.
-    /// Default: [`Reactor::new`].
+    /// Sets the function that creates the driver of each domain. It is called on the thread of the
+    /// domain, with the number of the domain. Default: [`Reactor::new`].
     pub fn driver<D: Driver>(
         mut self,
         make: impl Fn(usize) -> io::Result<D> + Send + Sync + 'static,
@@ -164,7 +162,7 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let about = TaskMeta::named(Location::caller(), Arc::from("main"));
+        let meta = TaskMeta::named(Location::caller(), Arc::from("main"));
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }
@@ -173,16 +171,13 @@ impl Builder {
         let driver = (self.make_driver)(0).map_err(RunError::Setup)?;
         let workers = Workers::start(&run, &self.make_driver).map_err(RunError::Setup)?;
         let domain = Domain::new(Arc::clone(&run), 0, driver);
-        let handle = spawn_root(&domain, about, main);
-        turn_to_end(domain);
+        let handle = spawn_root(&domain, meta, main);
+        run_domain(domain);
         run.signals.close();
         drop(workers);
-        // A run ends with its root.
+        // The root has completed, because the run is over: the handle has its outcome.
         let outcome = handle.take();
-        match run.take_error() {
-            Some(error) => Err(error),
-            None => verdict(outcome),
-        }
+        result_of(&run, || outcome)
     }
 
     fn new_run(&self) -> io::Result<Arc<Run>> {
@@ -190,7 +185,7 @@ impl Builder {
         Ok(Run::new(domains, config))
     }
 
-    /// Returns the number of domains and the other settings, if they make sense.
+    /// Returns the number of domains and the other settings, if they are valid.
     pub(crate) fn config(&self) -> io::Result<(usize, Config)> {
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let domains = match self.domains {
@@ -209,11 +204,11 @@ impl Builder {
     }
 }
 
-/// Turns a domain until the run is over. A panic of the scheduler itself, which no program can
-/// cause, leaves tasks that nobody will ever end: it must not pass for an orderly shutdown.
-fn turn_to_end(domain: Domain) {
+/// Runs a domain until the run is over. A panic in the scheduler itself, which no program should be
+/// able to cause, would leave tasks that never complete, so it aborts the process.
+fn run_domain(domain: Domain) {
     struct Abort {
-        /// Whether the run itself belongs to a panic: it was begun in a drop of somebody's cleanup.
+        /// The run was started by a destructor during a panic.
         in_panic: bool,
     }
     impl Drop for Abort {
@@ -227,14 +222,14 @@ fn turn_to_end(domain: Domain) {
     domain.run_until_stopped();
 }
 
-/// The threads of the domains beside domain 0. Dropping it ends them and waits for their end.
+/// The threads of the domains other than domain 0. Dropping it stops and joins them.
 struct Workers {
     run: Arc<Run>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts the threads and waits until each has its driver.
+    /// Starts the threads, and waits until each of them has a driver.
     fn start(run: &Arc<Run>, make_driver: &MakeDriver) -> io::Result<Workers> {
         let mut workers = Workers { run: Arc::clone(run), threads: Vec::new() };
         let (sender, started) = mpsc::channel();
@@ -246,7 +241,7 @@ impl Workers {
                     let domain = Domain::new(run, index, driver);
                     let _ = sender.send(Ok(()));
                     drop(sender);
-                    turn_to_end(domain);
+                    run_domain(domain);
                 }
                 Err(error) => drop(sender.send(Err(error))),
             })?);
@@ -255,7 +250,9 @@ impl Workers {
         let started = started.iter().collect::<io::Result<Vec<()>>>()?;
         if started.len() < workers.threads.len() {
             drop(workers);
-            unreachable!("making a driver panicked, and joining its thread said so");
+            unreachable!(
+                "a driver's creation panicked, and the join of its thread propagates the panic"
+            );
         }
         Ok(workers)
     }
@@ -263,13 +260,12 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // When the root ended they were told already; once more does no harm, and it is the only
-        // word they get when the run could not begin.
+        // The completion of the root has stopped them already, unless the run could not start.
         self.run.stop();
-        // Only `make_driver` is user code on those threads outside a task. All of them are joined
-        // before a panic of it goes on here.
-        let ends: Vec<_> = self.threads.drain(..).map(thread::JoinHandle::join).collect();
-        if let Some(payload) = ends.into_iter().find_map(Result::err)
+        // Outside tasks, `make_driver` is the only user code on those threads. Join all of them
+        // before its panic is propagated.
+        let results: Vec<_> = self.threads.drain(..).map(thread::JoinHandle::join).collect();
+        if let Some(payload) = results.into_iter().find_map(Result::err)
             && !thread::panicking()
         {
             std::panic::resume_unwind(payload);

@@ -2,42 +2,43 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::domain::{RecordedError, Run, RunFailure};
+use crate::simulation::Deadlock;
 use crate::task::{Cancelled, Outcome, Panic, TaskError};
-use crate::test::Deadlock;
 use crate::violation::Report;
 
-/// What `main` fails with unless it says otherwise: any error at all.
+/// The default error type of `main`: any error.
 pub type MainError = Box<dyn Error + Send + Sync>;
 
 /// Why a run failed. `E` is the error type of its `main`.
 ///
-/// Its `Debug` text is made for people, because that is what Rust prints when `fn main` returns an
-/// error.
+/// Its `Debug` output is the same as its `Display` output, because Rust prints the former when
+/// `fn main` returns an error.
 #[non_exhaustive]
 pub enum RunError<E = MainError> {
     /// `main` returned this error.
     Failed(E),
-    /// `main`, or the handler of a signal, panicked.
+    /// `main` or a signal handler panicked.
     Panicked(Panic),
-    /// Rules were broken, by these tasks.
+    /// Rules were violated.
     Violated(Report),
-    /// The run could not begin: no descriptors for a driver, no thread for a domain, or a setting
-    /// that makes no sense.
+    /// The run could not start: the system has no descriptor for a driver or no thread for a
+    /// domain, or a setting is invalid.
     Setup(io::Error),
-    /// A domain's driver could not wait for events.
+    /// A driver could not wait for events.
     Driver(io::Error),
-    /// `run` was called by a task of another run: it would block that task's domain.
+    /// `run` was called inside another run, and would have blocked a domain of it.
     Nested,
-    /// `main` was ended from outside.
+    /// `main` was cancelled.
     Cancelled(Cancelled),
-    /// Nothing could ever run again. Only a [simulated](crate::test) run can tell.
+    /// No task can make progress. Only a [simulated](crate::test) run detects it.
     Deadlock(Deadlock),
-    /// A [simulated](crate::test) run took this many turns and did not end.
+    /// A [simulated](crate::test) run did not finish within this number of ticks.
     TickLimit(u64),
 }
 
 impl<E> RunError<E> {
-    /// Returns the broken rules, if that is why the run failed.
+    /// Returns the report, if the run failed because rules were violated.
     pub fn report(&self) -> Option<&Report> {
         match self {
             RunError::Violated(report) => Some(report),
@@ -46,13 +47,32 @@ impl<E> RunError<E> {
     }
 }
 
-/// What the outcome of `main` makes of the run, if nothing else went wrong.
-pub(crate) fn verdict<T, E>(outcome: Outcome<T, E>) -> Result<T, RunError<E>> {
-    outcome.map_err(|error| match error {
+/// Returns the result of a run whose root has completed with `outcome`. What the run recorded takes
+/// precedence.
+pub(crate) fn result_of<T, E>(
+    run: &Run,
+    outcome: impl FnOnce() -> Outcome<T, E>,
+) -> Result<T, RunError<E>> {
+    if let Some(error) = run.errors().take() {
+        return Err(error.into());
+    }
+    outcome().map_err(|error| match error {
         TaskError::Failed(error) => RunError::Failed(error),
         TaskError::Panicked(panic) => RunError::Panicked(panic),
         TaskError::Cancelled(cancelled) => RunError::Cancelled(cancelled),
     })
+}
+
+impl<E> From<RecordedError> for RunError<E> {
+    fn from(error: RecordedError) -> RunError<E> {
+        match error {
+            RecordedError::Violated(report) => RunError::Violated(report),
+            RecordedError::Failed(RunFailure::Driver(error)) => RunError::Driver(error),
+            RecordedError::Failed(RunFailure::SignalHandler(panic)) => RunError::Panicked(panic),
+            RecordedError::Failed(RunFailure::Deadlock(deadlock)) => RunError::Deadlock(deadlock),
+            RecordedError::Failed(RunFailure::TickLimit(ticks)) => RunError::TickLimit(ticks),
+        }
+    }
 }
 
 impl<E: fmt::Display> fmt::Display for RunError<E> {
@@ -61,17 +81,17 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
             RunError::Failed(error) => write!(f, "main failed: {error}"),
             RunError::Panicked(panic) => fmt::Display::fmt(panic, f),
             RunError::Violated(report) => fmt::Display::fmt(report, f),
-            RunError::Setup(error) => write!(f, "failed to begin the run: {error}"),
+            RunError::Setup(error) => write!(f, "failed to start the run: {error}"),
             RunError::Driver(error) => write!(f, "failed to wait for events: {error}"),
             RunError::Nested => f.write_str(
-                "a run cannot begin inside a task of another run, whose domain it would block; \
-                 spawn a child, or begin it on a thread of its own",
+                "a run cannot start inside a task of another run, because it would block that \
+                 task's domain; spawn a child, or start it on a separate thread",
             ),
             RunError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
             RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),
-            RunError::TickLimit(turns) => write!(
+            RunError::TickLimit(ticks) => write!(
                 f,
-                "the run did not finish within {turns} ticks: look for a task that keeps waking \
+                "the run did not finish within {ticks} ticks: look for a task that keeps waking \
                  itself, or raise `Check::max_ticks`"
             ),
         }

@@ -3,24 +3,24 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::Event;
 use super::replay;
 use super::stepper::{Limits, simulate};
-use crate::domain::Domain;
+use crate::domain::{Domain, Forgotten};
 use crate::panics;
-use crate::run::{Builder, Forgotten, MainError, RunError};
+use crate::run::{Builder, MainError, RunError};
 use crate::signal::{self, Signal};
+use crate::simulation::Event;
 use crate::task::TaskMeta;
 
-/// How many of the last events a failure tells.
-const TRACE_TOLD: usize = 24;
+/// The number of events that the report of a failure shows.
+const REPORTED_EVENTS: usize = 24;
 
-/// Runs `body` under each of the seeds, simulated, on three domains. See [the module](super).
+/// Runs `body` in a simulated run on three domains, once for each seed. See [the module](super).
 ///
 /// # Panics
 ///
-/// When a run fails. The message names the seed and how to replay it. With the environment variable
-/// `MATOU_SEED` set, only that seed is run.
+/// Panics when a run fails. The message names the seed and how to replay it. If the environment
+/// variable `MATOU_SEED` is set, only that seed is run.
 ///
 /// # Examples
 ///
@@ -44,11 +44,11 @@ where
     Check::simulated().run(seeds, body);
 }
 
-/// Runs `body` under each of the seeds, on three real domains: [`check`] with one word changed.
+/// Runs `body` on three domains with threads of their own, once for each seed.
 ///
 /// # Panics
 ///
-/// When a run fails.
+/// Panics when a run fails.
 #[track_caller]
 pub fn check_on_threads<B, F>(seeds: impl IntoIterator<Item = u64>, body: B)
 where
@@ -58,13 +58,13 @@ where
     Check::threaded().run(seeds, body);
 }
 
-/// What the body of a test may return: nothing, or a result.
+/// What the body of a test may return: `()` or a result.
 pub trait TestResult: 'static {
-    /// Returns why the test failed, if it did.
+    /// Converts it into a result.
     ///
     /// # Errors
     ///
-    /// That of the body.
+    /// The error of the body.
     fn into_result(self) -> Result<(), MainError>;
 }
 
@@ -80,7 +80,7 @@ impl<E: Into<MainError> + 'static> TestResult for Result<(), E> {
     }
 }
 
-/// How a body is checked.
+/// The settings of a check.
 ///
 /// # Examples
 ///
@@ -103,85 +103,84 @@ pub struct Check {
     trace: usize,
 }
 
-/// A run of a body, and what became of it.
+/// The result of one run of a body.
 #[non_exhaustive]
 pub struct Trial<T, E = MainError> {
     /// What the run returned.
     pub outcome: Result<T, RunError<E>>,
-    /// A hash over the events of the run; 0 on real threads.
+    /// A hash of the events of the run; 0 on real threads.
     pub hash: u64,
-    /// How many events there were.
+    /// The number of events.
     pub events: u64,
-    /// How many turns the domains took.
+    /// The number of ticks of all domains.
     pub ticks: u64,
-    /// How much virtual time passed.
+    /// The virtual time that passed.
     pub elapsed: Duration,
-    /// The last events, as many as [`Check::trace`] asked for.
+    /// The last events, as many as [`Check::trace`] was set to.
     pub trace: Vec<Event>,
 }
 
 impl Check {
-    /// Steps all domains on one thread, in virtual time.
+    /// Creates a check that runs all domains on one thread, in virtual time.
     pub fn simulated() -> Check {
         let builder = Builder::new().domains(3);
         Check { builder, simulated: true, max_ticks: 10_000_000, trace: 0 }
     }
 
-    /// Runs on real threads, in real time. What only concerns simulated runs is ignored.
+    /// Creates a check on real threads, in real time. Settings of simulated runs have no effect.
     pub fn threaded() -> Check {
         Check { simulated: false, ..Check::simulated() }
     }
 
-    /// Sets how many domains there are, as [`Builder::domains`]. Default: 3.
+    /// Sets the number of domains, as [`Builder::domains`]. Default: 3.
     pub fn domains(mut self, domains: usize) -> Check {
         self.builder = self.builder.domains(domains);
         self
     }
 
-    /// Sets how many polls a turn may make at most, as [`Builder::quantum`]. Default: 64. A
-    /// simulated turn makes 4 at most, so that the domains take turns often.
+    /// Sets the most polls in a tick, as [`Builder::quantum`]. Default: 64. A simulated tick makes
+    /// at most 4, so that domains are interleaved often.
     pub fn quantum(mut self, polls: usize) -> Check {
         self.builder = self.builder.quantum(polls);
         self
     }
 
-    /// Sets the grace period, as [`Builder::grace`]. Default: 5 seconds, virtual ones.
+    /// Sets the grace period, as [`Builder::grace`]. Default: 5 seconds of virtual time.
     pub fn grace(mut self, grace: Duration) -> Check {
         self.builder = self.builder.grace(grace);
         self
     }
 
-    /// Sets what a dropped promise means, as [`Builder::forgotten`].
+    /// Sets what the drop of a promise means, as [`Builder::forgotten`].
     pub fn forgotten(mut self, forgotten: Forgotten) -> Check {
         self.builder = self.builder.forgotten(forgotten);
         self
     }
 
-    /// Sets how many turns the domains of a simulated run may take in all. Default: 10,000,000.
-    pub fn max_ticks(mut self, turns: u64) -> Check {
-        self.max_ticks = turns;
+    /// Sets the most ticks of all domains in a simulated run. Default: 10,000,000.
+    pub fn max_ticks(mut self, ticks: u64) -> Check {
+        self.max_ticks = ticks;
         self
     }
 
-    /// Sets how many of the last events of a simulated run a [`Trial`] holds. Default: none.
+    /// Sets the number of last events of a simulated run that a [`Trial`] contains. Default: 0.
     pub fn trace(mut self, events: usize) -> Check {
         self.trace = events;
         self
     }
 
-    /// Runs `body` under each of the seeds.
+    /// Runs `body` once for each seed.
     ///
-    /// The first seed of a simulated check is run twice, to see that it is repeatable, and so is
-    /// one that fails.
+    /// A simulated check runs the first seed and every seed that fails twice, to verify that the
+    /// run is repeatable.
     ///
-    /// If the environment variable `MATOU_SEED` names a seed, only that one is run, whatever it
-    /// comes to. If it names the hash of a failure, too, as the report of one does, then only in
-    /// the check that failed, and the failure has to come again; the other checks of the test run
-    /// nothing.
+    /// If the environment variable `MATOU_SEED` contains a seed, only that seed is run. If it also
+    /// contains the hash of a failure, as the report of a failure prints it, only the check that
+    /// failed is run, and must fail in the same way; the other checks of the test do nothing.
     ///
     /// # Panics
     ///
-    /// When a run fails, or is not repeatable; the message says how to replay it.
+    /// Panics when a run fails or is not repeatable. The message says how to replay it.
     #[track_caller]
     pub fn run<B, F>(&self, seeds: impl IntoIterator<Item = u64>, body: B)
     where
@@ -193,26 +192,26 @@ impl Check {
             let main = body();
             check.trial_at(seed, async { main.await.into_result() }, at)
         };
-        let number = replay::number_of_check();
-        if let Some(wanted) = replay::wanted() {
-            if wanted.belongs_to(number) {
-                let trial = once(&self.clone().trace(TRACE_TOLD), wanted.seed);
-                replay::complete(&trial, self.simulated, number, &wanted);
+        let number = replay::next_check();
+        if let Some(replay) = replay::requested() {
+            if replay.selects(number) {
+                let trial = once(&self.clone().trace(REPORTED_EVENTS), replay.seed);
+                replay::check_replay(&trial, self.simulated, number, &replay);
             }
             return;
         }
         for (index, seed) in seeds.into_iter().enumerate() {
             let trial = once(self, seed);
             if !self.simulated {
-                replay::demand_success(&trial, seed);
+                replay::expect_success(&trial, seed);
             } else if trial.outcome.is_err() || index == 0 {
-                let again = once(&self.clone().trace(TRACE_TOLD), seed);
-                replay::compare(&trial, &again, number, seed);
+                let again = once(&self.clone().trace(REPORTED_EVENTS), seed);
+                replay::check_repetition(&trial, &again, number, seed);
             }
         }
     }
 
-    /// Runs `main` once and returns what became of it, for tests of what goes wrong.
+    /// Runs `main` once and returns the result, for tests of failures.
     #[track_caller]
     pub fn trial<F, T, E>(&self, seed: u64, main: F) -> Trial<T, E>
     where
@@ -231,25 +230,25 @@ impl Check {
     {
         let builder = self.builder.clone().seed(seed);
         if !self.simulated {
-            return Trial::of(builder.run(main));
+            return Trial::from_outcome(builder.run(main));
         }
         if Domain::is_inside() {
-            return Trial::of(Err(RunError::Nested));
+            return Trial::from_outcome(Err(RunError::Nested));
         }
         let (domains, config) = match builder.config() {
             Ok(config) => config,
-            Err(error) => return Trial::of(Err(RunError::Setup(error))),
+            Err(error) => return Trial::from_outcome(Err(RunError::Setup(error))),
         };
         panics::install_hook();
-        let about = TaskMeta::named(at, Arc::from("main"));
+        let meta = TaskMeta::named(at, Arc::from("main"));
         let limits = Limits { max_ticks: self.max_ticks, trace_max: self.trace };
-        simulate(domains, config, limits, about, main)
+        simulate(domains, config, limits, meta, main)
     }
 }
 
 impl<T, E> Trial<T, E> {
-    /// A trial of which nothing is known but its outcome.
-    fn of(outcome: Result<T, RunError<E>>) -> Trial<T, E> {
+    /// Creates a trial that consists of an outcome only.
+    fn from_outcome(outcome: Result<T, RunError<E>>) -> Trial<T, E> {
         let (elapsed, trace) = (Duration::ZERO, Vec::new());
         Trial { outcome, hash: 0, events: 0, ticks: 0, elapsed, trace }
     }
@@ -267,14 +266,14 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
     }
 }
 
-/// Sends a signal to the present run: what the system would do.
+/// Delivers a signal to the current run, without the operating system.
 ///
-/// Returns whether the run handles it; if not, the system would have ended the process. On real
-/// threads it does the same, without the system and to this run alone.
+/// Returns whether the run handles it; if not, the system would have terminated the process. On real
+/// threads, other runs of the process do not receive it.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Panics outside a run.
 ///
 /// # Examples
 ///
@@ -292,5 +291,5 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
 /// ```
 #[track_caller]
 pub fn send_signal(signal: Signal) -> bool {
-    Domain::with("`test::send_signal`", |domain| signal::raise(&domain.run, signal))
+    Domain::with("`test::send_signal`", |domain| signal::send(&domain.run, signal))
 }

@@ -1,16 +1,16 @@
-//! Runs that can be repeated: a program of many domains, replayed from one number.
+//! Deterministic simulation: a program of several domains, repeatable from one seed.
 //!
-//! [`check`] runs a test body under many seeds. All domains of a run are stepped on the present
-//! thread, in virtual time: when nothing is ready, the clock jumps to the next deadline, so a body
-//! that sleeps for a day takes no time. Every choice is drawn from the seed: which ready task is
-//! polled next, which domain takes a turn, where a [`call`](crate::call) goes, which of several
-//! finished promises wins, in which order equal deadlines fire, when a message from one domain
-//! arrives at another. So many seeds are many schedules, and the same seed is the same schedule,
-//! event by event.
+//! [`check`] runs the body of a test with many seeds. All domains of a run share the current thread
+//! and a virtual clock: when no task is ready, the clock advances to the next deadline, so a body
+//! that sleeps for a day takes no time. Every choice is drawn from the seed: the ready task that is
+//! polled next, the domain that runs the next tick, the target of a [`call`](crate::call), the winner
+//! among several complete promises, the order of equal deadlines, the delay of a message to another
+//! domain. So many seeds cover many schedules, and the same seed repeats the same schedule, event
+//! by event.
 //!
-//! # Finding a fault, and finding it again
+//! # Finding a failure and replaying it
 //!
-//! Two tasks add to a number, each in two steps, and sometimes both read it before either writes:
+//! Two tasks increment a number in two steps, and sometimes both read it before either writes:
 //!
 //! ```should_panic
 //! use std::cell::Cell;
@@ -31,57 +31,50 @@
 //! });
 //! ```
 //!
-//! The panic names the seed, the events that led there, and the environment variable that runs
-//! this one seed again: `MATOU_SEED=0/91c5..`. What follows the slash is the hash of the run's
-//! events. A failure is replayed before it is told, and if the hashes or the ends differ, the
-//! report says so: then something decides that matou does not know of. Where a test makes several
-//! checks, the variable names the one that failed: `MATOU_SEED=0/91c5../3`.
+//! The panic message contains the seed, the events that led to the failure, and the environment
+//! variable that runs this seed again: `MATOU_SEED=0/91c5..`. The part after the slash is the hash
+//! of the run's events. A failure is replayed before it is reported; if the hashes or the results
+//! differ, the report says that the body depends on something outside the simulation. If a test
+//! makes several checks, the variable also selects the one that failed: `MATOU_SEED=0/91c5../3`.
 //!
 //! # What a body may rely on
 //!
-//! Everything that the runtime promises, and nothing that it merely happens to do: ready tasks are
-//! polled in any order (a task that yields comes after those that were ready), messages between
-//! domains take up to some milliseconds of virtual time. A body is repeatable if it decides by
-//! nothing else: by [`now`](crate::now) and not by the system's clock, by no thread of its own, no
-//! address, no order of a hash map with random keys. Its domains share one thread, so thread-locals
-//! are shared as well, and a lock of the standard library that is held across an `.await` may
-//! block all of them.
+//! A body may rely on everything that the runtime guarantees, and on nothing else: ready tasks are
+//! polled in any order (a task that yields comes after those that were ready), and messages between
+//! domains take up to some milliseconds of virtual time. A body is repeatable if it depends on
+//! nothing outside the simulation: it uses [`now`](crate::now) instead of the system's clock, no
+//! threads of its own, no addresses, and no iteration order of a hash map with random keys. All
+//! domains share one thread, so they share thread-locals, and a lock of the standard library that is
+//! held across an `.await` may block all of them.
 //!
-//! Virtual time reaches 584 years; a deadline beyond never comes.
+//! The virtual clock covers 584 years; a deadline beyond that never elapses.
 //!
-//! There are no descriptors in a simulated run: [`IoSource`](crate::IoSource) is
-//! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a
-//! network in memory. Signals come from [`send_signal`].
+//! A simulated run has no descriptors: [`IoSource`](crate::IoSource) fails with
+//! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a network
+//! in memory. [`send_signal`] delivers signals.
 //!
-//! # On real threads
+//! # Real threads
 //!
-//! The same body runs on real domains with one word changed: [`check_on_threads`] for [`check`], or
-//! [`Check::threaded`] for [`Check::simulated`].
+//! The same body runs on real threads with [`check_on_threads`] instead of [`check`], or with
+//! [`Check::threaded`] instead of [`Check::simulated`].
 //!
-//! The chapter `runtime/docs/testing.md` of the repository tells more.
+//! See also the chapter `docs/testing.md` of the repository.
 //!
-//! The idea of testing a whole program in one thread from one seed is FoundationDB's; shuttle and
-//! madsim brought it to Rust.
+//! FoundationDB introduced the idea of testing a whole program in one thread from one seed; shuttle
+//! and madsim brought it to Rust.
 
-/// The chapter on testing, whose example is to keep its word.
+/// Compiles and runs the example in the chapter on testing.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/testing.md")]
+#[doc = include_str!("../../../docs/testing.md")]
 mod chapter {}
+
 mod check;
-mod clock;
-mod deadlock;
-mod event;
 mod locks;
 mod replay;
+mod simulation;
 mod stepper;
-mod world;
 
+pub use crate::simulation::{BlockedTask, Deadlock, Event};
 pub use check::{Check, TestResult, Trial, check, check_on_threads, send_signal};
-pub use deadlock::{BlockedTask, Deadlock};
-pub use event::Event;
 pub use locks::{note_acquired, note_released, note_wait};
-pub use world::{Simulation, simulation};
-
-pub(crate) use clock::Clock;
-pub(crate) use event::Happening;
-pub(crate) use world::Shared;
+pub use simulation::{Simulation, simulation};

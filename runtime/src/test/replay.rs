@@ -1,4 +1,4 @@
-//! Telling a failure so that it can be replayed.
+//! Replaying a failed run from the environment variable that its report names.
 
 use std::cell::Cell;
 use std::env;
@@ -7,56 +7,56 @@ use std::thread;
 
 use super::Trial;
 
-/// The environment variable that names the one seed to be run.
+/// The environment variable that selects the seed to run.
 const VARIABLE: &str = "MATOU_SEED";
 
 thread_local! {
-    /// How many checks this thread has made. The runner of the tests gives each test a thread.
+    /// The number of checks that this thread has made. The test runner gives each test a thread.
     static CHECKS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What the environment asks for: `SEED`, or `SEED/HASH`, or `SEED/HASH/CHECK`.
+/// The value of the variable: `SEED`, or `SEED/HASH`, or `SEED/HASH/CHECK`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Replay {
     pub(super) seed: u64,
-    failure: Option<Failed>,
+    failure: Option<ExpectedFailure>,
 }
 
-/// A failure that is to come again.
+/// The failure that a replay is expected to reproduce.
 #[derive(Debug, PartialEq, Eq)]
-struct Failed {
-    /// The hash that the run had.
+struct ExpectedFailure {
+    /// The hash of the run.
     hash: u64,
-    /// The check of the test that failed, counted from 1. Why not its line? Who looks for a fault
-    /// adds lines.
+    /// The number of the check within its test, from 1. A line number would change while the user
+    /// adds code to debug the failure.
     check: u32,
 }
 
 impl Replay {
-    /// Whether the check of that number is meant. A bare seed means all of them.
-    pub(super) fn belongs_to(&self, check: u32) -> bool {
+    /// Returns whether to run the check with that number. A seed without a hash selects all.
+    pub(super) fn selects(&self, check: u32) -> bool {
         self.failure.as_ref().is_none_or(|failure| failure.check == check)
     }
 }
 
-/// Counts a check, and returns its number among those of the present test, from 1.
-pub(super) fn number_of_check() -> u32 {
+/// Counts a check, and returns its number within the current test, from 1.
+pub(super) fn next_check() -> u32 {
     CHECKS.set(CHECKS.get() + 1);
     CHECKS.get()
 }
 
-/// Returns the seed that the environment names.
+/// Returns the replay that the environment variable requests.
 ///
 /// # Panics
 ///
-/// If it names none that can be understood: to run all the others instead would look like success.
+/// Panics if the value is invalid. To run all seeds instead would look like a success.
 #[track_caller]
-pub(super) fn wanted() -> Option<Replay> {
+pub(super) fn requested() -> Option<Replay> {
     let value = env::var(VARIABLE).ok()?;
     let replay = parse(&value);
     assert!(
         replay.is_some(),
-        "{VARIABLE} is SEED, or SEED/HASH, or SEED/HASH/CHECK, not {value:?}"
+        "invalid value {value:?} of {VARIABLE}, expected SEED, SEED/HASH or SEED/HASH/CHECK"
     );
     replay
 }
@@ -66,77 +66,78 @@ fn parse(value: &str) -> Option<Replay> {
     let seed = parts.next()?.parse().ok()?;
     let hash = parts.next().map(|hash| u64::from_str_radix(hash, 16)).transpose().ok()?;
     let check = parts.next().map(str::parse).transpose().ok()?;
-    let failure = hash.map(|hash| Failed { hash, check: check.unwrap_or(1) });
+    let failure = hash.map(|hash| ExpectedFailure { hash, check: check.unwrap_or(1) });
     parts.next().is_none().then_some(Replay { seed, failure })
 }
 
-/// What the environment has to say for that run: the inverse of [`parse`].
+/// Returns the setting that replays a run: the inverse of [`parse`].
 fn variable(seed: u64, hash: u64, check: u32) -> String {
     let check = if check > 1 { format!("/{check}") } else { String::new() };
     format!("{VARIABLE}={seed}/{hash:016x}{check}")
 }
 
-/// Ends a replay.
+/// Checks the result of a replay.
 ///
 /// # Panics
 ///
-/// If the run failed, or was another one than the one that is to be replayed.
+/// Panics if the run failed, or differs from the run to replay.
 #[track_caller]
-pub(super) fn complete(trial: &Trial<()>, simulated: bool, check: u32, wanted: &Replay) {
-    let seed = wanted.seed;
+pub(super) fn check_replay(trial: &Trial<()>, simulated: bool, check: u32, replay: &Replay) {
+    let seed = replay.seed;
     if !simulated {
-        return demand_success(trial, seed);
+        return expect_success(trial, seed);
     }
-    let other = wanted.failure.as_ref().and_then(|failed| difference(trial, seed, failed.hash));
-    match (&trial.outcome, other) {
+    let difference =
+        replay.failure.as_ref().and_then(|failure| difference(trial, seed, failure.hash));
+    match (&trial.outcome, difference) {
         (Ok(()), None) => {}
-        (Ok(()), Some(other)) => panic!("{other}"),
+        (Ok(()), Some(difference)) => panic!("{difference}"),
         (Err(error), None) => panic!("{}", failure(trial, check, seed, &error.to_string())),
-        (Err(error), Some(other)) => {
-            panic!("{}\n\n{other}", failure(trial, check, seed, &error.to_string()))
+        (Err(error), Some(difference)) => {
+            panic!("{}\n\n{difference}", failure(trial, check, seed, &error.to_string()))
         }
     }
 }
 
-/// Says in what a replay differs from the failure whose hash is known.
+/// Describes how a replay differs from the failure with the hash `expected`.
 fn difference(trial: &Trial<()>, seed: u64, expected: u64) -> Option<String> {
     if trial.hash != expected {
         return Some(format!(
             "seed {seed} made another run, with the hash {:016x} and not {expected:016x}: the \
              program has changed since, or is not repeatable; {VARIABLE}={seed} runs the seed \
-             whatever it comes to",
+             whatever its hash",
             trial.hash
         ));
     }
     trial.outcome.is_ok().then(|| {
         format!(
-            "seed {seed} made the same run, event by event, but did not fail: the fault is mended, \
-             or it comes from something that matou does not know of; {VARIABLE}={seed} runs the \
-             seed whatever it comes to"
+            "seed {seed} made the same run, event by event, but did not fail: the error is fixed, \
+             or depends on something outside the simulation; {VARIABLE}={seed} runs the seed \
+             whatever its hash"
         )
     })
 }
 
-/// Compares a run with its repetition.
+/// Checks a run and its repetition.
 ///
 /// # Panics
 ///
-/// If it failed, or the two differ.
+/// Panics if the run failed, or if the two differ.
 #[track_caller]
-pub(super) fn compare(trial: &Trial<()>, again: &Trial<()>, check: u32, seed: u64) {
-    let became = |trial: &Trial<()>| match &trial.outcome {
+pub(super) fn check_repetition(trial: &Trial<()>, again: &Trial<()>, check: u32, seed: u64) {
+    let result = |trial: &Trial<()>| match &trial.outcome {
         Ok(()) => "it succeeded".to_owned(),
         Err(error) => error.to_string(),
     };
-    let (first, second) = (became(trial), became(again));
+    let (first, second) = (result(trial), result(again));
     if trial.hash != again.hash || first != second {
         let hashes = match trial.hash == again.hash {
-            true => format!("its hash was {:016x} twice, but its end another one", trial.hash),
+            true => format!("its hash was {:016x} twice, but its result differed", trial.hash),
             false => format!("its hash was {:016x}, then {:016x}", trial.hash, again.hash),
         };
         panic!(
-            "seed {seed} is not repeatable: {hashes}. Something decides that matou does not know \
-             of: a clock, a thread, an address, the order of a hash map, a static\n\
+            "seed {seed} is not repeatable: {hashes}. It depends on something outside the \
+             simulation: a clock, a thread, an address, the order of a hash map, a static\n\
              the first time: {first}\nthe second time: {second}"
         );
     }
@@ -145,13 +146,13 @@ pub(super) fn compare(trial: &Trial<()>, again: &Trial<()>, check: u32, seed: u6
     }
 }
 
-/// Ends a run on real threads, which has nothing that could be compared.
+/// Checks a run on real threads, which cannot be compared with another one.
 ///
 /// # Panics
 ///
-/// If it failed.
+/// Panics if it failed.
 #[track_caller]
-pub(super) fn demand_success(trial: &Trial<()>, seed: u64) {
+pub(super) fn expect_success(trial: &Trial<()>, seed: u64) {
     if let Err(error) = &trial.outcome {
         panic!("failed with seed {seed}, on real threads: {error}");
     }
@@ -178,12 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replay_is_a_seed_and_perhaps_a_failure() {
+    fn a_replay_is_parsed_from_what_a_report_prints() {
         assert_eq!(parse("17"), Some(Replay { seed: 17, failure: None }));
         for (hash, check) in [(255, 1), (u64::MAX, 3)] {
             let text = variable(17, hash, check);
             let value = text.strip_prefix("MATOU_SEED=").expect("the variable comes first");
-            let failure = Some(Failed { hash, check });
+            let failure = Some(ExpectedFailure { hash, check });
             assert_eq!(parse(value), Some(Replay { seed: 17, failure }));
         }
         assert_eq!(variable(17, 255, 1), "MATOU_SEED=17/00000000000000ff");

@@ -1,48 +1,48 @@
-//! Steps all the domains of a run on one thread.
+//! Runs all domains of a simulated run on one thread.
 
 use std::io;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::deadlock::Deadlock;
-use super::event::Happening;
-use super::world::Shared;
-use super::{Clock, Trial};
-use crate::domain::{Domain, OutcomeHandle};
+use super::Trial;
+use crate::domain::{Config, Domain, OutcomeHandle, Run, RunFailure};
 use crate::driver::{Driver, ParkTimeout, Unpark};
-use crate::run::{Config, Failure, Run, RunError, verdict};
+use crate::run::{RunError, result_of};
+use crate::simulation::{BlockedTask, Deadlock, EventKind, SimulationState, VirtualClock};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
 
-/// After how many turns at one moment time passes all the same, as much as a turn takes in truth: a
-/// task that waits for the clock by yielding must see it move.
-const TURNS_AT_ONE_MOMENT_MAX: u64 = 1000;
-const TURN: Duration = Duration::from_micros(1);
+/// The number of ticks at one moment after which the clock advances by [`TICK`] in each further
+/// one: a task that polls the clock in a loop must see it advance.
+const TICKS_AT_ONE_MOMENT_MAX: u64 = 1000;
+const TICK: Duration = Duration::from_micros(1);
 
-/// After how many further ones turns take twice as long, so that a wait of hours comes to an end.
-const TURNS_TO_DOUBLE: u64 = 10_000;
+/// The number of further ticks after which a tick takes twice as long, so that a busy wait of hours
+/// ends.
+const TICKS_TO_DOUBLE: u64 = 10_000;
 const DOUBLINGS_MAX: u64 = 20;
 
-/// The same once the run was told to end, when it has only so many turns left: the grace periods
-/// must come to their ends, however busy the tasks are.
-const TURNS_TO_DOUBLE_AT_THE_END: u64 = 1000;
-/// How many turns the end may take at least. In so many, days pass for busy tasks.
-const TURNS_OF_THE_END_MIN: u64 = 200_000;
-/// How many turns at one moment each task has at the end, in the mean, before they take twice as
-/// long: quick finalizers of many tasks are to have their time.
-const TURNS_OF_A_TASK: u64 = 4;
+/// The same after the run was cancelled. Its ticks are limited then, and the grace periods must
+/// elapse within them, however busy the tasks are.
+const TICKS_TO_DOUBLE_AFTER_CANCEL: u64 = 1000;
+/// The least number of ticks after the run was cancelled. Days pass within them for busy tasks.
+const TICKS_AFTER_CANCEL_MIN: u64 = 200_000;
+/// The ticks at one moment for each task, on average, before they take twice as long, so that the
+/// quick finalizers of many tasks can complete.
+const TICKS_PER_TASK: u64 = 4;
 
-/// The driver of a simulated domain: it never waits.
-struct Virtual(Arc<Clock>);
+/// The driver of a simulated domain, which never waits.
+struct VirtualDriver(Arc<VirtualClock>);
 
-struct Nobody;
+struct NoUnpark;
 
-impl Unpark for Nobody {
+impl Unpark for NoUnpark {
     fn unpark(&self) {}
 }
 
-impl Driver for Virtual {
+impl Driver for VirtualDriver {
     fn now(&self) -> Instant {
         self.0.now()
     }
@@ -52,30 +52,38 @@ impl Driver for Virtual {
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(Nobody)
+        Arc::new(NoUnpark)
     }
 }
 
-/// What a simulated run is made of.
+/// A simulated run.
 struct Stepper {
     run: Arc<Run>,
-    world: Rc<Shared>,
+    state: Rc<SimulationState>,
     domains: Vec<Domain>,
-    turns: u64,
+    ticks: u64,
     max_ticks: u64,
-    turns_at_this_moment: u64,
-    /// After how many turns at one moment they take twice as long.
-    turns_to_double: u64,
-    /// Whether the root was cancelled from here, because the run got nowhere.
-    told_to_end: bool,
+    ticks_at_this_moment: u64,
+    /// The number of ticks at one moment after which a tick takes twice as long.
+    ticks_to_double: u64,
+    /// The stepper has cancelled the root, because the run was stuck.
+    cancelled: bool,
 }
 
-/// Runs `main` in virtual time on `domains` domains, all of them on the present thread.
+/// The limits of a simulated run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_ticks: u64,
+    /// The number of events to keep.
+    pub(super) trace_max: usize,
+}
+
+/// Runs `main` in virtual time on `domains` domains, all on the current thread.
 pub(super) fn simulate<F, T, E>(
     domains: usize,
     config: Config,
     limits: Limits,
-    about: TaskMeta,
+    meta: TaskMeta,
     main: F,
 ) -> Trial<T, E>
 where
@@ -83,132 +91,142 @@ where
     T: 'static,
     E: 'static,
 {
-    let clock = Arc::new(Clock::new());
-    let world = Rc::new(Shared::new(config.seed, domains, Arc::clone(&clock), limits.trace_max));
-    let run = Run::simulated(domains, config, &clock);
-    let domain = |index| {
-        let driver = Box::new(Virtual(Arc::clone(&clock)));
-        Domain::simulated(Arc::clone(&run), index, driver, Some(Rc::clone(&world)))
-    };
-    let domains = (0..domains).map(domain).collect();
-    let mut stepper = Stepper {
-        run,
-        world: Rc::clone(&world),
-        domains,
-        turns: 0,
-        max_ticks: limits.max_ticks,
-        turns_at_this_moment: 0,
-        turns_to_double: TURNS_TO_DOUBLE,
-        told_to_end: false,
-    };
-    let handle = spawn_root(&stepper.domains[0], about, main);
-    let outcome = stepper.run_until_stopped(handle);
+    let clock = Arc::new(VirtualClock::new());
+    let state = SimulationState::new(config.seed, domains, Arc::clone(&clock), limits.trace_max);
+    let state = Rc::new(state);
+    let mut stepper = Stepper::new(domains, config, limits.max_ticks, &clock, &state);
+    let handle = spawn_root(&stepper.domains[0], meta, main);
+    let outcome = stepper.run_to_completion(handle);
     Trial {
         outcome,
-        hash: world.hash(),
-        events: world.events(),
-        ticks: stepper.turns,
+        hash: state.hash(),
+        events: state.events(),
+        ticks: stepper.ticks,
         elapsed: clock.elapsed(),
-        trace: world.take_trace(),
+        trace: state.take_trace(),
     }
-}
-
-/// What a simulated run may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) max_ticks: u64,
-    /// How many of the last events are kept.
-    pub(super) trace_max: usize,
 }
 
 impl Stepper {
-    fn run_until_stopped<T, E>(&mut self, handle: OutcomeHandle<T, E>) -> Result<T, RunError<E>> {
-        let ended = self.step_to_end();
-        self.run.signals.close();
-        self.world.drop_states();
-        if ended {
-            self.domains.clear();
-        } else {
-            // The tasks that are left cannot be ended, and nobody may drop their futures: this run
-            // is lost, memory included.
-            std::mem::forget(std::mem::take(&mut self.domains));
+    fn new(
+        domains: usize,
+        config: Config,
+        max_ticks: u64,
+        clock: &Arc<VirtualClock>,
+        state: &Rc<SimulationState>,
+    ) -> Stepper {
+        let run = Run::simulated(domains, config, clock);
+        let domain = |index| {
+            let driver = Box::new(VirtualDriver(Arc::clone(clock)));
+            Domain::simulated(Arc::clone(&run), index, driver, Some(Rc::clone(state)))
+        };
+        let domains = (0..domains).map(domain).collect();
+        Stepper {
+            run,
+            state: Rc::clone(state),
+            domains,
+            ticks: 0,
+            max_ticks,
+            ticks_at_this_moment: 0,
+            ticks_to_double: TICKS_TO_DOUBLE,
+            cancelled: false,
         }
-        if let Some(error) = self.run.take_error() {
-            return Err(error);
-        }
-        // A run ends with its root.
-        verdict(handle.take())
     }
 
-    /// Gives turns to the domains until all have stopped. Returns false if they never will.
-    fn step_to_end(&mut self) -> bool {
+    fn run_to_completion<T, E>(&mut self, handle: OutcomeHandle<T, E>) -> Result<T, RunError<E>> {
+        let completed = self.step_until_stopped();
+        self.run.signals.close();
+        self.state.drop_values();
+        if completed {
+            self.domains.clear();
+        } else {
+            // The remaining tasks cannot complete, and their futures must not be dropped before
+            // their children: leak them.
+            mem::forget(mem::take(&mut self.domains));
+        }
+        // The root has completed unless the run failed, and then its outcome is not taken.
+        result_of(&self.run, || handle.take())
+    }
+
+    /// Runs ticks until all domains have stopped. Returns `false` if they never will.
+    fn step_until_stopped(&mut self) -> bool {
         while !self.domains.iter().all(Domain::is_stopped) {
-            if self.turns >= self.max_ticks {
-                if self.told_to_end {
+            if self.ticks >= self.max_ticks {
+                if self.cancelled {
                     return false;
                 }
-                self.tell_to_end(Failure::TickLimit(self.max_ticks));
+                self.cancel_run(RunFailure::TickLimit(self.max_ticks));
             }
-            if let Some(domain) = self.pick() {
+            if let Some(domain) = self.choose_domain() {
                 self.domains[domain].tick();
-                self.turns += 1;
-                self.creep();
-            } else if !self.jump() {
-                let deadlock = Deadlock::find(&self.domains, &self.world, self.told_to_end);
-                if self.told_to_end {
-                    self.run.overrule(Failure::Deadlock(deadlock));
+                self.ticks += 1;
+                self.advance_slowly();
+            } else if !self.advance_to_next_event() {
+                let deadlock = RunFailure::Deadlock(self.describe_deadlock());
+                if self.cancelled {
+                    self.run.errors().replace_with(deadlock);
                     return false;
                 }
-                self.tell_to_end(Failure::Deadlock(deadlock));
+                self.cancel_run(deadlock);
             }
         }
         true
     }
 
-    fn tell_to_end(&mut self, failure: Failure) {
-        self.told_to_end = true;
-        self.turns_at_this_moment = 0;
+    /// Cancels the root, and sets the limits of what remains.
+    fn cancel_run(&mut self, failure: RunFailure) {
+        self.cancelled = true;
+        self.ticks_at_this_moment = 0;
         let mut tasks = 0;
         self.domains.iter().for_each(|domain| domain.for_each_task(|_, _| tasks += 1));
-        self.turns_to_double = TURNS_TO_DOUBLE_AT_THE_END.max(tasks * TURNS_OF_A_TASK);
-        // The end may take turns, too.
-        let turns = self.max_ticks.max(TURNS_OF_THE_END_MIN).max(self.turns_to_double * 100);
-        self.max_ticks = self.turns.saturating_add(turns);
+        self.ticks_to_double = TICKS_TO_DOUBLE_AFTER_CANCEL.max(tasks * TICKS_PER_TASK);
+        let ticks = self.max_ticks.max(TICKS_AFTER_CANCEL_MIN).max(self.ticks_to_double * 100);
+        self.max_ticks = self.ticks.saturating_add(ticks);
         self.run.fail(failure);
     }
 
-    /// Draws one of the domains that have something to do.
-    fn pick(&self) -> Option<usize> {
-        let able = |&index: &usize| self.domains[index].has_work();
-        let count = (0..self.domains.len()).filter(able).count();
-        let drawn = self.world.turns.below(count);
-        (0..self.domains.len()).filter(able).nth(drawn)
+    /// Draws one of the domains that have work.
+    fn choose_domain(&self) -> Option<usize> {
+        let has_work = |&index: &usize| self.domains[index].has_work();
+        let count = (0..self.domains.len()).filter(has_work).count();
+        let drawn = self.state.choose_domain(count);
+        (0..self.domains.len()).filter(has_work).nth(drawn)
     }
 
-    /// Moves the clock to the next moment at which something happens by itself.
-    fn jump(&mut self) -> bool {
-        let living = self.domains.iter().filter(|domain| !domain.is_stopped());
-        let clock = self.world.clock();
-        // What lies beyond the end of the clock never comes.
-        let moment = living.filter_map(Domain::next_event_at).min();
-        let Some(moment) = moment.filter(|&moment| clock.reaches(moment)) else {
+    /// Advances the clock to the next deadline or message. Returns `false` if there is none.
+    fn advance_to_next_event(&mut self) -> bool {
+        let running = self.domains.iter().filter(|domain| !domain.is_stopped());
+        let clock = self.state.clock();
+        let moment = running.filter_map(Domain::next_event_at).min();
+        // A deadline beyond the range of the clock never comes.
+        let Some(moment) = moment.filter(|&moment| clock.can_reach(moment)) else {
             return false;
         };
         clock.advance_to(moment);
-        self.world.witness(0, Happening::ClockJumped);
-        self.turns_at_this_moment = 0;
+        self.state.record(0, EventKind::ClockAdvanced);
+        self.ticks_at_this_moment = 0;
         true
     }
 
-    /// Lets a little time pass when there were many turns at one moment, and the more the longer
+    /// Advances the clock a little after many ticks at one moment, and in larger steps the longer
     /// that lasts.
-    fn creep(&mut self) {
-        self.turns_at_this_moment += 1;
-        let turns = self.turns_at_this_moment;
-        if turns < TURNS_AT_ONE_MOMENT_MAX {
+    fn advance_slowly(&mut self) {
+        self.ticks_at_this_moment += 1;
+        let ticks = self.ticks_at_this_moment;
+        if ticks < TICKS_AT_ONE_MOMENT_MAX {
             return;
         }
-        let doublings = (turns / self.turns_to_double).min(DOUBLINGS_MAX);
-        self.world.clock().advance_by(TURN * (1 << doublings));
+        let doublings = (ticks / self.ticks_to_double).min(DOUBLINGS_MAX);
+        self.state.clock().advance_by(TICK * (1 << doublings));
+    }
+
+    fn describe_deadlock(&self) -> Deadlock {
+        let mut tasks = Vec::new();
+        for domain in &self.domains {
+            domain.for_each_task(|tree, slot| {
+                tasks.push(BlockedTask::new(tree, slot, domain.index(), &self.state));
+            });
+        }
+        Deadlock::new(tasks, self.cancelled)
     }
 }

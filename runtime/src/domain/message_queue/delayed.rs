@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::super::Message;
 use crate::random::Random;
-use crate::test::Clock;
+use crate::simulation::VirtualClock;
 
 /// Messages with a delay that is drawn from the seed of a simulated run.
 ///
 /// They arrive in the order in which they were sent, as in a real queue. Another order would show
 /// faults that no program can have.
 pub(crate) struct DelayedQueue {
-    clock: Arc<Clock>,
+    clock: Arc<VirtualClock>,
     state: Mutex<State>,
 }
 
@@ -23,7 +23,7 @@ struct State {
 }
 
 impl DelayedQueue {
-    pub(super) fn new(clock: Arc<Clock>, random: Random) -> DelayedQueue {
+    pub(super) fn new(clock: Arc<VirtualClock>, random: Random) -> DelayedQueue {
         let state = State { messages: VecDeque::new(), random, closed: false };
         DelayedQueue { clock, state: Mutex::new(state) }
     }

@@ -11,7 +11,7 @@ use immediate::ImmediateQueue;
 
 use super::Message;
 use crate::random::Random;
-use crate::test::Clock;
+use crate::simulation::VirtualClock;
 
 /// A queue with many senders and one receiver, the domain.
 pub(crate) enum MessageQueue {
@@ -26,7 +26,7 @@ impl MessageQueue {
         MessageQueue::Immediate(ImmediateQueue::new())
     }
 
-    pub(crate) fn delayed(clock: Arc<Clock>, random: Random) -> MessageQueue {
+    pub(crate) fn delayed(clock: Arc<VirtualClock>, random: Random) -> MessageQueue {
         MessageQueue::Delayed(DelayedQueue::new(clock, random))
     }
 

@@ -1,0 +1,106 @@
+//! What the domains of a run share.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::error_log::{ErrorLog, RunFailure};
+use super::{Message, MessageQueue, RemoteHandle};
+use crate::random::{Purpose, Random};
+use crate::signal_table::SignalTable;
+use crate::simulation::VirtualClock;
+use crate::task::{CancelKind, CancelReason, Cancelled};
+use crate::violation::Violation;
+
+/// What the drop of a promise means (R1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forgotten {
+    /// The child is cancelled, and the normal end of its parent reports it, unless the drop belongs
+    /// to an abandoned branch.
+    #[default]
+    Violation,
+    /// The child is cancelled, as by [`Promise::cancel`](crate::Promise::cancel). For programs that
+    /// use `select!` macros of other crates.
+    Cancel,
+}
+
+/// The settings of a run.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) seed: u64,
+    pub(crate) quantum: usize,
+    pub(crate) grace: Duration,
+    pub(crate) forgotten: Forgotten,
+}
+
+/// The state that the domains of a run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    remotes: Box<[Arc<RemoteHandle>]>,
+    pub(crate) config: Config,
+    errors: ErrorLog,
+    pub(crate) signals: SignalTable,
+}
+
+impl Run {
+    /// Creates a run on real threads.
+    pub(crate) fn new(domains: usize, config: Config) -> Arc<Run> {
+        Run::with_remotes(domains, config, |run, _| {
+            RemoteHandle::new(run, MessageQueue::immediate())
+        })
+    }
+
+    /// Creates a run whose domains all belong to the current thread, in virtual time.
+    pub(crate) fn simulated(domains: usize, config: Config, clock: &Arc<VirtualClock>) -> Arc<Run> {
+        let seed = config.seed;
+        Run::with_remotes(domains, config, |run, index| {
+            let delays = Random::for_purpose(seed, Purpose::MessageDelay, index);
+            RemoteHandle::new(run, MessageQueue::delayed(Arc::clone(clock), delays))
+        })
+    }
+
+    fn with_remotes(
+        domains: usize,
+        config: Config,
+        new_remote: impl Fn(Weak<Run>, usize) -> RemoteHandle,
+    ) -> Arc<Run> {
+        Arc::new_cyclic(|run| {
+            let remote = |index| Arc::new(new_remote(Weak::clone(run), index));
+            let remotes = (0..domains).map(remote).collect();
+            Run { remotes, config, errors: ErrorLog::default(), signals: SignalTable::default() }
+        })
+    }
+
+    pub(crate) fn domains(&self) -> usize {
+        self.remotes.len()
+    }
+
+    pub(crate) fn remote(&self, domain: usize) -> &Arc<RemoteHandle> {
+        &self.remotes[domain]
+    }
+
+    pub(crate) fn errors(&self) -> &ErrorLog {
+        &self.errors
+    }
+
+    /// Records a violation at once, so that nothing can hide it, and cancels the root (R10).
+    pub(crate) fn raise(&self, violation: Violation) {
+        let cancelled = Cancelled::new(violation.reason());
+        self.errors.push(violation);
+        // fault: violation-spares-root
+        self.remote(0).send(Message::CancelRoot(cancelled));
+    }
+
+    /// Records why the run cannot go on, and cancels the root. The first failure counts.
+    pub(crate) fn fail(&self, failure: RunFailure) {
+        self.errors.set_failure(failure);
+        let reason = CancelReason::new(CancelKind::RunFailed);
+        self.remote(0).send(Message::CancelRoot(Cancelled::new(reason)));
+    }
+
+    /// Stops the domains other than domain 0.
+    pub(crate) fn stop(&self) {
+        for remote in &self.remotes[1..] {
+            remote.send(Message::Stop);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The state that the domains of a simulated run share: the clock, the events and their hash, the
+//! locks, and the description of a deadlock. The module [`test`](crate::test) steps such runs.
+
+mod clock;
+mod deadlock;
+mod event;
+mod locks;
+mod state;
+
+pub use deadlock::{BlockedTask, Deadlock};
+pub use event::Event;
+
+pub(crate) use clock::VirtualClock;
+pub(crate) use event::EventKind;
+pub(crate) use locks::LockHolder;
+pub(crate) use state::SimulationState;
