@@ -13,12 +13,12 @@ const DOUBLINGS_MAX: u32 = 6;
 
 /// The wakers of everything that waits for one event.
 ///
-/// Usually one task waits, whose waker needs no allocation. A combinator such as
-/// `FuturesUnordered` polls with a waker of its own for each of its futures, and may leave stale ones
-/// behind when it polls again with new ones. If the event never occurs, they would accumulate. So
-/// the set is bounded: a full set evicts all its wakers, and the caller wakes them. Those that still
-/// wait register again. Each eviction doubles the bound, up to 1,024 wakers, so that many futures
-/// that really wait do not evict each other again and again.
+/// Usually one task waits, whose waker needs no allocation. A combinator such as `FuturesUnordered`
+/// polls with a waker of its own for each of its futures, and may leave stale ones behind when it
+/// polls again with new ones. If the event never occurs, they would accumulate. So the set is
+/// bounded: a full set evicts all its wakers, and the caller wakes them. Those that still wait
+/// register again. Each eviction doubles the bound, up to 1,024 wakers, so that many futures that
+/// really wait do not evict each other again and again.
 #[derive(Default)]
 pub(crate) struct WakerSet {
     first: Option<Waker>,

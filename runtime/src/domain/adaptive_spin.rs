@@ -4,8 +4,8 @@
 //! microseconds; the answer of a running domain takes one. So an idle domain checks its queue for a
 //! while before it parks, but only if that pays off: each unsuccessful spin doubles the number of
 //! parks without one, so that a domain that waits for I/O or timers hardly ever spins. The spin is
-//! longer than it takes to unpark another domain. Otherwise two domains that exchange messages would
-//! never find each other running.
+//! longer than it takes to unpark another domain. Otherwise two domains that exchange messages
+//! would never find each other running.
 
 use std::cell::Cell;
 use std::hint::spin_loop;

@@ -1,9 +1,9 @@
 //! Cancellation: its reasons, and how a request reaches a task.
 //!
-//! A request sets the task's `cancel` cell and wakes the task, which notices it at its next poll and
-//! then cancels its own children. So a cancellation travels down the tree one level at a time, and
-//! children end before their parents. A child on another domain is cancelled by a message. A shielded
-//! child is not cancelled but informed, see `shield`.
+//! A request sets the task's `cancel` cell and wakes the task, which notices it at its next poll
+//! and then cancels its own children. So a cancellation travels down the tree one level at a time,
+//! and children end before their parents. A child on another domain is cancelled by a message. A
+//! shielded child is not cancelled but informed, see `shield`.
 
 use std::borrow::Cow;
 use std::panic::Location;

@@ -26,7 +26,8 @@ impl Domain {
             // A misused resource in this very poll is reported first: it makes the end abnormal.
             self.raise_not_owner(matou_ownership::take_not_owner());
             let violated = self.current_has_violated();
-            // An abnormal end may leave children: only a normal one claims to have joined them (R1).
+            // An abnormal end may leave children: only a normal one claims to have joined them
+            // (R1).
             // fault: abnormal-end-is-forgetting
             // fault: unjoined-children-ignored
             if normal && !violated {
@@ -133,8 +134,8 @@ impl Domain {
         }
     }
 
-    /// Sets the owner of the current ledger. Usually that is done after the poll in which the ledger
-    /// was created, but a child on another domain may use its resources before.
+    /// Sets the owner of the current ledger. Usually that is done after the poll in which the
+    /// ledger was created, but a child on another domain may use its resources before.
     pub(crate) fn set_ledger_owner(&self) {
         if let Some(ledger) = matou_ownership::current_ledger()
             && ledger.owner().is_none()

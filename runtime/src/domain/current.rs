@@ -37,8 +37,8 @@ impl Domain {
         }
         // SAFETY: the pointer is not null only while an `Entered` of this thread exists, which
         // borrows the domain and restores the previous pointer when it is dropped. The closure runs
-        // inside the frame that holds that guard, and the reference cannot escape through `R`, which
-        // is independent of the reference's lifetime.
+        // inside the frame that holds that guard, and the reference cannot escape through `R`,
+        // which is independent of the reference's lifetime.
         Some(f(unsafe { &*current }))
     }
 

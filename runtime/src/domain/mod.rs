@@ -1,20 +1,25 @@
 //! A domain: one worker thread with its run queue, task tree, timers and driver.
 //!
 //! A domain runs [`Domain::tick`] in a loop. Everything in a [`Domain`] is accessed only by its own
-//! thread, without locks and atomic operations; other threads reach it through its [`RemoteHandle`].
+//! thread, without locks and atomic operations; other threads reach it through its
+//! [`RemoteHandle`].
 //!
-//! The state is divided into parts, each with its own type. An operation on several parts is a
-//! method of `Domain`, in a file for each subject:
+//! The state is divided into parts, each with its own type:
 //!
-//! | part | file | methods of `Domain` | file |
-//! | --- | --- | --- | --- |
-//! | [`Scheduler`]: run queue, current task, budget | `scheduler`, `run_queue`, `time_slice` | one iteration, one poll | `tick` |
-//! | [`Mailbox`], [`RemoteHandle`]: messages, park state | `mailbox`, `remote`, `message_queue`, `parker`, `adaptive_spin` | handling messages | `messages` |
-//! | [`Timers`] | `timers` | children and their handles | `children` |
-//! | [`Tree`]: the tasks | `task::tree` | completion | `completion`, `finalize` |
-//! | [`Groups`]: children in `Orphans` | `groups` | cancellation, shields | `cancel`, `shield` |
-//! | [`CancelContext`]: deadline, newest reason | `cancel_context` | violations | `violations` |
-//! | [`Placement`] of calls | `placement` | the thread-local pointer to the domain | `current` |
+//! | part | files |
+//! | --- | --- |
+//! | [`Scheduler`]: run queue, current task, budget | `scheduler`, `run_queue`, `time_slice` |
+//! | [`Mailbox`]: messages | `mailbox`, `message_queue`, `adaptive_spin` |
+//! | [`RemoteHandle`]: the thread-safe half | `remote`, `parker` |
+//! | [`Timers`] | `timers`, `timer` |
+//! | [`Tree`]: the tasks | `task::tree` |
+//! | [`Groups`]: the children in `Orphans` | `groups` |
+//! | [`CancelContext`]: deadline of the running code, newest reason | `cancel_context` |
+//! | [`Placement`] of calls | `placement` |
+//!
+//! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
+//! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,
+//! `violations`. `current` has the thread-local pointer to the domain.
 
 mod adaptive_spin;
 mod cancel;

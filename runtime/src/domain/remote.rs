@@ -99,8 +99,8 @@ impl RemoteHandle {
         self.queue.is_empty()
     }
 
-    /// Takes the messages that have arrived: returns the first one, and puts the others into `rest`,
-    /// which must be empty.
+    /// Takes the messages that have arrived: returns the first one, and puts the others into
+    /// `rest`, which must be empty.
     pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {
         self.queue.take(rest)
     }

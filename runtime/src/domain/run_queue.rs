@@ -18,17 +18,17 @@ pub(crate) enum RunQueue {
 
 /// Ready tasks in the order in which they were woken.
 ///
-/// A task that wakes itself yields: all other ready tasks are polled first, including those that the
-/// driver wakes next. So tasks that compute and yield delay the answer to a client by at most one of
-/// their polls. To prevent starvation, each tick polls at least one yielded task, once all tasks are
-/// polled that were ready before it.
+/// A task that wakes itself yields: all other ready tasks are polled first, including those that
+/// the driver wakes next. So tasks that compute and yield delay the answer to a client by at most
+/// one of their polls. To prevent starvation, each tick polls at least one yielded task, once all
+/// tasks are polled that were ready before it.
 #[derive(Default)]
 pub(crate) struct FifoQueue {
     woken: VecDeque<Slot>,
     /// How many tasks have left `woken` so far.
     polled: u64,
-    /// The tasks that woke themselves, each with the value of `polled` at which all tasks are polled
-    /// that were ready before it.
+    /// The tasks that woke themselves, each with the value of `polled` at which all tasks are
+    /// polled that were ready before it.
     yielded: VecDeque<(Slot, u64)>,
     /// Whether this tick has polled one of those.
     yielded_polled: bool,
@@ -43,10 +43,10 @@ pub(crate) struct Next {
 
 /// Ready tasks in rounds: the next task is drawn from the first round.
 ///
-/// The order of wake-ups matters only as far as [`yield_now`](crate::yield_now) promises: a task that
-/// wakes itself is polled after all tasks that were ready before. It joins the round after the one
-/// that other tasks join. A round is bounded, so that two tasks that wake each other forever do not
-/// starve the tasks of the next round.
+/// The order of wake-ups matters only as far as [`yield_now`](crate::yield_now) promises: a task
+/// that wakes itself is polled after all tasks that were ready before. It joins the round after the
+/// one that other tasks join. A round is bounded, so that two tasks that wake each other forever do
+/// not starve the tasks of the next round.
 #[derive(Default)]
 pub(crate) struct RandomQueue {
     rounds: VecDeque<Vec<Slot>>,

@@ -73,7 +73,8 @@ impl Scheduler {
         self.current_waker.set(WakerId::NONE);
     }
 
-    /// Wakes a task: puts it into the run queue unless it is there, is being polled, or is complete.
+    /// Wakes a task: puts it into the run queue unless it is there, is being polled, or is
+    /// complete.
     #[inline]
     pub(super) fn wake(&self, slot: Slot, node: &Node) {
         if node.wake() {

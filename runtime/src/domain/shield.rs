@@ -36,7 +36,8 @@ impl Domain {
 
 /// Shields and the requests that reach them.
 impl Domain {
-    /// Turns a child that was just spawned into a shield. Deadlines from outside do not apply in it.
+    /// Turns a child that was just spawned into a shield. Deadlines from outside do not apply in
+    /// it.
     pub(crate) fn make_shield(&self, entry: NodeKey, limit: Duration) {
         self.with_entry(entry, |node| {
             node.with_cold(|cold| {
@@ -78,7 +79,8 @@ impl Domain {
     /// Informs a task and all its descendants of a cancel request from which they are shielded.
     ///
     /// Only the first request is recorded in each task. Those on other domains are informed by a
-    /// message to the child at the border. The walk is iterative: a tree may be deeper than the stack.
+    /// message to the child at the border. The walk is iterative: a tree may be deeper than the
+    /// stack.
     pub(super) fn propagate_cancel_request(&self, slot: Slot, cancelled: &Cancelled) {
         let mut wakers = Vec::new();
         let mut pending = vec![slot];

@@ -173,7 +173,8 @@ impl Domain {
         }
     }
 
-    /// Puts a pending task back into its node, and into the run queue if it was woken during the poll.
+    /// Puts a pending task back into its node, and into the run queue if it was woken during the
+    /// poll.
     #[inline]
     fn suspend(&self, slot: Slot, node: &Node, owner: OwnerRef, ledger: Option<Arc<Ledger>>) {
         node.owner_ref.put(owner);

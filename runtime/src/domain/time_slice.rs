@@ -20,8 +20,8 @@ const POLLS_BETWEEN: usize = 16;
 /// Whether the ticks of a domain are limited by the clock.
 #[derive(Debug, Default)]
 pub(super) struct TimeSlice {
-    /// Whether the last tick ended although tasks were ready. A tick that runs out of tasks needs no
-    /// limit.
+    /// Whether the last tick ended although tasks were ready. A tick that runs out of tasks needs
+    /// no limit.
     was_preempted: Cell<bool>,
     /// Whether the clock is read between polls.
     enabled: Cell<bool>,

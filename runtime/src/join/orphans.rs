@@ -20,8 +20,8 @@ use crate::task::{BlockedOn, HandleState, NodeKey, Outcome, TaskId, WaitSite, Wa
 ///
 /// [`Task::orphans`](crate::Task::orphans) spawns a child into a group. The child counts as joined
 /// once the group has returned its outcome. Dropping a group that still contains children forgets
-/// them, as dropping their promises would. Each operation takes constant time, however many children
-/// the group contains.
+/// them, as dropping their promises would. Each operation takes constant time, however many
+/// children the group contains.
 ///
 /// A group belongs to the first task that uses it: only that task may spawn into it and take
 /// outcomes out. Another task that tries commits the violation

@@ -14,13 +14,13 @@ use crate::task::{Outcome, TaskId, WaitSite};
 /// A parent's handle to a child. The parent awaits it or cancels it.
 ///
 /// Awaiting it returns the child's [`Outcome`] once the child and all its descendants are complete
-/// and their resources are finalized. Only the task that spawned the child may do so; any other task
-/// commits the violation [`NotAChild`](crate::Violation::NotAChild).
+/// and their resources are finalized. Only the task that spawned the child may do so; any other
+/// task commits the violation [`NotAChild`](crate::Violation::NotAChild).
 ///
 /// Dropping a promise never detaches the child. It cancels the child and counts as *forgetting* it,
-/// which is reported when the parent returns, unless the drop is an abandonment: the parent is ending
-/// abnormally, a panic is unwinding, or one of matou's combinators ([`timeout`](crate::timeout),
-/// [`race`](crate::race), ..) drops a branch.
+/// which is reported when the parent returns, unless the drop is an abandonment: the parent is
+/// ending abnormally, a panic is unwinding, or one of matou's combinators
+/// ([`timeout`](crate::timeout), [`race`](crate::race), ..) drops a branch.
 ///
 /// A promise is `Send` if the outcome is, so that futures that hold one can be `Send`.
 ///

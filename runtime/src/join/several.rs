@@ -164,8 +164,8 @@ impl<T, E> fmt::Debug for AwaitFirst<T, E> {
     }
 }
 
-/// Waits for one of the children to complete, removes its promise and returns its outcome. The others
-/// go on.
+/// Waits for one of the children to complete, removes its promise and returns its outcome. The
+/// others go on.
 ///
 /// If several children are complete, the run's seed decides which one is removed. Each call polls
 /// all promises; to wait for many children one after the other, use [`Orphans`](crate::Orphans).

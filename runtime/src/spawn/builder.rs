@@ -59,8 +59,8 @@ impl Task {
 
     /// Gives a resource to the child, which owns it from the spawn on.
     ///
-    /// This is needed for a resource that the child uses by a shared reference. A value that is moved
-    /// into the child belongs to the child from the first use on.
+    /// This is needed for a resource that the child uses by a shared reference. A value that is
+    /// moved into the child belongs to the child from the first use on.
     ///
     /// If the current task does not own the resource, that is the violation
     /// [`NotOwner`](crate::Violation::NotOwner).
@@ -196,8 +196,8 @@ impl Task {
         F: Future + 'static,
         K: IntoOutcome<F::Output> + 'static,
     {
-        // The domain is entered twice, because a future that is captured by a closure is copied once
-        // more. `allocate` creates it in its final place.
+        // The domain is entered twice, because a future that is captured by a closure is copied
+        // once more. `allocate` creates it in its final place.
         let spawned_at = self.meta.spawned_at;
         let (remote, id, parent) = Domain::with("spawn", |domain| {
             let parent = domain.spawn_parent();

@@ -10,11 +10,11 @@ use crate::domain::Domain;
 /// Runs `future` when the current task ends, also if it fails, panics or is cancelled.
 ///
 /// It is an asynchronous finalizer like that of
-/// [`Owned::with_async`](matou_ownership::Owned::with_async). It runs on the task's domain, after the
-/// task's own future is dropped and before the parent receives the outcome. Finalizers run in the
-/// reverse order in which the task acquired its resources. It is not cancelled, but all finalizers of
-/// a task together have only the run's grace period; those that are not done by then are dropped and
-/// reported. It may wait, but neither spawn nor own resources.
+/// [`Owned::with_async`](matou_ownership::Owned::with_async). It runs on the task's domain, after
+/// the task's own future is dropped and before the parent receives the outcome. Finalizers run in
+/// the reverse order in which the task acquired its resources. It is not cancelled, but all
+/// finalizers of a task together have only the run's grace period; those that are not done by then
+/// are dropped and reported. It may wait, but neither spawn nor own resources.
 ///
 /// # Panics
 ///

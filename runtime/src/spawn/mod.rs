@@ -92,8 +92,8 @@ where
 
 /// Spawns a child on another domain: neither domain 0 nor the caller's own.
 ///
-/// The closure is sent to that domain and creates the future there. So the future need not be `Send`
-/// and may contain `Rc`s.
+/// The closure is sent to that domain and creates the future there. So the future need not be
+/// `Send` and may contain `Rc`s.
 ///
 /// # Errors
 ///

@@ -124,8 +124,8 @@ impl Cancelled {
     /// Returns the line that caused the cancellation: the one that called
     /// [`cancel`](crate::Promise::cancel), set the [`deadline`](crate::deadline), or created the
     /// combinator that dropped the branch. The line of a drop or of a return is not known; if the
-    /// promise was dropped, this is the line that spawned the child, and if the parent returned, the
-    /// line that spawned the parent. `None` if the run failed or a rule was violated.
+    /// promise was dropped, this is the line that spawned the child, and if the parent returned,
+    /// the line that spawned the parent. `None` if the run failed or a rule was violated.
     pub fn at(&self) -> Option<&'static Location<'static>> {
         self.0.reason.location
     }

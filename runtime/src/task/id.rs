@@ -6,8 +6,8 @@ const COUNT_BITS: u32 = 48;
 
 /// The id of a task, unique within its run.
 ///
-/// Each domain numbers the tasks that it creates, and no number is used twice in a run. So a program
-/// that makes the same choices creates the same ids.
+/// Each domain numbers the tasks that it creates, and no number is used twice in a run. So a
+/// program that makes the same choices creates the same ids.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u64);
 

@@ -29,11 +29,12 @@ pub(crate) struct NodeKey {
     pub(crate) id: TaskId,
 }
 
-/// A task of the domain, or a *proxy*: the entry of a child that lives on another domain in the list
-/// of its parent. `R` is the reference by which the task is polled.
+/// A task of the domain, or a *proxy*: the entry of a child that lives on another domain in the
+/// list of its parent. `R` is the reference by which the task is polled.
 ///
-/// Only the domain's own thread accesses a node. All fields are cells, so that a node can be borrowed
-/// once and then read and written while the domain does the same with this and other nodes.
+/// Only the domain's own thread accesses a node. All fields are cells, so that a node can be
+/// borrowed once and then read and written while the domain does the same with this and other
+/// nodes.
 ///
 /// The fields that every poll accesses come first and fit into 96 bytes: at most two cache lines,
 /// wherever in its page a node of 160 bytes begins.

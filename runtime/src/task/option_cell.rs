@@ -5,9 +5,9 @@ use std::fmt;
 
 /// A `Cell<Option<T>>` whose value can be inspected in place.
 ///
-/// [`peek`](OptionCell::peek) and [`update`](OptionCell::update) take the value out and put it back,
-/// which compiles to a plain access. The closure must not access the same cell again, so it must not
-/// run user code, not even a destructor.
+/// [`peek`](OptionCell::peek) and [`update`](OptionCell::update) take the value out and put it
+/// back, which compiles to a plain access. The closure must not access the same cell again, so it
+/// must not run user code, not even a destructor.
 pub(crate) struct OptionCell<T>(Cell<Option<T>>);
 
 impl<T> OptionCell<T> {

@@ -1,9 +1,10 @@
 //! Messages that arrive when they are sent.
 //!
-//! Senders and the receiver share a lock. A sender holds it for a few instructions. The receiver takes
-//! it once for all messages that have arrived: it swaps the list for an empty one, whose allocation is
-//! reused. So the work that a lock-free queue does at its receiving end for each message (reading
-//! both ends, atomic operations, an allocation now and then) is done once for each list.
+//! Senders and the receiver share a lock. A sender holds it for a few instructions. The receiver
+//! takes it once for all messages that have arrived: it swaps the list for an empty one, whose
+//! allocation is reused. So the work that a lock-free queue does at its receiving end for each
+//! message (reading both ends, atomic operations, an allocation now and then) is done once for each
+//! list.
 //!
 //! The first message is stored next to the lock, in the same cache line. Two domains that exchange
 //! single messages transfer one cache line for each message, and nothing else.

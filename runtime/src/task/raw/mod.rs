@@ -3,21 +3,21 @@
 //! This is what the crate `async-task` provides elsewhere, specialized for tasks that never leave
 //! their domain. In `async-task` every poll, wake-up and completion takes an atomic operation or
 //! two, because each of them may happen on any thread. Here the owning domain records what it does
-//! with its own tasks in its task tree. The shared state word is touched only when a waker is cloned
-//! on another thread or wakes from there, and once on completion.
+//! with its own tasks in its task tree. The shared state word is touched only when a waker is
+//! cloned on another thread or wakes from there, and once on completion.
 //!
 //! | reference | holder | permits |
 //! | --- | --- | --- |
-//! | [`OwnerRef`] | the domain: exactly one until the task completes | polling the body, writing the outcome |
-//! | [`Unstarted`] | a message to another domain | nothing; the receiver turns it into its `OwnerRef` |
-//! | [`OutcomeRef`] | the promise: exactly one | taking the outcome after completion, or giving it up |
+//! | [`OwnerRef`] | the domain: one until completion | polling the body, writing the outcome |
+//! | [`Unstarted`] | a message to another domain | becoming the `OwnerRef` there |
+//! | [`OutcomeRef`] | the promise: one | taking the outcome after completion, giving it up |
 //! | a waker, [`RemoteWake`] | any thread: any number | waking the task |
 //!
 //! **Invariant:** until completion only the holder of the `OwnerRef` accesses the body, on the
-//! domain's own thread. Completion hands the outcome to exactly one of the two sides: to the promise
-//! if its handle still exists, otherwise to the domain, which drops it ([`State`] decides). When the
-//! last reference is released, the body contains neither a future nor an outcome, so any thread may
-//! free the memory.
+//! domain's own thread. Completion hands the outcome to exactly one of the two sides: to the
+//! promise if its handle still exists, otherwise to the domain, which drops it ([`State`] decides).
+//! When the last reference is released, the body contains neither a future nor an outcome, so any
+//! thread may free the memory.
 //!
 //! The scheduler is known to this folder only through [`Schedule`].
 
@@ -96,6 +96,10 @@ struct RawTask<S: Schedule, B> {
     body: B,
 }
 
+/// Polls the body of a task.
+type PollFn<S> =
+    unsafe fn(NonNull<Header<S>>, &<S as Schedule>::Local, &mut Context<'_>) -> Poll<OutcomeTo>;
+
 /// The operations on a body whose type is erased.
 ///
 /// # Safety
@@ -104,7 +108,7 @@ struct RawTask<S: Schedule, B> {
 /// `poll`, `take` and `drop_outcome` require exclusive access to the body during the call. `free`
 /// requires that no other reference to the task exists, and ends its life.
 struct Vtable<S: Schedule> {
-    poll: unsafe fn(NonNull<Header<S>>, &S::Local, &mut Context<'_>) -> Poll<OutcomeTo>,
+    poll: PollFn<S>,
     /// Writes the outcome to the `Option<Output>` behind the pointer.
     take: unsafe fn(NonNull<Header<S>>, *mut ()),
     drop_outcome: unsafe fn(NonNull<Header<S>>),

@@ -12,8 +12,8 @@ use super::{Header, OutcomeTo, Schedule, free, ref_dec, waker};
 
 /// The domain's own reference to one of its tasks: the right to poll it.
 ///
-/// It stays on its thread, because a raw pointer is not `Send`. Dropping it leaks the task: no other
-/// thread may drop its future.
+/// It stays on its thread, because a raw pointer is not `Send`. Dropping it leaks the task: no
+/// other thread may drop its future.
 pub(crate) struct OwnerRef<S: Schedule> {
     header: NonNull<Header<S>>,
 }

@@ -6,9 +6,9 @@
 //!
 //! | flag | set by | decides |
 //! | --- | --- | --- |
-//! | `NOTIFIED` | a waker on another thread; cleared by the domain | which of many remote wake-ups sends a message |
+//! | `NOTIFIED` | a remote waker; cleared by the domain | which of many wake-ups sends a message |
 //! | `COMPLETE` | the domain, after it has written the outcome | when the outcome may be taken |
-//! | `HANDLE_DROPPED` | the promise, when it is dropped without the outcome | who drops the outcome |
+//! | `HANDLE_DROPPED` | the promise, when it is dropped | which side drops the outcome |
 //!
 //! The transitions of the last two flags, where the second side to arrive gets the outcome:
 //!
@@ -26,8 +26,8 @@
 //! # Biased counting
 //!
 //! The owning domain clones and drops wakers whenever one of its tasks waits. It counts those
-//! references in a separate counter without atomics (`local_refs`) until the task completes. Some of
-//! them may be released on other threads, which decrement the word; then the word is too low and
+//! references in a separate counter without atomics (`local_refs`) until the task completes. Some
+//! of them may be released on other threads, which decrement the word; then the word is too low and
 //! `local_refs` is too high by the same number. So that no other thread can mistake its reference
 //! for the last one, the domain's own reference stands for a large bias in the word. On completion
 //! the domain replaces the bias by `local_refs`, and from then on the word is exact. (This is the
@@ -144,8 +144,8 @@ impl State {
 
     /// Called on another thread that wakes the task. Returns whether it has to send a message.
     ///
-    /// The flag is also written if a message is on its way already: release, so that the
-    /// domain, whose `acknowledge` reads the result, sees what this thread wrote before the wake-up.
+    /// The flag is also written if a message is on its way already: release, so that the domain,
+    /// whose `acknowledge` reads the result, sees what this thread wrote before the wake-up.
     pub(crate) fn notify_remote(&self) -> bool {
         !self.is_complete()
             && self.word.fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | COMPLETE) == 0
