@@ -6,8 +6,8 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::error::NotOwner;
+use crate::primitives::local;
 use crate::registry::{Ledger, OwnerId, TASK_WITHOUT_LEDGER, UNOWNED};
-use crate::sync_shim::local;
 
 local! {
     /// The id of the current task, which is compared with those in tickets. It is `UNOWNED` outside

@@ -89,10 +89,10 @@ mod linked_slab;
 mod ops;
 mod owned;
 mod panic_message;
+mod primitives;
 mod registry;
 mod release;
 mod scope;
-mod sync_shim;
 
 pub use context::{
     current_ledger, has_ledger, in_finalizer, in_task, take_not_owner, take_not_owner_flag,

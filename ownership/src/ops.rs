@@ -16,6 +16,8 @@ use crate::registry::{Ledger, List, LockedTicket, Place, Resource, ResourceHandl
 /// # Panics
 ///
 /// If called from a finalizer: finalizers cannot own resources.
+#[doc(alias = "attach")]
+#[doc(alias = "register")]
 #[track_caller]
 pub fn own(resource: &Arc<dyn Resource>) {
     refuse_in_finalizer("own", resource.ticket());
@@ -144,6 +146,8 @@ pub fn adopt<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> 
 /// assert!(ledger.is_empty());
 /// # Ok::<(), matou_ownership::AccessError>(())
 /// ```
+#[doc(alias = "detach")]
+#[doc(alias = "unregister")]
 #[track_caller]
 pub fn disown<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
     refuse_in_finalizer("disown", handle.ticket());

@@ -23,6 +23,7 @@ use crate::registry::{Detached, FinalizeStatus, Ledger, List, Place, Resource, R
 ///
 /// If the finalizer panics. While the thread is panicking already, the second panic is caught and
 /// recorded for the owner's [`FinalizeReport`](crate::FinalizeReport).
+#[doc(alias = "close")]
 pub fn release<H: ResourceHandle + ?Sized>(handle: &H) -> Option<FinalizeStatus> {
     let Detached { resource, ledger, .. } = handle.ticket().begin_finalize()?;
     let resource = resource.unwrap_or_else(|| handle.resource());

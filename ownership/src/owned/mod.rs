@@ -56,6 +56,9 @@ pub use release::Release;
 /// drop(file); // This would close the descriptor twice.
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[doc(alias = "ScopeGuard")]
+#[doc(alias = "AsyncDrop")]
+#[doc(alias = "defer")]
 pub struct Owned<T: Send + 'static> {
     inner: Arc<Inner<T>>,
 }

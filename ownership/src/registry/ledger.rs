@@ -7,7 +7,7 @@ use super::ticket::OwnerId;
 use crate::error::NotOwner;
 use crate::info::{OwnerInfo, ResourceInfo};
 use crate::linked_slab::LinkedSlab;
-use crate::sync_shim::{Mutex, MutexGuard};
+use crate::primitives::{Mutex, MutexGuard};
 
 /// The resources that one task owns.
 ///
@@ -31,6 +31,7 @@ use crate::sync_shim::{Mutex, MutexGuard};
 /// drop(owned);
 /// assert!(ledger.is_empty());
 /// ```
+#[doc(alias = "ResourceTracker")]
 pub struct Ledger {
     inner: Mutex<Inner>,
     /// `true` if `Cold::not_owner` is set, which is rare. Relaxed, because the thread that polls

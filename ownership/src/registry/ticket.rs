@@ -6,7 +6,7 @@ use super::ledger::{Ledger, List};
 use super::resource::Resource;
 use crate::ids::next_id;
 use crate::info::ResourceInfo;
-use crate::sync_shim::{AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Identifies an owner: the address of a ledger, or one of the constants below. No ledger has an
 /// address as small as these.
