@@ -70,11 +70,12 @@ impl Domain {
             self.tree[current].stage.get() == Stage::Running && !matou_ownership::in_finalizer();
         assert!(
             is_running,
-            "a task that is ending cannot spawn: not in its drops, and no task in a finalizer"
+            "a task that is ending cannot spawn, neither in a destructor nor in a finalizer"
         );
         current
     }
 
+    /// Returns the id of the next task that this domain creates.
     #[inline]
     pub(crate) fn next_task_id(&self) -> TaskId {
         TaskId::new(self.index, self.task_count.add_created())
@@ -113,6 +114,7 @@ impl Domain {
         NodeKey { slot, id }
     }
 
+    /// Returns a reference to the child at `entry`.
     #[inline]
     pub(crate) fn child_ref(
         &self,

@@ -122,11 +122,11 @@ pub(crate) struct Domain {
 impl Domain {
     /// Creates domain `index` of `run` on the current thread.
     pub(crate) fn new(run: Arc<Run>, index: usize, driver: Box<dyn Driver>) -> Domain {
-        Domain::simulated(run, index, driver, None)
+        Domain::with_simulation(run, index, driver, None)
     }
 
     /// Creates a domain, of a simulated run if `simulation` is set.
-    pub(crate) fn simulated(
+    pub(crate) fn with_simulation(
         run: Arc<Run>,
         index: usize,
         driver: Box<dyn Driver>,

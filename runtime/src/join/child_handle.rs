@@ -13,7 +13,7 @@ pub(super) struct ChildHandle<T, E> {
     child: ChildRef,
 }
 
-/// How a handle is given up whose outcome was not taken.
+/// Why a handle is given up before its outcome was taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Release {
     /// The promise was dropped: the child is cancelled, and forgotten unless the drop is an

@@ -169,7 +169,7 @@ impl HandleState {
 /// ```
 ///
 /// A task without children, resources and cancellation goes from `Running` to `Complete` at once.
-/// (One exception goes back: a complete task for whose outcome no promise waits returns to
+/// (There is one way back: a complete task without a promise to receive its outcome returns to
 /// `Finalizing` if a resource in that outcome needs a finalizer.)
 ///
 /// Numbers in brackets are the transitions in ARCHITECTURE.md.

@@ -118,7 +118,7 @@ impl Stepper {
         let run = Run::simulated(domains, config, clock);
         let domain = |index| {
             let driver = Box::new(VirtualDriver(Arc::clone(clock)));
-            Domain::simulated(Arc::clone(&run), index, driver, Some(Rc::clone(state)))
+            Domain::with_simulation(Arc::clone(&run), index, driver, Some(Rc::clone(state)))
         };
         let domains = (0..domains).map(domain).collect();
         Stepper {
