@@ -4,6 +4,7 @@ mod accept;
 mod alloc;
 mod close;
 mod connect;
+mod custom_driver;
 mod echo;
 mod owner;
 mod simulated;
