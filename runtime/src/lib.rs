@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod coop;
 mod domain;
 mod driver;
 mod io_source;
@@ -23,8 +24,8 @@ mod time;
 mod timer_queue;
 mod violation;
 mod waker_set;
-mod yield_now;
 
+pub use coop::{poll_proceed, yield_now};
 pub use domain::Forgotten;
 pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
@@ -42,15 +43,14 @@ pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Outcome, Panic, TaskError, TaskId, WaitSite, WaitTarget};
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
-pub use yield_now::{poll_proceed, yield_now};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {
+    pub use crate::coop::YieldNow;
     pub use crate::join::{AwaitAll, AwaitFirst, AwaitOne, Cancel, Next};
     pub use crate::race::Race;
     pub use crate::spawn::{CancelledWait, Parallel, Shield};
     pub use crate::time::{Deadline, Sleep, Timeout};
-    pub use crate::yield_now::YieldNow;
 }
 
 #[doc(no_inline)]

@@ -7,20 +7,20 @@ use pin_project_lite::pin_project;
 
 use crate::domain::Domain;
 
-/// Runs two futures in the current task until one of them is ready, and gives the other one up.
+/// Polls two futures in the current task until one of them completes, and drops the other one.
 ///
-/// Promises that the loser holds are thereby cancelled, and that is no fault; the task's end waits
-/// for the end of those children. If both could be ready, the run's seed decides which one is
-/// asked first. To race children, use [`await_first`](crate::await_first), which also waits until
-/// the losers are gone.
+/// Dropping the loser cancels the promises that it holds. This is no violation; the task does not
+/// complete before those children have completed. The run's seed decides which future is polled
+/// first, and so which one wins if both are ready. To race children, use
+/// [`await_first`](crate::await_first), which also waits until the losers have completed.
 ///
 /// # Cancel safety
 ///
-/// As safe as both futures are.
+/// As cancel safe as both futures.
 ///
 /// # Panics
 ///
-/// When it is polled after it was ready.
+/// The future panics when it is polled after it completed.
 ///
 /// # Examples
 ///
@@ -41,7 +41,7 @@ where
     A: Future,
     B: Future<Output = A::Output>,
 {
-    Race { left: Some(left), right: Some(right), at: Location::caller() }
+    Race { left: Some(left), right: Some(right), location: Location::caller() }
 }
 
 pin_project! {
@@ -49,12 +49,12 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct Race<A, B> {
-        // Both None once one of them was ready.
+        // Both are None after one of them has completed.
         #[pin]
         left: Option<A>,
         #[pin]
         right: Option<B>,
-        at: &'static Location<'static>,
+        location: &'static Location<'static>,
     }
 }
 
@@ -68,7 +68,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
         let mut this = self.project();
         let left_first = Domain::try_with(|domain| domain.random().below(2) == 0).unwrap_or(true);
-        let mut poll_side = |left: bool| {
+        let mut poll_one = |left: bool| {
             if left {
                 let left = this.left.as_mut().as_pin_mut();
                 left.expect("`Race` is polled after it was ready").poll(cx)
@@ -77,12 +77,12 @@ where
                 right.expect("`Race` is polled after it was ready").poll(cx)
             }
         };
-        let mut poll = poll_side(left_first);
+        let mut poll = poll_one(left_first);
         if poll.is_pending() {
-            poll = poll_side(!left_first);
+            poll = poll_one(!left_first);
         }
         if poll.is_ready() {
-            Domain::abandon_branch(this.at, || {
+            Domain::abandon_branch(this.location, || {
                 this.left.set(None);
                 this.right.set(None);
             });

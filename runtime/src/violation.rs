@@ -1,4 +1,4 @@
-//! Broken rules, as data and as text.
+//! Violations of the rules, as data and as text.
 
 use std::fmt;
 use std::panic::Location;
@@ -11,21 +11,21 @@ use crate::task::{
     CancelKind, CancelReason, Cancelled, NIL, Node, Parent, Slot, Stage, TaskId, TaskRef, TaskTree,
 };
 
-/// How many generations, and how many children, a report names.
+/// The most ancestors, and the most children, that a report names.
 const NAMED_MAX: usize = 16;
 
-/// A broken rule. It fails the whole run, and no task can catch it.
+/// A violation of a rule. It fails the whole run, and no task can catch it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A task ended normally without having awaited or cancelled all its children (R1).
+    /// A task returned without having awaited or cancelled all its children (R1).
     StillHasChildren {
         /// The task that ended.
         task: TaskInfo,
-        /// The children that were left.
+        /// The children that were neither awaited nor cancelled.
         children: Vec<ChildInfo>,
     },
-    /// A task awaited or cancelled a promise, or used a collector, of another task (R2).
+    /// A task awaited or cancelled a promise, or used an `Orphans`, of another task (R2).
     NotAChild {
         /// The task that did it.
         task: TaskInfo,
@@ -39,24 +39,24 @@ pub enum Violation {
         /// The resource, its owner and the line that used it.
         error: NotOwner,
     },
-    /// A task ended normally while it still owned resources (R7). They are finalized.
+    /// A task returned while it still owned resources (R7), which are finalized.
     ResourceLeaked {
         /// The task that ended.
         task: TaskInfo,
         /// What it still owned.
         resources: Vec<ResourceInfo>,
     },
-    /// A finalizer did not end within the grace period and was dropped (R8).
+    /// A finalizer did not complete within the grace period, and was dropped (R8).
     FinalizerUnfinished {
         /// The task whose finalizer it was.
         task: TaskInfo,
-        /// What was not finalized, or not to the end.
+        /// The resources whose finalizers did not complete.
         resources: Vec<ResourceInfo>,
     },
 }
 
 impl Violation {
-    /// Returns the rule's name: `"StillHasChildren"`, `"NotAChild"`, ..
+    /// Returns the name of the violation: `"StillHasChildren"`, `"NotAChild"`, ..
     pub fn name(&self) -> &'static str {
         match self {
             Violation::StillHasChildren { .. } => "StillHasChildren",
@@ -67,7 +67,7 @@ impl Violation {
         }
     }
 
-    /// Returns the task that broke the rule.
+    /// Returns the task that violated the rule.
     pub fn task(&self) -> &TaskInfo {
         match self {
             Violation::StillHasChildren { task, .. }
@@ -78,7 +78,7 @@ impl Violation {
         }
     }
 
-    /// Why tasks are ended because of it.
+    /// Returns the cancel reason of the tasks that are cancelled because of it.
     pub(crate) fn reason(&self) -> CancelReason {
         let task = self.task();
         let by =
@@ -122,7 +122,7 @@ impl Violation {
             Violation::NotOwner { error, .. } => {
                 writeln!(f, "  = used at {}", error.used_at)?;
                 writeln!(f, "  = made at {}", error.resource.made_at)?;
-                // A ledger is labelled after the poll in which it was made.
+                // The runtime labels a ledger after the poll that created it.
                 let unknown = || "a task whose current poll has not returned yet".to_owned();
                 let owner = error.owner.as_ref().map_or_else(unknown, owner_title);
                 let way = if error.in_transit { "in transit to the parent of " } else { "" };
@@ -192,20 +192,19 @@ fn owner_title(owner: &matou_ownership::OwnerInfo) -> String {
     }
 }
 
-/// What a report says of a task.
+/// A task in a report.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
     /// The task.
     pub id: TaskId,
-    /// Its name, if it was given one.
+    /// Its name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The domain that it lives on.
+    /// Its domain.
     pub domain: usize,
-    /// The line that made it.
+    /// The line that spawned it.
     pub spawned_at: &'static Location<'static>,
-    /// Its ancestors, nearest first: at most 16 of them, and none beyond the nearest one that
-    /// lives on another domain.
+    /// Its ancestors, nearest first: at most 16, and none beyond the nearest one on another domain.
     pub parents: Vec<Ancestor>,
 }
 
@@ -213,13 +212,13 @@ pub struct TaskInfo {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Ancestor {
-    /// The task, if its domain is the reporting one.
+    /// The task, if it is on the reporting domain.
     pub id: Option<TaskId>,
-    /// Its name, if it was given one.
+    /// Its name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The domain that it lives on.
+    /// Its domain.
     pub domain: usize,
-    /// The line that made it, if its domain is the reporting one.
+    /// The line that spawned it, if it is on the reporting domain.
     pub spawned_at: Option<&'static Location<'static>>,
 }
 
@@ -301,37 +300,37 @@ impl fmt::Display for Ancestor {
     }
 }
 
-/// What a report says of a child.
+/// A child in a report.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChildInfo {
     /// The child.
     pub id: TaskId,
-    /// Its name, if it was given one.
+    /// Its name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The line that made it.
+    /// The line that spawned it.
     pub spawned_at: &'static Location<'static>,
-    /// How far it had come.
+    /// Its state when the report was made.
     pub state: ChildState,
-    /// What it waited for when it was last suspended; known for a child on the same domain.
+    /// What it is blocked on; known for a child on the same domain.
     pub blocked_on: BlockedOn,
-    /// Why it was being ended, if it was.
+    /// Why it was cancelled, if it was.
     pub cancelled: Option<Cancelled>,
 }
 
-/// How far a child had come when a report was made.
+/// The state of a child when a report was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildState {
-    /// It was running, or waiting for something.
+    /// It was running, or blocked.
     Running,
-    /// It lived on this other domain.
+    /// It was on this other domain, which knows its state.
     Remote(usize),
-    /// It was being ended.
+    /// It was cancelled, or waited for its children or finalizers.
     Terminating,
-    /// It had ended, and its outcome was not taken.
+    /// It had completed, and was not joined.
     Complete,
-    /// Not known to the task that made the report.
+    /// Not known, because it is not a child of the reporting task.
     Unknown,
 }
 
@@ -353,7 +352,7 @@ impl ChildInfo {
         }
     }
 
-    /// A child that the reporting task does not know.
+    /// Describes a task that is not a child of the reporting task.
     pub(crate) fn escaped(id: TaskId, spawned_at: &'static Location<'static>) -> ChildInfo {
         let (state, blocked_on) = (ChildState::Unknown, BlockedOn::UNKNOWN);
         ChildInfo { id, name: None, spawned_at, state, blocked_on, cancelled: None }
@@ -386,16 +385,16 @@ impl fmt::Display for ChildInfo {
     }
 }
 
-/// The broken rules of a run, in the order in which they were recorded.
+/// The violations of a run, in the order in which they were recorded.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub(crate) violations: Vec<Violation>,
-    /// How many more there were than are kept.
+    /// The number of further violations.
     pub(crate) more: usize,
 }
 
 impl Report {
-    /// Returns the violations: at least one, and the first 64 of them at most.
+    /// Returns the violations: at least one, at most the first 64.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }

@@ -1,15 +1,17 @@
+//! Cooperation of tasks: yielding, and the budget of leaf operations.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::domain::Domain;
 
-/// Lets the other ready tasks of the domain run first, also those that the next look at the
-/// system's events makes ready.
+/// Yields to the other ready tasks of the domain, including those that become ready when the domain
+/// next looks for events of the system.
 ///
 /// # Cancel safety
 ///
-/// Nothing is lost.
+/// The future holds nothing that could be lost.
 ///
 /// # Examples
 ///
@@ -53,18 +55,19 @@ impl Future for YieldNow {
     }
 }
 
-/// Takes one success off the current task's budget, or asks it to yield when none is left.
+/// Consumes a part of the current task's budget, or makes the task yield when the budget is used up.
 ///
-/// For leaf futures of other crates: call it before an operation that may be ready again and again,
-/// so that a task which never has to wait still lets others run. A task has 128 successes per poll.
-/// Outside a run it never asks.
+/// Leaf futures of other crates call it before an operation that may be ready again and again, so
+/// that a task which never has to wait does not starve other tasks. A task has a budget of 128
+/// operations in each poll. `Pending` means that the leaf future must return `Pending`, too; the
+/// task is woken already. Outside a run it is always ready.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::future::poll_fn;
 /// use std::task::{Poll, ready};
-/// use matou_runtime::{RunError, run, poll_proceed};
+/// use matou_runtime::{RunError, poll_proceed, run};
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
@@ -79,6 +82,8 @@ impl Future for YieldNow {
 /// })
 /// # }
 /// ```
+#[doc(alias = "coop")]
+#[doc(alias = "spend_budget")]
 pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<()> {
     Domain::try_with(|domain| domain.spend_budget(cx)).unwrap_or(Poll::Ready(()))
 }
