@@ -1,4 +1,5 @@
-//! The runtime's promises, one module per question.
+//! The behaviour of the runtime, one module per question. Modules `r01` to `r12` test the rules R1 to
+//! R12; tests with other prefixes (`t1`, `w7`, `x3`, ..) the scenarios of `docs/scenarios.md`.
 
 mod cancel_reasons;
 mod deadlines;
@@ -7,7 +8,6 @@ mod deferred;
 mod edge_cases;
 mod live_tasks;
 mod miou_parity;
-
 mod panicking_wakers;
 mod r01_children_are_awaited;
 mod r02_only_the_parent;

@@ -47,7 +47,7 @@ enum Use {
 
 const USES: [Use; 5] = [Use::Await, Use::Cancel, Use::AwaitAll, Use::AwaitFirst, Use::AwaitOne];
 
-async fn employ(how: Use, promise: Promise<()>) {
+async fn apply(how: Use, promise: Promise<()>) {
     match how {
         Use::Await => drop(promise.await),
         Use::Cancel => drop(promise.cancel().await),
@@ -72,24 +72,23 @@ fn offender<T: std::fmt::Debug>(result: Result<T, RunError>) -> (String, u32) {
 
 #[test]
 fn a_sibling_may_neither_await_nor_cancel() {
-    for place in Place::BOTH {
-        for how in USES {
-            let line = line!() + 5;
-            let resumed = Counter::new();
-            let after = resumed.clone();
-            let result = run_on(place.domains(), move || async move {
-                let (ours, theirs) = slot();
-                put(&ours, spawn(pending()));
-                let stranger = place.spawn_task(Task::new().name("stranger"), move || async move {
-                    let promise = take(&theirs).await;
-                    employ(how, promise).await;
-                    after.add();
-                });
-                stranger.await?;
-                Ok(())
+    for how in USES {
+        let line = line!() + 3;
+        let runs = scenario(move |place, log| async move {
+            let (ours, theirs) = slot();
+            put(&ours, spawn(pending()));
+            let stranger = place.spawn_task(Task::new().name("stranger"), move || async move {
+                let promise = take(&theirs).await;
+                apply(how, promise).await;
+                log.push("resumed");
             });
-            assert_eq!(offender(result), ("stranger".to_owned(), line), "{how:?}");
-            assert_eq!(resumed.get(), 0, "{how:?}: the offender is not resumed");
+            stranger.await?;
+            Ok(())
+        })
+        .runs();
+        for run in runs {
+            assert_eq!(offender(run.result), ("stranger".to_owned(), line), "{how:?}");
+            assert!(run.log.is_empty(), "{how:?}: the offender is not resumed");
         }
     }
 }
@@ -103,7 +102,7 @@ fn a_sibling_may_not_use_a_child_on_another_domain() {
             put(&ours, Task::new().call(pending)?);
             let stranger = Task::new().name("stranger").spawn(async move {
                 let promise = take(&theirs).await;
-                employ(how, promise).await;
+                apply(how, promise).await;
             });
             stranger.await?;
             Ok(())
@@ -135,24 +134,25 @@ fn a_grandparent_may_not_await_its_grandchild() {
 
 #[test]
 fn a_promise_that_outlives_the_parent_may_be_used_by_no_task() {
-    for place in Place::BOTH {
-        for how in USES {
-            let line = line!() + 4;
-            let result = run_on(place.domains(), move || async move {
-                let (ours, theirs) = slot();
-                let child = place.try_spawn(move || async move {
-                    let promise = spawn(async {});
-                    put(&theirs, promise);
-                    Err::<(), _>("on purpose")
-                });
-                assert!(child.await.is_err());
-                // A new task that reuses the slot of the old parent is not its parent.
-                let other = spawn(async {});
-                employ(how, take(&ours).await).await;
-                other.await?;
-                Ok(())
+    for how in USES {
+        let line = line!() + 4;
+        let runs = scenario(move |place, _| async move {
+            let (ours, theirs) = slot();
+            let child = place.try_spawn(move || async move {
+                let promise = spawn(async {});
+                put(&theirs, promise);
+                Err::<(), _>("on purpose")
             });
-            assert_eq!(offender(result), ("main".to_owned(), line), "{how:?}");
+            assert!(child.await.is_err());
+            // A new task that reuses the slot of the old parent is not its parent.
+            let other = spawn(async {});
+            apply(how, take(&ours).await).await;
+            other.await?;
+            Ok(())
+        })
+        .runs();
+        for run in runs {
+            assert_eq!(offender(run.result), ("main".to_owned(), line), "{how:?}");
         }
     }
 }
