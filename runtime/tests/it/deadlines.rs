@@ -53,7 +53,8 @@ fn a_child_keeps_the_deadline_of_the_block_that_spawned_it() {
     check(SEEDS, || async {
         for place in Place::BOTH {
             let begun = now();
-            let born = deadline(begun + SECOND, async move {
+            #[expect(clippy::async_yields_async, reason = "the block returns the promise")]
+            let spawned = deadline(begun + SECOND, async move {
                 place.spawn(move || async move {
                     // Its children inherit the deadline.
                     let inner = spawn(pending::<()>());
@@ -61,7 +62,7 @@ fn a_child_keeps_the_deadline_of_the_block_that_spawned_it() {
                     panic!("it is ended with its child, which was {outcome:?}");
                 })
             });
-            let child: Promise<()> = born.await?;
+            let child: Promise<()> = spawned.await?;
             let Err(TaskError::Cancelled(cancelled)) = child.await else {
                 panic!("it was cancelled");
             };
