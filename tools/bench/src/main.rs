@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use matou_loadgen::{catch_interrupts, exit_code, interrupted};
 
 use crate::capabilities::Capabilities;
+use crate::figure::compute_ratios;
 use crate::interleave::Plan;
 use crate::record::{Machine, Part, Record};
 
@@ -220,6 +221,7 @@ fn measure_figures(options: &Options, record: &mut Record, folder: &Path) -> Res
     let mut results = interleave::primitives(&plan, &capabilities);
     results.extend(echo::measure(&plan, &capabilities));
     ensure!(!results.is_empty() || interrupted(), "no work has such a name");
+    results.chunk_by_mut(|a, b| a.subject.work == b.subject.work).for_each(compute_ratios);
     print!("{}", report::table(&results));
     if !capabilities.strace {
         println!("\nSystem calls were not counted: strace is missing or not allowed.");

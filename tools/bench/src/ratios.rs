@@ -11,9 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use matou_loadgen::{Interrupted, interrupted};
 use serde::{Deserialize, Serialize};
 
-use crate::cost::Cost;
 use crate::echo;
-use crate::figure::{Kind, describe, median, sorted};
+use crate::figure::{Measured, describe, median, ratio, sorted};
 use crate::interleave::{child, interleave};
 use crate::primitives::WORKS;
 
@@ -145,16 +144,8 @@ fn measure(work: &str, own: &str, other: &str) -> Result<f64> {
         bail!(Interrupted);
     }
     let (kind, _) = describe(work).context("there is no such work")?;
-    let value = |cost: &Cost| match kind {
-        Kind::Echo | Kind::Primitive => cost.cpu_ns(),
-        Kind::Across | Kind::Cores => cost.wall_ns,
-        Kind::Memory => cost.bytes.unwrap_or(f64::NAN),
-        Kind::Silent => cost.resident.unwrap_or(f64::NAN),
-        Kind::Mixed => cost.p99_us.unwrap_or(f64::NAN),
-    };
     let (others, owns) = (results.remove(1)?, results.remove(0)?);
-    let ratios = owns.iter().zip(&others).map(|(own, other)| value(own) / value(other));
-    median(ratios.filter(|ratio| ratio.is_finite()))
+    ratio(&owns, &others, |cost| kind.value(&Measured::of(&[*cost], None)?))
         .with_context(|| format!("{work} cannot be compared here"))
 }
 
