@@ -81,30 +81,36 @@ impl<T, E> ChildHandle<T, E> {
     }
 
     /// Gives the handle up, unless the outcome is taken.
+    #[inline]
     pub(super) fn release(&mut self, how: Release) {
-        let Some(outcome) = self.outcome.take() else { return };
-        let ChildRef { entry, domain: parent_domain, .. } = self.child;
-        // On the parent's own domain the node is updated directly.
-        let elsewhere = Domain::try_with(|domain| {
-            if !domain.is_domain_of(outcome.scheduler(), parent_domain) {
-                return Some(domain.drop_is_abandonment());
-            }
-            match how {
-                Release::Dropped => domain.promise_dropped(entry, domain.drop_is_abandonment()),
-                Release::Cancelled | Release::Detached => domain.detach_child(entry),
-            }
-            None
-        });
-        // On another domain, or outside a run, the parent's domain is sent a message. Whether the
-        // drop is an abandonment depends on the code that runs here.
-        if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
-            let message = match how {
-                Release::Dropped => Message::HandleDropped { entry, abandoned },
-                Release::Cancelled => Message::HandleDropped { entry, abandoned: true },
-                Release::Detached => Message::DetachHandle { entry },
-            };
-            // fault: remote-drop-not-sent
-            outcome.scheduler().send_to(usize::from(parent_domain), message);
+        if let Some(outcome) = self.outcome.take() {
+            release(outcome, self.child, how);
         }
+    }
+}
+
+fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
+    let ChildRef { entry, domain: parent_domain, .. } = child;
+    // On the parent's own domain the node is updated directly.
+    let elsewhere = Domain::try_with(|domain| {
+        if !domain.is_domain_of(outcome.scheduler(), parent_domain) {
+            return Some(domain.drop_is_abandonment());
+        }
+        match how {
+            Release::Dropped => domain.promise_dropped(entry, domain.drop_is_abandonment()),
+            Release::Cancelled | Release::Detached => domain.detach_child(entry),
+        }
+        None
+    });
+    // On another domain, or outside a run, the parent's domain is sent a message. Whether the drop is
+    // an abandonment depends on the code that runs here.
+    if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
+        let message = match how {
+            Release::Dropped => Message::HandleDropped { entry, abandoned },
+            Release::Cancelled => Message::HandleDropped { entry, abandoned: true },
+            Release::Detached => Message::DetachHandle { entry },
+        };
+        // fault: remote-drop-not-sent
+        outcome.scheduler().send_to(usize::from(parent_domain), message);
     }
 }
