@@ -37,59 +37,45 @@ impl<'a> Comparison<'a> {
         self.figures.iter().find(|figure| figure.subject.runtime == runtime)?.measured()
     }
 
-    /// The program of ours that is compared. For silent connections it is `echo`, which frees its
-    /// buffers then; the plain server keeps one per connection, like those of the peers.
-    pub(crate) fn own_runtime(&self) -> &'static str {
-        if self.kind() == Kind::Silent { "echo" } else { "matou" }
-    }
-
     pub(crate) fn own(&self) -> Option<&'a Measured> {
-        self.of(self.own_runtime())
+        self.of(self.kind().own_runtime())
     }
 
     /// The ratio to the best peer, by the quantity that is compared.
     pub(crate) fn to_best(&self) -> Option<Ratio<'a>> {
-        self.highest_ratio(|_| true, |measured| self.kind().value(measured))
+        self.highest(|_| true, |measured| measured.ratio)
     }
 
     /// The ratio to the better of tokio's runtimes, by the same quantity.
     pub(crate) fn to_tokio(&self) -> Option<Ratio<'a>> {
-        let is_tokio = |runtime: &str| runtime.starts_with("tokio");
-        self.highest_ratio(is_tokio, |measured| self.kind().value(measured))
+        self.highest(|runtime| runtime.starts_with("tokio"), |measured| measured.ratio)
     }
 
     /// The ratio to the best peer, by wall time.
     pub(crate) fn to_fastest(&self) -> Option<Ratio<'a>> {
-        self.highest_ratio(|_| true, |measured| Some(measured.wall_ns))
+        self.highest(|_| true, |measured| measured.time_ratio)
     }
 
     /// The ratio to the best peer, by the 99th percentile of the latency.
     pub(crate) fn to_best_p99(&self) -> Option<Ratio<'a>> {
-        self.highest_ratio(|_| true, |measured| measured.p99_us)
+        self.highest(|_| true, |measured| measured.p99_ratio)
     }
 
     /// The ratio to the bare epoll loop.
     pub(crate) fn to_baseline(&self) -> Option<f64> {
-        ratio(self.kind().value(self.own()?)?, self.kind().value(self.of("epoll")?)?)
+        self.of("epoll")?.ratio
     }
 
-    fn highest_ratio(
+    fn highest(
         &self,
-        is_included: impl Fn(&str) -> bool,
-        value: impl Fn(&Measured) -> Option<f64>,
+        is_included: fn(&str) -> bool,
+        ratio: fn(&Measured) -> Option<f64>,
     ) -> Option<Ratio<'a>> {
-        let own = value(self.own()?)?;
         let peers = self.figures.iter().filter(|it| !it.is_own() && !it.is_baseline());
         let peers = peers.filter(|it| is_included(&it.subject.runtime));
         let ratios = peers.filter_map(|it| {
-            let value = ratio(own, value(it.measured()?)?)?;
-            Some(Ratio { value, other: &it.subject.runtime })
+            Some(Ratio { value: ratio(it.measured()?)?, other: &it.subject.runtime })
         });
         ratios.max_by(|one, other| one.value.total_cmp(&other.value))
     }
-}
-
-/// `None` if the second value is zero.
-pub(crate) fn ratio(one: f64, other: f64) -> Option<f64> {
-    Some(one / other).filter(|ratio| ratio.is_finite())
 }

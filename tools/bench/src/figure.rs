@@ -51,6 +51,12 @@ impl Kind {
         }
     }
 
+    /// The program of ours that is compared. For silent connections it is `echo`, which frees its
+    /// buffers then; the plain server keeps one per connection, like those of the peers.
+    pub(crate) fn own_runtime(self) -> &'static str {
+        if self == Kind::Silent { "echo" } else { "matou" }
+    }
+
     /// The name of that quantity.
     pub(crate) fn unit(self) -> &'static str {
         match self {
@@ -118,15 +124,21 @@ pub(crate) struct Measured {
     pub(crate) p99_us: Option<f64>,
     pub(crate) bytes: Option<f64>,
     pub(crate) resident: Option<f64>,
+    /// Ratios of our program to this one: by the quantity that is compared, by wall time, and by
+    /// p99. Each is the median of the ratios of the rounds, so a temporary slowdown of the machine
+    /// affects both sides.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) time_ratio: Option<f64>,
+    pub(crate) p99_ratio: Option<f64>,
 }
 
 /// The columns of the file of figures, in the order of the fields above.
-type Columns = ([f64; 6], [Option<f64>; 4]);
+type Columns = ([f64; 6], [Option<f64>; 7]);
 
 impl From<Columns> for Measured {
     fn from((numbers, optional): Columns) -> Measured {
         let [wall_ns, wall_min, wall_max, cpu_ns, user_ns, allocations] = numbers;
-        let [system_calls, p99_us, bytes, resident] = optional;
+        let [system_calls, p99_us, bytes, resident, ratio, time_ratio, p99_ratio] = optional;
         Measured {
             wall_ns,
             wall_min,
@@ -138,6 +150,9 @@ impl From<Columns> for Measured {
             p99_us,
             bytes,
             resident,
+            ratio,
+            time_ratio,
+            p99_ratio,
         }
     }
 }
@@ -145,7 +160,15 @@ impl From<Columns> for Measured {
 impl From<Measured> for Columns {
     fn from(it: Measured) -> Columns {
         let numbers = [it.wall_ns, it.wall_min, it.wall_max, it.cpu_ns, it.user_ns, it.allocations];
-        let optional = [it.system_calls, it.p99_us, it.bytes, it.resident];
+        let optional = [
+            it.system_calls,
+            it.p99_us,
+            it.bytes,
+            it.resident,
+            it.ratio,
+            it.time_ratio,
+            it.p99_ratio,
+        ];
         (numbers.map(four_digits), optional.map(|number| number.map(four_digits)))
     }
 }
@@ -227,8 +250,34 @@ impl Measured {
             p99_us: optional(|cost| cost.p99_us),
             bytes: optional(|cost| cost.bytes),
             resident: optional(|cost| cost.resident),
+            ratio: None,
+            time_ratio: None,
+            p99_ratio: None,
         })
     }
+}
+
+/// Computes the ratios of our program to each of the figures, which are of one work.
+pub(crate) fn compute_ratios(figures: &mut [Figure]) {
+    let Some(kind) = figures.first().map(|figure| figure.subject.kind) else { return };
+    let own = figures.iter().find(|figure| figure.subject.runtime == kind.own_runtime());
+    let Some(own) = own.map(|figure| figure.rounds.clone()) else { return };
+    for figure in figures {
+        let Figure { outcome: Outcome::Measured(measured), rounds, .. } = figure else { continue };
+        measured.ratio = ratio(&own, rounds, |cost| kind.value(&Measured::of(&[*cost], None)?));
+        measured.time_ratio = ratio(&own, rounds, |cost| Some(cost.wall_ns));
+        measured.p99_ratio = ratio(&own, rounds, |cost| cost.p99_us);
+    }
+}
+
+/// The median of the ratios of the rounds. `None` if nothing can be compared.
+pub(crate) fn ratio(
+    own: &[Cost],
+    other: &[Cost],
+    value: impl Fn(&Cost) -> Option<f64>,
+) -> Option<f64> {
+    let ratios = own.iter().zip(other).filter_map(|(own, other)| Some(value(own)? / value(other)?));
+    median(ratios.filter(|ratio| ratio.is_finite()))
 }
 
 pub(crate) fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {

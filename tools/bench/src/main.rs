@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use matou_loadgen::{catch_interrupts, exit_code, interrupted};
 
 use crate::capabilities::Capabilities;
+use crate::figure::compute_ratios;
 use crate::interleave::Plan;
 use crate::record::{Machine, Part, Record};
 
@@ -153,7 +154,8 @@ fn run_child(child: Child) -> Result<()> {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let root = root.context("the package is in a folder of the project")?;
     let committed = |name: &str| root.join("tools/bench").join(name);
     let Mode { scaling, publish, report, check, update, calibrate } = options.mode;
     let is_check = check || update || calibrate.is_some();
@@ -161,11 +163,11 @@ fn run(options: &Options) -> Result<()> {
         instr_counts::run(update, &committed("counts.json"))?;
     }
     if check && !options.counts_only {
-        ratios::check(&committed("ratios.json"))?;
+        ratios::check(&options.only, &committed("ratios.json"))?;
     }
     let update_runs = (update && !options.counts_only).then_some(CALIBRATION_RUNS);
     if let Some(runs) = calibrate.or(update_runs) {
-        ratios::calibrate(runs, &committed("ratios.json"))?;
+        ratios::calibrate(runs, &options.only, &committed("ratios.json"))?;
     }
     if is_check {
         return Ok(());
@@ -220,6 +222,7 @@ fn measure_figures(options: &Options, record: &mut Record, folder: &Path) -> Res
     let mut results = interleave::primitives(&plan, &capabilities);
     results.extend(echo::measure(&plan, &capabilities));
     ensure!(!results.is_empty() || interrupted(), "no work has such a name");
+    results.chunk_by_mut(|a, b| a.subject.work == b.subject.work).for_each(compute_ratios);
     print!("{}", report::table(&results));
     if !capabilities.strace {
         println!("\nSystem calls were not counted: strace is missing or not allowed.");

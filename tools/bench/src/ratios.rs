@@ -11,9 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use matou_loadgen::{Interrupted, interrupted};
 use serde::{Deserialize, Serialize};
 
-use crate::cost::Cost;
 use crate::echo;
-use crate::figure::{Kind, describe, median, sorted};
+use crate::figure::{Measured, describe, median, ratio, sorted};
 use crate::interleave::{child, interleave};
 use crate::primitives::WORKS;
 
@@ -83,18 +82,16 @@ impl Calibrated {
     }
 }
 
-/// Compares the ratios with the committed ones.
+/// Compares the ratios of works whose names contain `only` with the committed ones.
 ///
 /// # Errors
 ///
 /// If a ratio exceeds the committed one by more than its spread and the margin.
-pub(crate) fn check(file: &Path) -> Result<()> {
-    let name = || file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(name)?;
-    let committed: BTreeMap<String, Calibrated> = serde_json::from_str(&text).with_context(name)?;
+pub(crate) fn check(only: &str, file: &Path) -> Result<()> {
+    let committed = read(file)?;
     let mut worse = 0;
     println!("{:32} {:>10} {:>10} {:>7}", "ratios", "committed", "allowed", "now");
-    for &(work, own, other) in PAIRS {
+    for &(work, own, other) in PAIRS.iter().filter(|pair| pair.0.contains(only)) {
         let key = format!("{work}: {own} / {other}");
         let calibrated = committed.get(&key).with_context(|| format!("{key} has no ratio"))?;
         let (now, passed) = calibrated.check(|| measure(work, own, other))?;
@@ -107,21 +104,28 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Measures each ratio `runs` times, and writes the spreads.
-pub(crate) fn calibrate(runs: usize, file: &Path) -> Result<()> {
+fn read(file: &Path) -> Result<BTreeMap<String, Calibrated>> {
+    let name = || file.display().to_string();
+    let text = std::fs::read_to_string(file).with_context(name)?;
+    serde_json::from_str(&text).with_context(name)
+}
+
+/// Measures each ratio of works whose names contain `only` in `runs` runs, and writes the spreads.
+pub(crate) fn calibrate(runs: usize, only: &str, file: &Path) -> Result<()> {
+    let mut calibrated = read(file)?;
     let mut measured: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     // Whole runs one after the other, so that each ratio is measured at different times.
     for run in 1..=runs {
-        for &(work, own, other) in PAIRS {
+        for &(work, own, other) in PAIRS.iter().filter(|pair| pair.0.contains(only)) {
             let key = format!("{work}: {own} / {other}");
             let ratio = measure(work, own, other)?;
             println!("run {run}: {key:32} {ratio:.3}");
             measured.entry(key).or_default().push(ratio);
         }
     }
-    let spread = |(key, runs): (String, Vec<f64>)| Some((key, Calibrated::of(&runs)?));
-    let calibrated: BTreeMap<String, Calibrated> =
-        measured.into_iter().filter_map(spread).collect();
+    for (key, runs) in measured {
+        calibrated.extend(Calibrated::of(&runs).map(|it| (key, it)));
+    }
     let line = |(key, it): (&String, &Calibrated)| -> Result<String> {
         Ok(format!("  {}: {}", serde_json::to_string(key)?, serde_json::to_string(it)?))
     };
@@ -145,16 +149,8 @@ fn measure(work: &str, own: &str, other: &str) -> Result<f64> {
         bail!(Interrupted);
     }
     let (kind, _) = describe(work).context("there is no such work")?;
-    let value = |cost: &Cost| match kind {
-        Kind::Echo | Kind::Primitive => cost.cpu_ns(),
-        Kind::Across | Kind::Cores => cost.wall_ns,
-        Kind::Memory => cost.bytes.unwrap_or(f64::NAN),
-        Kind::Silent => cost.resident.unwrap_or(f64::NAN),
-        Kind::Mixed => cost.p99_us.unwrap_or(f64::NAN),
-    };
     let (others, owns) = (results.remove(1)?, results.remove(0)?);
-    let ratios = owns.iter().zip(&others).map(|(own, other)| value(own) / value(other));
-    median(ratios.filter(|ratio| ratio.is_finite()))
+    ratio(&owns, &others, |cost| kind.value(&Measured::of(&[*cost], None)?))
         .with_context(|| format!("{work} cannot be compared here"))
 }
 

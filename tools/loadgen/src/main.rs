@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use matou_loadgen::process::{Sample, raise_descriptor_limit};
 use matou_loadgen::{
@@ -73,9 +73,6 @@ struct Options {
     /// Domains of the server, dom0 included.
     #[arg(long)]
     domains: Option<u32>,
-    /// The build profile of the server.
-    #[arg(long, value_enum, default_value_t = Profile::Release)]
-    profile: Profile,
     /// Send SIGINT to the server at half time, under load.
     #[arg(long, conflicts_with = "addr")]
     kill_in_the_middle: bool,
@@ -91,12 +88,6 @@ struct Options {
     /// Further arguments for the server.
     #[arg(last = true)]
     server_args: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Profile {
-    Release,
-    Debug,
 }
 
 fn main() -> ExitCode {
@@ -296,7 +287,7 @@ fn server_command(options: &Options) -> Result<Command> {
         (Some(program), _) => Command::new(program),
         (None, Some(example)) => {
             // Examples take their address and their number of domains as positional arguments.
-            let mut command = Command::new(build(options.profile, "--example", example)?);
+            let mut command = Command::new(build("--example", example)?);
             command.arg("127.0.0.1:0").args(options.domains.map(|n| n.to_string()));
             command
         }
@@ -307,7 +298,7 @@ fn server_command(options: &Options) -> Result<Command> {
 }
 
 fn echo_command(options: &Options) -> Result<Command> {
-    let mut command = Command::new(build(options.profile, "--bin", "echo")?);
+    let mut command = Command::new(build("--bin", "echo")?);
     command.args(["--listen", "127.0.0.1:0", "--log", "warn", "--drain-timeout"]);
     command.arg(humantime::format_duration(options.drain_timeout).to_string().replace(' ', ""));
     command.args(options.domains.iter().flat_map(|n| ["--domains".into(), n.to_string()]));
@@ -318,12 +309,11 @@ fn echo_command(options: &Options) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds a program of the echo package, and returns its path as cargo reports it.
-fn build(profile: Profile, kind: &str, name: &str) -> Result<String> {
+/// Builds a program of the echo package in release mode, and returns its path as cargo reports it.
+fn build(kind: &str, name: &str) -> Result<String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdout(Stdio::piped());
-    command.args(["build", "--package", "matou-echo", kind, name]);
-    command.args((profile == Profile::Release).then_some("--release"));
+    command.args(["build", "--release", "--package", "matou-echo", kind, name]);
     command.args(["--message-format", "json-render-diagnostics"]);
     let mut cargo = command.spawn().context("failed to run cargo")?;
     let messages = BufReader::new(cargo.stdout.take().context("cargo has no standard output")?);

@@ -25,6 +25,13 @@ pub(crate) struct Report {
     pub(crate) idle: Option<IdleReport>,
 }
 
+/// A line of the table, as text and as a value.
+struct Row {
+    name: String,
+    text: String,
+    value: Value,
+}
+
 /// What the server cost, and how it ended.
 pub(crate) struct ServerReport {
     /// CPU time under load.
@@ -74,108 +81,77 @@ impl Report {
 
     pub(crate) fn table(&self) -> String {
         let rows = self.rows();
-        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        rows.iter().fold(String::new(), |mut table, (name, value)| {
-            writeln!(table, "{name:width$}  {value}").expect("writing to a string succeeds");
+        let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+        rows.iter().fold(String::new(), |mut table, Row { name, text, .. }| {
+            writeln!(table, "{name:width$}  {text}").expect("writing to a string succeeds");
             table
         })
     }
 
-    fn rows(&self) -> Vec<(String, String)> {
+    /// An object with a member for each row, the spaces of the names replaced by underscores.
+    pub(crate) fn json(&self) -> Value {
+        let member = |row: Row| (row.name.replace(' ', "_"), row.value);
+        let mut object: Map<String, Value> = self.rows().into_iter().map(member).collect();
+        object.insert("problems".into(), json!(self.problems()));
+        Value::Object(object)
+    }
+
+    fn rows(&self) -> Vec<Row> {
         let (pattern, clients, size) = (self.pattern.name(), self.clients, self.message_bytes);
         let (Counts { connections, messages, bytes }, totals) = (self.totals.counts, &self.totals);
         let seconds = self.elapsed.as_secs_f64();
         let rate = |count: u64| format!("{count} ({:.0} per second)", count as f64 / seconds);
         let mut rows = Vec::new();
-        let mut add = |name: &str, value: String| rows.push((name.to_string(), value));
+        let mut add = |name: &str, text: String, value: Value| {
+            rows.push(Row { name: name.into(), text, value });
+        };
         let load =
             format!("{pattern}, {clients} clients, messages of {size} bytes, {seconds:.2} s");
-        add("pattern", load);
-        add("connections", rate(connections));
-        add("messages", rate(messages));
-        add("bytes", format!("{bytes} ({:.1} MB/s each way)", bytes as f64 / 1e6 / seconds));
+        add("pattern", load, json!([pattern, clients, size, seconds]));
+        add("connections", rate(connections), json!(connections));
+        add("messages", rate(messages), json!(messages));
+        let megabytes = bytes as f64 / 1e6 / seconds;
+        add("bytes", format!("{bytes} ({megabytes:.1} MB/s each way)"), json!(bytes));
         for (name, micros) in self.latencies() {
-            add(&format!("latency {name}"), format!("{micros:.1} us"));
+            add(&format!("latency {name}"), format!("{micros:.1} us"), json!(micros));
         }
-        add("errors", by_kind(&totals.failures));
+        add("errors", by_kind(&totals.failures), json!(totals.failures.total()));
         if totals.cut.total() > 0 {
-            add("cut after the signal", by_kind(&totals.cut));
+            add("cut after the signal", by_kind(&totals.cut), json!(totals.cut.total()));
         }
         if totals.port_waits > 0 {
-            add("waits for a free port", totals.port_waits.to_string());
+            let waits = totals.port_waits;
+            add("waits for a free port", waits.to_string(), json!(waits));
         }
         if let Some(idle) = &self.idle {
-            let seconds = idle.silence.as_secs_f64();
-            let cpu = idle.cpu_share * 1e2;
-            add("idle CPU", format!("{cpu:.3} % of one core in {seconds:.1} s"));
-            add("idle system calls", system_calls(&idle.system_calls));
+            let (seconds, share) = (idle.silence.as_secs_f64(), idle.cpu_share);
+            let cpu = format!("{:.3} % of one core in {seconds:.1} s", share * 1e2);
+            add("idle CPU", cpu, json!(share));
+            let calls = idle.system_calls.as_ref().ok().map(|calls| calls.total);
+            add("idle system calls", system_calls(&idle.system_calls), json!(calls));
             let (switches, threads) = (idle.voluntary_switches, idle.threads);
-            add("idle wake-ups", format!("{switches} in {threads} threads"));
+            add("idle wake-ups", format!("{switches} in {threads} threads"), json!(switches));
             let (resident, shared) =
                 (idle.resident_per_connection, idle.proportional_per_connection);
             let each = format!("{resident} bytes resident, {shared} proportional");
-            add("memory per connection", each);
-            add("memory with all", format!("{} KiB", idle.resident_kib));
+            add("memory per connection", each, json!([resident, shared]));
+            add("memory with all", format!("{} KiB", idle.resident_kib), json!(idle.resident_kib));
         }
         if let Some(server) = &self.server {
             let (unit, each) = self.cpu_each(server);
             let cpu = server.cpu.as_secs_f64();
-            add("server CPU", format!("{cpu:.2} s, {each:.2} us per {unit}"));
-            add("server peak memory", format!("{} KiB", server.after.peak_kib));
-            let (status, took) = (server.ending.status, server.ending.took);
-            add("server end", format!("{status}, {} ms after the signal", took.as_millis()));
+            add("server CPU", format!("{cpu:.2} s, {each:.2} us per {unit}"), json!(cpu));
+            let peak = server.after.peak_kib;
+            add("server peak memory", format!("{peak} KiB"), json!(peak));
+            let (status, took) = (server.ending.status, server.ending.took.as_millis() as u64);
+            let end = format!("{status}, {took} ms after the signal");
+            add("server end", end, json!([status.code(), took]));
             if server.prints_summary {
-                add("server summary", server.ending.last_line.clone());
+                let line = &server.ending.last_line;
+                add("server summary", line.clone(), json!(line));
             }
         }
         rows
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        let counts = self.totals.counts;
-        let rate = |count: u64| count as f64 / self.elapsed.as_secs_f64();
-        let latencies: Map<String, Value> =
-            self.latencies().map(|(name, micros)| (name.to_string(), json!(micros))).collect();
-        let failures = |failures: &Failures| -> Value {
-            failures.by_name().map(|(name, count)| (name.to_string(), json!(count))).collect()
-        };
-        json!({
-            "pattern": self.pattern.name(),
-            "clients": self.clients,
-            "message_bytes": self.message_bytes,
-            "seconds": self.elapsed.as_secs_f64(),
-            "connections": counts.connections,
-            "connections_per_second": rate(counts.connections),
-            "messages": counts.messages,
-            "messages_per_second": rate(counts.messages),
-            "bytes": counts.bytes,
-            "bytes_per_second": rate(counts.bytes),
-            "latency_us": latencies,
-            "errors": self.totals.failures.total(),
-            "errors_by_kind": failures(&self.totals.failures),
-            "cut_after_signal": failures(&self.totals.cut),
-            "port_waits": self.totals.port_waits,
-            "idle": self.idle.as_ref().map(|idle| json!({
-                "seconds": idle.silence.as_secs_f64(),
-                "cpu_share": idle.cpu_share,
-                "voluntary_switches": idle.voluntary_switches,
-                "threads": idle.threads,
-                "system_calls": idle.system_calls.as_ref().ok().map(|calls| calls.total),
-                "resident_kib": idle.resident_kib,
-                "resident_bytes_per_connection": idle.resident_per_connection,
-                "proportional_bytes_per_connection": idle.proportional_per_connection,
-            })),
-            "server": self.server.as_ref().map(|server| json!({
-                "cpu_seconds": server.cpu.as_secs_f64(),
-                format!("cpu_us_per_{}", self.cpu_each(server).0): self.cpu_each(server).1,
-                "peak_kib": server.after.peak_kib,
-                "descriptors": server.after.descriptors,
-                "exit_code": server.ending.status.code(),
-                "end_ms": server.ending.took.as_millis() as u64,
-                "last_line": server.ending.last_line,
-            })),
-            "problems": self.problems(),
-        })
     }
 
     /// Quantiles in microseconds; zero if nothing was measured.

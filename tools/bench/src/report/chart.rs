@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::ops::Range;
 
-use crate::comparison::{Comparison, ratio};
+use crate::comparison::Comparison;
 use crate::figure::{Figure, Kind, Measured};
 
 /// Each runtime has one color in all pictures.
@@ -54,10 +54,10 @@ fn rows<'a>(
 ) -> Vec<Row<'a>> {
     let row = |comparison: Comparison<'a>| {
         let kind = comparison.kind();
-        let unit = kind.value(unit(&comparison)?)?;
+        // Both ratios are those of our program to the other ones.
+        let to_unit = unit(&comparison)?.ratio?;
         let point = |figure: &&'a Figure| {
-            let value = ratio(kind.value(figure.measured()?)?, unit)?;
-            Some((figure.subject.runtime.as_str(), value))
+            Some((figure.subject.runtime.as_str(), to_unit / figure.measured()?.ratio?))
         };
         let name = match kind {
             Kind::Echo => comparison.work().into(),

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::table::{scaling, table};
 use super::{short, short_or_dash};
-use crate::comparison::{Comparison, Ratio, ratio};
+use crate::comparison::{Comparison, Ratio};
 use crate::figure::{Figure, Kind};
 use crate::record::{Machine, Part, Record};
 
@@ -36,15 +36,23 @@ const HEADLINE: &[&str] = &[
 pub(super) fn part(name: &str, record: &Record) -> Result<String> {
     let figures = record.figures.as_ref();
     let results = figures.map_or(&[][..], |part| &part.results);
+    let all = Comparison::all(results);
     let not_measured = || "Not measured yet.".into();
     Ok(match name {
         "machine" => figures.map_or_else(not_measured, machine),
-        "headline" => ratios(results, |it| HEADLINE.contains(&it.work())),
-        "echo" => ratios(results, |it| it.kind().is_server() && it.kind() != Kind::Cores),
-        "cores" => cores(results),
-        "primitives" => ratios(results, |it| !it.kind().is_server()),
-        "behind" => ranking(results, |ratio| ratio > 1.0 + NOISE, true),
-        "ahead" => ranking(results, |ratio| ratio < 1.0 - NOISE, false),
+        "headline" => {
+            let find = |work: &&str| all.iter().find(|it| it.work() == *work);
+            ratios(HEADLINE.iter().filter_map(find), 6)
+        }
+        "echo" => {
+            let is_included =
+                |it: &&Comparison<'_>| it.kind().is_server() && it.kind() != Kind::Cores;
+            ratios(all.iter().filter(is_included), 8)
+        }
+        "cores" => cores(&all),
+        "primitives" => ratios(all.iter().filter(|it| !it.kind().is_server()), 8),
+        "behind" => ranking(&all, |ratio| ratio > 1.0 + NOISE, true),
+        "ahead" => ranking(&all, |ratio| ratio < 1.0 - NOISE, false),
         "table" => format!("```text\n{}\n```", table(results).trim()),
         "scaling" => record.scaling.as_ref().map_or_else(not_measured, |part| {
             let measured = measured_on(&part.machine, part.rounds, part.quick);
@@ -82,29 +90,30 @@ fn measured_on(machine: &Machine, rounds: usize, quick: bool) -> String {
     format!("Measured on {}: medians of {rounds} rounds{quick}.", machine.date)
 }
 
-/// A line for each work, with the ratios to the bare epoll loop and to the peers.
-fn ratios(figures: &[Figure], is_included: impl Fn(&Comparison<'_>) -> bool) -> String {
-    let mut text = String::from(
-        "| work | compared | matou | to epoll | to tokio | to the best peer | by time | by p99 |\n\
-         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
-    );
+/// A line for each work, with the ratios to the bare epoll loop and to the peers. Only the first
+/// `columns` are included.
+fn ratios<'a>(works: impl Iterator<Item = &'a Comparison<'a>>, columns: usize) -> String {
+    let head = ["work", "compared", "matou", "to epoll", "to tokio", "to the best peer"];
+    let head: Vec<&str> = head.into_iter().chain(["by time", "by p99"]).take(columns).collect();
+    let aligned = ["---", "---"].into_iter().chain(std::iter::repeat_n("---:", columns - 2));
+    let aligned: Vec<&str> = aligned.collect();
+    let mut text = format!("| {} |\n| {} |\n", head.join(" | "), aligned.join(" | "));
     let with_name = |ratio: Option<Ratio<'_>>| {
         ratio.map_or_else(|| "-".into(), |it| format!("{:.2} ({})", it.value, it.other))
     };
-    for it in Comparison::all(figures).iter().filter(|it| is_included(it)) {
+    for it in works {
         let Some(own) = it.own().and_then(|own| it.kind().value(own)) else { continue };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            it.about(),
-            it.kind().unit(),
+        let cells = [
+            it.about().into(),
+            it.kind().unit().into(),
             short(own),
             two_digits(it.to_baseline()),
             two_digits(it.to_tokio().map(|it| it.value)),
             with_name(it.to_best()),
             with_name(it.to_fastest()),
             with_name(it.to_best_p99()),
-        );
+        ];
+        let _ = writeln!(text, "| {} |", cells[..columns].join(" | "));
     }
     text
 }
@@ -114,16 +123,15 @@ fn two_digits(number: Option<f64>) -> String {
 }
 
 /// The throughput of each server on two cores, relative to that on one.
-fn cores(figures: &[Figure]) -> String {
+fn cores(all: &[Comparison<'_>]) -> String {
     let mut text = String::from(
         "| server | 64 B, both cores | 200 us of CPU each, both cores |\n\
          | --- | ---: | ---: |\n",
     );
-    let all = Comparison::all(figures);
     let wall = |work: &str, runtime: &str| {
         Some(all.iter().find(|it| it.work() == work)?.of(runtime)?.wall_ns)
     };
-    let speedup = |one, both, runtime| ratio(wall(one, runtime)?, wall(both, runtime)?);
+    let speedup = |one, both, runtime| Some(wall(one, runtime)? / wall(both, runtime)?);
     let both = all.iter().find(|it| it.work() == "echo-both");
     for figure in both.iter().flat_map(|both| &both.figures) {
         let runtime = figure.subject.runtime.as_str();
@@ -135,9 +143,9 @@ fn cores(figures: &[Figure]) -> String {
 }
 
 /// The ratios to the best peers that are wanted, in order.
-fn ranking(figures: &[Figure], is_wanted: fn(f64) -> bool, highest_first: bool) -> String {
+fn ranking(all: &[Comparison<'_>], is_wanted: fn(f64) -> bool, highest_first: bool) -> String {
     let mut lines: Vec<(f64, String)> = Vec::new();
-    for it in Comparison::all(figures) {
+    for it in all {
         let p99 = it.to_best_p99().filter(|_| it.kind() == Kind::Echo || it.work() == "sleepers");
         let time = it.to_fastest().filter(|_| it.kind() == Kind::Echo);
         let compared = [(it.to_best(), it.kind().unit()), (time, "time"), (p99, "p99")];

@@ -43,7 +43,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
 
 fn headline(comparison: &Comparison<'_>) -> Option<String> {
     let best = comparison.to_best()?;
-    let (own, unit) = (comparison.own_runtime(), comparison.kind().unit());
+    let (own, unit) = (comparison.kind().own_runtime(), comparison.kind().unit());
     let mut text = format!("{own}: {unit} {:.2} of the best peer's ({})", best.value, best.other);
     if let Some(baseline) = comparison.to_baseline() {
         let _ = write!(text, ", {baseline:.2} of bare epoll's");

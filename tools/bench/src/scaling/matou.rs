@@ -21,8 +21,6 @@ pub(super) const PROGRAMS: &[Row] = &[
     (NAME, "orphan", |population, n| on(orphan(population, n))),
     (NAME, "own", |population, n| on(own(population, n))),
     (NAME, "descriptor", |population, n| on(descriptor(population, n))),
-    (NAME, "fan", |population, n| on(fan(population, n))),
-    (NAME, "chain", |population, n| on(chain(population, n))),
 ];
 
 /// Each program leaks its population, which exists until the process ends.
@@ -156,41 +154,4 @@ async fn pair(listener: &mut TcpListener) -> std::io::Result<[TcpStream; 2]> {
     let address = listener.local_addr()?;
     let here = TcpStream::connect(address).await?;
     Ok([here, listener.accept().await?.0])
-}
-
-async fn fan(population: u64, n: u64) -> Result<Cost, MainError> {
-    let times = n.div_ceil(population);
-    let meter = Meter::start();
-    for _ in 0..times {
-        let children: Vec<_> = (0..population).map(|_| spawn(pending::<()>())).collect();
-        yield_now().await;
-        let cancelled: Vec<_> = children.into_iter().map(Promise::cancel).collect();
-        for cancelled in cancelled {
-            cancelled.await;
-        }
-    }
-    Ok(meter.stop(times * population))
-}
-
-async fn link(depth: u64) {
-    if depth == 0 {
-        return pending().await;
-    }
-    let next: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(link(depth - 1));
-    // It is cancelled before it completes.
-    let _ = spawn(next).await;
-}
-
-async fn chain(population: u64, n: u64) -> Result<Cost, MainError> {
-    let times = n.div_ceil(population);
-    let meter = Meter::start();
-    for _ in 0..times {
-        let first = spawn(link(population - 1));
-        // Each yield lets the next task of the chain start.
-        for _ in 0..population + 1 {
-            yield_now().await;
-        }
-        first.cancel().await;
-    }
-    Ok(meter.stop(times * population))
 }

@@ -35,8 +35,6 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     ("orphan", "add a child to a collector and remove it", 50_000),
     ("own", "own, check and release, beside resources", 100_000),
     ("descriptor", "an echo, beside silent sockets", 10_000),
-    ("fan", "spawn that many children and cancel them, per child", 50_000),
-    ("chain", "spawn a chain of that many tasks and cancel it, per task", 50_000),
 ];
 
 /// The name of a runtime, that of an operation, and the program, which takes the population and the

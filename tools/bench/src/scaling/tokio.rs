@@ -5,8 +5,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet, spawn, yield_now};
+use tokio::task::{JoinSet, spawn, yield_now};
 use tokio::time::sleep;
 
 use super::{Random, Row, end, store_waker, wakers};
@@ -21,8 +20,6 @@ pub(super) const PROGRAMS: &[Row] = &[
     (NAME, "timer", |population, n| on(timer(population, n))),
     (NAME, "orphan", |population, n| on(orphan(population, n))),
     (NAME, "descriptor", |population, n| on(descriptor(population, n))),
-    (NAME, "fan", |population, n| on(fan(population, n))),
-    (NAME, "chain", |population, n| on(chain(population, n))),
 ];
 
 /// The main future is a task like the others.
@@ -129,55 +126,4 @@ async fn descriptor(population: u64, n: u64) -> Result<Cost> {
 async fn pair(listener: &TcpListener) -> std::io::Result<[TcpStream; 2]> {
     let here = TcpStream::connect(listener.local_addr()?).await?;
     Ok([here, listener.accept().await?.0])
-}
-
-async fn fan(population: u64, n: u64) -> Result<Cost> {
-    let times = n.div_ceil(population);
-    let meter = Meter::start();
-    for _ in 0..times {
-        let children: Vec<_> = (0..population).map(|_| spawn(pending::<()>())).collect();
-        yield_now().await;
-        children.iter().for_each(JoinHandle::abort);
-        for child in children {
-            let _ = child.await;
-        }
-    }
-    Ok(meter.stop(times * population))
-}
-
-/// Aborts a task when it is dropped.
-struct Child(JoinHandle<()>);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-type Boxed = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-fn link(depth: u64, begun: oneshot::Sender<()>, over: oneshot::Sender<()>) -> Boxed {
-    Box::pin(async move {
-        if depth == 0 {
-            let _ = begun.send(());
-            pending::<()>().await;
-            return drop(over);
-        }
-        let mut child = Child(spawn(link(depth - 1, begun, over)));
-        let _ = (&mut child.0).await;
-    })
-}
-
-async fn chain(population: u64, n: u64) -> Result<Cost> {
-    let times = n.div_ceil(population);
-    let meter = Meter::start();
-    for _ in 0..times {
-        let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
-        let first = spawn(link(population - 1, begun, over));
-        has_begun.await?;
-        first.abort();
-        let _ = first.await;
-        let _ = is_over.await;
-    }
-    Ok(meter.stop(times * population))
 }
