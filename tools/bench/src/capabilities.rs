@@ -1,4 +1,4 @@
-//! What this machine allows. What it does not allow is reported and not measured.
+//! Facilities of this machine. A measurement that needs a missing one is reported, not made.
 
 use std::fmt;
 use std::process::Command;

@@ -32,7 +32,7 @@ const STALL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Events taken from the kernel at a time.
 const EVENTS_MAX: usize = 256;
 
-/// Largest latency that is told apart from larger ones: an hour, in nanoseconds.
+/// Largest latency that is recorded exactly: an hour, in nanoseconds.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
 
 /// The load to generate.
@@ -218,8 +218,8 @@ impl Generator {
         self.holding
     }
 
-    /// From now on, connections that the server closes are not failures. To be called before the
-    /// server is told to shut down.
+    /// From now on, connections that the server closes are not failures. Must be called before the
+    /// server receives the signal to shut down.
     pub fn expect_disconnects(&mut self) {
         self.disconnects_expected = true;
     }

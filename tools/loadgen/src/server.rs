@@ -76,9 +76,9 @@ impl Server {
         self.signalled_at.is_some()
     }
 
-    /// Tells the server to shut down.
+    /// Sends the signal to shut down.
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
-        ensure!(!self.has_ended()?, "the server ended before it was told to");
+        ensure!(!self.has_ended()?, "the server ended before the signal");
         self.signalled_at = Some(Instant::now());
         self.child.signal(signal)
     }
@@ -122,7 +122,8 @@ impl Server {
     }
 }
 
-/// The last line that `echo` prints: what it served, and what it left behind.
+/// The last line that `echo` prints: the numbers of connections and bytes served, and of tasks and
+/// descriptors that are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) connections: u64,

@@ -19,7 +19,7 @@ use server::Server;
 
 pub(crate) use servers::{Setting, serve};
 
-/// The servers that are measured. `epoll` is the lower bound: what the system alone takes.
+/// The servers that are measured. `epoll` is the lower bound: the cost of the system calls alone.
 const SERVERS: &[&str] =
     &["epoll", "matou", "echo", "tokio-ct", "tokio-mt", "smol", "monoio", "compio", "threads"];
 

@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Upper bound of the memory that one of the population takes.
 const BYTES_EACH: u64 = 1500;
 
-/// An operation: its name, what it is, and how often it is done.
+/// An operation: its name, its description, and how often it is done.
 type Operation = (&'static str, &'static str, u64);
 
 pub(crate) const OPERATIONS: &[Operation] = &[
