@@ -16,6 +16,7 @@
 //! | [`Groups`]: the children in `Orphans` | `groups` |
 //! | [`CancelContext`]: deadline of the running code, newest reason | `cancel_context` |
 //! | [`Placement`] of calls | `placement` |
+//! | [`TaskCount`]: the number of live tasks | `task_count` |
 //!
 //! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
 //! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,

@@ -46,17 +46,12 @@ impl RemoteHandle {
         std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
     }
 
-    #[inline]
-    pub(super) fn publish_task_balance(&self, balance: isize) {
-        // An unnecessary store would invalidate the cache line in the other threads.
-        if self.task_balance() != balance {
-            self.task_balance.store(balance, Ordering::Relaxed);
-        }
+    /// Publishes the task count's balance. Relaxed, because the message that reports a completion
+    /// orders the accesses.
+    pub(super) fn set_task_balance(&self, balance: isize) {
+        self.task_balance.store(balance, Ordering::Relaxed);
     }
 
-    /// Returns the last published balance. Relaxed, because the message that reports a completion
-    /// orders the accesses.
-    #[inline]
     pub(super) fn task_balance(&self) -> isize {
         self.task_balance.load(Ordering::Relaxed)
     }

@@ -12,6 +12,9 @@ use super::Domain;
 pub(super) struct TaskCount {
     created: Cell<u64>,
     completed: Cell<u64>,
+    /// Whether the balance has changed since it was published. A tick without a new or completed
+    /// task reads nothing else.
+    changed: Cell<bool>,
 }
 
 impl TaskCount {
@@ -20,12 +23,14 @@ impl TaskCount {
     pub(super) fn add_created(&self) -> u64 {
         let count = self.created.get() + 1;
         self.created.set(count);
+        self.changed.set(true);
         count
     }
 
     #[inline]
     pub(super) fn add_completed(&self) {
         self.completed.set(self.completed.get() + 1);
+        self.changed.set(true);
     }
 
     /// Returns the difference. It is negative on a domain on which other domains spawn tasks.
@@ -42,7 +47,9 @@ impl Domain {
     /// reports a completion to one: the receiver of the message sees a count that includes it.
     #[inline]
     pub(crate) fn publish_task_count(&self) {
-        self.remote().publish_task_balance(self.task_count.balance());
+        if self.task_count.changed.take() {
+            self.remote().set_task_balance(self.task_count.balance());
+        }
     }
 
     /// Returns the number of tasks of the run that have not completed.

@@ -26,6 +26,7 @@ use crate::domain::Domain;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "num_alive_tasks")]
 pub fn live_tasks() -> usize {
     Domain::try_with(Domain::live_tasks).unwrap_or(0)
 }
