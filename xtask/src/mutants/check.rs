@@ -76,6 +76,8 @@ pub(crate) fn model_environment(checker: &str, target: &Path) -> Vec<(&'static s
     let mut environment = vec![
         ("CARGO_TARGET_DIR", target.display().to_string()),
         ("CARGO_PROFILE_RELEASE_DEBUG", "false".to_owned()),
+        // More optimization takes longer to compile than it saves.
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1".to_owned()),
         ("RUSTFLAGS", format!("--cfg {checker}")),
     ];
     if checker == "loom" {

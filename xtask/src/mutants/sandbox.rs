@@ -2,6 +2,7 @@
 //!
 //! The copy shares the target directories of the workspace, and thereby the compiled dependencies.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,10 +32,12 @@ impl Sandbox {
     pub(super) fn prepare(workspace: &Workspace) -> Result<Sandbox> {
         let target = workspace.target().to_owned();
         let copy = target.join("sandbox");
-        for name in tracked(workspace.root())? {
-            let text = fs::read(workspace.root().join(&name))?;
+        let names = tracked(workspace.root())?;
+        for name in &names {
+            let text = fs::read(workspace.root().join(name))?;
             write_changed(&copy.join(name), &text)?;
         }
+        remove_others(&copy, &names.iter().map(|name| copy.join(name)).collect())?;
         Ok(Sandbox { copy, target })
     }
 
@@ -124,6 +127,19 @@ fn write_changed(path: &Path, text: &[u8]) -> Result<()> {
     if fs::read(path).ok().as_deref() != Some(text) {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         fs::write(path, text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Removes the files of an earlier copy, which cargo might take for modules or tests.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path)?;
+        }
     }
     Ok(())
 }
