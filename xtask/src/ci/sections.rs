@@ -152,7 +152,7 @@ fn package(runner: &mut Runner) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Debug builds: optimized ones take three times as long to compile and find no other errors.
+/// In debug mode: optimized builds take three times as long to compile.
 fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
     if !has_nightly() {
         return Ok(Outcome::Skipped("it needs a nightly toolchain".into()));

@@ -18,6 +18,7 @@ pub(crate) enum Edit {
     /// Deletes this many statements, or the operand, match arm or method call.
     Delete(usize),
     Replace(String),
+    Before(String),
     /// Replaces the first text, which occurs exactly once, by the second.
     Swap(String, String),
 }
@@ -83,6 +84,7 @@ pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) ->
     let edited = match edit {
         Edit::Delete(_) => String::new(),
         Edit::Replace(text) => fill(text)?,
+        Edit::Before(text) => format!("{} {it}", fill(text)?),
         Edit::Swap(old, new) => {
             let count = it.matches(old).count();
             ensure!(count == 1, "`{old}` occurs {count} times");
