@@ -126,7 +126,7 @@ impl Domain {
 
     /// Calls `f` with the node of a child that was just added.
     pub(crate) fn with_entry(&self, entry: NodeKey, f: impl FnOnce(&Node)) {
-        f(self.tree.get(entry).expect("the entry was just made"));
+        f(self.tree.get(entry).expect("the child was just added"));
     }
 
     /// Picks the domain of the next `call`: each of the others in turn, or a random one in a

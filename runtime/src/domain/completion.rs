@@ -12,8 +12,8 @@ use super::{Domain, Message, Node};
 use crate::panics;
 use crate::simulation::EventKind;
 use crate::task::{
-    BlockedOn, Completion, CompletionNotice, NIL, NodeKey, Parent, RunState, Slot, Stage, TaskId,
-    TaskMeta, WaitSite, WaitTarget,
+    BlockedOn, Completion, CompletionNotice, FastCompletion, NIL, NodeKey, Parent, RunState, Slot,
+    Stage, TaskId, TaskMeta, WaitSite, WaitTarget,
 };
 
 impl Domain {
@@ -58,10 +58,14 @@ impl Domain {
         node.run_state.set(RunState::Idle);
         // Most tasks hold nothing, and the only one that waits for them is their parent.
         let is_bare = !node.cold.is_some() && node.first_child.get() == NIL && ledger.is_none();
-        match is_bare.then(|| self.tree.complete_fast(node)).flatten() {
-            Some(Some(parent)) => self.scheduler.enqueue(parent),
-            Some(None) => {}
-            None => self.finish_task_slow(slot, ledger),
+        let fast = match is_bare {
+            true => self.tree.complete_fast(node),
+            false => FastCompletion::NotApplicable,
+        };
+        match fast {
+            FastCompletion::Queue(parent) => self.scheduler.enqueue(parent),
+            FastCompletion::Done => {}
+            FastCompletion::NotApplicable => self.finish_task_slow(slot, ledger),
         }
     }
 

@@ -28,7 +28,7 @@ use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
 /// # }
 /// ```
 #[doc(alias = "TaskBuilder")]
-#[must_use = "a description does nothing until a task is made of it"]
+#[must_use = "a builder does nothing until it spawns a task"]
 pub struct Task {
     meta: TaskMeta,
     given: Vec<Arc<dyn Resource>>,
@@ -271,7 +271,7 @@ impl fmt::Debug for Task {
 
 /// A [`Task`] that is spawned into a group; see [`Task::orphans`].
 #[derive(Debug)]
-#[must_use = "a description does nothing until a task is made of it"]
+#[must_use = "a builder does nothing until it spawns a task"]
 pub struct TaskInto<'a, T, E> {
     task: Task,
     orphans: &'a Orphans<T, E>,

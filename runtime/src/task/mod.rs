@@ -26,4 +26,4 @@ pub(crate) use id::IdHasher;
 pub(crate) use node::{
     HandleState, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
 };
-pub(crate) use tree::{CancelAction, Completion, CompletionNotice, TaskTree};
+pub(crate) use tree::{CancelAction, Completion, CompletionNotice, FastCompletion, TaskTree};

@@ -117,15 +117,22 @@ impl<R> TaskTree<R> {
     }
 
     /// Marks a task as complete in the common case: its promise exists, and nothing but the parent
-    /// itself waits for it. Returns the parent if it must be queued, or `None` if this is not the
-    /// common case, in which nothing has changed.
+    /// itself waits for it.
     #[inline]
-    pub(crate) fn complete_fast(&self, node: &Node<R>) -> Option<Option<Slot>> {
-        let held = matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
-        let parent = node.parent.get().local().filter(|_| held && !node.join_waker.is_some())?;
-        node.stage.set(Stage::Complete);
-        let awaited = node.wake_parent.replace(false);
-        Some(self.child_completed(parent, awaited).then_some(parent))
+    pub(crate) fn complete_fast(&self, node: &Node<R>) -> FastCompletion {
+        let is_held =
+            matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
+        match node.parent.get() {
+            Parent::Local(parent) if is_held && !node.join_waker.is_some() => {
+                node.stage.set(Stage::Complete);
+                let awaited = node.wake_parent.replace(false);
+                match self.child_completed(parent, awaited) {
+                    true => FastCompletion::Queue(parent),
+                    false => FastCompletion::Done,
+                }
+            }
+            _ => FastCompletion::NotApplicable,
+        }
     }
 
     /// Counts a child as complete and wakes the parent if it waits for this child (`wake_parent`)
@@ -135,17 +142,17 @@ impl<R> TaskTree<R> {
         let parent = &self[parent];
         let left = parent.live_children.get() - 1;
         parent.live_children.set(left);
-        let last = left == 0 && parent.stage.get() == Stage::Joining;
-        (awaited || last) && parent.wake()
+        let is_last = left == 0 && parent.stage.get() == Stage::Joining;
+        (awaited || is_last) && parent.wake()
     }
 
     /// Marks the task at `slot` as complete. Returns what the caller must do.
     pub(crate) fn complete(&self, slot: Slot) -> Completion {
         let node = &self[slot];
         node.stage.set(Stage::Complete);
-        let (claim, parent) = (node.handle_state.get(), node.parent.get());
+        let (handle_state, parent) = (node.handle_state.get(), node.parent.get());
         let mut awaited = false;
-        let notice = match claim {
+        let notice = match handle_state {
             HandleState::Held | HandleState::Cancelling => {
                 awaited = node.wake_parent.replace(false);
                 node.join_waker
@@ -158,9 +165,11 @@ impl<R> TaskTree<R> {
             }
         };
         let ready = parent.local().filter(|&parent| self.child_completed(parent, awaited));
-        let freed = matches!(claim, HandleState::Detached | HandleState::SignalHandler)
-            && matches!(parent, Parent::Local(_));
-        let leftovers = freed.then(|| self.remove(slot));
+        // No handle will free the node of a detached child. (A root has no list to be freed from.)
+        let is_detached =
+            matches!(handle_state, HandleState::Detached | HandleState::SignalHandler);
+        let is_freed = is_detached && matches!(parent, Parent::Local(_));
+        let leftovers = is_freed.then(|| self.remove(slot));
         Completion { notice, ready, leftovers }
     }
 }
@@ -176,6 +185,17 @@ pub(crate) enum CancelAction {
     Shielded,
     /// Send the request to the domain that the task lives on.
     Forward { domain: u16, id: TaskId },
+}
+
+/// The result of [`TaskTree::complete_fast`].
+#[must_use]
+pub(crate) enum FastCompletion {
+    /// The task is complete, and its parent must be put into the run queue.
+    Queue(Slot),
+    /// The task is complete, and the parent does not wait for it.
+    Done,
+    /// This is not the common case, and nothing was changed.
+    NotApplicable,
 }
 
 /// What the caller must do after a task has completed. It is done outside the tree, because it may
