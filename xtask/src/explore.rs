@@ -53,7 +53,7 @@ fn hashes(arguments: &Forwarded) -> Result<String> {
     let output = command.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
     ensure!(output.status.success(), "the explorer ended with {}", output.status);
     let text = String::from_utf8(output.stdout).context("the output is not UTF-8")?;
-    // Only the lines of the parts contain times, behind the last comma.
+    // Only the lines of the suites contain times, after the last comma.
     let without_time = |line: &str| line.rsplit_once(',').map(|(line, _)| line.to_owned());
     Ok(text.lines().filter_map(without_time).collect::<Vec<_>>().join("\n"))
 }

@@ -1,9 +1,9 @@
-//! Random programs under matou's test mode, judged by a naive model of its rules.
+//! Random programs in matou's test mode, checked against a simple model of its rules.
 //!
 //! `cargo xtask explore` runs it; see `runtime/docs/testing.md`.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, reason = "a command line tool speaks on its standard output")]
+#![allow(clippy::print_stdout, reason = "the results of a command line tool")]
 
 mod coverage;
 mod echo;
@@ -12,40 +12,40 @@ mod program;
 mod record;
 mod resource;
 mod rules;
-mod tally;
-mod trial;
+mod suite;
+mod summary;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use tally::Tally;
-use trial::{Finding, PARTS, Part};
+use suite::{Failure, SUITES, Suite};
+use summary::Summary;
 
-/// Runs random programs, the rules' own bodies, and the echo server with a hundred clients, each
-/// under many seeds.
+/// Runs random programs, a fixed program for each of some rules, and the echo server with a hundred
+/// clients, each under many seeds.
 #[derive(Debug, Parser)]
 struct Options {
-    /// How many programs. Of the rules and of the echo server there are a tenth as many runs.
+    /// The number of random programs. The other suites use a tenth of the seeds.
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Only this part: programs, rules or echo.
+    /// Run only this suite: programs, rules or echo.
     #[arg(long)]
-    part: Option<String>,
-    /// Run this seed alone, and tell all of it. Names a part, too, if it is not one of programs.
+    suite: Option<String>,
+    /// Run one seed of a suite (by default, of programs) and print the details.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many threads. Each run stays on one.
+    /// The number of threads. Each run uses one thread.
     #[arg(long, default_value_t = 2)]
     threads: u64,
 }
 
 fn main() -> ExitCode {
-    silence_planned_panics();
+    silence_expected_panics();
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -56,36 +56,37 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    const UNKNOWN_SUITE: &str = "invalid suite, expected one of programs, rules, echo";
     if let Some(seed) = options.seed {
-        let name = options.part.as_deref().unwrap_or(PARTS[0].name);
-        let part = PARTS.iter().find(|part| part.name == name);
-        return tell(part.context("there is no such part")?, seed);
+        let name = options.suite.as_deref().unwrap_or(SUITES[0].name);
+        let suite = SUITES.iter().find(|suite| suite.name == name);
+        return run_seed(suite.context(UNKNOWN_SUITE)?, seed);
     }
-    let wanted = |part: &&Part| options.part.as_deref().is_none_or(|name| name == part.name);
-    let parts: Vec<_> = PARTS.iter().filter(wanted).collect();
-    if parts.is_empty() {
-        bail!("there is no such part");
+    let selected = |suite: &&Suite| options.suite.as_deref().is_none_or(|name| name == suite.name);
+    let suites: Vec<_> = SUITES.iter().filter(selected).collect();
+    if suites.is_empty() {
+        bail!(UNKNOWN_SUITE);
     }
-    for part in parts {
-        let seeds = options.first..options.first + options.seeds.div_ceil(part.share);
-        let tally = Tally::of(part, seeds, options.threads.max(1))?;
-        println!("{:9} {tally}", part.name);
-        print!("{}", tally.tell_counts(part));
+    for suite in suites {
+        let seeds = options.first..options.first + options.seeds.div_ceil(suite.seeds_per_run);
+        let summary = Summary::run(suite, seeds, options.threads.max(1))?;
+        println!("{:9} {summary}", suite.name);
+        print!("{}", summary.coverage(suite));
     }
     Ok(())
 }
 
-/// Runs one seed, and tells all of it.
-fn tell(part: &Part, seed: u64) -> Result<()> {
-    if part.name == PARTS[0].name {
+/// Runs one seed, and prints the program and, if the run fails, its events.
+fn run_seed(suite: &Suite, seed: u64) -> Result<()> {
+    if suite.name == SUITES[0].name {
         println!("{:#?}", program::generate(seed));
     }
-    match (part.run)(seed) {
+    match (suite.run)(seed) {
         Ok(passed) => {
-            println!("seed {seed}, hash {:016x}: all is well", passed.hash);
+            println!("seed {seed}, hash {:016x}: passed", passed.hash);
             Ok(())
         }
-        Err(Finding { why, hash, events }) => {
+        Err(Failure { why, hash, events }) => {
             for (index, event) in events.iter().enumerate() {
                 println!("{index:5} {event:?}");
             }
@@ -94,13 +95,13 @@ fn tell(part: &Part, seed: u64) -> Result<()> {
     }
 }
 
-/// The jobs of programs panic by the thousand.
-fn silence_planned_panics() {
-    let loud = std::panic::take_hook();
+/// Prints no message for the panics that random programs contain on purpose.
+fn silence_expected_panics() {
+    let default_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let payload = info.payload().downcast_ref::<String>();
         if !payload.is_some_and(|message| message.starts_with("job ")) {
-            loud(info);
+            default_hook(info);
         }
     }));
 }

@@ -1,111 +1,117 @@
-//! What happened in a run of a program, in order.
+//! The events of a random program, in the order in which they happened.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use matou_runtime::{TaskId, now, test};
 
-/// A broken rule.
+/// The violations that a random program can commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rule {
+pub(crate) enum ViolationKind {
     StillHasChildren,
     NotOwner,
     ResourceLeaked,
 }
 
-impl Rule {
+impl ViolationKind {
+    /// The name of the violation in the runtime's report.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Rule::StillHasChildren => "StillHasChildren",
-            Rule::NotOwner => "NotOwner",
-            Rule::ResourceLeaked => "ResourceLeaked",
+            ViolationKind::StillHasChildren => "StillHasChildren",
+            ViolationKind::NotOwner => "NotOwner",
+            ViolationKind::ResourceLeaked => "ResourceLeaked",
         }
     }
 }
 
-/// What a parent saw of a child.
+/// The outcome of a job, without its value or error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum OutcomeKind {
     Value,
     Error,
     Panic,
     Cancelled,
 }
 
-/// Numbers are those of jobs, unless they say otherwise.
+/// What happened. Jobs, resources and locks are identified by their numbers in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The child will be born with this deadline, besides those of its ancestors.
-    Limited {
+    /// The child is about to be spawned with this deadline, in addition to those of its ancestors.
+    DeadlineSet {
         child: usize,
-        end: Duration,
+        deadline: Duration,
     },
-    /// The child will be a shield that may go on for so long when its end was asked for.
+    /// The child is about to be spawned as a shield, which may run for `limit` after the cancel
+    /// request.
     Shielded {
         child: usize,
         limit: Duration,
     },
-    /// The child will race with the other ones that say so.
-    Races {
+    /// The child is about to be spawned as one of those with the same `race`, of which the parent
+    /// awaits the first.
+    RaceEntered {
         child: usize,
         race: usize,
     },
     Spawned {
         parent: usize,
         child: usize,
-        /// None for main.
+        /// `None` for main.
         task: Option<TaskId>,
     },
-    Began {
+    /// The job was polled for the first time.
+    Started {
         job: usize,
     },
-    /// It goes on after a wait.
-    Step {
+    /// The job completed one of its steps.
+    StepCompleted {
         job: usize,
     },
     Returned {
         job: usize,
-        how: Seen,
+        outcome: OutcomeKind,
     },
-    /// Its future is gone.
+    /// The future of the job was dropped.
     Dropped {
         job: usize,
     },
-    CancelAsked {
+    CancelRequested {
         child: usize,
     },
-    /// The parent has the answer: a value, or none.
-    CancelDone {
+    /// `cancel` returned to the parent, with or without a value of the child.
+    CancelCompleted {
         child: usize,
         value: bool,
     },
-    /// The parent has given it up without waiting for its end.
-    GivenUp {
+    /// The parent's timeout or deadline elapsed before the child completed.
+    TimeoutElapsed {
         child: usize,
     },
-    /// The same, by dropping the promise.
+    /// The parent dropped the promise of the child.
     Forgotten {
         parent: usize,
         child: usize,
     },
-    /// The parent waits no more for a shield.
-    LetGo {
+    /// The parent dropped the future that awaits the shield.
+    ShieldAbandoned {
         child: usize,
     },
-    Saw {
+    /// The parent received the outcome of the child.
+    Joined {
         child: usize,
-        what: Seen,
+        outcome: OutcomeKind,
     },
-    /// The race is over for its parent, and the child did not win it.
-    Lost {
+    /// The parent received the outcome of another child of the race.
+    RaceLost {
         child: usize,
     },
     Owned {
         job: usize,
         resource: usize,
     },
-    /// It used the resource through a shared reference: as its owner, or it was refused.
+    /// The job accessed the resource by a shared reference; unless it is the owner, the access
+    /// failed.
     Used {
         job: usize,
         resource: usize,
@@ -115,21 +121,23 @@ pub(crate) enum Event {
         child: usize,
         resource: usize,
     },
+    /// The child transferred the resource to its parent.
     Transferred {
         child: usize,
         resource: usize,
     },
-    /// Its owner lets it go before its own end.
+    /// The owner released the resource before its own completion.
     Released {
         resource: usize,
     },
-    /// A finalizer, or a deferred future, has begun.
-    Begun {
+    /// The finalizer of the resource, or the deferred future with this number, was started.
+    FinalizerStarted {
         resource: usize,
     },
     Finalized {
         resource: usize,
     },
+    /// The job deferred a future, which counts as one of its resources.
     Deferred {
         job: usize,
         resource: usize,
@@ -142,38 +150,39 @@ pub(crate) enum Event {
         job: usize,
         lock: usize,
     },
-    /// It stands in the line of the lock's condition.
-    Waits {
+    /// The job waits for the condition of the lock.
+    WaitStarted {
         job: usize,
         lock: usize,
     },
-    /// It was called, and has the lock again.
+    /// The job was woken by a signal, and holds the lock again.
     Woken {
         job: usize,
         lock: usize,
     },
-    /// It left the line, called or not.
-    LeftLine {
+    /// The wait was dropped before its completion, whether or not a signal had selected it.
+    WaitDropped {
         job: usize,
         lock: usize,
     },
-    /// It left the line because its time was up.
-    TimedOut {
+    /// The timeout of the wait elapsed.
+    WaitTimedOut {
         job: usize,
         lock: usize,
     },
-    /// Somebody was called, or nobody was there.
+    /// The condition of the lock was signalled. If no job waited, no job was woken.
     Signalled {
         lock: usize,
-        called: bool,
+        woke: bool,
     },
-    Broken {
+    /// The job committed a violation.
+    Violated {
         job: usize,
-        rule: Rule,
+        kind: ViolationKind,
     },
 }
 
-/// An event, and how much virtual time had passed.
+/// An event, and the virtual time since the first event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) at: Duration,
@@ -186,39 +195,42 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// The events of a run.
+/// The events of a run. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Record(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
-    begun: Option<Instant>,
+    started_at: Option<Instant>,
     entries: Vec<Entry>,
 }
 
 impl Record {
     pub(crate) fn add(&self, event: Event) {
-        // What is dropped after the run has no time of its own.
+        // A value that is dropped after the run has no clock: it gets the time of the last event.
         let now = test::simulation().map(|_| now());
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = match (all.begun.or(now), now) {
-            (Some(begun), Some(now)) => {
-                all.begun = Some(begun);
-                now - begun
+        let mut all = self.lock();
+        let at = match (all.started_at.or(now), now) {
+            (Some(started_at), Some(now)) => {
+                all.started_at = Some(started_at);
+                now - started_at
             }
             _ => all.entries.last().map_or(Duration::ZERO, |last| last.at),
         };
         all.entries.push(Entry { at, event });
     }
 
-    /// How much virtual time will have passed at that moment.
-    pub(crate) fn until(&self, moment: Instant) -> Duration {
-        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).begun;
-        begun.map_or(Duration::ZERO, |begun| moment - begun)
+    /// The time of a moment in the record.
+    pub(crate) fn time_of(&self, moment: Instant) -> Duration {
+        self.lock().started_at.map_or(Duration::ZERO, |started_at| moment - started_at)
     }
 
     pub(crate) fn take(&self) -> Vec<Entry> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).entries)
+        std::mem::take(&mut self.lock().entries)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

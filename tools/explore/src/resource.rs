@@ -1,6 +1,7 @@
-//! Resources that record what becomes of them.
+//! Resources that record their finalization.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use matou_ownership::{
     AccessError, FinalizeStatus, Owned, Resource, ResourceHandle, Ticket, check, defer, own,
@@ -10,37 +11,37 @@ use matou_runtime::{Task, sleep};
 
 use crate::record::{Event, Record};
 
-/// A resource's handle. All clones are one resource, which lives on in the attic when its owner has
-/// lost it: then only the ledger can finalize it.
+/// A handle of a resource; all clones refer to the same one.
 #[derive(Clone)]
-pub(crate) enum Held {
-    Quick(Arc<Door>),
-    /// Its finalizer has to wait.
-    Slow(Arc<Owned<usize>>),
+pub(crate) enum AnyHandle {
+    /// The finalizer completes at once.
+    Sync(Arc<SyncHandle>),
+    /// The finalizer is a future that may have to wait.
+    Async(Arc<Owned<usize>>),
 }
 
-/// As a socket is made: see `Resource`.
-pub(crate) struct Door(Arc<Inner>);
+/// The handle of a [`SyncResource`], built like a socket of `matou-net`.
+pub(crate) struct SyncHandle(Arc<SyncResource>);
 
-struct Inner {
+struct SyncResource {
     ticket: Ticket,
     number: usize,
     record: Record,
 }
 
-impl Resource for Inner {
+impl Resource for SyncResource {
     fn ticket(&self) -> &Ticket {
         &self.ticket
     }
 
     fn finalize(&self) -> FinalizeStatus {
-        self.record.add(Event::Begun { resource: self.number });
+        self.record.add(Event::FinalizerStarted { resource: self.number });
         self.record.add(Event::Finalized { resource: self.number });
         FinalizeStatus::Done
     }
 }
 
-impl ResourceHandle for Door {
+impl ResourceHandle for SyncHandle {
     fn ticket(&self) -> &Ticket {
         &self.0.ticket
     }
@@ -50,50 +51,52 @@ impl ResourceHandle for Door {
     }
 }
 
-impl Held {
+impl AnyHandle {
+    /// Creates a resource that the current task owns.
     #[track_caller]
-    pub(crate) fn new(number: usize, is_async: bool, record: &Record) -> Held {
+    pub(crate) fn new(number: usize, is_async: bool, record: &Record) -> AnyHandle {
         let record = record.clone();
         if is_async {
             let finalizer = move |number| async move {
-                record.add(Event::Begun { resource: number });
-                sleep(std::time::Duration::from_millis(number as u64 % 4)).await;
+                record.add(Event::FinalizerStarted { resource: number });
+                sleep(Duration::from_millis(number as u64 % 4)).await;
                 record.add(Event::Finalized { resource: number });
             };
-            return Held::Slow(Arc::new(Owned::with_async(number, finalizer)));
+            return AnyHandle::Async(Arc::new(Owned::with_async(number, finalizer)));
         }
-        let inner = Arc::new(Inner { ticket: Ticket::new("door"), number, record });
-        own(&(inner.clone() as Arc<dyn Resource>));
-        Held::Quick(Arc::new(Door(inner)))
+        let ticket = Ticket::new("test resource");
+        let resource = Arc::new(SyncResource { ticket, number, record });
+        own(&(resource.clone() as Arc<dyn Resource>));
+        AnyHandle::Sync(Arc::new(SyncHandle(resource)))
     }
 
     pub(crate) fn give(&self, task: Task) -> Task {
         match self {
-            Held::Quick(door) => task.give(door),
-            Held::Slow(owned) => task.give(owned),
+            AnyHandle::Sync(handle) => task.give(handle),
+            AnyHandle::Async(owned) => task.give(owned),
         }
     }
 
-    /// Uses it through a shared reference.
+    /// Returns an error if the current task does not own the resource.
     pub(crate) fn check(&self) -> Result<(), AccessError> {
         match self {
-            Held::Quick(door) => check(&**door),
-            Held::Slow(owned) => check(&**owned),
+            AnyHandle::Sync(handle) => check(&**handle),
+            AnyHandle::Async(owned) => check(&**owned),
         }
     }
 
     pub(crate) fn transfer(&self) -> Result<(), AccessError> {
         match self {
-            Held::Quick(door) => transfer(&**door),
-            Held::Slow(owned) => transfer(&**owned),
+            AnyHandle::Sync(handle) => transfer(&**handle),
+            AnyHandle::Async(owned) => transfer(&**owned),
         }
     }
 
-    /// Lets it go: now, or at its owner's end if its finalizer has to wait.
+    /// Finalizes the resource: at once, or when its owner completes if the finalizer is a future.
     pub(crate) fn release(&self) {
         match self {
-            Held::Quick(door) => drop(release(&**door)),
-            Held::Slow(owned) => defer(&**owned),
+            AnyHandle::Sync(handle) => drop(release(&**handle)),
+            AnyHandle::Async(owned) => defer(&**owned),
         }
     }
 }

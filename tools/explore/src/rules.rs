@@ -1,11 +1,13 @@
-//! Rules that random programs do not reach, each as a body of its own.
+//! Rules that random programs do not reach, each with a program of its own.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use matou_net::{TcpListener, TcpStream};
@@ -18,57 +20,69 @@ use matou_runtime::{
 };
 use matou_sync::{Hooks, Mutex, Queue, set_hooks};
 
-use crate::trial::{Finding, Passed, conclude};
+use crate::suite::{Failure, Passed, check_trial};
 
-type Body = fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), MainError>>>>;
+type Body = fn() -> Pin<Box<dyn Future<Output = Result<(), MainError>>>>;
 
-/// How a run of a body has to end.
-enum End {
-    Well,
-    Violated(&'static str),
-    /// A finalizer was given the grace period, and no more.
-    OutOfGrace,
-    /// Nothing can go on, and the report has these words.
+/// The expected outcome of a run.
+enum Expected {
+    Success,
+    /// A report whose violations all have this name.
+    Violation(&'static str),
+    /// A finalizer is still running when the grace period elapses.
+    GraceElapsed,
+    /// A deadlock, whose report contains these texts.
     Deadlock(&'static [&'static str]),
 }
 
-const RULES: &[(&str, usize, Body, End)] = &[
-    ("R2", 2, || Box::pin(a_promise_of_somebody_else()), End::Violated("NotAChild")),
-    ("R5", 3, || Box::pin(code_without_a_shield_is_polled_no_more()), End::Well),
-    ("R6", 3, || Box::pin(shielded_code_hears_why()), End::Well),
-    ("R6", 2, || Box::pin(a_cancelled_next_leaves_nothing_behind()), End::Well),
-    ("R7", 3, || Box::pin(sideways_through_a_queue()), End::Well),
-    ("R8", 2, || Box::pin(an_endless_finalizer()), End::OutOfGrace),
-    ("R9", 1, || Box::pin(no_other_domain()), End::Well),
-    ("R11", 2, || Box::pin(a_busy_domain_accepts()), End::Well),
-    ("R12", 2, || Box::pin(a_handler_is_a_child_of_main()), End::Violated("StillHasChildren")),
-    ("R12", 1, || Box::pin(a_stream_hears_each_signal()), End::Well),
-    ("shield", 3, || Box::pin(a_shield_outlives_its_wrapper()), End::Well),
-    ("deadline", 3, || Box::pin(the_least_deadline_holds()), End::Well),
+/// The rule, the number of domains, the program and its expected outcome.
+const RULES: &[(&str, usize, Body, Expected)] = &[
+    ("R2", 2, || Box::pin(await_the_promise_of_another_task()), Expected::Violation("NotAChild")),
+    ("R5", 3, || Box::pin(unshielded_code_is_not_polled_after_a_cancel()), Expected::Success),
+    ("R6", 3, || Box::pin(shielded_code_receives_the_reason()), Expected::Success),
+    ("R6", 2, || Box::pin(a_cancelled_next_loses_no_outcome()), Expected::Success),
+    ("R7", 3, || Box::pin(move_to_a_sibling_through_a_queue()), Expected::Success),
+    ("R8", 2, || Box::pin(an_endless_finalizer()), Expected::GraceElapsed),
+    ("R9", 1, || Box::pin(call_without_another_domain()), Expected::Success),
+    ("R11", 2, || Box::pin(a_busy_domain_accepts()), Expected::Success),
+    (
+        "R12",
+        2,
+        || Box::pin(a_signal_handler_is_a_child_of_main()),
+        Expected::Violation("StillHasChildren"),
+    ),
+    ("R12", 1, || Box::pin(a_stream_receives_each_signal()), Expected::Success),
+    ("shield", 3, || Box::pin(a_shield_outlives_its_wrapper()), Expected::Success),
+    ("deadline", 3, || Box::pin(the_earliest_deadline_applies()), Expected::Success),
     (
         "locks",
         3,
-        || Box::pin(two_locks_in_two_orders()),
-        End::Deadlock(&["waits for lock", "held by task", "tools/explore/src/rules.rs", "cycle: "]),
+        || Box::pin(two_locks_in_opposite_orders()),
+        Expected::Deadlock(&[
+            "waits for lock",
+            "held by task",
+            "tools/explore/src/rules.rs",
+            "cycle: ",
+        ]),
     ),
 ];
 
 const GRACE: Duration = Duration::from_secs(2);
-/// What some messages between domains take, one after the other.
+/// The time of a few consecutive messages between domains.
 const SLACK: Duration = Duration::from_millis(50);
 
-/// Runs one of the bodies under a seed.
-pub(crate) fn explore(seed: u64) -> Result<Passed, Finding> {
-    observe_locks();
-    let (rule, domains, body, end) = &RULES[(seed % RULES.len() as u64) as usize];
+/// Runs one of the programs under a seed.
+pub(crate) fn run(seed: u64) -> Result<Passed, Failure> {
+    install_lock_hooks();
+    let (rule, domains, body, expected) = &RULES[(seed % RULES.len() as u64) as usize];
     let check = Check::simulated().domains(*domains).grace(GRACE);
     let trial = catch_unwind(AssertUnwindSafe(|| check.trial(seed, body())));
-    conclude(trial, |trial| end.judge(trial).map_err(|why| format!("{rule}: {why}")))
+    check_trial(trial, |trial| expected.check(trial).map_err(|why| format!("{rule}: {why}")))
 }
 
-/// Lets the locks of `matou-sync` tell the runtime who waits and who holds.
-fn observe_locks() {
-    // It is the same for every run of the process, so the first one to say it is enough.
+/// Makes the locks of `matou-sync` report holders and waiters to the runtime.
+fn install_lock_hooks() {
+    // Hooks apply to the whole process. All calls but the first fail, with the same hooks.
     let _ = set_hooks(Hooks {
         on_wait: note_wait,
         on_acquire: note_acquired,
@@ -76,112 +90,113 @@ fn observe_locks() {
     });
 }
 
-impl End {
-    fn judge(&self, trial: &Trial<()>) -> Result<(), String> {
+impl Expected {
+    fn check(&self, trial: &Trial<()>) -> Result<(), String> {
         match (self, &trial.outcome) {
-            (End::Well, Ok(())) => Ok(()),
-            (End::Violated(name), Err(RunError::Violated(report)))
+            (Expected::Success, Ok(())) => Ok(()),
+            (Expected::Violation(name), Err(RunError::Violated(report)))
                 if report.violations().iter().all(|violation| violation.name() == *name) =>
             {
                 Ok(())
             }
-            (End::OutOfGrace, Err(RunError::Violated(_))) => {
-                End::Violated("FinalizerUnfinished").judge(trial)?;
+            (Expected::GraceElapsed, Err(RunError::Violated(_))) => {
+                Expected::Violation("FinalizerUnfinished").check(trial)?;
                 let in_time = trial.elapsed >= GRACE && trial.elapsed < GRACE + SLACK;
-                if in_time { Ok(()) } else { Err(format!("it took {:?}", trial.elapsed)) }
+                if in_time { Ok(()) } else { Err(format!("the run took {:?}", trial.elapsed)) }
             }
-            (End::Deadlock(words), Err(RunError::Deadlock(deadlock))) => {
-                let text = deadlock.to_string();
-                let missing = words.iter().find(|word| !text.contains(**word));
-                missing.map_or(Ok(()), |word| Err(format!("no `{word}` in {text}")))
+            (Expected::Deadlock(texts), Err(RunError::Deadlock(deadlock))) => {
+                let report = deadlock.to_string();
+                let missing = texts.iter().find(|text| !report.contains(**text));
+                missing.map_or(Ok(()), |text| Err(format!("no `{text}` in {report}")))
             }
-            (_, Ok(())) => Err("it ended well".into()),
+            (_, Ok(())) => Err("the run succeeded".into()),
             (_, Err(error)) => Err(error.to_string()),
         }
     }
 }
 
-async fn a_promise_of_somebody_else() -> Result<(), MainError> {
-    let mine = spawn(pending::<()>());
-    let thief = spawn(async move {
-        let _ = mine.await;
+async fn await_the_promise_of_another_task() -> Result<(), MainError> {
+    let promise = spawn(pending::<()>());
+    let other = spawn(async move {
+        let _ = promise.await;
     });
-    thief.await?;
+    other.await?;
     Ok(())
 }
 
-async fn shielded_code_hears_why() -> Result<(), MainError> {
-    let heard = Arc::new(Queue::bounded(1));
-    let tell = Arc::clone(&heard);
+async fn shielded_code_receives_the_reason() -> Result<(), MainError> {
+    let reasons = Arc::new(Queue::bounded(1));
+    let sender = Arc::clone(&reasons);
     let child: Promise<()> = call(move || async move {
-        let hears = shield(async move {
-            let why = cancelled().await;
-            tell.push(why.reason().unwrap_or("none").to_owned()).await.expect("it is open");
+        let shielded = shield(async move {
+            let cancelled = cancelled().await;
+            let reason = cancelled.reason().unwrap_or("none").to_owned();
+            sender.push(reason).await.expect("the queue is open");
         });
-        let _ = hears.await;
+        let _ = shielded.await;
     })?;
     // Long enough for the call to arrive.
     sleep(Duration::from_millis(50)).await;
-    child.cancel_because("the day is over").await;
-    // It was gone before the cancellation was over, so it has spoken.
-    let heard = heard.try_pop().map_err(|_| "it heard nothing")?;
-    assert_eq!(heard, "the day is over");
+    child.cancel_because("the end of the day").await;
+    // The cancellation waits for the shield, so the reason is in the queue.
+    let reason = reasons.try_pop().map_err(|_| "no reason received")?;
+    assert_eq!(reason, "the end of the day");
     Ok(())
 }
 
-async fn code_without_a_shield_is_polled_no_more() -> Result<(), MainError> {
-    let heard = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let hears = Arc::clone(&heard);
+async fn unshielded_code_is_not_polled_after_a_cancel() -> Result<(), MainError> {
+    let polled = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&polled);
     let child = call(move || async move {
         cancelled().await;
-        hears.store(true, std::sync::atomic::Ordering::Relaxed);
+        flag.store(true, Ordering::Relaxed);
     })?;
     sleep(Duration::from_millis(50)).await;
     assert_eq!(child.cancel().await, None);
-    assert!(!heard.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(!polled.load(Ordering::Relaxed));
     Ok(())
 }
 
-async fn a_cancelled_next_leaves_nothing_behind() -> Result<(), MainError> {
+async fn a_cancelled_next_loses_no_outcome() -> Result<(), MainError> {
     let orphans = Orphans::new();
     for _ in 0..3 {
-        let nap = async { sleep(Duration::from_millis(5)).await };
-        Task::new().orphans(&orphans).spawn(nap).map_err(|_| "it has no limit")?;
+        let body = async { sleep(Duration::from_millis(5)).await };
+        Task::new().orphans(&orphans).spawn(body).map_err(|_| "the group has no capacity")?;
     }
-    let mut ended = 0;
+    let mut received = 0;
     while !orphans.is_empty() {
         if let Ok(Some(outcome)) = timeout(Duration::from_millis(2), orphans.next()).await {
             outcome?;
-            ended += 1;
+            received += 1;
         }
     }
-    if ended == 3 { Ok(()) } else { Err(format!("{ended} of 3 were handed out").into()) }
+    if received == 3 { Ok(()) } else { Err(format!("{received} of 3 outcomes received").into()) }
 }
 
-async fn sideways_through_a_queue() -> Result<(), MainError> {
+async fn move_to_a_sibling_through_a_queue() -> Result<(), MainError> {
     let queue = Arc::new(Queue::bounded(1));
-    let finalized = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let finalized = Arc::new(AtomicU32::new(0));
     let receiver = {
         let queue = Arc::clone(&queue);
         call(move || async move {
-            let mut owned: Owned<u32> = queue.pop().await.expect("one comes");
-            let value = *owned.get_mut().expect("the first use adopts it");
+            let mut owned: Owned<u32> = queue.pop().await.expect("a value is pushed");
+            let value = *owned.get_mut().expect("the first access makes the task the owner");
             drop(owned);
             value
         })?
     };
     let count = Arc::clone(&finalized);
     let owned = Owned::new(7, move |_| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
     });
     disown(&owned)?;
     queue.push(owned).await.map_err(|_| "the queue is closed")?;
     assert_eq!(receiver.await?, 7);
-    assert_eq!(finalized.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(finalized.load(Ordering::Relaxed), 1);
     Ok(())
 }
 
-/// How long it takes is for the end to judge: main is not resumed.
+/// Main is not resumed: `Expected::GraceElapsed` checks the duration of the run.
 async fn an_endless_finalizer() -> Result<(), MainError> {
     let child = call(|| async {
         drop(Owned::with_async((), |()| pending::<()>()));
@@ -190,12 +205,12 @@ async fn an_endless_finalizer() -> Result<(), MainError> {
     Ok(())
 }
 
-async fn no_other_domain() -> Result<(), MainError> {
-    let NoDomainAvailable { .. } = call(|| async {}).expect_err("there is one domain");
+async fn call_without_another_domain() -> Result<(), MainError> {
+    let NoDomainAvailable { .. } = call(|| async {}).expect_err("there is only one domain");
     Ok(())
 }
 
-/// Others are always ready, and the accept happens all the same.
+/// Accepts a connection although other tasks of the domain are always ready.
 async fn a_busy_domain_accepts() -> Result<(), MainError> {
     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
     let address = listener.local_addr()?;
@@ -205,7 +220,7 @@ async fn a_busy_domain_accepts() -> Result<(), MainError> {
                 loop {
                     yield_now().await;
                 }
-                #[expect(unreachable_code, reason = "it says what the block returns")]
+                #[expect(unreachable_code, reason = "declares the type of the block")]
                 ()
             })
         })
@@ -220,7 +235,7 @@ async fn a_busy_domain_accepts() -> Result<(), MainError> {
     Ok(())
 }
 
-async fn a_handler_is_a_child_of_main() -> Result<(), MainError> {
+async fn a_signal_handler_is_a_child_of_main() -> Result<(), MainError> {
     signal::on(Signal::Interrupt, || async {
         drop(spawn(pending::<()>()));
     })?;
@@ -229,7 +244,7 @@ async fn a_handler_is_a_child_of_main() -> Result<(), MainError> {
     Ok(())
 }
 
-async fn a_stream_hears_each_signal() -> Result<(), MainError> {
+async fn a_stream_receives_each_signal() -> Result<(), MainError> {
     let mut signals = signal::stream(Signal::Terminate)?;
     for _ in 0..3 {
         assert!(send_signal(Signal::Terminate));
@@ -251,14 +266,14 @@ async fn a_shield_outlives_its_wrapper() -> Result<(), MainError> {
         let _ = timeout(Duration::from_millis(1), write).await;
     });
     work.await?;
-    assert!(written.get(), "the parent's end waits for it");
+    assert!(written.get(), "the completion of the parent waits for the shield");
     Ok(())
 }
 
-async fn the_least_deadline_holds() -> Result<(), MainError> {
-    let begun = now();
-    let near = begun + Duration::from_millis(100);
-    let far = begun + Duration::from_secs(100);
+async fn the_earliest_deadline_applies() -> Result<(), MainError> {
+    let started_at = now();
+    let near = started_at + Duration::from_millis(100);
+    let far = started_at + Duration::from_secs(100);
     let work = deadline(near, async move {
         let child = call(move || async move {
             let _ = deadline(far, pending::<()>()).await;
@@ -267,29 +282,29 @@ async fn the_least_deadline_holds() -> Result<(), MainError> {
         child.map_err(MainError::from)?.await.map_err(MainError::from)
     });
     let result: Result<Result<_, MainError>, _> = work.await;
-    let ended_by_it = match result {
+    let deadline_elapsed = match result {
         Err(_) => true,
         Ok(Err(error)) => {
             error.downcast_ref::<TaskError<Infallible>>().is_some_and(TaskError::is_cancelled)
         }
         Ok(Ok(_)) => false,
     };
-    assert!(ended_by_it);
-    assert!((now() - begun).as_secs() < 1, "not the far one");
+    assert!(deadline_elapsed);
+    assert!((now() - started_at).as_secs() < 1, "the far deadline applied");
     Ok(())
 }
 
-async fn two_locks_in_two_orders() -> Result<(), MainError> {
+async fn two_locks_in_opposite_orders() -> Result<(), MainError> {
     let locks = Arc::new((Mutex::new(()), Mutex::new(())));
-    // Both have their first one before either asks for the second one.
-    let both = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    // The number of tasks that hold their first lock. Each waits for the other to hold one.
+    let holders = Arc::new(AtomicU32::new(0));
     let take = |first: bool| {
-        let (locks, both) = (Arc::clone(&locks), Arc::clone(&both));
+        let (locks, holders) = (Arc::clone(&locks), Arc::clone(&holders));
         move || async move {
             let (a, b) = if first { (&locks.0, &locks.1) } else { (&locks.1, &locks.0) };
             let _a = a.lock().await;
-            both.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            while both.load(std::sync::atomic::Ordering::Relaxed) < 2 {
+            holders.fetch_add(1, Ordering::Relaxed);
+            while holders.load(Ordering::Relaxed) < 2 {
                 sleep(Duration::from_millis(1)).await;
             }
             let _b = b.lock().await;

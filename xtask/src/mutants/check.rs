@@ -104,7 +104,7 @@ fn build_explorer(sandbox: &Sandbox) -> Result<Program> {
 pub(super) fn explore(sandbox: &Sandbox, unedited: &Program) -> Result<Option<String>> {
     let explorer = build_explorer(sandbox)?;
     let run = |mut command: Command, arguments: &[&str]| -> Result<(Output, String)> {
-        let output = command.args(["--part", "programs"]).args(arguments).output()?;
+        let output = command.args(["--suite", "programs"]).args(arguments).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok((output, text))
     };
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn the_seed_of_a_finding_is_read() {
-        let output = "run\nprograms broke a rule with seed 12, hash 0ab: R3 is broken\n";
+        let output = "run\nprograms failed with seed 12, hash 0ab: R3 is broken\n";
         assert_eq!(finding(output), Some(("12", "seed 12, hash 0ab: R3 is broken")));
-        assert_eq!(finding("seed 12: all is well"), None);
+        assert_eq!(finding("seed 12, hash 0ab: passed"), None);
     }
 }

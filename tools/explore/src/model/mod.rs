@@ -1,135 +1,128 @@
-//! The rules R1 to R8 and R10 once more, as naively as possible: a list of events is read from the
-//! first to the last, and each must be allowed by those before it.
+//! The rules R1 to R8 and R10 as a model, as simple as possible: it reads the events of a run from
+//! the first to the last, and each must be allowed by those before it.
 //!
-//! `ends` knows when a job may end before it has returned, and when it must have ended; `things`
-//! whose a resource is, and when it is finalized; `lines` who waits for a condition.
+//! - `termination`: when a job may be cancelled, and when it must have been.
+//! - `resources`: the owner of each resource, and the order of finalizers.
+//! - `wait_queues`: the holders of locks, and the jobs that wait for a condition.
+//! - `outcome`: the outcome of the run.
 
-mod ends;
-mod lines;
+mod outcome;
+mod resources;
+mod termination;
 #[cfg(test)]
 mod tests;
-mod things;
+mod wait_queues;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use matou_runtime::{RunError, TaskId, Violation};
+use matou_runtime::{RunError, TaskId};
 
-use crate::record::{Entry, Event, Rule, Seen};
-use lines::Line;
-use things::Thing;
+use crate::record::{Entry, Event, OutcomeKind, ViolationKind};
+use resources::ResourceState;
+use wait_queues::WaitQueue;
 
 /// What the model knows of a job.
 #[derive(Debug, Default)]
-struct Task {
+struct JobState {
     parent: usize,
     children: Vec<usize>,
     id: Option<TaskId>,
-    begun: bool,
+    started: bool,
+    /// Whether its future was dropped.
     dropped: bool,
-    returned: Option<Seen>,
+    returned: Option<OutcomeKind>,
     returned_at: Option<Duration>,
-    /// When it was told to end, itself and not only by an ancestor's end.
-    asked_at: Option<Duration>,
-    /// The least of the deadlines that it was born with.
+    /// When the job itself, not an ancestor, was requested to end.
+    end_requested_at: Option<Duration>,
+    /// The earliest of its own deadline and those it inherited.
     deadline: Option<Duration>,
-    /// How long it may go on after its parent's end, if it is a shield.
+    /// For a shield, its limit after the completion of its parent.
     shield: Option<Duration>,
     /// The race it takes part in.
     race: Option<usize>,
-    /// Whether its parent knows that it is over, or that of an ancestor does.
-    over: bool,
-    /// The resources it owns, and the futures it has put off, oldest first.
+    /// Whether its parent, or the parent of an ancestor, observed the completion. From then on the
+    /// job must not run.
+    complete: bool,
+    /// The resources it owns and the futures it deferred, oldest first.
     owns: Vec<usize>,
-    /// It has broken a rule in the middle, and must not go on.
+    /// Whether it committed a violation in the middle of its body, and must not run again.
     stopped: bool,
-    /// It left a line although it was called in time.
-    unheard: bool,
+    /// Whether its last wait was dropped although a signal had selected the job in time.
+    signal_lost: bool,
 }
 
-/// What is known so far.
+/// What the events so far imply.
 #[derive(Debug, Default)]
 struct Model {
-    /// The moment of the present event.
+    /// The time of the current event.
     now: Duration,
-    tasks: BTreeMap<usize, Task>,
-    things: BTreeMap<usize, Thing>,
-    /// Who holds which lock, and when that changed last.
-    locks: BTreeMap<usize, usize>,
-    lines: BTreeMap<usize, Line>,
-    broken: Vec<(usize, Rule)>,
+    jobs: BTreeMap<usize, JobState>,
+    resources: BTreeMap<usize, ResourceState>,
+    /// The job that holds each lock.
+    lock_holders: BTreeMap<usize, usize>,
+    wait_queues: BTreeMap<usize, WaitQueue>,
+    violations: Vec<(usize, ViolationKind)>,
 }
 
-/// Judges a run of a program.
+/// Checks the events of a random program.
 ///
 /// # Errors
 ///
-/// Says which event broke which rule.
-pub(crate) fn judge<T, E: Display>(
+/// Returns the first event that violates a rule, with the rule.
+pub(crate) fn check<T, E: Display>(
     events: &[Entry],
     outcome: &Result<T, RunError<E>>,
 ) -> Result<(), String> {
     let mut model = Model::default();
     for (index, entry) in events.iter().enumerate() {
         model.now = entry.at;
-        model.see(&entry.event).map_err(|why| format!("event {index}, {entry:?}: {why}"))?;
+        model.apply(&entry.event).map_err(|why| format!("event {index}, {entry:?}: {why}"))?;
     }
-    // A run that hangs has not ended anything else either: that comes first.
+    // After a deadlock no job has completed, so report it before the checks of the final state.
     match outcome {
-        Err(RunError::Deadlock(deadlock)) => Err(format!("nothing can go on: {deadlock}")),
-        Err(RunError::TickLimit(turns)) => Err(format!("no end after {turns} turns")),
+        Err(RunError::Deadlock(deadlock)) => Err(format!("deadlock: {deadlock}")),
+        Err(RunError::TickLimit(ticks)) => Err(format!("not complete after {ticks} ticks")),
         _ => {
-            model.end()?;
-            model.judge_outcome(outcome)
+            model.check_final_state()?;
+            model.check_outcome(outcome)
         }
     }
 }
 
-type Verdict = Result<(), String>;
+type CheckResult = Result<(), String>;
 
 impl Model {
-    fn task(&mut self, job: usize) -> &mut Task {
-        self.tasks.entry(job).or_default()
+    fn job(&mut self, number: usize) -> &mut JobState {
+        self.jobs.entry(number).or_default()
     }
 
-    fn see(&mut self, event: &Event) -> Verdict {
+    fn apply(&mut self, event: &Event) -> CheckResult {
         match *event {
-            Event::Limited { child, end } => self.task(child).deadline = Some(end),
-            Event::Shielded { child, limit } => self.task(child).shield = Some(limit),
-            Event::Races { child, race } => self.task(child).race = Some(race),
+            Event::DeadlineSet { child, deadline } => self.job(child).deadline = Some(deadline),
+            Event::Shielded { child, limit } => self.job(child).shield = Some(limit),
+            Event::RaceEntered { child, race } => self.job(child).race = Some(race),
             Event::Spawned { parent, child, task } => return self.spawned(parent, child, task),
-            Event::Began { job } => return self.began(job),
-            Event::Step { job } => return self.may_run(job),
-            Event::Returned { job, how } => return self.returned(job, how),
+            Event::Started { job } => return self.started(job),
+            Event::StepCompleted { job } => return self.check_may_run(job),
+            Event::Returned { job, outcome } => return self.returned(job, outcome),
             Event::Dropped { job } => return self.dropped(job),
-            Event::CancelAsked { child }
-            | Event::GivenUp { child }
-            | Event::Forgotten { child, .. } => self.ask(child),
-            Event::LetGo { .. } => {}
-            Event::CancelDone { child, value } => {
-                self.over(child, "R6, cancel")?;
-                let returned = self.task(child).returned == Some(Seen::Value);
-                return ensure(value == returned || !self.broken.is_empty(), || {
-                    format!("R6: job {child} returned a value: {returned}, cancel has it: {value}")
-                });
-            }
-            Event::Saw { child, what } => return self.saw(child, what),
-            Event::Lost { child } => return self.over(child, "the race is over"),
-            Event::Broken { job, rule } => {
-                self.broken.push((job, rule));
-                if rule == Rule::NotOwner {
-                    self.task(job).stopped = true;
-                    self.ask(job);
-                }
-                self.ask(0);
-            }
-            _ => return self.see_of_things(event),
+            Event::CancelRequested { child }
+            | Event::TimeoutElapsed { child }
+            | Event::Forgotten { child, .. } => self.request_end(child),
+            Event::ShieldAbandoned { .. } => {}
+            Event::CancelCompleted { child, value } => return self.cancel_completed(child, value),
+            Event::Joined { child, outcome } => return self.joined(child, outcome),
+            Event::RaceLost { child } => return self.completed(child, "the race is decided"),
+            Event::Violated { job, kind } => self.violated(job, kind),
+            _ => return self.apply_to_resources(event),
         }
         Ok(())
     }
 
-    fn see_of_things(&mut self, event: &Event) -> Verdict {
+    /// Applies the events of resources, locks and conditions.
+    fn apply_to_resources(&mut self, event: &Event) -> CheckResult {
         match *event {
             Event::Owned { job, resource } | Event::Deferred { job, resource } => {
                 self.owned(job, resource);
@@ -138,159 +131,155 @@ impl Model {
             Event::Used { job, resource, as_owner } => self.used(job, resource, as_owner),
             Event::Given { child, resource } => self.moved(resource, child),
             Event::Transferred { child, resource } => {
-                let parent = self.task(child).parent;
+                let parent = self.job(child).parent;
                 self.moved(resource, parent)
             }
             Event::Released { resource } => self.released(resource),
-            Event::Begun { resource } => self.finalizer_begins(resource),
+            Event::FinalizerStarted { resource } => self.finalizer_started(resource),
             Event::Finalized { resource } => self.finalized(resource),
             Event::Locked { job, lock } => self.locked(job, lock),
             Event::Unlocked { job, lock } => self.unlocked(job, lock),
-            Event::Waits { job, lock } => self.waits(job, lock),
+            Event::WaitStarted { job, lock } => self.wait_started(job, lock),
             Event::Woken { job, lock } => self.woken(job, lock),
-            Event::LeftLine { job, lock } => self.left_line(job, lock),
-            Event::TimedOut { job, .. } => {
-                ensure(!self.task(job).unheard, || "the signal was lost".into())
+            Event::WaitDropped { job, lock } => self.wait_dropped(job, lock),
+            Event::WaitTimedOut { job, .. } => {
+                ensure(!self.job(job).signal_lost, || "the signal was lost".into())
             }
-            Event::Signalled { lock, called } => self.signalled(lock, called),
-            _ => unreachable!("{event:?} is of jobs alone"),
+            Event::Signalled { lock, woke } => self.signalled(lock, woke),
+            _ => unreachable!("{event:?} concerns jobs only"),
         }
     }
 
-    fn spawned(&mut self, parent: usize, child: usize, id: Option<TaskId>) -> Verdict {
+    fn spawned(&mut self, parent: usize, child: usize, id: Option<TaskId>) -> CheckResult {
         if child != 0 {
-            self.may_run(parent)?;
-            self.task(parent).children.push(child);
+            self.check_may_run(parent)?;
+            self.job(parent).children.push(child);
         }
-        let inherited = self.task(parent).deadline;
-        let task = self.task(child);
-        task.parent = parent;
-        task.id = id;
-        task.deadline = match task.shield {
+        let inherited = self.job(parent).deadline;
+        let state = self.job(child);
+        state.parent = parent;
+        state.id = id;
+        state.deadline = match state.shield {
             Some(_) => None,
-            None => task.deadline.into_iter().chain(inherited).min(),
+            None => state.deadline.into_iter().chain(inherited).min(),
         };
         Ok(())
     }
 
-    fn began(&mut self, job: usize) -> Verdict {
-        self.may_run(job)?;
-        let task = self.task(job);
-        ensure(!task.begun, || "a task begins once".into())?;
-        task.begun = true;
-        let owns = task.owns.clone();
-        let gone = owns.into_iter().find(|resource| self.thing(*resource).begun);
-        ensure(gone.is_none(), || format!("R7: {gone:?} of job {job} is finalized already"))
+    fn started(&mut self, job: usize) -> CheckResult {
+        self.check_may_run(job)?;
+        let state = self.job(job);
+        ensure(!state.started, || "a task starts once".into())?;
+        state.started = true;
+        let owns = state.owns.clone();
+        let lost = owns.into_iter().find(|number| self.resource(*number).finalizer_started);
+        ensure(lost.is_none(), || format!("R7: {lost:?} of job {job} is finalized already"))
     }
 
-    fn returned(&mut self, job: usize, how: Seen) -> Verdict {
-        self.may_run(job)?;
+    fn returned(&mut self, job: usize, outcome: OutcomeKind) -> CheckResult {
+        self.check_may_run(job)?;
         let now = self.now;
-        let task = self.task(job);
-        task.returned = Some(how);
-        task.returned_at = Some(now);
+        let state = self.job(job);
+        state.returned = Some(outcome);
+        state.returned_at = Some(now);
         Ok(())
     }
 
-    /// R3, R5, R10: a task that is over, gone, guilty or late runs no more.
-    fn may_run(&mut self, job: usize) -> Verdict {
+    /// R3, R5, R10: a job does not run once it is complete, dropped, in violation or past its
+    /// latest end.
+    fn check_may_run(&mut self, job: usize) -> CheckResult {
         let now = self.now;
         let latest = self.latest_end(job);
-        let task = self.task(job);
-        ensure(!task.over && !task.dropped, || format!("R3: job {job} runs after its end"))?;
-        ensure(!task.stopped, || format!("R10: job {job} is guilty and runs on"))?;
+        let state = self.job(job);
+        let has_ended = state.complete || state.dropped;
+        ensure(!has_ended, || format!("R3: job {job} runs after its completion"))?;
+        ensure(!state.stopped, || format!("R10: job {job} runs after its violation"))?;
         ensure(latest.is_none_or(|latest| now <= latest), || {
-            format!("job {job} should have been ended by {latest:?}")
+            format!("job {job} should have been cancelled by {latest:?}")
         })
     }
 
-    fn dropped(&mut self, job: usize) -> Verdict {
-        let task = self.task(job);
-        ensure(!task.dropped, || "a future is dropped once".into())?;
-        task.dropped = true;
-        if task.returned.is_some() {
+    fn dropped(&mut self, job: usize) -> CheckResult {
+        let state = self.job(job);
+        ensure(!state.dropped, || "a future is dropped once".into())?;
+        state.dropped = true;
+        if state.returned.is_some() {
             return Ok(());
         }
-        // R5: children first.
-        let children = task.children.clone();
-        self.may_end(job)?;
-        children.into_iter().try_for_each(|child| self.is_gone(child, "R5, the guards are gone"))
+        // R5: the children of a cancelled job complete before its future is dropped.
+        let children = state.children.clone();
+        self.check_may_end(job)?;
+        children.into_iter().try_for_each(|child| self.check_ended(child, "R5, the future dropped"))
     }
 
-    /// R3: a task and all below it has ended, and what they own is settled.
-    fn is_gone(&mut self, job: usize, what: &str) -> Verdict {
-        let task = self.task(job);
-        ensure(task.dropped || !task.begun, || format!("{what}, but job {job} is not"))?;
-        let (owns, children) = (task.owns.clone(), task.children.clone());
-        for resource in owns {
-            let finalized = self.thing(resource).finalized;
-            ensure(finalized, || format!("{what}, but {resource} of job {job} is not finalized"))?;
+    /// R6: `cancel` returns after the child is complete, with the value if the child returned one.
+    fn cancel_completed(&mut self, child: usize, value: bool) -> CheckResult {
+        self.completed(child, "R6, cancel returned")?;
+        let returned = self.job(child).returned == Some(OutcomeKind::Value);
+        // After a violation the run is shut down, and a value may be lost.
+        ensure(value == returned || !self.violations.is_empty(), || {
+            format!("R6: job {child} returned a value: {returned}, cancel returned one: {value}")
+        })
+    }
+
+    fn joined(&mut self, child: usize, outcome: OutcomeKind) -> CheckResult {
+        self.completed(child, "R3, the parent has the outcome")?;
+        let returned = self.job(child).returned;
+        let expected = returned.unwrap_or(OutcomeKind::Cancelled);
+        ensure(outcome == expected, || format!("job {child} ended with {expected:?}"))?;
+        if returned.is_none() { self.check_may_end(child) } else { Ok(()) }
+    }
+
+    fn violated(&mut self, job: usize, kind: ViolationKind) {
+        self.violations.push((job, kind));
+        if kind == ViolationKind::NotOwner {
+            self.job(job).stopped = true;
+            self.request_end(job);
         }
-        children.into_iter().try_for_each(|child| self.is_gone(child, what))
+        // A violation ends the whole run.
+        self.request_end(0);
     }
 
-    /// The same, and neither may begin from now on.
-    fn over(&mut self, job: usize, what: &str) -> Verdict {
-        self.is_gone(job, what)?;
-        let mut left = vec![job];
-        while let Some(job) = left.pop() {
-            let task = self.task(job);
-            task.over = true;
-            left.extend(&task.children);
+    /// R3: a job and its descendants have ended, and their resources are finalized.
+    fn check_ended(&mut self, job: usize, when: &str) -> CheckResult {
+        let state = self.job(job);
+        let ended = state.dropped || !state.started;
+        ensure(ended, || format!("{when}, but job {job} has not ended"))?;
+        let (owns, children) = (state.owns.clone(), state.children.clone());
+        for resource in owns {
+            let finalized = self.resource(resource).finalized;
+            ensure(finalized, || format!("{when}, but {resource} of job {job} is not finalized"))?;
+        }
+        children.into_iter().try_for_each(|child| self.check_ended(child, when))
+    }
+
+    /// A parent observed the completion of a job: the job and its descendants have ended, and those
+    /// that have not started must not start any more.
+    fn completed(&mut self, job: usize, when: &str) -> CheckResult {
+        self.check_ended(job, when)?;
+        let mut rest = vec![job];
+        while let Some(job) = rest.pop() {
+            let state = self.job(job);
+            state.complete = true;
+            rest.extend(&state.children);
         }
         Ok(())
     }
 
-    fn saw(&mut self, child: usize, what: Seen) -> Verdict {
-        self.over(child, "R3, the parent sees the outcome")?;
-        let returned = self.task(child).returned;
-        let expected = returned.unwrap_or(Seen::Cancelled);
-        ensure(what == expected, || format!("job {child} ended with {expected:?}"))?;
-        if returned.is_none() { self.may_end(child) } else { Ok(()) }
-    }
-
-    /// After the run everything is gone.
-    fn end(&mut self) -> Verdict {
-        self.is_gone(0, "the run is over")?;
-        let left: Vec<_> = self.things.iter().filter(|(_, thing)| !thing.finalized).collect();
-        ensure(left.is_empty(), || format!("R8: never finalized: {left:?}"))?;
-        ensure(self.locks.is_empty(), || format!("locks are held: {:?}", self.locks))?;
-        let lines = self.lines.values().all(Line::is_empty);
-        ensure(lines, || format!("somebody waits in a line: {:?}", self.lines))
-    }
-
-    /// R10: the report has what was broken, and nothing else.
-    fn judge_outcome<T, E: Display>(&self, outcome: &Result<T, RunError<E>>) -> Verdict {
-        let expected = self.tasks[&0].returned;
-        match outcome {
-            Err(RunError::Violated(report)) => {
-                // Only main has no number of its own here.
-                let is = |job: &usize, task| self.tasks[job].id.is_none_or(|id| id == task);
-                let same = |(job, rule): &(usize, Rule), violation: &Violation| {
-                    rule.name() == violation.name() && is(job, violation.task().id)
-                };
-                for violation in report.violations() {
-                    let known = self.broken.iter().any(|broken| same(broken, violation));
-                    ensure(known, || format!("R10: nobody did that: {violation}"))?;
-                }
-                for broken in &self.broken {
-                    let told = report.violations().iter().any(|told| same(broken, told));
-                    ensure(told, || format!("R10: not told: {broken:?}"))?;
-                }
-                Ok(())
-            }
-            _ if !self.broken.is_empty() => {
-                Err(format!("R10: {:?} hidden from the report", self.broken))
-            }
-            Ok(_) if expected == Some(Seen::Value) => Ok(()),
-            Err(RunError::Failed(_)) if expected == Some(Seen::Error) => Ok(()),
-            Err(RunError::Panicked(_)) if expected == Some(Seen::Panic) => Ok(()),
-            Ok(_) => Err(format!("main ended with {expected:?}, the run well")),
-            Err(error) => Err(format!("main ended with {expected:?}, the run: {error}")),
-        }
+    /// After the run all jobs have ended, and no resource, lock or waiter remains.
+    fn check_final_state(&mut self) -> CheckResult {
+        self.check_ended(0, "the run is complete")?;
+        let remaining = self.resources.iter().filter(|(_, state)| !state.finalized);
+        let remaining: Vec<_> = remaining.collect();
+        ensure(remaining.is_empty(), || format!("R8: never finalized: {remaining:?}"))?;
+        let holders = &self.lock_holders;
+        ensure(holders.is_empty(), || format!("locks are still held: {holders:?}"))?;
+        let queues = &self.wait_queues;
+        let no_waiters = queues.values().all(WaitQueue::is_empty);
+        ensure(no_waiters, || format!("jobs still wait for a condition: {queues:?}"))
     }
 }
 
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Verdict {
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { Err(why()) }
 }

@@ -1,172 +1,176 @@
-//! A model that accepts everything would be of no use: what really happened is altered a little,
-//! and has to be refused.
+//! The model must reject events that violate a rule: each test case alters the events of correct
+//! runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use matou_runtime::test::Check;
 
-use super::judge;
-use crate::program::{World, generate, main};
-use crate::record::{Entry, Event, Seen};
+use super::check;
+use crate::program::{Environment, generate, main};
+use crate::record::{Entry, Event, OutcomeKind};
 
 const PROGRAMS: u64 = 300;
 
-/// What is changed in what happened.
+/// A change of one event.
 enum Change {
-    LeaveOut,
-    Twice,
-    /// Another event in its place.
-    Other(Event),
-    /// One more, right after it.
-    Then(Event),
+    Remove,
+    Duplicate,
+    Replace(Event),
+    InsertAfter(Event),
 }
 
-/// A change at an event, if it is one of those.
+/// Returns the change of an event, or `None` if the alteration does not apply to it.
 type Alter = fn(&[Entry], Event) -> Option<Change>;
 
-/// What is altered, how many in a hundred of such changes have to be refused, and how.
+/// Each alteration, and the least percentage of its changes that the model must reject. Some changes
+/// yield events of another correct run.
 const ALTERATIONS: &[(&str, usize, Alter)] = &[
-    ("a finalizer does not end", 100, |_, event| match event {
-        Event::Finalized { .. } => Some(Change::LeaveOut),
+    ("a finalizer does not complete", 100, |_, event| match event {
+        Event::Finalized { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a finalizer begins twice", 100, |_, event| match event {
-        Event::Begun { .. } => Some(Change::Twice),
+    ("a finalizer is started twice", 100, |_, event| match event {
+        Event::FinalizerStarted { .. } => Some(Change::Duplicate),
         _ => None,
     }),
-    ("a resource is nobody's until it is moved", 60, |_, event| match event {
-        Event::Owned { .. } => Some(Change::LeaveOut),
+    ("a resource has no owner until it is moved", 60, |_, event| match event {
+        Event::Owned { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a transfer leaves the owner as it was", 99, |_, event| match event {
-        Event::Transferred { .. } => Some(Change::LeaveOut),
+    ("a transfer does not change the owner", 99, |_, event| match event {
+        Event::Transferred { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("what was transferred is finalized at the child's end", 100, |_, event| match event {
-        Event::Transferred { resource, .. } => Some(Change::Then(Event::Begun { resource })),
-        _ => None,
-    }),
-    ("what was given is finalized before the child's end", 100, |events, event| match event {
-        Event::Began { job } => {
-            given_to(events, job).map(|resource| Change::Then(Event::Begun { resource }))
+    ("a transferred resource is finalized when the child completes", 100, |_, event| match event {
+        Event::Transferred { resource, .. } => {
+            Some(Change::InsertAfter(Event::FinalizerStarted { resource }))
         }
         _ => None,
     }),
-    ("an owner is refused, or another one is not", 100, |_, event| match event {
+    (
+        "a given resource is finalized before the child completes",
+        100,
+        |events, event| match event {
+            Event::Started { job } => given_to(events, job)
+                .map(|resource| Change::InsertAfter(Event::FinalizerStarted { resource })),
+            _ => None,
+        },
+    ),
+    ("the owner cannot use a resource, or another task can", 100, |_, event| match event {
         Event::Used { job, resource, as_owner } => {
-            Some(Change::Other(Event::Used { job, resource, as_owner: !as_owner }))
+            Some(Change::Replace(Event::Used { job, resource, as_owner: !as_owner }))
         }
         _ => None,
     }),
     ("a future is never dropped", 100, |events, event| match event {
-        Event::Dropped { job } if began(events, job) => Some(Change::LeaveOut),
+        Event::Dropped { job } if started(events, job) => Some(Change::Remove),
         _ => None,
     }),
     ("a future is dropped twice", 100, |_, event| match event {
-        Event::Dropped { .. } => Some(Change::Twice),
+        Event::Dropped { .. } => Some(Change::Duplicate),
         _ => None,
     }),
-    ("a task runs after its end", 100, |_, event| match event {
-        Event::Dropped { job } => Some(Change::Then(Event::Step { job })),
+    ("a task runs after its completion", 100, |_, event| match event {
+        Event::Dropped { job } => Some(Change::InsertAfter(Event::StepCompleted { job })),
         _ => None,
     }),
-    ("a task begins after its parent saw its end", 100, |events, event| match event {
-        Event::Saw { child, .. } | Event::Lost { child } if !began(events, child) => {
-            Some(Change::Then(Event::Began { job: child }))
+    ("a task starts after its parent joined it", 100, |events, event| match event {
+        Event::Joined { child, .. } | Event::RaceLost { child } if !started(events, child) => {
+            Some(Change::InsertAfter(Event::Started { job: child }))
         }
         _ => None,
     }),
-    ("a task begins after its grandparent saw its parent's end", 100, |events, event| {
-        let (Event::Saw { child, .. } | Event::CancelDone { child, .. }) = event else {
+    ("a task starts after its grandparent joined its parent", 100, |events, event| {
+        let (Event::Joined { child, .. } | Event::CancelCompleted { child, .. }) = event else {
             return None;
         };
-        let late = children(events, child).find(|&late| !began(events, late))?;
-        Some(Change::Then(Event::Began { job: late }))
+        let late = children(events, child).find(|&late| !started(events, late))?;
+        Some(Change::InsertAfter(Event::Started { job: late }))
     }),
     ("a failure becomes a cancellation", 100, |_, event| match event {
-        Event::Saw { child, what: Seen::Error | Seen::Panic } => {
-            Some(Change::Other(Event::Saw { child, what: Seen::Cancelled }))
+        Event::Joined { child, outcome: OutcomeKind::Error | OutcomeKind::Panic } => {
+            Some(Change::Replace(Event::Joined { child, outcome: OutcomeKind::Cancelled }))
         }
         _ => None,
     }),
-    ("a value is lost, or made up", 99, |_, event| match event {
-        Event::CancelDone { child, value } => {
-            Some(Change::Other(Event::CancelDone { child, value: !value }))
+    ("a cancel loses a value, or invents one", 99, |_, event| match event {
+        Event::CancelCompleted { child, value } => {
+            Some(Change::Replace(Event::CancelCompleted { child, value: !value }))
         }
         _ => None,
     }),
     ("a deadline is ignored", 100, |events, event| match event {
-        Event::Limited { child, .. } => {
-            let end = last_step(events, child)?.checked_sub(Duration::from_nanos(1))?;
-            Some(Change::Other(Event::Limited { child, end }))
+        Event::DeadlineSet { child, .. } => {
+            let deadline = last_step(events, child)?.checked_sub(Duration::from_nanos(1))?;
+            Some(Change::Replace(Event::DeadlineSet { child, deadline }))
         }
         _ => None,
     }),
-    ("a deadline ends somebody too early", 30, |events, event| match event {
-        Event::Limited { child, .. } if cut_off(events, child) => {
-            Some(Change::Other(Event::Limited { child, end: HOUR }))
+    ("a deadline cancels a task too early", 30, |events, event| match event {
+        Event::DeadlineSet { child, .. } if was_cancelled(events, child) => {
+            Some(Change::Replace(Event::DeadlineSet { child, deadline: HOUR }))
         }
         _ => None,
     }),
-    ("a shield is cut off with its parent", 90, |events, event| match event {
-        Event::Shielded { child, .. } if cut_off(events, child) => {
-            Some(Change::Other(Event::Shielded { child, limit: HOUR }))
+    ("a shield is cancelled with its parent", 90, |events, event| match event {
+        Event::Shielded { child, .. } if was_cancelled(events, child) => {
+            Some(Change::Replace(Event::Shielded { child, limit: HOUR }))
         }
         _ => None,
     }),
-    ("a shield goes on for too long", 10, |events, event| match event {
-        Event::Shielded { child, .. } if cut_off(events, child) => {
-            Some(Change::Other(Event::Shielded { child, limit: Duration::ZERO }))
+    ("a shield runs for too long", 10, |events, event| match event {
+        Event::Shielded { child, .. } if was_cancelled(events, child) => {
+            Some(Change::Replace(Event::Shielded { child, limit: Duration::ZERO }))
         }
         _ => None,
     }),
-    ("a racer is ended before the race is over", 50, |events, event| match event {
-        Event::Races { child, .. } if cut_off(events, child) => Some(Change::LeaveOut),
+    ("a task is cancelled before its race is decided", 50, |events, event| match event {
+        Event::RaceEntered { child, .. } if was_cancelled(events, child) => Some(Change::Remove),
         _ => None,
     }),
-    ("a loser is still there", 100, |events, event| match event {
-        Event::Lost { child } if began(events, child) => {
-            Some(Change::Then(Event::Step { job: child }))
+    ("the loser of a race still runs", 100, |events, event| match event {
+        Event::RaceLost { child } if started(events, child) => {
+            Some(Change::InsertAfter(Event::StepCompleted { job: child }))
         }
         _ => None,
     }),
-    ("nobody has the lock that is let go", 100, |_, event| match event {
-        Event::Locked { .. } => Some(Change::LeaveOut),
+    ("an unlocked lock has no holder", 100, |_, event| match event {
+        Event::Locked { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a lock is never let go", 100, |_, event| match event {
-        Event::Unlocked { .. } => Some(Change::LeaveOut),
+    ("a lock is never unlocked", 100, |_, event| match event {
+        Event::Unlocked { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("somebody is woken without a signal", 80, |_, event| match event {
-        Event::Signalled { called: true, .. } => Some(Change::LeaveOut),
+    ("a waiter is woken without a signal", 80, |_, event| match event {
+        Event::Signalled { woke: true, .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a signal does not find who waits", 100, |_, event| match event {
-        Event::Signalled { lock, called } => {
-            Some(Change::Other(Event::Signalled { lock, called: !called }))
+    ("a signal does not wake the waiter", 100, |_, event| match event {
+        Event::Signalled { lock, woke } => {
+            Some(Change::Replace(Event::Signalled { lock, woke: !woke }))
         }
         _ => None,
     }),
-    ("a violation is nobody's", 100, |_, event| match event {
-        Event::Broken { .. } => Some(Change::LeaveOut),
+    ("a violation has no author", 100, |_, event| match event {
+        Event::Violated { .. } => Some(Change::Remove),
         _ => None,
     }),
 ];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn any(events: &[Entry], shows: impl Fn(Event) -> bool) -> bool {
-    events.iter().any(|entry| shows(entry.event))
+fn any(events: &[Entry], is: impl Fn(Event) -> bool) -> bool {
+    events.iter().any(|entry| is(entry.event))
 }
 
-fn began(events: &[Entry], wanted: usize) -> bool {
-    any(events, |event| event == Event::Began { job: wanted })
+fn started(events: &[Entry], wanted: usize) -> bool {
+    any(events, |event| event == Event::Started { job: wanted })
 }
 
-/// Whether it was ended before it returned.
-fn cut_off(events: &[Entry], wanted: usize) -> bool {
+/// Whether the job was cancelled before it returned.
+fn was_cancelled(events: &[Entry], wanted: usize) -> bool {
     any(events, |event| event == Event::Dropped { job: wanted })
         && !any(events, |event| matches!(event, Event::Returned { job, .. } if job == wanted))
 }
@@ -187,7 +191,9 @@ fn given_to(events: &[Entry], wanted: usize) -> Option<usize> {
 
 fn last_step(events: &[Entry], wanted: usize) -> Option<Duration> {
     let steps = events.iter().filter(|entry| match entry.event {
-        Event::Began { job } | Event::Step { job } | Event::Returned { job, .. } => job == wanted,
+        Event::Started { job } | Event::StepCompleted { job } | Event::Returned { job, .. } => {
+            job == wanted
+        }
         _ => false,
     });
     steps.map(|entry| entry.at).next_back()
@@ -197,39 +203,39 @@ fn altered(events: &[Entry], index: usize, change: Change) -> Vec<Entry> {
     let mut events = events.to_vec();
     let at = events[index].at;
     match change {
-        Change::LeaveOut => drop(events.remove(index)),
-        Change::Twice => events.insert(index, events[index]),
-        Change::Other(event) => events[index].event = event,
-        Change::Then(event) => events.insert(index + 1, Entry { at, event }),
+        Change::Remove => drop(events.remove(index)),
+        Change::Duplicate => events.insert(index, events[index]),
+        Change::Replace(event) => events[index].event = event,
+        Change::InsertAfter(event) => events.insert(index + 1, Entry { at, event }),
     }
     events
 }
 
 #[test]
-fn what_did_not_happen_so_is_refused() {
-    crate::silence_planned_panics();
-    // For each alteration: how often it could be made, and how often it was refused.
+fn altered_events_are_rejected() {
+    crate::silence_expected_panics();
+    // For each alteration, the number of its changes, and of those that the model rejected.
     let mut counts = vec![(0, 0); ALTERATIONS.len()];
     for seed in 0..PROGRAMS {
-        let (program, world) = (Arc::new(generate(seed)), World::new());
+        let (program, environment) = (Arc::new(generate(seed)), Environment::new());
         let domains = 3 + (seed % 2) as usize;
-        let trial = Check::simulated().domains(domains).trial(seed, main(&world, &program));
-        let events = world.record.take();
-        assert_eq!(judge(&events, &trial.outcome), Ok(()), "seed {seed}");
-        for ((_, _, alter), (made, refused)) in ALTERATIONS.iter().zip(&mut counts) {
+        let trial = Check::simulated().domains(domains).trial(seed, main(&environment, &program));
+        let events = environment.record.take();
+        assert_eq!(check(&events, &trial.outcome), Ok(()), "seed {seed}");
+        for ((_, _, alter), (changes, rejected)) in ALTERATIONS.iter().zip(&mut counts) {
             for index in 0..events.len() {
                 let Some(change) = alter(&events, events[index].event) else { continue };
-                *made += 1;
-                let verdict = judge(&altered(&events, index, change), &trial.outcome);
-                *refused += usize::from(verdict.is_err());
+                *changes += 1;
+                let result = check(&altered(&events, index, change), &trial.outcome);
+                *rejected += usize::from(result.is_err());
             }
         }
     }
-    for ((what, ..), (made, refused)) in ALTERATIONS.iter().zip(&counts) {
-        println!("{refused} of {made}: {what}");
+    for ((name, ..), (changes, rejected)) in ALTERATIONS.iter().zip(&counts) {
+        println!("{rejected} of {changes}: {name}");
     }
-    for ((what, percent, _), (made, refused)) in ALTERATIONS.iter().zip(counts) {
-        assert!(made >= 10, "{what}: only {made}");
-        assert!(refused * 100 >= made * percent, "{what}: refused {refused} of {made}");
+    for ((name, percent, _), (changes, rejected)) in ALTERATIONS.iter().zip(counts) {
+        assert!(changes >= 10, "{name}: only {changes}");
+        assert!(rejected * 100 >= changes * percent, "{name}: rejected {rejected} of {changes}");
     }
 }

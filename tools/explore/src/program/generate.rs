@@ -1,41 +1,60 @@
+//! Generates the random program of a seed.
+
 use std::sync::Arc;
 
-use super::{Child, Ending, Job, Place, Step};
+use super::{Child, Ending, Job, Placement, Step};
+use crate::record::ViolationKind;
 
-/// How deep a program's tree is at most.
+/// The greatest depth of a program's tree.
 const DEPTH_MAX: u32 = 4;
-/// How many jobs it has at most, and at least.
+/// The number of jobs from which on no further steps with children are generated.
 const JOBS_MAX: usize = 60;
+/// The least number of jobs.
 const JOBS_MIN: usize = 3;
-/// How many locks and conditions there are.
+/// The number of locks, each with a condition.
 pub(super) const LOCKS: u64 = 2;
 
-/// What may become of a child.
+/// How a child may end, which depends on how its parent waits for it.
 #[derive(Clone, Copy)]
-struct Leave {
-    /// It may wait for ever.
-    never: bool,
-    /// It may hand resources to its parent.
-    gifts: bool,
+struct ChildLimits {
+    /// It may stay pending until it is cancelled.
+    may_stay_pending: bool,
+    /// It may transfer resources to its parent.
+    may_transfer: bool,
 }
 
-/// Makes the program of a seed.
+/// For a child that completes by itself, and whose value the parent receives.
+const AWAITED: ChildLimits = ChildLimits { may_stay_pending: false, may_transfer: true };
+/// For a child that the parent cancels.
+const CANCELLED: ChildLimits = ChildLimits { may_stay_pending: true, may_transfer: true };
+/// For a child that completes by itself, and whose value the parent may not receive.
+const COMPLETING: ChildLimits = ChildLimits { may_stay_pending: false, may_transfer: false };
+/// For a child that need not complete, and whose value the parent may not receive.
+const ANY: ChildLimits = ChildLimits { may_stay_pending: true, may_transfer: false };
+
+/// Generates the program of a seed.
 pub(crate) fn generate(seed: u64) -> Job {
     let mut generator =
-        Generator { state: seed ^ 0x9E37_79B9_7F4A_7C15, jobs: 0, things: 0, violation: None };
-    // Most programs keep the rules: one that breaks them ends early.
+        Generator { state: seed ^ 0x9E37_79B9_7F4A_7C15, jobs: 0, resources: 0, violation: None };
+    // A minority of the programs commits a violation, since it ends the run early.
     if generator.chance(30) {
-        generator.violation = Some(generator.below(3));
+        generator.violation = Some(match generator.below(3) {
+            0 => ViolationKind::StillHasChildren,
+            1 => ViolationKind::ResourceLeaked,
+            _ => ViolationKind::NotOwner,
+        });
     }
-    generator.job(0, Leave { never: false, gifts: false }, None)
+    generator.job(0, COMPLETING, None)
 }
 
 struct Generator {
     state: u64,
+    /// The number of jobs so far.
     jobs: usize,
-    things: usize,
-    /// The one violation that the program is still to commit.
-    violation: Option<u64>,
+    /// The number of resources and deferred futures so far.
+    resources: usize,
+    /// The violation that the program has yet to commit.
+    violation: Option<ViolationKind>,
 }
 
 impl Generator {
@@ -56,180 +75,177 @@ impl Generator {
         self.below(100) < percent
     }
 
-    fn thing(&mut self) -> usize {
-        self.things += 1;
-        self.things
+    /// Removes and returns a random element, if there is one.
+    fn remove_any<T>(&mut self, list: &mut Vec<T>) -> Option<T> {
+        if list.is_empty() {
+            return None;
+        }
+        let index = self.below(list.len() as u64) as usize;
+        Some(list.remove(index))
     }
 
-    /// Whether to commit a violation of this kind here.
-    fn violates(&mut self, kind: u64) -> bool {
+    fn new_resource(&mut self) -> usize {
+        self.resources += 1;
+        self.resources
+    }
+
+    /// Decides whether the program commits its violation here, if it is of this kind.
+    fn commits(&mut self, kind: ViolationKind) -> bool {
         let here = self.violation == Some(kind) && self.chance(50);
         if here {
             self.violation = None;
         }
         here
     }
+}
 
-    fn job(&mut self, depth: u32, leave: Leave, given: Option<usize>) -> Job {
+/// A job whose steps are being generated.
+struct Draft {
+    steps: Vec<Step>,
+    /// Children that must be awaited or cancelled, and whether they may stay pending.
+    open: Vec<(usize, bool)>,
+    /// The resources of the job.
+    owned: Vec<usize>,
+    ending: Ending,
+}
+
+impl Generator {
+    fn job(&mut self, depth: u32, limits: ChildLimits, given: Option<usize>) -> Job {
         let id = self.jobs;
         self.jobs += 1;
         let ending = match self.below(100) {
-            0..65 => Ending::Well,
-            65..75 => Ending::Failed,
-            75..80 => Ending::Panicked,
-            _ if leave.never => Ending::Never,
-            _ => Ending::Well,
+            0..65 => Ending::Value,
+            65..75 => Ending::Error,
+            75..80 => Ending::Panic,
+            _ if limits.may_stay_pending => Ending::Pending,
+            _ => Ending::Value,
         };
-        let held = Vec::from_iter(given);
-        let mut body = Body { steps: Vec::new(), open: Vec::new(), held, ending };
+        let owned = Vec::from_iter(given);
+        let mut draft = Draft { steps: Vec::new(), open: Vec::new(), owned, ending };
         for _ in 0..self.below(10) {
-            self.step(depth, &mut body);
+            self.step(depth, &mut draft);
         }
         while depth == 0 && self.jobs < JOBS_MIN {
-            self.spawn(depth, &mut body);
+            self.step_with_children(depth, &mut draft);
         }
-        let left = ending != Ending::Well && self.chance(50);
-        while !left && !body.open.is_empty() {
-            self.settle(&mut body);
+        // R4: a job that does not return a value may leave its children to the runtime.
+        let leaves_children = ending != Ending::Value && self.chance(50);
+        while !leaves_children && !draft.open.is_empty() {
+            self.await_or_cancel(&mut draft);
         }
-        let mut gifts = Vec::new();
-        if leave.gifts && ending == Ending::Well && self.chance(30) {
-            let resource = self.thing();
+        let mut transfers = Vec::new();
+        if limits.may_transfer && ending == Ending::Value && self.chance(30) {
+            let resource = self.new_resource();
             let is_async = self.chance(30);
-            body.steps.push(Step::Own { resource, is_async });
-            gifts.push(resource);
+            draft.steps.push(Step::Own { resource, is_async });
+            transfers.push(resource);
         }
-        let leaks = ending == Ending::Well && !body.held.is_empty() && self.violates(1);
-        let Body { steps, .. } = body;
-        Job { id, steps, ending, gifts, misuses: None, leaks }
+        let leaks = ending == Ending::Value
+            && !draft.owned.is_empty()
+            && self.commits(ViolationKind::ResourceLeaked);
+        Job { id, steps: draft.steps, ending, transfers, foreign_use: None, leaks }
     }
 
-    fn child(&mut self, depth: u32, leave: Leave, body: &mut Body) -> Child {
-        let place = if self.chance(50) { Place::Here } else { Place::Away };
-        let given = self.chance(30).then(|| self.take(&mut body.held)).flatten();
-        let mut job = self.job(depth + 1, leave, given);
-        if let Some(&resource) = body.held.first()
-            && self.violates(2)
+    fn child(&mut self, depth: u32, limits: ChildLimits, parent: &mut Draft) -> Child {
+        let placement = if self.chance(50) { Placement::Local } else { Placement::Remote };
+        let given = self.chance(30).then(|| self.remove_any(&mut parent.owned)).flatten();
+        let mut job = self.job(depth + 1, limits, given);
+        if let Some(&resource) = parent.owned.first()
+            && self.commits(ViolationKind::NotOwner)
         {
-            job.misuses = Some(resource);
+            job.foreign_use = Some(resource);
         }
-        Child { place, given, job: Arc::new(job) }
+        Child { placement, given, job: Arc::new(job) }
     }
 
-    fn children(&mut self, depth: u32, leave: Leave, body: &mut Body) -> Vec<Child> {
-        (0..1 + self.below(3)).map(|_| self.child(depth, leave, body)).collect()
+    fn children(&mut self, depth: u32, limits: ChildLimits, parent: &mut Draft) -> Vec<Child> {
+        (0..1 + self.below(3)).map(|_| self.child(depth, limits, parent)).collect()
     }
 
-    fn take(&mut self, things: &mut Vec<usize>) -> Option<usize> {
-        if things.is_empty() {
-            return None;
-        }
-        let index = self.below(things.len() as u64) as usize;
-        Some(things.remove(index))
-    }
-
-    fn step(&mut self, depth: u32, body: &mut Body) {
+    /// Adds a step, unless the chosen one is impossible here.
+    fn step(&mut self, depth: u32, draft: &mut Draft) {
         let may_spawn = depth < DEPTH_MAX && self.jobs < JOBS_MAX;
         let step = match self.below(100) {
             0..8 => Step::Yield,
             8..16 => Step::Sleep(self.below(20)),
             16..27 => {
-                let (resource, is_async) = (self.thing(), self.chance(30));
-                body.held.push(resource);
+                let (resource, is_async) = (self.new_resource(), self.chance(30));
+                draft.owned.push(resource);
                 Step::Own { resource, is_async }
             }
-            27..30 => match self.take(&mut body.held) {
+            27..30 => match self.remove_any(&mut draft.owned) {
                 Some(resource) => Step::Release(resource),
                 None => return,
             },
-            30..34 => match body.held.last() {
+            30..34 => match draft.owned.last() {
                 Some(&resource) => Step::Use(resource),
                 None => return,
             },
-            34..38 => Step::Defer(self.thing()),
-            38..43 => Step::Lock(self.below(LOCKS) as usize, self.below(3) as u32),
-            43..49 => Step::Wait(self.below(LOCKS) as usize, self.below(60)),
-            49..54 => Step::Signal(self.below(LOCKS) as usize),
-            54..57 => return self.settle(body),
+            34..38 => Step::Defer(self.new_resource()),
+            38..43 => Step::Lock { lock: self.lock(), yields: self.below(3) as u32 },
+            43..49 => Step::Wait { lock: self.lock(), timeout: self.below(60) },
+            49..54 => Step::Signal(self.lock()),
+            54..57 => return self.await_or_cancel(draft),
             _ if !may_spawn => return,
-            _ => return self.spawn(depth, body),
+            _ => return self.step_with_children(depth, draft),
         };
-        body.steps.push(step);
+        draft.steps.push(step);
     }
 
-    /// A step with children.
-    fn spawn(&mut self, depth: u32, body: &mut Body) {
-        let patient = Leave { never: false, gifts: true };
-        let any = Leave { never: true, gifts: false };
-        // To forget a child is no fault in a job that does not end well.
-        let abnormal = body.ending != Ending::Well && self.chance(15);
-        let step = match self.below(100) {
-            _ if abnormal || self.violates(0) => {
-                let mut child = self.child(depth, any, body);
-                if self.chance(50) {
-                    change(&mut child, |job| job.ending = Ending::Never);
-                }
-                Step::Forget(child)
+    fn lock(&mut self) -> usize {
+        self.below(LOCKS) as usize
+    }
+
+    /// Adds a step that spawns one or more children.
+    fn step_with_children(&mut self, depth: u32, draft: &mut Draft) {
+        // In a job that does not return a value, a forgotten child is no violation (R4).
+        let may_forget = draft.ending != Ending::Value && self.chance(15);
+        let choice = self.below(100);
+        let step = match choice {
+            _ if may_forget || self.commits(ViolationKind::StillHasChildren) => {
+                self.forget(depth, draft)
             }
-            0..30 => {
-                let child = self.child(depth, patient, body);
-                body.open.push((child.job.id, false));
-                Step::Spawn(child)
-            }
-            30..50 => {
-                let child = self.child(depth, Leave { never: true, gifts: true }, body);
-                body.open.push((child.job.id, true));
-                Step::Spawn(child)
-            }
-            50..60 => Step::All(self.children(depth, patient, body)),
+            30..50 => self.spawn(depth, CANCELLED, draft),
+            50..60 => Step::AwaitAll(self.children(depth, AWAITED, draft)),
             60..67 => {
-                let mut children = self.children(depth, any, body);
-                // One of them has to come first.
-                let quick = Leave { never: false, gifts: false };
-                children.push(self.child(depth, quick, body));
-                Step::First(children)
+                let mut children = self.children(depth, ANY, draft);
+                // At least one child must complete.
+                children.push(self.child(depth, COMPLETING, draft));
+                Step::AwaitFirst(children)
             }
-            67..74 => Step::One(self.children(depth, patient, body)),
-            74..80 => Step::Orphans(self.children(depth, patient, body)),
-            80..86 => Step::Timeout(self.below(20), self.child(depth, any, body)),
-            86..91 => Step::Deadline(self.below(20), self.child(depth, any, body)),
+            67..74 => Step::AwaitOne(self.children(depth, AWAITED, draft)),
+            74..80 => Step::Orphans(self.children(depth, AWAITED, draft)),
+            80..86 => Step::Timeout(self.below(20), self.child(depth, ANY, draft)),
+            86..91 => Step::Deadline(self.below(20), self.child(depth, ANY, draft)),
             91..95 => {
-                let leave = Leave { never: true, gifts: false };
-                let (wrapper, limit) = (self.below(20), self.below(50));
-                Step::Shield(wrapper, limit, Arc::new(self.job(depth + 1, leave, None)))
+                let (timeout, limit) = (self.below(20), self.below(50));
+                let job = Arc::new(self.job(depth + 1, ANY, None));
+                Step::Shield { timeout, limit, job }
             }
-            _ => {
-                let child = self.child(depth, patient, body);
-                body.open.push((child.job.id, false));
-                Step::Spawn(child)
-            }
+            _ => self.spawn(depth, AWAITED, draft),
         };
-        body.steps.push(step);
+        draft.steps.push(step);
     }
 
-    /// Awaits or cancels one of the open children.
-    fn settle(&mut self, body: &mut Body) {
-        if body.open.is_empty() {
-            return;
+    fn spawn(&mut self, depth: u32, limits: ChildLimits, draft: &mut Draft) -> Step {
+        let child = self.child(depth, limits, draft);
+        draft.open.push((child.job.id, limits.may_stay_pending));
+        Step::Spawn(child)
+    }
+
+    fn forget(&mut self, depth: u32, draft: &mut Draft) -> Step {
+        let mut child = self.child(depth, ANY, draft);
+        if self.chance(50) {
+            let job = Arc::get_mut(&mut child.job).expect("the job is not shared yet");
+            job.ending = Ending::Pending;
         }
-        let index = self.below(body.open.len() as u64) as usize;
-        let (child, may_be_endless) = body.open.remove(index);
-        let cancel = may_be_endless || self.chance(20);
-        body.steps.push(if cancel { Step::Cancel(child) } else { Step::Await(child) });
+        Step::Forget(child)
     }
-}
 
-/// Changes a child that was just made.
-fn change(child: &mut Child, f: impl FnOnce(&mut Job)) {
-    f(Arc::get_mut(&mut child.job).expect("nobody else has it yet"));
-}
-
-/// A job's body so far.
-struct Body {
-    steps: Vec<Step>,
-    /// Children that are to be dealt with, and whether they may be endless.
-    open: Vec<(usize, bool)>,
-    /// Resources of its own.
-    held: Vec<usize>,
-    ending: Ending,
+    /// Adds a step that awaits or cancels one of the open children, if there is one.
+    fn await_or_cancel(&mut self, draft: &mut Draft) {
+        let Some((child, may_stay_pending)) = self.remove_any(&mut draft.open) else { return };
+        let cancel = may_stay_pending || self.chance(20);
+        draft.steps.push(if cancel { Step::Cancel(child) } else { Step::Await(child) });
+    }
 }

@@ -1,89 +1,107 @@
-//! Random programs: trees of jobs, each a list of steps and a way to end.
+//! Random programs: trees of jobs, each a list of steps and the way it ends.
+//!
+//! `generate` creates the program of a seed, and `interpreter` runs it, with its steps on several
+//! children in `groups`.
 
+mod environment;
 mod generate;
-mod interpret;
+mod groups;
+mod interpreter;
 
 use std::sync::Arc;
 
+pub(crate) use environment::Environment;
 pub(crate) use generate::generate;
-pub(crate) use interpret::{World, main};
+pub(crate) use interpreter::main;
 
-/// Something that a task does: one node of a program's tree.
+/// A node of a program's tree, which is run as a task.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: usize,
     pub(crate) steps: Vec<Step>,
     pub(crate) ending: Ending,
-    /// Resources that it makes and hands to its parent when it ends well.
-    pub(crate) gifts: Vec<usize>,
-    /// A resource of its parent that it uses although it was never given.
-    pub(crate) misuses: Option<usize>,
-    /// Whether it leaves a resource behind when it ends well.
+    /// Resources of the job that it transfers to its parent before it returns a value.
+    pub(crate) transfers: Vec<usize>,
+    /// A resource of its parent that the job uses without being the owner, a violation.
+    pub(crate) foreign_use: Option<usize>,
+    /// Whether the job returns a value without releasing its resources, a violation.
     pub(crate) leaks: bool,
 }
 
 /// How a job ends, unless it is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    Well,
-    Failed,
-    Panicked,
-    /// It waits for ever, and has to be cancelled.
-    Never,
+    Value,
+    Error,
+    Panic,
+    /// It stays pending until it is cancelled.
+    Pending,
 }
 
-/// Where a task goes.
+/// The domain on which a child is spawned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Here,
-    /// To another domain.
-    Away,
+pub(crate) enum Placement {
+    Local,
+    Remote,
 }
 
 #[derive(Debug)]
 pub(crate) struct Child {
-    pub(crate) place: Place,
+    pub(crate) placement: Placement,
+    /// A resource of the parent that is given to the child.
     pub(crate) given: Option<usize>,
     pub(crate) job: Arc<Job>,
 }
 
+/// A step of a job. Durations are in milliseconds.
 #[derive(Debug)]
 pub(crate) enum Step {
     Yield,
-    /// For so many milliseconds.
     Sleep(u64),
     Spawn(Child),
-    /// Awaits a child that was spawned before.
+    /// Awaits a child that an earlier step spawned.
     Await(usize),
-    /// Cancels a child that was spawned before, and waits for its end.
+    /// Cancels a child that an earlier step spawned, and awaits its completion.
     Cancel(usize),
-    /// Drops the promise of a child.
+    /// Spawns a child and drops its promise.
     Forget(Child),
-    All(Vec<Child>),
-    First(Vec<Child>),
-    One(Vec<Child>),
+    AwaitAll(Vec<Child>),
+    AwaitFirst(Vec<Child>),
+    /// Awaits the children with `await_one`, until all are complete.
+    AwaitOne(Vec<Child>),
     Orphans(Vec<Child>),
-    /// Gives a child so many milliseconds.
+    /// Awaits a child with a timeout.
     Timeout(u64, Child),
-    /// The same, for its whole subtree.
+    /// Awaits a child with a deadline, which applies to its descendants as well.
     Deadline(u64, Child),
-    /// Protects a child from a wrapper that is dropped after so many milliseconds. When its end is
-    /// asked for, it may go on for so many others.
-    Shield(u64, u64, Arc<Job>),
-    /// Makes a resource, whose finalizer may have to wait.
+    /// Awaits a shielded job for a limited time.
+    Shield {
+        timeout: u64,
+        /// The time for which the shield may run after a cancel request.
+        limit: u64,
+        job: Arc<Job>,
+    },
+    /// Creates a resource, whose finalizer is a future if it is asynchronous.
     Own {
         resource: usize,
         is_async: bool,
     },
-    /// Uses a resource of its own through a shared reference.
+    /// Accesses a resource of the job by a shared reference.
     Use(usize),
-    /// Finalizes a resource of its own.
+    /// Finalizes a resource of the job.
     Release(usize),
-    /// Puts a future off to its end.
+    /// Defers a future with this number until the job completes.
     Defer(usize),
-    /// Holds a lock for so many yields.
-    Lock(usize, u32),
-    /// Waits for a condition, for so many milliseconds at most.
-    Wait(usize, u64),
+    /// Holds a lock while yielding a number of times.
+    Lock {
+        lock: usize,
+        yields: u32,
+    },
+    /// Waits for the condition of a lock, with a timeout.
+    Wait {
+        lock: usize,
+        timeout: u64,
+    },
+    /// Signals the condition of a lock.
     Signal(usize),
 }
