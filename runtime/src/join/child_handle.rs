@@ -102,8 +102,8 @@ fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
         }
         None
     });
-    // On another domain, or outside a run, the parent's domain is sent a message. Whether the drop is
-    // an abandonment depends on the code that runs here.
+    // On another domain, or outside a run, the parent's domain is sent a message. Whether the drop
+    // is an abandonment depends on the code that runs here.
     if let Some(abandoned) = elsewhere.unwrap_or_else(|| Some(std::thread::panicking())) {
         let message = match how {
             Release::Dropped => Message::HandleDropped { entry, abandoned },
