@@ -38,24 +38,24 @@
 //! - **Order.** Waiters are woken in the order in which they began to wait. [`Condition::signal`]
 //!   ends the wait of the first one. A notified waiter of a [`Mutex`] or [`Queue`] may be overtaken
 //!   by a newcomer that takes the lock, the value or the slot. For the mutex this is bounded: a
-//!   waiter that has been overtaken five times holds newcomers back until it has locked. No clock is
-//!   involved.
-//! - **Cancellation.** Any future may be dropped at any time without losing anything: a wake-up that
-//!   it has received goes to the next waiter, and a value stays in the queue. Details are under
-//!   *Cancel safety* of each future. A future that is kept but no longer polled keeps what it was
-//!   given.
+//!   waiter that has been overtaken five times holds newcomers back until it has locked. No clock
+//!   is involved.
+//! - **Cancellation.** Any future may be dropped at any time without losing anything: a wake-up
+//!   that it has received goes to the next waiter, and a value stays in the queue. Details are
+//!   under *Cancel safety* of each future. A future that is kept but no longer polled keeps what it
+//!   was given.
 //! - **Panics.** No poisoning: a guard unlocks when it is dropped, also by a panic.
-//! - **Wakers.** Those of a [`Condition`] are called while no lock is held, and one that panics does
-//!   not keep a broadcast from the others. Those of a [`Mutex`] or a [`Queue`] are called by
+//! - **Wakers.** Those of a [`Condition`] are called while no lock is held, and if one panics, a
+//!   broadcast still wakes the other waiters. Those of a [`Mutex`] or a [`Queue`] are called by
 //!   event-listener 5.4 while its list is locked: they must not panic, and must not poll a task in
 //!   place that uses the same mutex or queue. Wakers of executors only schedule a task, and do
 //!   neither.
 //! - **Time and space.** All operations take constant time, except those that wake all waiters.
 //!   Locking and unlocking an uncontended mutex take one atomic operation each and do not allocate.
 //!   There are no timeouts: combine the futures with those of your runtime.
-//! - **Diagnosis.** [`Mutex::holder`] returns the location that locked a mutex. A task that probably
-//!   waits for itself is reported to a hook, see [`SelfDeadlock`]. A runtime can follow which task
-//!   waits for what, see [`set_hooks`].
+//! - **Diagnosis.** [`Mutex::holder`] returns the location that locked a mutex. A task that
+//!   probably waits for itself is reported to a hook, see [`SelfDeadlock`]. A runtime can follow
+//!   which task waits for what, see [`set_hooks`].
 //!
 //! # Tests
 //!

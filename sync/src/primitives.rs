@@ -1,7 +1,7 @@
 //! The synchronisation primitives that this crate is built on: std's, or those of a model checker.
 //!
-//! `--cfg loom` and `--cfg shuttle` replace them by types that explore schedules, so that the models
-//! in `tests/` run the code that ships.
+//! `--cfg loom` and `--cfg shuttle` replace them by types that explore schedules, so that the
+//! models in `tests/` run the code that ships.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{

@@ -1,5 +1,5 @@
 //! The hooks report each wait, each lock and each unlock once, with the location of the call. The
-//! hooks of this process record, per thread, what they report.
+//! hooks of this process record the events per thread.
 
 #![cfg(not(any(loom, shuttle)))]
 

@@ -86,8 +86,8 @@ impl Condition {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future, at any point, leaves the mutex unlocked. If it was signalled, the signal
-    /// is handed over to the next waiter.
+    /// Dropping the future, at any point, leaves the mutex unlocked. If it was signalled, the
+    /// signal is handed over to the next waiter.
     ///
     /// # Examples
     ///
@@ -213,8 +213,8 @@ impl Condition {
         })
     }
 
-    /// Hands the signal of a dropped waiter over to the next one; but not if the next one waits with
-    /// another mutex, since it began to wait after that signal and for something else.
+    /// Hands the signal of a dropped waiter over to the next one; but not if the next one waits
+    /// with another mutex, since it began to wait after that signal and for something else.
     fn hand_over_signal(&self, mutex_address: usize) {
         wake_one(self.waiters.wake_first_if(|next_address| next_address == mutex_address));
     }

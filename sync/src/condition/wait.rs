@@ -14,8 +14,8 @@ use crate::waiting::{WaiterKey, Wake};
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the mutex unlocked. If it was signalled, the signal is handed over to the next
-/// waiter.
+/// Dropping it leaves the mutex unlocked. If it was signalled, the signal is handed over to the
+/// next waiter.
 ///
 /// # Examples
 ///

@@ -73,8 +73,8 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
 
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as in `deref`; the reference borrows this guard exclusively, so no other reference
-        // to the data exists.
+        // SAFETY: as in `deref`; the reference borrows this guard exclusively, so no other
+        // reference to the data exists.
         unsafe { &mut *self.mutex.data.get() }
     }
 }

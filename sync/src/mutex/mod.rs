@@ -20,10 +20,10 @@ use crate::primitives::const_fn;
 ///
 /// Waiters are notified in the order in which they began to wait. A newcomer that finds the mutex
 /// unlocked takes it ahead of them, which keeps a busy mutex fast, and the waiter that was notified
-/// then waits again, last. This is bounded: a waiter that has been overtaken five times is *starved*
-/// and holds newcomers back until it has locked, so from then on it waits only for those waiters
-/// that are ahead of it. (async-lock has the same rule with a time instead of a number. Here no
-/// clock is involved.)
+/// then waits again, last. This is bounded: a waiter that has been overtaken five times is
+/// *starved* and holds newcomers back until it has locked, so from then on it waits only for those
+/// waiters that are ahead of it. (async-lock has the same rule with a time instead of a number.
+/// Here no clock is involved.)
 ///
 /// A future that was notified must be polled or dropped. If it is kept and never polled again
 /// ("futurelock"), the other waiters keep waiting; newcomers still get the lock, unless the kept
@@ -155,8 +155,8 @@ impl<T: ?Sized> Mutex<T> {
         })
     }
 
-    /// Locks the mutex, blocking the current thread until it is available. Do not call it in a task:
-    /// it blocks the executor.
+    /// Locks the mutex, blocking the current thread until it is available. Do not call it in a
+    /// task: it blocks the executor.
     ///
     /// # Panics
     ///

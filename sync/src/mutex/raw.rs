@@ -23,8 +23,8 @@
 //!
 //! - If it comes before the count, the second check reads a later value than `unlock` wrote and
 //!   finds the mutex unlocked, or locked by a task whose own `unlock` sees the count.
-//! - If it comes after the count, it sees the count and notifies, for which event-listener locks its
-//!   list. Either the listener is in the list and is notified; or the listener enters the list
+//! - If it comes after the count, it sees the count and notifies, for which event-listener locks
+//!   its list. Either the listener is in the list and is notified; or the listener enters the list
 //!   later, so the lock of the list orders `unlock` before the second check.
 //!
 //! So `unlock` accesses the event only if there are waiters, and an uncontended mutex costs one
@@ -61,8 +61,9 @@ const STARVED: usize = WAITER << COUNT_BITS;
 const _: () = assert!(STARVED.checked_mul(COUNT_MAX).is_some());
 
 /// How many lost races a waiter tolerates; with the next one it is starved. Several, because the
-/// thread that uses a busy mutex usually locks it again before another thread can wake up; not many,
-/// because each lost race costs the waiter a useless poll. The models explore short schedules only.
+/// thread that uses a busy mutex usually locks it again before another thread can wake up; not
+/// many, because each lost race costs the waiter a useless poll. The models explore short schedules
+/// only.
 const LOSSES_MAX: u8 = if cfg!(any(loom, shuttle)) { 1 } else { 4 };
 
 const fn is_locked(state: usize) -> bool {
@@ -201,8 +202,8 @@ impl RawMutex {
         // fault: mutex-refusal-without-notification
         if !self.is_locked() {
             // The mutex is unlocked but reserved for starved waiters. None of them may have been
-            // listening when it was unlocked: if several lose at the same time, each finds the others
-            // starved here. So notify the first in the list, which may be this waiter.
+            // listening when it was unlocked: if several lose at the same time, each finds the
+            // others starved here. So notify the first in the list, which may be this waiter.
             self.unlocked.notify(1);
         }
         false

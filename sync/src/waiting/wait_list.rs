@@ -38,9 +38,9 @@ pub(crate) struct WaiterKey {
 pub(crate) struct WaitList<T> {
     waiters: Mutex<Waiters<T>>,
     /// The last ticket that was woken alone. Written under the lock, as is the next field.
-    last_one: AtomicU64,
+    last_woken_alone: AtomicU64,
     /// The last ticket that was issued before all were woken.
-    last_all: AtomicU64,
+    last_woken_with_all: AtomicU64,
 }
 
 impl<T: Copy> WaitList<T> {
@@ -48,8 +48,8 @@ impl<T: Copy> WaitList<T> {
         pub(crate) fn new() -> Self {
             Self {
                 waiters: Mutex::new(Waiters::new()),
-                last_one: AtomicU64::new(0),
-                last_all: AtomicU64::new(0),
+                last_woken_alone: AtomicU64::new(0),
+                last_woken_with_all: AtomicU64::new(0),
             }
         }
     }
@@ -84,9 +84,9 @@ impl<T: Copy> WaitList<T> {
         Some(waiters.push(waker, data))
     }
 
-    /// Removes the first waiter, if there is one and `admit` returns `true` for its data. The caller
-    /// must wake it. `admit` runs under the lock, so it can take from the primitive's state what the
-    /// waiter is given.
+    /// Removes the first waiter, if there is one and `admit` returns `true` for its data. The
+    /// caller must wake it. `admit` runs under the lock, so it can take from the primitive's state
+    /// what the waiter is given.
     #[must_use = "the waiter has to be woken"]
     pub(crate) fn wake_first_if(&self, admit: impl FnOnce(T) -> bool) -> Option<Waker> {
         let mut waiters = self.lock();
@@ -95,8 +95,8 @@ impl<T: Copy> WaitList<T> {
         }
         let (ticket, waker) = waiters.pop_first()?;
         // Pairs with the load in `was_woken_alone`: a waiter that learns of its wake-up there also
-        // sees what the waker did before, and earlier writes to `last_all`.
-        self.last_one.store(ticket, Ordering::Release);
+        // sees what the waking thread did before, and earlier writes to `last_woken_with_all`.
+        self.last_woken_alone.store(ticket, Ordering::Release);
         Some(waker)
     }
 
@@ -104,9 +104,9 @@ impl<T: Copy> WaitList<T> {
     #[must_use = "the waiters have to be woken"]
     pub(crate) fn wake_all(&self) -> Vec<Waker> {
         let mut waiters = self.lock();
-        // Relaxed: `was_woken_alone` needs it only after it has read a later ticket in `last_one`,
-        // whose store is a release.
-        self.last_all.store(waiters.tickets, Ordering::Relaxed);
+        // Relaxed: `was_woken_alone` needs it only after it has read a later ticket in
+        // `last_woken_alone`, whose store is a release.
+        self.last_woken_with_all.store(waiters.tickets, Ordering::Relaxed);
         waiters.mark_all_woken()
     }
 
@@ -141,12 +141,15 @@ impl<T: Copy> WaitList<T> {
 
     /// Returns `true` if the waiter was woken alone. `false` means that only the list knows.
     fn was_woken_alone(&self, key: WaiterKey) -> bool {
-        // Read `last_one` first (acquire): if this waiter was woken with all others, that was before
-        // a later ticket was woken alone, and so `last_all` already contains it.
+        // Read `last_woken_alone` first (acquire): if this waiter was woken with all others, that
+        // was before a later ticket was woken alone, and so `last_woken_with_all` already contains
+        // it.
         // fault: wake-all-read-first
-        let (one, all) =
-            (self.last_one.load(Ordering::Acquire), self.last_all.load(Ordering::Relaxed));
-        all < key.ticket && key.ticket <= one
+        let (alone, with_all) = (
+            self.last_woken_alone.load(Ordering::Acquire),
+            self.last_woken_with_all.load(Ordering::Relaxed),
+        );
+        with_all < key.ticket && key.ticket <= alone
     }
 
     /// Takes out a waiter that gives up. Returns how it was woken, or `None` if it was not.

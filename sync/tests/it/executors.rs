@@ -18,8 +18,8 @@ fn m5_a_task_that_relocks_at_once_cannot_starve_another() {
         let (mutex, entered) = (Mutex::new(0_u64), Cell::new(false));
         let executor = LocalExecutor::new();
         let greedy = executor.spawn(async {
-            // Holds the lock whenever it yields, and locks again at once. The other task gets the lock
-            // only if this one has to wait for once; otherwise the test never ends.
+            // Holds the lock whenever it yields, and locks again at once. The other task gets the
+            // lock only if this one has to wait for once; otherwise the test never ends.
             while !entered.get() {
                 let mut guard = mutex.lock().await;
                 *guard += 1;
@@ -101,7 +101,8 @@ fn m2_tasks_cancelled_at_random_points_leave_the_mutex_and_the_queue_usable() {
             }
             let survivor = spawn(0);
             for round in 0..200 {
-                // Some are cancelled before their first poll, some while waiting, some when notified.
+                // Some are cancelled before their first poll, some while waiting, some when
+                // notified.
                 let cancelled: Vec<_> = (0..4).map(spawn).collect();
                 block_on(queue.push(round)).unwrap();
                 drop(cancelled);

@@ -139,7 +139,8 @@ fn m4_a_notified_lock_that_is_not_polled_does_not_stop_newcomers() {
     task.assert_pending(&mut kept);
     drop(guard);
     assert_eq!(task.wakes(), 1);
-    // `kept` was notified but is not polled, as in an unfinished `select!`. The same task locks again.
+    // `kept` was notified but is not polled, as in an unfinished `select!`. The same task locks
+    // again.
     drop(task.assert_ready(mutex.lock()));
     drop(task.assert_ready(kept));
 }

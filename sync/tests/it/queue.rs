@@ -180,8 +180,8 @@ fn m14_closing_amid_pushes_pops_and_drops_accounts_for_every_value() {
                     while let Ok(value) = block_on(queue.pop()) {
                         popped.fetch_add(1, Ordering::SeqCst);
                         drop(value);
-                        // A pop that is polled once and then dropped must not take a value, unless it is
-                        // ready.
+                        // A pop that is polled once and then dropped must not take a value, unless
+                        // it is ready.
                         if let std::task::Poll::Ready(Ok(value)) =
                             Task::new().poll(&mut queue.pop())
                         {

@@ -101,7 +101,8 @@ fn m2_m3_a_waiting_lock_that_is_dropped_hands_its_notification_over() {
     });
 }
 
-/// A future that locks in its first poll. In its second poll it unlocks, and once more tries to lock.
+/// A future that locks in its first poll. In its second poll it unlocks, and once more tries to
+/// lock.
 fn holder(mutex: &Arc<Mutex<Tracked>>) -> OwnedFuture<()> {
     let mutex = mutex.clone();
     Box::pin(async move {
