@@ -1,12 +1,14 @@
 //! Random programs: trees of jobs, each a list of steps and the way it ends.
 //!
-//! `generate` creates the program of a seed, and `interpreter` runs it, with its steps on several
-//! children in `groups`.
+//! `generate` creates the program of a seed, and `interpreter` runs it. The steps are implemented in
+//! `children`, `groups` and `resources`.
 
+mod children;
 mod environment;
 mod generate;
 mod groups;
 mod interpreter;
+mod resources;
 
 use std::sync::Arc;
 
