@@ -1,4 +1,4 @@
-//! A timer of a domain: what it wakes, and its registration, which its drop removes.
+//! A timer of a domain: its target, and its registration, which is removed on drop.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};

@@ -268,7 +268,7 @@ impl State {
         }
     }
 
-    /// Tells a one-shot poller in which directions tasks wait, if they do.
+    /// Passes the directions in which tasks wait to a one-shot poller, if there are any.
     fn rearm(&self) -> io::Result<()> {
         let waiting = &self.has_waiter;
         let interest = Interest::new(waiting[Direction::Read], waiting[Direction::Write]);

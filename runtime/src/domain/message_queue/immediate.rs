@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn push_all(queue: &ImmediateQueue, messages: std::ops::Range<u32>) -> Vec<bool> {
-        messages.map(|n| queue.push(numbered(n)).ok().expect("the queue is open")).collect()
+        messages.map(|n| queue.push(numbered(n)).expect("the queue is open")).collect()
     }
 
     #[test]
