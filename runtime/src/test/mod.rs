@@ -58,14 +58,14 @@
 //! The same body runs on real threads with [`check_on_threads`] instead of [`check`], or with
 //! [`Check::threaded`] instead of [`Check::simulated`].
 //!
-//! See also the chapter `docs/testing.md` of the repository.
+//! See also `runtime/docs/testing.md` in the repository.
 //!
 //! FoundationDB introduced the idea of testing a whole program in one thread from one seed; shuttle
 //! and madsim brought it to Rust.
 
 /// Compiles and runs the example in the chapter on testing.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/testing.md")]
+#[doc = include_str!("../../docs/testing.md")]
 mod chapter {}
 
 mod check;
