@@ -74,8 +74,8 @@ mod tests {
         ]);
         let expected = [
             "docs/scenarios.md: no test `t2_..` in net/tests",
-            "runtime/tests/it/a.rs: `t9_c` has the code of a scenario that docs/scenarios.md does not \
-             list there",
+            "runtime/tests/it/a.rs: `t9_c` has the code of a scenario that docs/scenarios.md does \
+             not list there",
         ];
         assert_eq!(problems.expect("it reads"), expected);
     }
