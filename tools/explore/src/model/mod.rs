@@ -114,7 +114,7 @@ impl Model {
             Event::ShieldAbandoned { .. } => {}
             Event::CancelCompleted { child, value } => return self.cancel_completed(child, value),
             Event::Joined { child, outcome } => return self.joined(child, outcome),
-            Event::RaceLost { child } => return self.completed(child, "the race is decided"),
+            Event::RaceLost { child } => return self.completed(child, "R3: the race is decided"),
             Event::Violated { job, kind } => self.violated(job, kind),
             _ => return self.apply_to_resources(event),
         }
@@ -209,12 +209,14 @@ impl Model {
         // R5: the children of a cancelled job complete before its future is dropped.
         let children = state.children.clone();
         self.check_may_end(job)?;
-        children.into_iter().try_for_each(|child| self.check_ended(child, "R5, the future dropped"))
+        children
+            .into_iter()
+            .try_for_each(|child| self.check_ended(child, "R5: the future is dropped"))
     }
 
     /// R6: `cancel` returns after the child is complete, with the value if the child returned one.
     fn cancel_completed(&mut self, child: usize, value: bool) -> CheckResult {
-        self.completed(child, "R6, cancel returned")?;
+        self.completed(child, "R6: cancel returned")?;
         let returned = self.job(child).returned == Some(OutcomeKind::Value);
         // After a violation the run is shut down, and a value may be lost.
         ensure(value == returned || !self.violations.is_empty(), || {
@@ -223,7 +225,7 @@ impl Model {
     }
 
     fn joined(&mut self, child: usize, outcome: OutcomeKind) -> CheckResult {
-        self.completed(child, "R3, the parent has the outcome")?;
+        self.completed(child, "R3: the parent has the outcome")?;
         let returned = self.job(child).returned;
         let expected = returned.unwrap_or(OutcomeKind::Cancelled);
         ensure(outcome == expected, || format!("job {child} ended with {expected:?}"))?;

@@ -19,8 +19,9 @@ impl Model {
     /// or the loss of its race.
     pub(super) fn check_may_end(&self, job: usize) -> CheckResult {
         let earliest = self.earliest_end(job);
-        ensure(earliest.is_some_and(|earliest| earliest <= self.now), || {
-            format!("job {job} must not be cancelled before {earliest:?}")
+        ensure(earliest.is_some_and(|earliest| earliest <= self.now), || match earliest {
+            Some(earliest) => format!("R5: job {job} must not be cancelled before {earliest:?}"),
+            None => format!("R5: job {job} is cancelled without a cause"),
         })
     }
 
