@@ -1,7 +1,7 @@
 //! Goal: the environment variable in the report of a failure replays exactly that failure, and a
 //! run that is not a replay fails.
 //! Method: tests that fail in a child process, once to learn the variable and once with it; and the
-//! example of `docs/testing.md`, whose printed report must be accurate.
+//! example of `runtime/docs/testing.md`, whose printed report must be accurate.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
