@@ -16,8 +16,8 @@ local! {
 }
 
 local! {
-    /// The ledger of which `CURRENT_OWNER` is the id. `ManuallyDrop`, because a thread-local without
-    /// a destructor remains usable until the thread ends.
+    /// The ledger of which `CURRENT_OWNER` is the id. `ManuallyDrop`, because a thread-local
+    /// without a destructor remains usable until the thread ends.
     static CURRENT_LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> =
         Cell::new(ManuallyDrop::new(None));
 }

@@ -30,17 +30,17 @@
 //! * **Moving a handle moves the ownership.** A task that uses a resource by value or by `&mut`
 //!   [becomes its owner](adopt()).
 //! * **Sharing does not.** A task may use a resource by shared reference only if it [owns](check())
-//!   it; if the resource is unowned, the task becomes its owner. Otherwise the use is a [`NotOwner`]
-//!   error, which ends the task. To share a resource with a new task, [give](give()) it to that task
-//!   when it is spawned.
+//!   it; if the resource is unowned, the task becomes its owner. Otherwise the use is a
+//!   [`NotOwner`] error, which ends the task. To share a resource with a new task, [give](give())
+//!   it to that task when it is spawned.
 //! * [`transfer`] makes the parent the owner when the current task ends.
 //! * [`disown`] makes a resource unowned, and the next task that uses it becomes its owner.
 //! * Dropping a handle [releases](release()) the resource: its finalizer runs at once, or, if it is
 //!   asynchronous, at the owner's end.
 //! * A task that ends normally while it owns a live resource leaks it: the resource is finalized,
 //!   and the leak is reported.
-//! * A task that ends abnormally (by a panic, a `NotOwner` error or a cancellation) has its resources
-//!   finalized. These are not leaks.
+//! * A task that ends abnormally (by a panic, a `NotOwner` error or a cancellation) has its
+//!   resources finalized. These are not leaks.
 //!
 //! # The parts
 //!
@@ -70,9 +70,10 @@
 //!
 //! # Comparison
 //!
-//! Plain `Drop` is enough if a value cannot outlive its task, and `scopeguard`-like guards are enough
-//! if the finalizer belongs to a block instead of a task. The rules are those of [Miou], with one
-//! difference: in Miou each resource is attached and checked explicitly; here a move is enough.
+//! Plain `Drop` is enough if a value cannot outlive its task, and `scopeguard`-like guards are
+//! enough if the finalizer belongs to a block instead of a task. The rules are those of [Miou],
+//! with one difference: in Miou each resource is attached and checked explicitly; here a move is
+//! enough.
 //!
 //! [Miou]: https://github.com/robur-coop/miou
 

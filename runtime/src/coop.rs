@@ -55,7 +55,8 @@ impl Future for YieldNow {
     }
 }
 
-/// Consumes a part of the current task's budget, or makes the task yield when the budget is used up.
+/// Consumes a part of the current task's budget, or makes the task yield when the budget is used
+/// up.
 ///
 /// Leaf futures of other crates call it before an operation that may be ready again and again, so
 /// that a task which never has to wait does not starve other tasks. A task has a budget of 128

@@ -1,5 +1,5 @@
-//! The sockets work on a driver that uses only the public API of the runtime: one on `poll(2)`, with
-//! a one-shot poller, instead of the built-in reactor.
+//! The sockets work on a driver that uses only the public API of the runtime: one on `poll(2)`,
+//! with a one-shot poller, instead of the built-in reactor.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

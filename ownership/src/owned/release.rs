@@ -93,8 +93,8 @@ impl<T: Send + 'static> Future for Release<T> {
     }
 }
 
-/// Makes the current task the owner, since it must wait for the finalizer, whose future cannot leave
-/// this thread. Then creates the future.
+/// Makes the current task the owner, since it must wait for the finalizer, whose future cannot
+/// leave this thread. Then creates the future.
 fn start<T: Send + 'static>(owned: Owned<T>) -> Progress<T> {
     if adopt(&owned).is_err() {
         return Progress::Complete;

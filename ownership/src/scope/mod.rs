@@ -124,7 +124,8 @@ impl<F: Future> Future for Scope<F> {
 }
 
 impl<F: Future> Scope<F> {
-    /// Drops the future with its ledger entered. A panic or an error of the drop replaces the value.
+    /// Drops the future with its ledger entered. A panic or an error of the drop replaces the
+    /// value.
     fn drop_future(&mut self, end: End<F::Output>, ledger: &Ledger) -> End<F::Output> {
         let stage = std::mem::replace(&mut self.stage, Stage::Complete);
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stage)));
@@ -214,7 +215,8 @@ impl<F: Future> Drop for Scope<F> {
             Stage::Finalizing { ledger, .. } => return deliver_transferred(ledger),
             Stage::Complete => return,
         };
-        // Enter even without a ledger: the drop of a future that was never polled may own resources.
+        // Enter even without a ledger: the drop of a future that was never polled may own
+        // resources.
         let entered = enter(ledger);
         let stage = std::mem::replace(&mut self.stage, Stage::Complete);
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stage)));

@@ -67,7 +67,8 @@ fn race(racers: &[fn(&Round)], judge: fn(&Round)) {
             *shared.lock().unwrap() = Some(Arc::clone(&round));
             barrier.wait();
             barrier.wait();
-            // Catch a panic until all rounds are done: the racers would wait at the barrier forever.
+            // Catch a panic until all rounds are done: the racers would wait at the barrier
+            // forever.
             if verdict.is_ok() {
                 verdict = catch_unwind(AssertUnwindSafe(|| judge(&round)));
             }

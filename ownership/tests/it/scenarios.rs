@@ -1,5 +1,5 @@
-//! The ownership scenarios O1 to O10 of docs/scenarios.md. O4 across threads is in `threads`, O10 in
-//! `memory`, and O9 is also a `compile_fail` example of `Owned`.
+//! The ownership scenarios O1 to O10 of docs/scenarios.md. O4 across threads is in `threads`, O10
+//! in `memory`, and O9 is also a `compile_fail` example of `Owned`.
 
 use std::fs::File;
 use std::future::poll_fn;

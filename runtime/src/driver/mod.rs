@@ -24,8 +24,8 @@ pub(crate) use source::{Attempt, SourceState};
 ///
 /// A driver with a [`Poller`] supports [`IoSource`](crate::IoSource), and thereby the sockets of
 /// `matou-net`. A driver without one supports everything else; operations that have to wait for I/O
-/// fail with [`Unsupported`](io::ErrorKind::Unsupported). A driver that only changes how time passes
-/// can contain a [`Reactor`] and return its poller.
+/// fail with [`Unsupported`](io::ErrorKind::Unsupported). A driver that only changes how time
+/// passes can contain a [`Reactor`] and return its poller.
 ///
 /// # Examples
 ///

@@ -32,8 +32,8 @@ pub trait Poller: Send + Sync + 'static {
 
     /// Adds a source.
     ///
-    /// `source` stays open until [`deregister`](Poller::deregister), as long as the poller keeps the
-    /// registration. An edge-triggered poller must report readiness that exists at this moment.
+    /// `source` stays open until [`deregister`](Poller::deregister), as long as the poller keeps
+    /// the registration. An edge-triggered poller must report readiness that exists at this moment.
     ///
     /// # Errors
     ///

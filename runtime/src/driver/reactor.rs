@@ -150,8 +150,8 @@ impl Driver for Reactor {
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        // A source may outlive its domain, for example in a static. It refers to the poller, and the
-        // poller to it: separate them, so that both can be freed.
+        // A source may outlive its domain, for example in a static. It refers to the poller, and
+        // the poller to it: separate them, so that both can be freed.
         let sources = std::mem::take(&mut *self.shared.sources());
         sources.into_iter().for_each(|(_, registration)| registration.detach());
     }

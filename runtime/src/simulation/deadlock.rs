@@ -103,11 +103,10 @@ fn awaited_children<O>(tree: &TaskTree<O>, slot: Slot) -> Vec<TaskId> {
         WaitTarget::AnyPromise => unfinished_children(tree, slot, |child| {
             child.wake_parent.get() || child.join_waker.is_some()
         }),
-        WaitTarget::TaskGroup(number) => unfinished_children(
-            tree,
-            slot,
-            |child| matches!(child.handle_state.get(), HandleState::InGroup { group, .. } if group == number),
-        ),
+        WaitTarget::TaskGroup(number) => unfinished_children(tree, slot, |child| {
+            let state = child.handle_state.get();
+            matches!(state, HandleState::InGroup { group, .. } if group == number)
+        }),
         _ => Vec::new(),
     }
 }

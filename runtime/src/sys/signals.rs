@@ -16,8 +16,8 @@ pub(crate) struct SignalWatcher {
 }
 
 impl SignalWatcher {
-    /// Starts a thread that calls `deliver` with the number of each signal that it watches, at first
-    /// `signal` only.
+    /// Starts a thread that calls `deliver` with the number of each signal that it watches, at
+    /// first `signal` only.
     pub(crate) fn start(signal: i32, deliver: fn(i32)) -> io::Result<SignalWatcher> {
         let mut signals = Signals::new([signal])?;
         let handle = signals.handle();

@@ -268,8 +268,8 @@ impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
 
 /// Delivers a signal to the current run, without the operating system.
 ///
-/// Returns whether the run handles it; if not, the system would have terminated the process. On real
-/// threads, other runs of the process do not receive it.
+/// Returns whether the run handles it; if not, the system would have terminated the process. On
+/// real threads, other runs of the process do not receive it.
 ///
 /// # Panics
 ///

@@ -3,10 +3,10 @@
 //! [`check`] runs the body of a test with many seeds. All domains of a run share the current thread
 //! and a virtual clock: when no task is ready, the clock advances to the next deadline, so a body
 //! that sleeps for a day takes no time. Every choice is drawn from the seed: the ready task that is
-//! polled next, the domain that runs the next tick, the target of a [`call`](crate::call), the winner
-//! among several complete promises, the order of equal deadlines, the delay of a message to another
-//! domain. So many seeds cover many schedules, and the same seed repeats the same schedule, event
-//! by event.
+//! polled next, the domain that runs the next tick, the target of a [`call`](crate::call), the
+//! winner among several complete promises, the order of equal deadlines, the delay of a message to
+//! another domain. So many seeds cover many schedules, and the same seed repeats the same schedule,
+//! event by event.
 //!
 //! # Finding a failure and replaying it
 //!
@@ -44,14 +44,14 @@
 //! domains take up to some milliseconds of virtual time. A body is repeatable if it depends on
 //! nothing outside the simulation: it uses [`now`](crate::now) instead of the system's clock, no
 //! threads of its own, no addresses, and no iteration order of a hash map with random keys. All
-//! domains share one thread, so they share thread-locals, and a lock of the standard library that is
-//! held across an `.await` may block all of them.
+//! domains share one thread, so they share thread-locals, and a lock of the standard library that
+//! is held across an `.await` may block all of them.
 //!
 //! The virtual clock covers 584 years; a deadline beyond that never elapses.
 //!
 //! A simulated run has no descriptors: [`IoSource`](crate::IoSource) fails with
-//! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a network
-//! in memory. [`send_signal`] delivers signals.
+//! [`Unsupported`](std::io::ErrorKind::Unsupported). The sockets of `matou-net` work, over a
+//! network in memory. [`send_signal`] delivers signals.
 //!
 //! # Real threads
 //!

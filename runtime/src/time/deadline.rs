@@ -13,11 +13,11 @@ use crate::task::{TaskDeadline, TaskId};
 
 /// Runs `future` until `instant` at the latest, together with all the children that it spawns.
 ///
-/// Like [`timeout`](crate::timeout), it drops the future when the deadline has elapsed. In addition,
-/// children inherit the deadline: each child that is spawned or called inside is cancelled when the
-/// deadline elapses, wherever its promise is, and so are the descendants of that child. A nested
-/// deadline can only shorten the time: the earliest one applies. [`remaining`] returns how much time
-/// is left. A [`shield`](crate::shield) does not inherit deadlines.
+/// Like [`timeout`](crate::timeout), it drops the future when the deadline has elapsed. In
+/// addition, children inherit the deadline: each child that is spawned or called inside is
+/// cancelled when the deadline elapses, wherever its promise is, and so are the descendants of that
+/// child. A nested deadline can only shorten the time: the earliest one applies. [`remaining`]
+/// returns how much time is left. A [`shield`](crate::shield) does not inherit deadlines.
 ///
 /// # Errors
 ///

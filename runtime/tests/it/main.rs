@@ -1,5 +1,6 @@
 //! The behaviour of the runtime, one module per question. Modules `r01` to `r12` test the rules R1
-//! to R12; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of `docs/scenarios.md`.
+//! to R12; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
+//! `docs/scenarios.md`.
 
 mod cancel_reasons;
 mod deadlines;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!           connect             writable              last echo              server's FIN
-//! Waiting ----------> Connecting -------> Exchanging -----------> Closing ---------------> (closed)
+//! Waiting ----------> Connecting -------> Exchanging -----------> Closing --------------->
+//! (closed)
 //!                                          |      ^
 //!                  pause, or after the     v      |  pause ends, or
 //!                  first echo             Paused, Holding   released

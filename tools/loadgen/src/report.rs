@@ -190,7 +190,8 @@ fn check_ending(server: &ServerReport, counts: Counts, problems: &mut Vec<String
     if summary.connections < counts.connections || summary.bytes < counts.bytes {
         let Counts { connections, bytes, .. } = counts;
         problems.push(format!(
-            "the server reports {line:?}, but {connections} connections and {bytes} bytes were counted",
+            "the server reports {line:?}, but {connections} connections and {bytes} bytes were \
+             counted",
         ));
     }
 }

@@ -39,7 +39,8 @@ impl Pattern {
         }
     }
 
-    /// The plan of this pattern for messages of `bytes`, with `pause` between those of slow clients.
+    /// The plan of this pattern for messages of `bytes`, with `pause` between those of slow
+    /// clients.
     pub fn plan(self, bytes: usize, pause: Duration) -> Plan {
         let plan = Plan::pingpong(bytes);
         match self {

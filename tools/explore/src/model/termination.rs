@@ -15,8 +15,8 @@ impl Model {
         self.job(job).end_requested_at.get_or_insert(now);
     }
 
-    /// R5: a job is cancelled only with a cause: a cancel request, its deadline, the end of its parent
-    /// or the loss of its race.
+    /// R5: a job is cancelled only with a cause: a cancel request, its deadline, the end of its
+    /// parent or the loss of its race.
     pub(super) fn check_may_end(&self, job: usize) -> CheckResult {
         let earliest = self.earliest_end(job);
         ensure(earliest.is_some_and(|earliest| earliest <= self.now), || match earliest {

@@ -23,8 +23,8 @@ enum Change {
 /// Returns the change of an event, or `None` if the alteration does not apply to it.
 type Alter = fn(&[Entry], Event) -> Option<Change>;
 
-/// Each alteration, and the least percentage of its changes that the model must reject. Some changes
-/// yield events of another correct run.
+/// Each alteration, and the least percentage of its changes that the model must reject. Some
+/// changes yield events of another correct run.
 const ALTERATIONS: &[(&str, usize, Alter)] = &[
     ("a finalizer does not complete", 100, |_, event| match event {
         Event::Finalized { .. } => Some(Change::Remove),

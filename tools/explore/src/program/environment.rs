@@ -21,8 +21,8 @@ struct Shared {
     locks: [matou_sync::Mutex<()>; LOCKS as usize],
     /// The condition of each lock.
     conditions: [Condition; LOCKS as usize],
-    /// A handle of each resource. It outlives the run, so that a resource is never finalized because
-    /// its last handle was dropped: only its owner can finalize it.
+    /// A handle of each resource. It outlives the run, so that a resource is never finalized
+    /// because its last handle was dropped: only its owner can finalize it.
     resources: Mutex<BTreeMap<usize, AnyHandle>>,
 }
 

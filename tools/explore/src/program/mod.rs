@@ -1,7 +1,7 @@
 //! Random programs: trees of jobs, each a list of steps and the way it ends.
 //!
-//! `generate` creates the program of a seed, and `interpreter` runs it. The steps are implemented in
-//! `children`, `groups` and `resources`.
+//! `generate` creates the program of a seed, and `interpreter` runs it. The steps are implemented
+//! in `children`, `groups` and `resources`.
 
 mod children;
 mod environment;

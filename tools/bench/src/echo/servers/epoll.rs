@@ -1,5 +1,5 @@
-//! The lower bound: a bare epoll loop with as few system calls as possible. As in the other servers,
-//! each connection has a buffer of its own.
+//! The lower bound: a bare epoll loop with as few system calls as possible. As in the other
+//! servers, each connection has a buffer of its own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -76,8 +76,8 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
     }
 }
 
-/// Sends everything. Returns `false` if the connection is broken. A client that does not read blocks
-/// all others; the clients of the benchmark always read.
+/// Sends everything. Returns `false` if the connection is broken. A client that does not read
+/// blocks all others; the clients of the benchmark always read.
 fn send(stream: &mut TcpStream, mut bytes: &[u8]) -> Result<bool> {
     while !bytes.is_empty() {
         match stream.write(bytes) {

@@ -21,7 +21,8 @@ pub(crate) const PROGRAMS: &[Row] = &[
     (MANY, "queue-2", |n| many(queue(n))),
 ];
 
-/// Spawned from outside of the pool, so that the task runs on another thread, which is idle or busy.
+/// Spawned from outside of the pool, so that the task runs on another thread, which is idle or
+/// busy.
 fn call_one(n: u64, threads: usize, busy: bool) -> Cost {
     let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.expect("a runtime");

@@ -153,8 +153,8 @@ fn chain(depth: u64, begun: oneshot::Sender<()>, over: oneshot::Sender<()>) -> B
     })
 }
 
-/// The closest equivalent: each task aborts the next when it is dropped. All are dropped once the last
-/// one is.
+/// The closest equivalent: each task aborts the next when it is dropped. All are dropped once the
+/// last one is.
 async fn cancel_chain(n: u64) -> Cost {
     let ((begun, has_begun), (over, is_over)) = (oneshot::channel(), oneshot::channel());
     let first = spawn(chain(n - 1, begun, over));
