@@ -51,8 +51,8 @@ pub(crate) struct Client {
     pending: PendingWrite,
     /// When the current timeout expires; `None` if it never does.
     deadline: Option<Instant>,
-    /// Wakes the task. It is only set again when it has fired, or would fire too late: while a
-    /// client is active, the deadline moves without a timer operation.
+    /// Wakes the task. The timer is set again only after it has fired, or if it would fire too
+    /// late: while a client is active, the deadline moves without a timer operation.
     timer: Option<Sleep>,
 }
 

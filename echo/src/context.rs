@@ -4,7 +4,7 @@ use std::sync::Arc;
 use crate::stats::Counters;
 use crate::{Limits, Log};
 
-/// What a server and its clients share. All of them run on one domain.
+/// The state that a server and its clients share. All of them run on one domain.
 pub(crate) struct ServerContext {
     pub(crate) limits: Limits,
     pub(crate) log: Arc<Log>,

@@ -2,7 +2,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// The most that a peer can consume. The [table](crate) lists the threat that each limit addresses.
+/// Limits on the resources that a peer can consume. The [table](crate) lists the threat that each
+/// limit addresses.
 ///
 /// # Examples
 ///

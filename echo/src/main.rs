@@ -121,7 +121,7 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> Result<()> {
     let limits = options.limits()?;
-    // The process keeps its signal pipe for ever. Create it before descriptors are counted.
+    // The process keeps its signal pipe forever. Create it before descriptors are counted.
     run_on(1, async { Ok(watch_signals(&Arc::default())?) })?;
     let before = open_descriptors();
     let (served, tasks_left) = run_on(options.domains(), {

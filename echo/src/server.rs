@@ -14,7 +14,7 @@ use crate::context::ServerContext;
 use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 
 /// Serves the clients that connect to `listeners`, until `shutdown` begins and all connections have
-/// ended. Returns what was served.
+/// ended. Returns the numbers of served connections and bytes.
 ///
 /// The first server runs on the current domain. The other servers run on one further domain each,
 /// by [`parallel`]. Each server has its own listeners, and collects its clients in [`Orphans`].

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::iter::Sum;
 
-/// What a server has served.
+/// The numbers of connections and bytes that a server has served.
 ///
 /// # Examples
 ///

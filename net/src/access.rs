@@ -25,7 +25,7 @@ impl AccessMode {
 
     /// Checks an operation that may wait.
     ///
-    /// Returns `Pending` for ever in a task that is not the owner: the violation is recorded, and
+    /// Returns `Pending` forever in a task that is not the owner: the violation is recorded, and
     /// the runtime does not resume the task.
     #[inline]
     pub(crate) fn poll_check(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {

@@ -247,7 +247,7 @@ impl BoundSocket {
     }
 }
 
-/// What an error of `accept` means for the listener.
+/// The effect of an error of `accept` on the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptErrorClass {
     /// It concerns one connection only.

@@ -19,6 +19,8 @@ use crate::task::{BlockedOn, WaitSite, WaitTarget};
 /// Clones refer to the same source. The owner must [`close`](IoSource::close) it: while it is
 /// registered, the poller keeps it open. It is deregistered before it is closed, and no operation
 /// borrows the descriptor beyond its call, so the descriptor is never closed while it is in use.
+#[doc(alias = "AsyncFd")]
+#[doc(alias = "Async")]
 #[derive(Clone)]
 pub struct IoSource(Arc<SourceState>);
 

@@ -50,8 +50,8 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 
 /// Runs `f` and returns the payload of a panic as an error.
 ///
-/// `AssertUnwindSafe`: the scheduler never looks at what a caught closure leaves behind. A future
-/// that panicked is only dropped.
+/// `AssertUnwindSafe`: the scheduler never reads state that a panicking closure has modified. A
+/// future that panicked is only dropped.
 #[inline]
 pub(crate) fn catch_payload<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     panic::catch_unwind(AssertUnwindSafe(f))

@@ -35,6 +35,8 @@ use crate::domain::Domain;
 /// })
 /// # }
 /// ```
+#[doc(alias = "select")]
+#[doc(alias = "or")]
 #[track_caller]
 pub fn race<A, B>(left: A, right: B) -> Race<A, B>
 where

@@ -11,7 +11,7 @@ pub(crate) struct Random {
     state: Cell<u64>,
 }
 
-/// What a simulated run draws in addition to the choices of its domains.
+/// The uses of random numbers in a simulated run, in addition to the choices of its domains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// The domain that runs the next tick.

@@ -52,6 +52,7 @@ pub use crate::signal_table::Signal;
 ///     })
 /// }
 /// ```
+#[doc(alias = "ctrl_c")]
 #[track_caller]
 pub fn on<H, F>(signal: Signal, handler: H) -> io::Result<()>
 where
@@ -90,6 +91,7 @@ where
 ///     Ok::<_, std::io::Error>(())
 /// });
 /// ```
+#[doc(alias = "ctrl_c")]
 pub fn stream(signal: Signal) -> io::Result<Signals> {
     let state = Arc::new(StreamState::default());
     Domain::with("`signal::stream`", |domain| {
@@ -196,7 +198,8 @@ fn on_signal(number: i32) {
 fn deliver(run: &Run, signal: Signal) -> Disposition {
     let disposition = run.signals.deliver(signal);
     if disposition == Disposition::StartHandler {
-        // The handler is looked up when it starts: it may have been replaced until then.
+        // The handler is looked up when it starts, because it may have been replaced in the
+        // meantime.
         let start = move |domain: &Domain| {
             spawn_signal_handler(domain, || {
                 let (handler, meta) = domain.run.signals.handler(signal)?;

@@ -1,4 +1,4 @@
-//! What a run does about each signal: its handlers and streams.
+//! The handlers and streams of a run for each signal.
 
 use std::fmt;
 use std::future::Future;
@@ -61,7 +61,7 @@ struct Entry {
     streams: Vec<Weak<StreamState>>,
 }
 
-/// What a run wants the process to do about a signal.
+/// How the process must react to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     /// The run has neither a handler nor a stream for it.
@@ -128,7 +128,7 @@ impl SignalTable {
         lock(&self.table).entry(signal).handler.clone()
     }
 
-    /// Adds a stream, which is removed after its state was dropped.
+    /// Adds a stream. Its entry is removed after its state is dropped.
     pub(crate) fn add_stream(&self, signal: Signal, stream: &Arc<StreamState>) {
         let mut table = lock(&self.table);
         let streams = &mut table.entry(signal).streams;
@@ -152,7 +152,7 @@ impl SignalTable {
         panics::ignore(|| drop(entries));
     }
 
-    /// Notifies the streams of a signal, and returns what else to do.
+    /// Notifies the streams of a signal, and returns how the process must react.
     pub(crate) fn deliver(&self, signal: Signal) -> Disposition {
         let mut wakers = Vec::new();
         let mut table = lock(&self.table);

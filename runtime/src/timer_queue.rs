@@ -22,14 +22,14 @@ const BUCKET_BITS: u32 = 22;
 /// The most emptied buckets that are kept to reuse their memory.
 const SPARE_MAX: usize = 4;
 
-/// The timers of a domain. `T` is what a timer wakes.
+/// The timers of a domain. `T` is the target that a timer wakes.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T> {
     /// The start of bucket 1; set by the first timer.
     origin: Option<Instant>,
     /// The number of the bucket that was sorted last. Buckets up to it are sorted.
     current_bucket: u64,
-    /// What is left of the current bucket, latest entry first.
+    /// The remaining entries of the current bucket, latest first.
     sorted: Vec<Entry>,
     /// Entries for the current bucket, or an earlier one, that were inserted after it was sorted.
     overflow: BinaryHeap<Reverse<Entry>>,

@@ -43,7 +43,7 @@ pub enum Violation {
     ResourceLeaked {
         /// The task that ended.
         task: TaskInfo,
-        /// What it still owned.
+        /// The resources that it still owned.
         resources: Vec<ResourceInfo>,
     },
     /// A finalizer did not complete within the grace period, and was dropped (R8).
@@ -312,7 +312,7 @@ pub struct ChildInfo {
     pub spawned_at: &'static Location<'static>,
     /// Its state when the report was made.
     pub state: ChildState,
-    /// What it is blocked on; known for a child on the same domain.
+    /// The operation that it is blocked on; known for a child on the same domain.
     pub blocked_on: BlockedOn,
     /// Why it was cancelled, if it was.
     pub cancelled: Option<Cancelled>,

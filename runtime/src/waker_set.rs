@@ -8,7 +8,7 @@ use crate::panics;
 
 /// How many wakers beside the first one a set keeps until it evicts them.
 const REST_MAX: usize = 16;
-/// How often that number may double.
+/// The maximum number of times that this number doubles.
 const DOUBLINGS_MAX: u32 = 6;
 
 /// The wakers of everything that waits for one event.

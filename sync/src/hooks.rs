@@ -50,9 +50,9 @@ pub struct Hooks {
 /// assert_eq!(HELD.load(Ordering::Relaxed), 0);
 /// ```
 ///
-/// The test mode of `matou-runtime` provides functions for all three, `waiting`, `acquired` and
-/// `released` in `matou_runtime::test`. With these set, its deadlock reports name the holder of
-/// each lock.
+/// The test mode of `matou-runtime` provides functions for all three: `note_wait`, `note_acquired`
+/// and `note_released` in `matou_runtime::test`. With these set, its deadlock reports name the
+/// holder of each lock.
 pub fn set_hooks(hooks: Hooks) -> bool {
     HOOKS.set(hooks).is_ok()
 }

@@ -1,10 +1,10 @@
 //! Which task holds a mutex, and the check whether a task waits for a mutex that it holds.
 //!
-//! This crate does not know tasks, only the waker that a future is polled with. A task is usually
-//! polled with the same waker each time, so the holder of a lock stores the identity of its waker
-//! in a [`HolderNote`], and a lock that has to wait compares it with its own waker. The note is not
-//! synchronised with the lock and serves diagnosis only. The check reads it twice: if the task
-//! waits for itself, no other task can change the note in between.
+//! This crate has no notion of tasks, only the waker that a future is polled with. A task is
+//! usually polled with the same waker each time, so the holder of a lock stores the identity of its
+//! waker in a [`HolderNote`], and a lock that has to wait compares it with its own waker. The note
+//! is not synchronised with the lock and serves diagnosis only. The check reads it twice: if the
+//! task waits for itself, no other task can change the note in between.
 
 use std::fmt;
 use std::panic::Location;

@@ -7,7 +7,7 @@
 //!
 //! Half of the schedules are random, half are PCT with depth 3. Shuttle switches threads at its own
 //! types only, that is, at each access to the state word of a mutex and to the list of waiters of a
-//! condition, but not within event-listener; and it does not know weak memory. Loom does both.
+//! condition, but not within event-listener; and it does not model weak memory. Loom does both.
 
 #![cfg(all(shuttle, not(loom)))]
 
@@ -59,7 +59,7 @@ fn four_threads_that_lock_three_times_exclude_each_other_and_end() {
     });
 }
 
-/// Each of three waiters takes one of three tokens, which come with one signal each.
+/// Three waiters take one token each; each token is announced by a signal.
 #[test]
 fn each_of_three_signals_ends_a_wait() {
     explore(|| {

@@ -1,7 +1,7 @@
 //! `cargo xtask explore`: random programs under many seeds, checked against a model of the rules.
 //!
-//! With arguments, the explorer (the package `matou-explore`) runs with these. Without arguments it
-//! runs with its defaults, and two of its processes must agree on the hashes of the first seeds.
+//! Arguments are passed on to the explorer (the package `matou-explore`). Without arguments it runs
+//! with its defaults, and two of its processes must agree on the hashes of the first seeds.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;

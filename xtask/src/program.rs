@@ -31,7 +31,7 @@ impl<const N: usize> From<[&str; N]> for Forwarded {
     }
 }
 
-/// `cargo xtask loadtest`: many clients against the echo server, and what it cost the server.
+/// `cargo xtask loadtest`: many clients against the echo server, and the cost for the server.
 pub(crate) fn loadtest(arguments: &Forwarded) -> Result<()> {
     exec(&mut cargo_run("--quiet --package matou-loadgen", arguments))
 }

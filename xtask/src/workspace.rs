@@ -1,4 +1,4 @@
-//! What cargo knows of the workspace.
+//! The workspace as described by `cargo metadata`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The workspace as `cargo metadata` tells it.
+/// The workspace as `cargo metadata` reports it.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,

@@ -35,7 +35,7 @@ fn connections_and_bytes_are_counted() {
     }
 }
 
-/// Starts spawn_clients that exchange until they are disconnected, and count their exchanges.
+/// Starts clients that exchange messages until they are disconnected, and count the exchanges.
 fn spawn_clients(
     server: &Server,
     number: usize,

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 /// The faults of a simulated run's network; set by [`set_faults`](super::set_faults).
 ///
-/// Probabilities are in thousandths. The default contains only what every network does: bytes
-/// arrive late and in pieces.
+/// Probabilities are in thousandths. By default there are only the effects that every network has:
+/// bytes arrive late and in pieces.
 ///
 /// # Examples
 ///
@@ -90,8 +90,7 @@ impl Default for Faults {
     }
 }
 
-/// What the network of a simulated run has done so far; returned by
-/// [`counters`](super::counters).
+/// The event counts of a simulated run's network; returned by [`counters`](super::counters).
 ///
 /// A test whose body tolerates faults should check that some occurred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

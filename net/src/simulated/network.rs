@@ -65,7 +65,7 @@ pub fn set_faults(faults: Faults) {
     }
 }
 
-/// Returns what the current simulated run's network has done so far; on real threads all counters
+/// Returns the event counts of the current simulated run's network; on real threads all counters
 /// are 0.
 ///
 /// # Examples

@@ -89,7 +89,7 @@ impl StreamBuffer {
         self.segments.front().map(|segment| segment.arrives).or(self.eof)
     }
 
-    /// Drops what arrives after `moment`.
+    /// Drops the segments that arrive after `moment`.
     pub(super) fn drop_after(&mut self, moment: Instant) {
         self.segments.retain(|segment| segment.arrives <= moment);
         self.len = self.segments.iter().map(Segment::unread).sum();

@@ -41,7 +41,7 @@ impl Connect {
         Connect { address, stage, at: Location::caller() }
     }
 
-    /// Leaves the stage at `Connecting` with an established connection, unless it fails.
+    /// On success the stage is `Connecting` and the connection is established.
     fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let just_started = matches!(self.stage, Stage::Start(_));
         if just_started && self.start()? {

@@ -362,6 +362,7 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
+    #[doc(alias = "into_split")]
     pub fn split(&mut self) -> (&TcpStream, &TcpStream) {
         // If the stream is closed, the next operation returns the error.
         let _ = AccessMode::Exclusive.check(self);

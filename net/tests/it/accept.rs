@@ -148,7 +148,7 @@ fn a_listener_converts_from_and_into_the_standard_library() {
     assert_eq!(left, 0);
 }
 
-/// Prevents that this process opens further descriptors, until `end`.
+/// Prevents this process from opening further descriptors until `end`.
 struct DescriptorLimit(Rlimit);
 
 impl DescriptorLimit {

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 
 use crate::support::{Result, bounded, shared};
 
-/// How often a driver has done what.
+/// Counts the operations of a driver's poller.
 #[derive(Default)]
 struct Stats {
     registered: AtomicUsize,
@@ -29,7 +29,7 @@ struct Stats {
     deregistered: AtomicUsize,
 }
 
-/// A driver on `poll(2)`. A socket pair ends a wait.
+/// A driver on `poll(2)`. Writing to a socket pair ends a wait.
 struct PollDriver {
     poller: Arc<OneShotPoller>,
     unpark: UnixStream,
@@ -184,7 +184,7 @@ impl Drop for PollDriver {
     }
 }
 
-/// Runs `main` on drivers of this module, and returns what they did.
+/// Runs `main` on drivers of this module, and returns their counters.
 fn run<F, T>(domains: usize, main: impl FnOnce() -> F) -> (T, Arc<Stats>)
 where
     F: Future<Output = Result<T>> + 'static,
@@ -256,7 +256,7 @@ fn a_socket_moves_between_domains_with_such_drivers() {
         })?;
         let (mut stream, _) = listener.accept().await?;
         stream.read(&mut [0; 4]).await?;
-        // It may be registered here, and is used there from now on.
+        // The stream may be registered on this domain; from now on it is used on the other one.
         let server = try_call(move || async move {
             sleep(Duration::from_millis(1)).await;
             stream.write_all(b"pong").await?;

@@ -15,7 +15,7 @@ use crate::support::*;
 
 /// Returns the only violation of a run.
 #[track_caller]
-fn only<T>(result: Result<T, RunError>) -> Violation {
+fn only_violation<T>(result: Result<T, RunError>) -> Violation {
     let Err(error) = result else { panic!("the violation was not reported") };
     let report = error.report().unwrap_or_else(|| panic!("{error}"));
     assert_eq!(report.violations().len(), 1, "{error}");
@@ -119,7 +119,7 @@ fn a_socket_accepted_for_another_domain_is_never_registered_on_the_first() {
     });
     result.unwrap();
     // The listener is not registered either: each accept found a connection.
-    assert_eq!(seen.most.load(SeqCst), 0);
+    assert_eq!(seen.registered_max.load(SeqCst), 0);
 }
 
 #[test]
@@ -157,7 +157,9 @@ fn r07_a_task_that_was_not_given_a_shared_stream_cannot_read() {
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
+    let Violation::NotOwner { error, .. } = only_violation(result) else {
+        panic!("a different violation")
+    };
     assert_eq!(error.resource.kind, "tcp stream");
     assert_eq!((error.used_at.file(), error.used_at.line()), (file!(), line));
     assert_eq!(left, 0);
@@ -177,7 +179,7 @@ fn r07_a_task_on_another_domain_that_was_not_given_a_shared_stream_cannot_write(
         drop(server);
         Ok(())
     });
-    assert_eq!(only(result).name(), "NotOwner");
+    assert_eq!(only_violation(result).name(), "NotOwner");
     assert_eq!(left, 0);
 }
 
@@ -200,7 +202,9 @@ fn r10_an_operation_that_cannot_wait_returns_an_error_and_fails_the_run() {
         child.await?;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
+    let Violation::NotOwner { error, .. } = only_violation(result) else {
+        panic!("a different violation")
+    };
     assert_eq!(error.used_at.file(), file!());
     assert_eq!(error.used_at.line(), used);
     assert_eq!(error.resource.made_at.line(), made);
@@ -218,7 +222,9 @@ fn r07_a_task_that_was_not_given_the_listener_cannot_accept() {
         child.await??;
         Ok(())
     });
-    let Violation::NotOwner { error, .. } = only(result) else { panic!("a different violation") };
+    let Violation::NotOwner { error, .. } = only_violation(result) else {
+        panic!("a different violation")
+    };
     assert_eq!(error.used_at.file(), file!());
     assert_eq!(error.used_at.line(), line);
 }
@@ -276,7 +282,7 @@ fn a_stream_in_a_static_is_closed_with_its_owner_and_reported() {
         assert_eq!(io::Read::read(&mut client, &mut [0]).unwrap(), 0);
         Ok(())
     });
-    let Violation::ResourceLeaked { resources, .. } = only(result) else {
+    let Violation::ResourceLeaked { resources, .. } = only_violation(result) else {
         panic!("a different violation")
     };
     assert_eq!(resources.len(), 1);
@@ -303,6 +309,6 @@ fn the_traits_check_ownership_as_the_methods_do() {
         drop(server);
         Ok(())
     });
-    let violation = only(result);
+    let violation = only_violation(result);
     assert_eq!(violation.name(), "NotOwner");
 }

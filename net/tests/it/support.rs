@@ -133,7 +133,7 @@ pub(crate) async fn wait_until(mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !done() {
         assert!(Instant::now() < deadline, "the condition never became true");
-        // At least one tick, so that the domain processes its events.
+        // Yield at least once, so that the domain processes its events.
         matou_runtime::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -148,7 +148,7 @@ pub(crate) struct CountingReactor {
 pub(crate) struct ReactorCounters {
     pub(crate) registered: AtomicUsize,
     /// The maximum of `registered`.
-    pub(crate) most: AtomicUsize,
+    pub(crate) registered_max: AtomicUsize,
     pub(crate) parks: AtomicUsize,
 }
 
@@ -174,7 +174,7 @@ impl Driver for CountingReactor {
     fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
         let registered = self.reactor.registered();
         self.counters.registered.store(registered, SeqCst);
-        self.counters.most.fetch_max(registered, SeqCst);
+        self.counters.registered_max.fetch_max(registered, SeqCst);
         self.counters.parks.fetch_add(1, SeqCst);
         self.reactor.park(timeout)
     }

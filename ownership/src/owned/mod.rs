@@ -59,6 +59,7 @@ pub use release::Release;
 #[doc(alias = "ScopeGuard")]
 #[doc(alias = "AsyncDrop")]
 #[doc(alias = "defer")]
+#[doc(alias = "scopeguard")]
 pub struct Owned<T: Send + 'static> {
     inner: Arc<Inner<T>>,
 }

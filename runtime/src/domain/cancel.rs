@@ -21,7 +21,7 @@ impl Domain {
         self.cancelled(CancelKind::Requested, Some(at), text)
     }
 
-    /// Returns a cancellation in the name of the current task.
+    /// Returns a cancellation on behalf of the current task.
     fn cancelled(
         &self,
         kind: CancelKind,

@@ -1,4 +1,4 @@
-//! What the code that is running right now means for the tasks that it spawns, drops or cancels.
+//! The context of the running code that affects the tasks which it spawns, drops or cancels.
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;

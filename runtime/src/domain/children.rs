@@ -1,4 +1,4 @@
-//! The children of a task: their nodes in the tree, and what their parent does with their handles.
+//! The children of a task: their nodes in the tree, and the parent's operations on their handles.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

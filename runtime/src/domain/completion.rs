@@ -48,10 +48,12 @@ impl Domain {
         Poll::Pending
     }
 
-    /// Finishes a task after its last poll: releases what its node holds and notifies its parent.
+    /// Finishes a task after its last poll: releases the contents of its node and notifies its
+    /// parent.
     #[inline]
     pub(super) fn finish_task(&self, slot: Slot, node: &Node, ledger: Option<Arc<Ledger>>) {
-        // First, so that a parent that is woken here does not count as having woken itself.
+        // This comes first, so that a parent that is woken here does not count as having woken
+        // itself.
         self.end_poll();
         self.record_event(|_| EventKind::TaskCompleted(node.id.get()));
         self.task_count.add_completed();
@@ -121,7 +123,8 @@ impl Domain {
         ledger.receive(transferred);
     }
 
-    /// Marks the child at `slot`, a task or a proxy, as complete and wakes what waits for it.
+    /// Marks the child at `slot`, a task or a proxy, as complete and wakes the tasks that wait for
+    /// it.
     pub(super) fn complete_entry(&self, slot: Slot) {
         let Completion { notice, ready, leftovers } = self.tree.complete(slot);
         if let Some(leftovers) = leftovers {
@@ -153,7 +156,7 @@ pub(super) fn owner_info_of(node: &Node) -> OwnerInfo {
     owner_info(node.id.get(), &node.meta())
 }
 
-/// Returns what a ledger records of its owner.
+/// Returns the description of a ledger's owner.
 pub(crate) fn owner_info(id: TaskId, meta: &TaskMeta) -> OwnerInfo {
     OwnerInfo { id: id.as_u64(), name: meta.name(), made_at: meta.spawned_at }
 }

@@ -1,4 +1,4 @@
-//! What went wrong in a run.
+//! The violations and failures of a run.
 
 use std::io;
 use std::mem;
@@ -24,7 +24,7 @@ pub(crate) enum RunFailure {
     TickLimit(u64),
 }
 
-/// What a run fails with.
+/// The recorded cause of a run's failure.
 #[derive(Debug)]
 pub(crate) enum RecordedError {
     Violated(Report),
@@ -78,8 +78,8 @@ impl ErrorLog {
         *self.lock() = Log { failure: Some(failure), ..Log::default() };
     }
 
-    /// Takes what the run fails with: its violations, unless they belong to the forced end of a
-    /// run that was stuck.
+    /// Takes the cause of the run's failure: its violations, unless they belong to the forced end
+    /// of a run that was stuck.
     pub(crate) fn take(&self) -> Option<RecordedError> {
         let Log { violations, more, failure, deadlock_first } = mem::take(&mut *self.lock());
         if !violations.is_empty() && !deadlock_first {

@@ -68,11 +68,12 @@ impl PendingFinalizers {
 }
 
 impl Domain {
-    /// Joins the children of the current task, whose body is gone or has returned, and then
-    /// finalizes what the task owns. Returns the first panic of a finalizer, if there was one.
+    /// Joins the children of the current task, whose body has returned or is dropped, and then
+    /// finalizes the resources of the task. Returns the first panic of a finalizer, if there was
+    /// one.
     ///
-    /// All that does not depend on the type of the body is here: `TaskFuture` is compiled once for
-    /// each body.
+    /// All code that does not depend on the type of the body is in this function, because
+    /// `TaskFuture` is compiled once for each body.
     pub(crate) fn poll_finishing(
         &self,
         normal: bool,
@@ -99,8 +100,8 @@ impl Domain {
         }
     }
 
-    /// Finalizes what the current task still owns, newest first. Returns the first panic of a
-    /// finalizer, if there was one, or the finalizers if one of them is pending.
+    /// Finalizes the resources that the current task still owns, newest first. Returns the first
+    /// panic of a finalizer, if there was one, or the finalizers if one of them is pending.
     fn finalize_resources(
         &self,
         normal: bool,
@@ -168,7 +169,7 @@ impl Domain {
         node.stage.set(Stage::Complete);
         match node.handle_state.get() {
             HandleState::SignalHandler => {
-                // No parent looks at the outcome of a signal handler, so its panic fails the run.
+                // No parent receives the outcome of a signal handler, so its panic fails the run.
                 if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
                     // fault: handler-panic-swallowed
                     self.run.fail(RunFailure::SignalHandler(panic));

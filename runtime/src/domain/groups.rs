@@ -55,7 +55,7 @@ impl Groups {
         evicted.wake_all();
     }
 
-    /// Records that the child at `index` has completed, and wakes what waits for it.
+    /// Records that the child at `index` has completed, and wakes the futures that wait for it.
     pub(super) fn child_completed(&self, group: u32, index: u32) {
         let waiters = match self.groups.borrow_mut().get_mut(group as usize) {
             Some(state) => {

@@ -1,4 +1,4 @@
-//! Messages from other threads, and what a domain does about each.
+//! Messages from other threads, and how a domain handles each.
 
 use std::fmt;
 use std::panic::Location;
@@ -93,7 +93,8 @@ impl Domain {
     fn handle_message(&self, message: Message) {
         self.record_event(|_| EventKind::MessageReceived(message.kind()));
         match message {
-            // Acknowledged before the task is looked at: a later wake-up sends a message again.
+            // Acknowledge before reading the state of the task, so that a later wake-up sends
+            // another message.
             // fault: lost-wake-up
             Message::Wake(wake) => self.wake(wake.acknowledge()),
             Message::Spawn(spawn) => self.start_remote_spawn(spawn),

@@ -99,7 +99,7 @@ pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
     index: usize,
     driver: Box<dyn Driver>,
-    /// What sources of I/O register with.
+    /// The poller that sources of I/O register with.
     poller: Option<Arc<dyn Poller>>,
     mailbox: Mailbox,
     scheduler: Scheduler,
@@ -114,7 +114,7 @@ pub(crate) struct Domain {
     /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
-    /// What the domains of a simulated run share; `None` in a run on real threads.
+    /// The state that the domains of a simulated run share; `None` in a run on real threads.
     simulation: Option<Rc<SimulationState>>,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
@@ -287,7 +287,7 @@ impl Domain {
         }
     }
 
-    /// Wakes a task, unless it is gone.
+    /// Wakes a task, unless its node was freed.
     pub(super) fn wake_key(&self, key: NodeKey) {
         if let Some(node) = self.tree.get(key) {
             self.scheduler.wake(key.slot, node);
@@ -295,7 +295,7 @@ impl Domain {
     }
 }
 
-/// The loop, and what a simulated run needs to know of it.
+/// The loop, and queries for the stepper of a simulated run.
 impl Domain {
     /// Runs ticks until the run is over.
     pub(crate) fn run_until_stopped(&self) {

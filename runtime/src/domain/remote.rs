@@ -56,14 +56,15 @@ impl RemoteHandle {
         self.task_balance.load(Ordering::Relaxed)
     }
 
-    /// Sends a message to a domain of the same run, unless the run's memory is gone.
+    /// Sends a message to a domain of the same run, unless the run's memory is freed.
     pub(crate) fn send_to(&self, domain: usize, message: Message) {
         if let Some(run) = self.run.upgrade() {
             run.remote(domain).send(message);
         }
     }
 
-    /// Sets what unparks the domain. Called once by the domain before it first looks at its queue.
+    /// Sets the handle that unparks the domain. Called once by the domain before it first looks at
+    /// its queue.
     pub(crate) fn connect(&self, unparker: Arc<dyn Unpark>) {
         assert!(self.unparker.set(unparker).is_ok(), "a handle belongs to one domain");
     }

@@ -1,4 +1,4 @@
-//! What the domains of a run share.
+//! The state that the domains of a run share.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::simulation::VirtualClock;
 use crate::task::{CancelKind, CancelReason, Cancelled};
 use crate::violation::Violation;
 
-/// What the drop of a promise means (R1).
+/// The effect of dropping the promise of an unjoined child (R1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forgotten {
     /// The child is cancelled, and the normal end of its parent reports it, unless the drop belongs

@@ -44,9 +44,9 @@ pub(crate) struct Next {
 /// Ready tasks in rounds: the next task is drawn from the first round.
 ///
 /// The order of wake-ups matters only as far as [`yield_now`](crate::yield_now) promises: a task
-/// that wakes itself is polled after all tasks that were ready before. It joins the round after the
-/// one that other tasks join. A round is bounded, so that two tasks that wake each other forever do
-/// not starve the tasks of the next round.
+/// that wakes itself is polled after all tasks that were ready before. It is added to the round
+/// after the one that other tasks are added to. A round is bounded, so that two tasks that wake
+/// each other forever do not starve the tasks of the next round.
 #[derive(Default)]
 pub(crate) struct RandomQueue {
     rounds: VecDeque<Vec<Slot>>,

@@ -24,7 +24,7 @@ pub(super) struct Scheduler {
     current_waker: Cell<WakerId>,
     /// Whether the current task had been cancelled when its poll began.
     current_cancelled: Cell<bool>,
-    /// What is left of the current task's budget.
+    /// The rest of the current task's budget.
     budget: Cell<u32>,
 }
 

@@ -7,7 +7,7 @@ use super::{Domain, Message, Node, TimerTarget};
 use crate::panics;
 use crate::task::{Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline};
 
-/// What a child inherits from its parent.
+/// The context that a child inherits from its parent.
 impl Domain {
     /// Returns whether a child that the current task spawns now inherits anything.
     #[inline]
@@ -15,8 +15,8 @@ impl Domain {
         self.cancel.deadline().is_some() || self.tree[parent].cold.is_some()
     }
 
-    /// Returns what a child that the current task spawns now inherits: the deadline of the running
-    /// code, and a cancel request that has reached the parent.
+    /// Returns the context that a child spawned by the current task now inherits: the deadline of
+    /// the running code, and a cancel request that has reached the parent.
     pub(crate) fn inherited_context(&self, parent: Slot) -> Option<Box<ColdState>> {
         let cold = &self.tree[parent].cold;
         let requested = cold.peek(|cold| cold.and_then(|cold| cold.cancel_requested.clone()));
@@ -36,8 +36,7 @@ impl Domain {
 
 /// Shields and the requests that reach them.
 impl Domain {
-    /// Turns a child that was just spawned into a shield. Deadlines from outside do not apply in
-    /// it.
+    /// Makes a child that was just spawned a shield. Deadlines from outside do not apply in it.
     pub(crate) fn make_shield(&self, entry: NodeKey, limit: Duration) {
         self.with_entry(entry, |node| {
             node.with_cold(|cold| {

@@ -7,7 +7,7 @@ use super::Domain;
 /// How many tasks a domain has created, and how many have completed on it.
 ///
 /// A task that is called on another domain is created here and completes there, so only the sum
-/// over all domains is a number of tasks.
+/// over all domains is meaningful.
 #[derive(Debug, Default)]
 pub(super) struct TaskCount {
     created: Cell<u64>,
@@ -33,7 +33,7 @@ impl TaskCount {
         self.changed.set(true);
     }
 
-    /// Returns the difference. It is negative on a domain on which other domains spawn tasks.
+    /// Returns the difference. It can be negative, on a domain on which other domains spawn tasks.
     #[inline]
     fn balance(&self) -> isize {
         self.created.get().wrapping_sub(self.completed.get()) as isize
@@ -56,7 +56,7 @@ impl Domain {
     pub(crate) fn live_tasks(&self) -> usize {
         self.publish_task_count();
         let balances = (0..self.run.domains()).map(|index| self.run.remote(index).task_balance());
-        // Counts of domains that run right now may not fit together.
+        // The counts of running domains may be inconsistent with each other.
         usize::try_from(balances.sum::<isize>()).unwrap_or(0)
     }
 }

@@ -205,7 +205,8 @@ impl Domain {
         mut owner: OwnerRef,
         ledger: Option<Arc<Ledger>>,
     ) {
-        // The finalized ledger is closed. A new one takes over what it has for the parent.
+        // The finalized ledger is closed. A new one takes over the resources that are transferred
+        // to the parent.
         let ledger = ledger.map(|finalized| {
             let ledger = Ledger::new();
             ledger.receive(finalized.take_transferred());

@@ -8,7 +8,7 @@ use super::{Domain, Message, RemoteHandle};
 use crate::task::NodeKey;
 use crate::timer_queue::TimerKey;
 
-/// What a timer wakes.
+/// The target that a timer wakes.
 #[derive(Debug)]
 pub(crate) enum TimerTarget {
     /// A task of the timer's own domain that polls the timer with its own waker. Such a target
@@ -74,7 +74,7 @@ impl Timer {
         Poll::Ready(())
     }
 
-    /// Keeps the target of the registration current. Returns `None` without a registration on this
+    /// Updates the target of the registration. Returns `None` without a registration on this
     /// domain, and otherwise whether the registration has fired.
     fn update_registration(&mut self, domain: &Domain, waker: &Waker) -> Option<Poll<()>> {
         let registration = self.registration.as_ref()?;
@@ -127,7 +127,7 @@ impl Drop for Timer {
 }
 
 impl Domain {
-    /// Returns the target that `waker` stands for.
+    /// Returns the target that wakes the same task as `waker`.
     #[inline]
     pub(crate) fn timer_target(&self, waker: &Waker) -> TimerTarget {
         match self.is_current_waker(waker) {
@@ -136,7 +136,7 @@ impl Domain {
         }
     }
 
-    /// Returns whether `target` is known to be what `waker` wakes.
+    /// Returns whether `target` is known to wake the same task as `waker`.
     #[inline]
     fn is_timer_target(&self, target: &TimerTarget, waker: &Waker) -> bool {
         match target {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::TimerTarget;
 use crate::timer_queue::{TimerKey, TimerQueue};
 
-/// The timer queue of a domain, with a list of what the last expiry woke.
+/// The timer queue of a domain, with a buffer for the targets of expired timers.
 pub(super) struct Timers {
     queue: RefCell<TimerQueue<TimerTarget>>,
     /// The targets of the timers that are firing; kept to reuse the allocation.

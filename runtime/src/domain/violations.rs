@@ -71,7 +71,7 @@ impl Domain {
         cancel.peek(|cancelled| cancelled.map(Cancelled::kind)) == Some(CancelKind::Violation)
     }
 
-    /// Returns what a report says about the current task.
+    /// Returns the description of the current task for a report.
     pub(crate) fn current_info(&self) -> TaskInfo {
         TaskInfo::of(&self.tree, self.scheduler.current(), self.index)
     }

@@ -1,4 +1,4 @@
-//! What a domain needs of the operating system: the traits, and the default implementation.
+//! The interface of a domain to the operating system: the traits, and the default implementation.
 
 mod direction;
 mod poller;
@@ -16,11 +16,13 @@ pub use reactor::Reactor;
 
 pub(crate) use source::{Attempt, SourceState};
 
-/// What a domain needs of the operating system: a clock, a way to wait, and a way to end the wait.
+/// The interface of a domain to the operating system: a clock, a way to wait, and a way to end the
+/// wait.
 ///
 /// Each domain has a driver, which is created on the domain's thread and used by that thread only;
-/// other threads use what [`unparker`](Driver::unparker) and [`poller`](Driver::poller) return.
-/// [`Reactor`] is the default; [`Builder::driver`](crate::Builder::driver) sets another one.
+/// other threads use the handles that [`unparker`](Driver::unparker) and [`poller`](Driver::poller)
+/// return. [`Reactor`] is the default; [`Builder::driver`](crate::Builder::driver) sets another
+/// one.
 ///
 /// A driver with a [`Poller`] supports [`IoSource`](crate::IoSource), and thereby the sockets of
 /// `matou-net`. A driver without one supports everything else; operations that have to wait for I/O

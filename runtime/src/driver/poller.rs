@@ -91,14 +91,14 @@ impl Interest {
     }
 }
 
-/// What an event says about a source.
+/// The readiness of a source that an event reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// An operation in [`Direction::Read`](super::Direction::Read) may succeed or fail now.
     pub readable: bool,
     /// An operation in [`Direction::Write`](super::Direction::Write) may succeed or fail now.
     pub writable: bool,
-    /// No later event may announce what this one does. If it is set, a short transfer is not taken
+    /// No later event may announce the same readiness. If it is set, a short transfer is not taken
     /// as a sign that the next one would block. Set it for the end of a stream and for errors, or
     /// always if the poller does not know.
     pub closed: bool,

@@ -58,8 +58,8 @@ impl Reactor {
         for event in self.shared.queue.wait(timeout, &mut events)? {
             // Take the lock once for all events, and only if there are any.
             let sources = sources.get_or_insert_with(|| self.shared.sources());
-            // The source may have been deregistered since, and another one may have its key. That
-            // one's tasks then make one attempt too many; no event is lost.
+            // The source may have been deregistered since, and another one may have its key. The
+            // tasks that wait for that source then make one extra attempt; no event is lost.
             let Some(registration) = sources.get(event.key) else { continue };
             let readiness = Readiness {
                 readable: event.readable,

@@ -9,7 +9,7 @@ use crate::domain::{ChildRef, Domain};
 use crate::task::{Outcome, WaitSite};
 
 /// The future of [`Promise::cancel`](super::Promise::cancel): waits until the cancelled child is
-/// gone.
+/// complete.
 #[must_use = "the child is being cancelled, but it is gone only when this future is ready"]
 pub struct Cancel<T, E> {
     handle: ChildHandle<T, E>,

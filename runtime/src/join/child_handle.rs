@@ -3,7 +3,7 @@ use std::task::{Context, Poll, ready};
 use crate::domain::{ChildRef, Domain, Message, OutcomeHandle, RemoteHandle};
 use crate::task::{Outcome, WaitSite};
 
-/// What a promise consists of: the reference to the child's outcome, and the child's node on the
+/// The content of a promise: the reference to the child's outcome, and the child's node on the
 /// parent's domain.
 ///
 /// Its owner must [`release`](ChildHandle::release) it when it is dropped.

@@ -51,6 +51,7 @@ use crate::task::{BlockedOn, HandleState, NodeKey, Outcome, TaskId, WaitSite, Wa
 #[doc(alias = "FuturesUnordered")]
 #[doc(alias = "TaskGroup")]
 #[doc(alias = "nursery")]
+#[doc(alias = "TaskTracker")]
 pub struct Orphans<T, E = Infallible> {
     state: RefCell<State<T, E>>,
     limit: usize,

@@ -47,7 +47,7 @@ impl<T, E> Promise<T, E> {
         self.child().entry.id
     }
 
-    /// Cancels the child and waits until it and all its descendants are gone.
+    /// Cancels the child and waits until it and all its descendants are complete.
     ///
     /// The cancellation is requested by this call, not by the first poll of the future. If the
     /// child has already returned a value, the future returns it, so that a finished value is not
@@ -81,6 +81,7 @@ impl<T, E> Promise<T, E> {
     /// # }
     /// ```
     #[doc(alias = "abort")]
+    #[doc(alias = "CancellationToken")]
     #[track_caller]
     pub fn cancel(self) -> Cancel<T, E> {
         self.cancel_at(Location::caller(), None)
@@ -180,7 +181,7 @@ impl<T, E> Future for Promise<T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // A future does not know the line that awaits it; a report names the child instead.
+        // The line of an `.await` is not available to a future; a report names the child instead.
         self.get_mut().poll_join(WaitSite::unlocated("promise"), cx)
     }
 }

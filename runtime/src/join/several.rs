@@ -34,6 +34,7 @@ use crate::task::{BlockedOn, Outcome, WaitSite, WaitTarget};
 /// # }
 /// ```
 #[doc(alias = "join_all")]
+#[doc(alias = "join")]
 #[track_caller]
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
@@ -86,7 +87,7 @@ impl<T, E> fmt::Debug for AwaitAll<T, E> {
 }
 
 /// Waits for the first child to complete and returns its outcome. The others are cancelled, and are
-/// gone when the future is ready.
+/// complete when the future is ready.
 ///
 /// If several children are complete, the run's seed decides which one is the first.
 ///

@@ -45,6 +45,8 @@ type MakeDriver = Arc<dyn Fn(usize) -> io::Result<Box<dyn Driver>> + Send + Sync
 ///     })
 /// }
 /// ```
+#[doc(alias = "block_on")]
+#[doc(alias = "Runtime")]
 #[track_caller]
 pub fn run<F, T, E>(main: F) -> Result<T, RunError<E>>
 where
@@ -74,6 +76,9 @@ where
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "Runtime")]
+#[doc(alias = "Executor")]
+#[doc(alias = "LocalExecutor")]
 #[derive(Clone)]
 #[must_use = "settings do nothing until `run`"]
 pub struct Builder {
@@ -134,7 +139,7 @@ impl Builder {
         self
     }
 
-    /// Sets what the drop of a promise means. Default: a violation.
+    /// Sets the effect of dropping the promise of an unjoined child. Default: a violation.
     pub fn forgotten(mut self, forgotten: Forgotten) -> Builder {
         self.forgotten = forgotten;
         self

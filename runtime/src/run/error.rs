@@ -47,8 +47,8 @@ impl<E> RunError<E> {
     }
 }
 
-/// Returns the result of a run whose root has completed with `outcome`. What the run recorded takes
-/// precedence.
+/// Returns the result of a run whose root has completed with `outcome`. A recorded violation or
+/// failure takes precedence.
 pub(crate) fn result_of<T, E>(
     run: &Run,
     outcome: impl FnOnce() -> Outcome<T, E>,

@@ -1,4 +1,4 @@
-//! Starting a run: its settings, its threads, and what it returns.
+//! Starting a run: its settings, its threads, and its result.
 
 mod builder;
 mod error;

@@ -34,7 +34,7 @@ pub struct BlockedTask {
     pub domain: usize,
     /// The line that spawned it.
     pub spawned_at: &'static Location<'static>,
-    /// What it is blocked on.
+    /// The operation that it is blocked on.
     pub blocked_on: BlockedOn,
     /// The tasks that it depends on: the child that it awaits, or the holder of the lock. There are
     /// several if any of them suffices, or if the task waits until all its children are complete.

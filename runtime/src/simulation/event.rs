@@ -45,8 +45,8 @@ impl Event {
 
     /// Adds the event to the hash of a run.
     ///
-    /// Each word is mixed as FNV-1a (Fowler, Noll, Vo) mixes a byte. This suffices to tell two runs
-    /// apart, and yields the same hash on every machine.
+    /// Each word is mixed as FNV-1a (Fowler, Noll, Vo) mixes a byte. This suffices to distinguish
+    /// two runs, and yields the same hash on every machine.
     pub(super) fn hash(&self, hash: u64) -> u64 {
         let word =
             |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01B3).rotate_left(23);

@@ -13,8 +13,8 @@ use crate::domain::Domain;
 /// [`Owned::with_async`](matou_ownership::Owned::with_async). It runs on the task's domain, after
 /// the task's own future is dropped and before the parent receives the outcome. Finalizers run in
 /// the reverse order in which the task acquired its resources. It is not cancelled, but all
-/// finalizers of a task together have only the run's grace period; those that are not done by then
-/// are dropped and reported. It may wait, but neither spawn nor own resources.
+/// finalizers of a task together have only the run's grace period; those that do not complete
+/// within it are dropped and reported. It may wait, but neither spawn nor own resources.
 ///
 /// # Panics
 ///
@@ -49,6 +49,8 @@ use crate::domain::Domain;
 /// })
 /// # }
 /// ```
+#[doc(alias = "AsyncDrop")]
+#[doc(alias = "scopeguard")]
 #[track_caller]
 pub fn defer(future: impl Future<Output = ()> + 'static) {
     let ticket = Ticket::new("deferred future");

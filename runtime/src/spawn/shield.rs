@@ -60,6 +60,7 @@ use crate::task::{BlockedOn, Cancelled, Outcome, TaskId, WaitSite, WaitTarget};
 /// })
 /// # }
 /// ```
+#[doc(alias = "CancellationToken")]
 #[track_caller]
 pub fn shield<F>(future: F) -> Shield<F::Output>
 where

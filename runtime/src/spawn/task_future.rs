@@ -135,8 +135,8 @@ where
         Poll::Ready(())
     }
 
-    /// Performs every step but an ordinary poll of the body. If this is ready, the task is complete
-    /// but for handing over its outcome.
+    /// Performs all steps other than an ordinary poll of the body. If this is ready, the task is
+    /// complete, except that its outcome is not delivered yet.
     fn step(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let cancelled = domain.current_cancelled();

@@ -1,5 +1,5 @@
-//! Signals, by the crate `signal-hook`. (`ctrlc` would not do: it neither distinguishes SIGINT from
-//! SIGTERM nor restores the default behaviour of a signal.)
+//! Signals, through the crate `signal-hook`. (`ctrlc` is not sufficient: it neither distinguishes
+//! SIGINT from SIGTERM nor restores the default behaviour of a signal.)
 
 use std::io;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What a suspended task waits for, stored in its node so that a report need not poll anything.
+//! The wait of a suspended task, stored in its node so that a report need not poll anything.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::TaskId;
 
-/// The place where a leaf future waits: what it does, and the line that called it.
+/// The place where a leaf future waits: its operation, and the line that called it.
 ///
 /// Leaf futures create one in their `#[track_caller]` constructor and pass it on until they
 /// suspend.
@@ -49,7 +49,7 @@ impl WaitSite {
     }
 }
 
-/// What a task is blocked on: where it waits, and for what.
+/// The wait of a suspended task: its place in the program, and its target.
 ///
 /// A leaf future records it once, when it suspends; see [`BlockedOn::note`]. Reports of
 /// [violations](crate::Violation) and of [deadlocks](crate::test::Deadlock) show it.
@@ -58,11 +58,11 @@ impl WaitSite {
 pub struct BlockedOn {
     /// The operation that waits.
     pub site: WaitSite,
-    /// What it waits for.
+    /// The target of the wait.
     pub target: WaitTarget,
 }
 
-/// What a task waits for.
+/// The target of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitTarget {

@@ -41,7 +41,7 @@ struct Inner {
     route: CancelRoute,
 }
 
-/// The part of a cancellation that all tasks share which it reaches.
+/// The part of a cancellation that is shared by all tasks that it reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CancelReason {
     pub(crate) kind: CancelKind,

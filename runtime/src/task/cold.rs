@@ -20,7 +20,7 @@ pub(crate) struct ColdState {
     pub(crate) cancel_waiters: WakerSet,
     /// The deadline that the task inherited from its parent.
     pub(crate) deadline: Option<TaskDeadline>,
-    /// When and why the task is cancelled if it has not returned by then: at its deadline, or when
+    /// When and why the task is cancelled if it has not returned before: at its deadline, or when
     /// the time limit of its shield is over.
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,
     /// The timer for `cancel_at`, once it is set.

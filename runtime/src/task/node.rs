@@ -21,7 +21,7 @@ pub(crate) type Slot = u32;
 /// The index of no node.
 pub(crate) const NIL: Slot = Slot::MAX;
 
-/// A node together with the task that it stands for. After the node is reused for another task, the
+/// A node together with the task that it represents. After the node is reused for another task, the
 /// key refers to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeKey {
@@ -51,7 +51,7 @@ pub(crate) struct Node<R> {
     pub(crate) cancel: OptionCell<Cancelled>,
     /// The state that few tasks need.
     pub(crate) cold: OptionCell<Box<ColdState>>,
-    /// What the task waits for, written when it was last suspended.
+    /// The wait of the task, written when it was last suspended.
     pub(crate) blocked_on: BlockedOnCell,
     pub(crate) run_state: Cell<RunState>,
     pub(crate) stage: Cell<Stage>,
@@ -89,7 +89,7 @@ const _: () = {
     assert!(size_of::<Any>() == 160 && std::mem::offset_of!(Any, parent) <= 96);
 };
 
-/// What a report says about a task in addition to its id.
+/// The description of a task in reports, in addition to its id.
 #[derive(Clone)]
 pub(crate) struct TaskMeta {
     pub(crate) spawned_at: &'static Location<'static>,
@@ -124,7 +124,7 @@ pub(crate) enum Parent {
     Remote { domain: u16, proxy: Slot },
 }
 
-/// What the parent has done with its handle to a child.
+/// The state of the parent's handle to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandleState {
     /// The promise exists.
@@ -160,7 +160,7 @@ impl HandleState {
     }
 }
 
-/// The stage of a task's life. It only ever advances:
+/// The stage of a task's life. It only advances:
 ///
 /// ```text
 /// Running --(body returned, panicked, or was cancelled)--> Joining
@@ -180,7 +180,7 @@ pub(crate) enum Stage {
     /// The body is not polled any more. Its children were cancelled, and the task waits for them
     /// \[2, 3, 4\].
     Joining,
-    /// The body is gone or being dropped, and what the task owns is finalized \[5\].
+    /// The body is dropped or being dropped, and the resources of the task are finalized \[5\].
     Finalizing,
     /// The task is complete, and the parent can take its outcome \[6\].
     Complete,
@@ -200,7 +200,7 @@ pub(crate) enum RunState {
     Woken,
 }
 
-/// What a new task has in addition to its body; usually nothing.
+/// The parameters of a new task in addition to its body; usually none.
 #[derive(Default)]
 pub(crate) struct SpawnParams {
     pub(crate) name: Option<Name>,
@@ -209,7 +209,7 @@ pub(crate) struct SpawnParams {
     pub(crate) cold: Option<Box<ColdState>>,
 }
 
-/// What a freed node contained. Dropping it may run user code, so the caller does that at a place
+/// The contents of a freed node. Dropping it may run user code, so the caller does that at a place
 /// where user code may access the domain.
 #[must_use]
 pub(crate) struct NodeLeftovers {
@@ -331,12 +331,12 @@ impl<R> Node<R> {
         self.name.peek(|name| name.map(|name| Arc::clone(name)))
     }
 
-    /// Returns what a report says about the task.
+    /// Returns the description of the task for reports.
     pub(crate) fn meta(&self) -> TaskMeta {
         TaskMeta { spawned_at: self.spawned_at.get(), name: self.name.get() }
     }
 
-    /// Returns what a cancel reason says of the task.
+    /// Returns the description of the task for cancel reasons.
     pub(crate) fn task_ref(&self) -> TaskRef {
         TaskRef { id: self.id.get(), name: self.name() }
     }

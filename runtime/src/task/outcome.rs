@@ -14,6 +14,7 @@ pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 ///
 /// `E` is the error type of a task spawned by [`try_spawn`](crate::try_spawn) or
 /// [`try_call`](crate::try_call). A task spawned by [`spawn`](crate::spawn) has none.
+#[doc(alias = "JoinError")]
 #[derive(Debug)]
 pub enum TaskError<E = Infallible> {
     /// The task returned `Err`.
@@ -70,7 +71,7 @@ struct Caught {
 }
 
 impl Panic {
-    /// Runs `f` and turns a panic into a value.
+    /// Runs `f` and returns a panic as a value.
     pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
         panics::catch_payload(f).map_err(Panic::caught)
     }

@@ -209,7 +209,7 @@ pub(crate) struct Completion {
     pub(crate) leftovers: Option<NodeLeftovers>,
 }
 
-/// What is notified of a completion in addition to the parent.
+/// The waiter that is notified of a completion in addition to the parent.
 #[must_use]
 pub(crate) enum CompletionNotice {
     None,

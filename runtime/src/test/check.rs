@@ -35,6 +35,8 @@ const REPORTED_EVENTS: usize = 24;
 ///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
 /// });
 /// ```
+#[doc(alias = "pause")]
+#[doc(alias = "advance")]
 #[track_caller]
 pub fn check<B, F>(seeds: impl IntoIterator<Item = u64>, body: B)
 where
@@ -58,7 +60,7 @@ where
     Check::threaded().run(seeds, body);
 }
 
-/// What the body of a test may return: `()` or a result.
+/// The types that the body of a test may return: `()` or a result.
 pub trait TestResult: 'static {
     /// Converts it into a result.
     ///
@@ -106,7 +108,7 @@ pub struct Check {
 /// The result of one run of a body.
 #[non_exhaustive]
 pub struct Trial<T, E = MainError> {
-    /// What the run returned.
+    /// The result of the run.
     pub outcome: Result<T, RunError<E>>,
     /// A hash of the events of the run; 0 on real threads.
     pub hash: u64,
@@ -151,7 +153,7 @@ impl Check {
         self
     }
 
-    /// Sets what the drop of a promise means, as [`Builder::forgotten`].
+    /// Sets the effect of dropping the promise of an unjoined child, as [`Builder::forgotten`].
     pub fn forgotten(mut self, forgotten: Forgotten) -> Check {
         self.builder = self.builder.forgotten(forgotten);
         self

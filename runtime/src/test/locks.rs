@@ -1,4 +1,4 @@
-//! What a library of locks reports, so that a deadlock names the holders.
+//! Functions by which a library of locks reports waits and holders, so that a deadlock names them.
 
 use std::panic::Location;
 

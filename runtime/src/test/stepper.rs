@@ -24,10 +24,11 @@ const TICK: Duration = Duration::from_micros(1);
 const TICKS_TO_DOUBLE: u64 = 10_000;
 const DOUBLINGS_MAX: u64 = 20;
 
-/// The same after the run was cancelled. Its ticks are limited then, and the grace periods must
-/// elapse within them, however busy the tasks are.
+/// The same after the run was cancelled. The remaining ticks are limited then, and the grace
+/// periods must elapse within them even if tasks are busy.
 const TICKS_TO_DOUBLE_AFTER_CANCEL: u64 = 1000;
-/// The least number of ticks after the run was cancelled. Days pass within them for busy tasks.
+/// The least number of ticks after the run was cancelled. Even if tasks are busy, days of virtual
+/// time pass within them.
 const TICKS_AFTER_CANCEL_MIN: u64 = 200_000;
 /// The ticks at one moment for each task, on average, before they take twice as long, so that the
 /// quick finalizers of many tasks can complete.
@@ -173,7 +174,7 @@ impl Stepper {
         true
     }
 
-    /// Cancels the root, and sets the limits of what remains.
+    /// Cancels the root, and sets the limits of the remaining ticks.
     fn cancel_run(&mut self, failure: RunFailure) {
         self.cancelled = true;
         self.ticks_at_this_moment = 0;
@@ -198,7 +199,7 @@ impl Stepper {
         let running = self.domains.iter().filter(|domain| !domain.is_stopped());
         let clock = self.state.clock();
         let moment = running.filter_map(Domain::next_event_at).min();
-        // A deadline beyond the range of the clock never comes.
+        // A deadline beyond the range of the clock never elapses.
         let Some(moment) = moment.filter(|&moment| clock.can_reach(moment)) else {
             return false;
         };

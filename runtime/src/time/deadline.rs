@@ -58,6 +58,7 @@ use crate::task::{TaskDeadline, TaskId};
 /// })
 /// # }
 /// ```
+#[doc(alias = "timeout_at")]
 #[track_caller]
 pub fn deadline<F: Future>(instant: Instant, future: F) -> Deadline<F> {
     let set_at = Location::caller();

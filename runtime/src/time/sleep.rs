@@ -37,6 +37,8 @@ use crate::task::{BlockedOn, WaitSite, WaitTarget};
 /// })
 /// # }
 /// ```
+#[doc(alias = "Timer")]
+#[doc(alias = "delay")]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(duration)

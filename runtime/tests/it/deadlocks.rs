@@ -109,7 +109,7 @@ fn a_deadlock_of_two_locks_names_the_tasks_and_the_lines() {
 
 /// How `main` waits for its child while it holds the lock that the child wants.
 #[derive(Clone, Copy, Debug)]
-enum Through {
+enum JoinedBy {
     Promise,
     Orphans,
     One,
@@ -118,7 +118,7 @@ enum Through {
 
 #[test]
 fn a_cycle_is_found_through_every_way_to_wait_for_a_child() {
-    for through in [Through::Promise, Through::Orphans, Through::One, Through::First] {
+    for through in [JoinedBy::Promise, JoinedBy::Orphans, JoinedBy::One, JoinedBy::First] {
         let trial = Check::simulated().trial(1, async move {
             let lock = Rc::new(Lock::default());
             let held = lock.lock().await;
@@ -128,18 +128,18 @@ fn a_cycle_is_found_through_every_way_to_wait_for_a_child() {
             };
             let task = || Task::new().name("wants the lock");
             match through {
-                Through::Promise => drop(task().spawn(wants()).await),
-                Through::Orphans => {
+                JoinedBy::Promise => drop(task().spawn(wants()).await),
+                JoinedBy::Orphans => {
                     let orphans = Orphans::new();
                     task().orphans(&orphans).spawn(wants()).expect("it has no limit");
                     let _other = Task::new().spawn(pending::<()>());
                     drop(orphans.next().await);
                 }
-                Through::One => {
+                JoinedBy::One => {
                     let mut promises = vec![task().spawn(wants()), spawn(pending())];
                     drop(await_one(&mut promises).await);
                 }
-                Through::First => {
+                JoinedBy::First => {
                     drop(await_first([task().spawn(wants()), spawn(pending())]).await)
                 }
             }
@@ -151,14 +151,14 @@ fn a_cycle_is_found_through_every_way_to_wait_for_a_child() {
         let [main, child] = deadlock.cycle() else { panic!("{through:?}: {deadlock}") };
         assert_eq!((main.as_u64(), child.as_u64()), (1, 2), "{deadlock}");
         let [main, ..] = deadlock.tasks() else { panic!("{deadlock}") };
-        let others = usize::from(matches!(through, Through::One | Through::First));
+        let others = usize::from(matches!(through, JoinedBy::One | JoinedBy::First));
         assert_eq!(main.waits_for.len(), 1 + others, "{deadlock}");
         let text = deadlock.to_string();
         let waits = match through {
-            Through::Promise => "waits for promise of task #2 (spawned at ",
-            Through::Orphans => "waits for orphans at ",
-            Through::One => "waits for one of several promises at ",
-            Through::First => "waits for the first of several promises at ",
+            JoinedBy::Promise => "waits for promise of task #2 (spawned at ",
+            JoinedBy::Orphans => "waits for orphans at ",
+            JoinedBy::One => "waits for one of several promises at ",
+            JoinedBy::First => "waits for the first of several promises at ",
         };
         assert!(text.contains(waits), "{text}");
         assert!(others == 0 || text.contains(", of task #2 or #3"), "{text}");

@@ -121,8 +121,8 @@ fn a_parent_of_100_000_children_is_cancelled_in_linear_time() {
 
 #[test]
 fn a_parent_of_100_000_children_on_other_domains_is_cancelled() {
-    // How many messages a tick receives depends on how the threads are scheduled. The bound says
-    // that each tick has a cause: a cancel request or a completion.
+    // How many messages a tick receives depends on how the threads are scheduled. The bound
+    // requires that each tick has a cause: a cancel request or a completion.
     let ticks = cancel_many(MANY, Place::Remote);
     assert!(ticks <= 2 * MANY, "{ticks} ticks");
 }

@@ -17,7 +17,7 @@ fn raise(number: Number) {
     kill_process(getpid(), number).expect("it is our own process");
 }
 
-/// Runs a main task that waits for ever, with a SIGTERM that `handler` handles. Also returns the
+/// Runs a main task that waits forever, with a SIGTERM that `handler` handles. Also returns the
 /// line that installs the handler.
 #[track_caller]
 fn handled_by<H, F>(domains: usize, handler: H) -> (Result<(), RunError>, u32)

@@ -189,7 +189,7 @@ fn schedule_of(thread: &str) -> (u64, u64) {
 fn w15_an_idle_domain_makes_no_system_calls() {
     rerun_in_child_process!();
     if !fs::exists("/proc/thread-self/schedstat").unwrap() {
-        eprintln!("skipped: this kernel does not tell how long a thread has run");
+        eprintln!("skipped: this kernel does not report how long a thread has run");
         return;
     }
     run_on(2, || async {
@@ -297,7 +297,7 @@ fn w17_a_panic_in_the_driver_factory_reaches_the_caller_and_leaks_nothing() {
         let result = within_deadline(move || {
             catch_unwind(AssertUnwindSafe(|| {
                 builder.run(async move {
-                    // Without its domain this call would wait for ever.
+                    // Without its domain this call would wait forever.
                     let there = Task::new().pin(failing).call(|| async {})?;
                     Ok::<_, matou_runtime::MainError>(there.await?)
                 })

@@ -157,7 +157,7 @@ impl Drop for LocksOnDrop {
 }
 
 /// A drop may take a lock that a task holds if that task was cancelled before. In the opposite
-/// order the drop would block its domain for ever: drops must not take blocking locks that are held
+/// order the drop would block its domain forever: drops must not take blocking locks that are held
 /// across an await.
 #[test]
 fn x3_siblings_are_dropped_in_the_order_of_their_cancel_requests() {
@@ -184,8 +184,8 @@ fn x3_siblings_are_dropped_in_the_order_of_their_cancel_requests() {
                 pending::<()>().await
             });
             kept.lock().unwrap().extend([holder, taker, sibling("fifth"), sibling("sixth")]);
-            // `cancel` cancels this one, and the drops of the local variables the others, in the
-            // order of Rust.
+            // `cancel` cancels this child; the drops of the local variables, in Rust's order,
+            // cancel the others.
             let first = sibling("first");
             let (_fourth, _third, _second) =
                 (sibling("fourth"), sibling("third"), sibling("second"));

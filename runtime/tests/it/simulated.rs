@@ -1,6 +1,5 @@
 //! Goal: a seed determines a simulated run, event by event, and different seeds give different
-//! schedules.
-//! Method: bodies that return what they saw, run by `matou_runtime::test`.
+//! schedules. Method: bodies that return their observations, run by `matou_runtime::test`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -344,7 +344,7 @@ fn t21_an_iterator_that_panics_does_not_stop_the_run() {
         }
     })
     .unwrap();
-    // At most five closures were called, the others not: the iterator panicked first. Each of their
+    // At most five closures were called, because the iterator panicked after them. Each of their
     // futures is dropped.
     assert!(made.get() <= 5);
     assert_eq!(drops.get(), made.get());

@@ -1,4 +1,4 @@
-//! The parking of a domain: no message may stay in the mailbox of a domain that waits for ever.
+//! The parking of a domain: no message may stay in the mailbox of a domain that waits forever.
 //!
 //! A domain that is about to wait writes `PARKED` and then checks its mailbox; a sender writes its
 //! message and then checks for `PARKED`. So at least one of them sees the other, and of the senders
@@ -8,7 +8,7 @@
 //!
 //! The model runs the shipped `RemoteHandle` with its parker and its mailbox; only the eventfd is a
 //! double. A domain receives until it has all messages, and parks whenever it may. If a message is
-//! lost, the domain waits for ever, which loom reports as a deadlock. The twins implement the same
+//! lost, the domain waits forever, which loom reports as a deadlock. The twins implement the same
 //! protocol with a flaw.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A task that foreign threads wake, and whose memory the last reference frees.
 //!
-//! A foreign waker sets `NOTIFIED` in the word of the task, and the one that finds it unset sends a
-//! message. The domain clears the bit when it receives the message, and then polls the task. Two
+//! A foreign waker sets `NOTIFIED` in the word of the task, and the waker that finds it unset sends
+//! a message. The domain clears the bit when it receives the message, and then polls the task. Two
 //! properties must hold: a poll sees all that was written before the wake-up that caused it, and a
 //! task has at most one message in flight. The last thread to drop a reference frees the memory.
 //!

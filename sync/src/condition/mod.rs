@@ -19,11 +19,10 @@ use crate::waiting::{WaitList, WaiterKey};
 /// made under the lock can be missed between the check of the data and the wait.
 ///
 /// Each signal ends exactly one wait, if there is one: a waiter that was signalled and is dropped
-/// before its future completes hands the signal over to the next one. A
-/// [`broadcast`](Self::broadcast) ends the waits that have begun by then, and no later one. There
-/// are no spurious wake-ups. But a newcomer may lock the mutex before the task that was woken, so
-/// what was true at the time of the signal may have changed again: use
-/// [`wait_while`](Self::wait_while).
+/// before its future completes passes the signal on to the next one. A
+/// [`broadcast`](Self::broadcast) ends all waits that have begun, and no later one. There are no
+/// spurious wake-ups. But a newcomer may lock the mutex before the task that was woken, so what was
+/// true at the time of the signal may have changed again: use [`wait_while`](Self::wait_while).
 ///
 /// A signal without waiters has no effect; it is not stored.
 ///
@@ -55,6 +54,7 @@ use crate::waiting::{WaitList, WaiterKey};
 /// ```
 #[doc(alias = "Condvar")]
 #[doc(alias = "Notify")]
+#[doc(alias = "Event")]
 pub struct Condition {
     /// Each waiter's data is the address of its mutex.
     waiters: WaitList<usize>,
@@ -87,7 +87,7 @@ impl Condition {
     /// # Cancel safety
     ///
     /// Dropping the future, at any point, leaves the mutex unlocked. If it was signalled, the
-    /// signal is handed over to the next waiter.
+    /// signal is passed on to the next waiter.
     ///
     /// # Examples
     ///
@@ -207,15 +207,15 @@ impl Condition {
 
     /// Registers a waiter, or returns `None` if other tasks wait with another mutex.
     fn enqueue(&self, mutex_address: usize, cx: &Context<'_>) -> Option<WaiterKey> {
-        // All waiters use the same mutex, so the first one stands for all.
+        // All waiters use the same mutex, so it is sufficient to check the first one.
         self.waiters.push_if(cx, mutex_address, |first| {
             first.is_none_or(|first_address| first_address == mutex_address)
         })
     }
 
-    /// Hands the signal of a dropped waiter over to the next one; but not if the next one waits
-    /// with another mutex, since it began to wait after that signal and for something else.
-    fn hand_over_signal(&self, mutex_address: usize) {
+    /// Passes the signal of a dropped waiter on to the next one, unless the next one waits with
+    /// another mutex: then it began to wait after that signal and for something else.
+    fn pass_on_signal(&self, mutex_address: usize) {
         wake_one(self.waiters.wake_first_if(|next_address| next_address == mutex_address));
     }
 }

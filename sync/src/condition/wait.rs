@@ -14,8 +14,8 @@ use crate::waiting::{WaiterKey, Wake};
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves the mutex unlocked. If it was signalled, the signal is handed over to the
-/// next waiter.
+/// Dropping it leaves the mutex unlocked. If it was signalled, the signal is passed on to the next
+/// waiter.
 ///
 /// # Examples
 ///
@@ -61,7 +61,7 @@ impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
         let key = self.condition.enqueue(mutex.address(), cx);
         let key = key.expect("a `Condition` was used with two mutexes at the same time");
         self.state = State::Waiting { mutex, key };
-        // Last: from here on, other tasks can make true what this one waits for.
+        // Unlock last: from here on, other tasks can change the data and signal.
         drop(guard);
     }
 
@@ -112,14 +112,15 @@ impl<T: ?Sized> Drop for Wait<'_, '_, T> {
         let (mutex, wake) = match mem::replace(&mut self.state, State::Done) {
             State::Holding(_) | State::Done => return,
             State::Waiting { mutex, key } => (mutex, self.condition.waiters.remove(key)),
-            // The lock future is dropped at the end of this statement, before the hand-over.
+            // The lock future is dropped at the end of this statement, before the signal is passed
+            // on.
             State::Locking { mutex, wake, .. } => (mutex, Some(wake)),
         };
-        // Not after a broadcast: waiters that came later were not meant.
+        // Not after a broadcast, which must not wake later waiters.
         // fault: condition-keeps-signal
         // fault: condition-hands-broadcast-over
         if wake == Some(Wake::One) {
-            self.condition.hand_over_signal(mutex.address());
+            self.condition.pass_on_signal(mutex.address());
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::primitives::const_fn;
 ///
 /// # Self-deadlock
 ///
-/// A task that locks a mutex twice waits for ever, since only the task itself could unlock it. Such
+/// A task that locks a mutex twice waits forever, since only the task itself could unlock it. Such
 /// a wait is reported to the hook of [`set_self_deadlock_hook`](crate::set_self_deadlock_hook).
 ///
 /// # Examples

@@ -101,7 +101,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    /// What this waiter contributes to the state word.
+    /// The contribution of this waiter to the state word.
     fn weight(&self) -> usize {
         if self.starved { WAITER + STARVED } else { WAITER }
     }
@@ -201,9 +201,9 @@ impl RawMutex {
         }
         // fault: mutex-refusal-without-notification
         if !self.is_locked() {
-            // The mutex is unlocked but reserved for starved waiters. None of them may have been
-            // listening when it was unlocked: if several lose at the same time, each finds the
-            // others starved here. So notify the first in the list, which may be this waiter.
+            // The mutex is unlocked but reserved for starved waiters. It is possible that none of
+            // them was listening when it was unlocked: if several lose at the same time, each finds
+            // the others starved here. So notify the first in the list, which may be this waiter.
             self.unlocked.notify(1);
         }
         false

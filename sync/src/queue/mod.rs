@@ -60,6 +60,9 @@ use crate::error::{PopError, PushError};
 /// ```
 #[doc(alias = "channel")]
 #[doc(alias = "mpmc")]
+#[doc(alias = "mpsc")]
+#[doc(alias = "oneshot")]
+#[doc(alias = "async_channel")]
 pub struct Queue<T> {
     values: ConcurrentQueue<T>,
     /// Notified once per pushed value. Pops wait here.

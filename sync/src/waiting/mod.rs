@@ -13,7 +13,7 @@
 //! | the list is | event-listener's, an allocation per wait | a slab, whose slots are reused |
 //! | waking without waiters costs | a fence and a load | an uncontended lock |
 //! | the woken task pays | a lock of the list | a load |
-//! | a dropped woken waiter | wakes the next one by itself | gets a [`Wake`] to hand over |
+//! | a dropped woken waiter | wakes the next one by itself | gets a [`Wake`] to pass on |
 //! | used by | `Queue` | `Condition` |
 //!
 //! # Take `Notify` if the waiter has to check the state anyway
@@ -39,10 +39,10 @@
 //! - In `poll`, it calls [`WaitList::poll`] and is done when that is `Ready`: it then holds what
 //!   the waking task gave it.
 //! - In `drop`, it calls [`WaitList::remove`]. If that returns [`Wake::One`], it gives back what it
-//!   was given, usually by waking the next waiter. After [`Wake::All`] it gives nothing back, since
-//!   later waiters were not meant. `None` means that the waiter was still in the list. A primitive
-//!   whose first waiter can block those behind it (a semaphore whose first waiter requests many
-//!   permits) must then check the new first waiter.
+//!   was given, usually by waking the next waiter. After [`Wake::All`] it gives nothing back,
+//!   because later waiters must not be woken. `None` means that the waiter was still in the list. A
+//!   primitive whose first waiter can block those behind it (a semaphore whose first waiter
+//!   requests many permits) must then check the new first waiter.
 //!
 //! # Rules for both
 //!

@@ -1,4 +1,4 @@
-//! A list of waiting tasks, first in first out, with exact hand-over of wake-ups.
+//! A list of waiting tasks, first in first out, in which a dropped waiter can pass its wake-up on.
 //!
 //! Why not an `Event`? If a listener that was notified is dropped, event-listener notifies the next
 //! one, even if the first was notified together with all others; and it does not say which it was.
@@ -19,9 +19,9 @@ use crate::primitives::{AtomicU64, Mutex, MutexGuard, Ordering, const_fn};
 /// How a waiter was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// By [`WaitList::wake_first_if`], alone. A waiter that does not use it must hand it over.
+    /// By [`WaitList::wake_first_if`], alone. A waiter that does not use it must pass it on.
     One,
-    /// By [`WaitList::wake_all`]. It must not be handed over: later waiters were not meant.
+    /// By [`WaitList::wake_all`]. It must not be passed on: later waiters must not be woken.
     All,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct WaiterKey {
     ticket: u64,
 }
 
-/// See the documentation of the module. `T` is what the primitive knows of each waiter.
+/// See the documentation of the module. `T` is the primitive's data for each waiter.
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
     waiters: Mutex<Waiters<T>>,
@@ -110,7 +110,7 @@ impl<T: Copy> WaitList<T> {
         waiters.mark_all_woken()
     }
 
-    /// Returns how the waiter was woken, and forgets it; or registers the waker of `cx`.
+    /// Returns how the waiter was woken and frees its slot, or registers the waker of `cx`.
     pub(crate) fn poll(&self, key: WaiterKey, cx: &Context<'_>) -> Poll<Wake> {
         if self.was_woken_alone(key) {
             return Poll::Ready(Wake::One);
@@ -160,7 +160,7 @@ impl<T: Copy> WaitList<T> {
     }
 }
 
-/// The index that stands for no slot.
+/// The index of no slot.
 const NIL: u32 = u32::MAX;
 
 #[derive(Debug)]

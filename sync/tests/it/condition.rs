@@ -55,7 +55,7 @@ fn a_broadcast_ends_the_waits_that_have_begun_and_no_later_one() {
 }
 
 #[test]
-fn m2_a_signalled_wait_dropped_before_its_poll_hands_the_signal_over() {
+fn m2_a_signalled_wait_dropped_before_its_poll_passes_the_signal_on() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (first_task, second_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &first_task);
@@ -91,7 +91,7 @@ fn m6_a_wait_dropped_among_the_waiters_leaves_no_entry() {
 }
 
 #[test]
-fn m6_a_wait_dropped_while_it_locks_again_hands_the_signal_over() {
+fn m6_a_wait_dropped_while_it_locks_again_passes_the_signal_on() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (first_task, second_task) = (Task::new(), Task::new());
     let mut first = enqueued(&changed, &mutex, &first_task);
@@ -118,7 +118,7 @@ fn m8_the_broadcast_of_a_dropped_wait_wakes_no_later_waiter() {
 }
 
 #[test]
-fn m8_a_wait_ended_by_a_broadcast_hands_nothing_over_even_if_later_waiters_were_signalled() {
+fn m8_a_wait_ended_by_a_broadcast_passes_nothing_on_even_if_later_waiters_were_signalled() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let mut first = enqueued(&changed, &mutex, &task);
@@ -134,7 +134,7 @@ fn m8_a_wait_ended_by_a_broadcast_hands_nothing_over_even_if_later_waiters_were_
 }
 
 #[test]
-fn m8_a_signal_noticed_late_is_handed_over_even_after_a_broadcast() {
+fn m8_a_signal_noticed_late_is_passed_on_even_after_a_broadcast() {
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let (task, late_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);
@@ -147,7 +147,7 @@ fn m8_a_signal_noticed_late_is_handed_over_even_after_a_broadcast() {
 }
 
 #[test]
-fn m13_a_signal_is_not_handed_over_to_a_waiter_with_another_mutex() {
+fn m13_a_signal_is_not_passed_on_to_a_waiter_with_another_mutex() {
     let (mutex, other, changed) = (Mutex::new(0), Mutex::new(0), Condition::new());
     let (task, other_task) = (Task::new(), Task::new());
     let first = enqueued(&changed, &mutex, &task);

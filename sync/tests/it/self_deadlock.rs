@@ -175,7 +175,7 @@ fn without_a_hook_nothing_is_printed() {
     assert_eq!(run_alone("default"), "");
 }
 
-/// Selects what `alone` does. Without it, `alone` does nothing.
+/// Selects the behaviour of `alone`. Without it, `alone` does nothing.
 const MODE: &str = "MATOU_SYNC_SELF_DEADLOCK";
 
 /// The part of the two tests above that needs the process-wide hook for itself.

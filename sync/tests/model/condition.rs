@@ -47,7 +47,7 @@ fn a_change_under_the_lock_is_not_missed_by_a_wait_that_begins() {
 }
 
 #[test]
-fn m2_a_signalled_wait_that_is_dropped_hands_the_signal_over() {
+fn m2_a_signalled_wait_that_is_dropped_passes_the_signal_on() {
     explore(3, || {
         let shared = shared();
         let first = enqueued(&shared);
@@ -65,7 +65,7 @@ fn m2_a_signalled_wait_that_is_dropped_hands_the_signal_over() {
 }
 
 #[test]
-fn m6_a_signalled_wait_that_is_dropped_while_locking_hands_the_signal_over() {
+fn m6_a_signalled_wait_that_is_dropped_while_locking_passes_the_signal_on() {
     explore(3, || {
         let shared = shared();
         let mut first = enqueued(&shared);
@@ -109,7 +109,7 @@ fn m8_signal_broadcast_and_drop_lose_no_wake_up_and_store_none() {
 }
 
 #[test]
-fn m8_a_broadcast_is_not_handed_over_to_a_later_waiter() {
+fn m8_a_broadcast_is_not_passed_on_to_a_later_waiter() {
     explore(3, || {
         let shared = shared();
         let first = enqueued(&shared);

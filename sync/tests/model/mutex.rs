@@ -80,7 +80,7 @@ fn m1_three_threads_exclude_each_other_and_all_get_the_lock() {
 }
 
 #[test]
-fn m2_m3_a_waiting_lock_that_is_dropped_hands_its_notification_over() {
+fn m2_m3_a_waiting_lock_that_is_dropped_passes_its_notification_on() {
     explore(3, || {
         let mutex = Arc::new(Mutex::new(Tracked::new()));
         let guard = mutex.try_lock().unwrap();

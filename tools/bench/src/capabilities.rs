@@ -1,4 +1,4 @@
-//! Facilities of this machine. A measurement that needs a missing one is reported, not made.
+//! Facilities of this machine. A measurement that needs a missing facility is skipped and reported.
 
 use std::fmt;
 use std::process::Command;

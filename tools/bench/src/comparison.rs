@@ -1,8 +1,8 @@
-//! The figures of all runtimes for one work, and the ratios between them.
+//! The figures of all runtimes for one workload, and the ratios between them.
 
 use crate::figure::{Figure, Kind, Measured};
 
-/// The figures of all runtimes for one work.
+/// The figures of all runtimes for one workload.
 pub(crate) struct Comparison<'a> {
     pub(crate) figures: Vec<&'a Figure>,
 }
@@ -15,7 +15,7 @@ pub(crate) struct Ratio<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    /// All works, in the order in which they were measured.
+    /// All workloads, in the order in which they were measured.
     pub(crate) fn all(figures: &'a [Figure]) -> Vec<Comparison<'a>> {
         let works = figures.chunk_by(|a, b| a.subject.work == b.subject.work);
         works.map(|figures| Comparison { figures: figures.iter().collect() }).collect()

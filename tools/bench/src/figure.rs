@@ -7,7 +7,7 @@ use crate::capabilities::Unsupported;
 use crate::cost::Cost;
 use crate::{echo, primitives};
 
-/// What a measurement is about.
+/// The subject of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
@@ -16,7 +16,7 @@ pub(crate) struct Subject {
     pub(crate) runtime: String,
 }
 
-/// Kinds of work, which differ in the quantity that is compared.
+/// Kinds of workloads, which differ in the quantity that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A server under load: its CPU time.
@@ -72,21 +72,21 @@ impl Kind {
 impl Subject {
     /// # Panics
     ///
-    /// If there is no work of this name.
+    /// If there is no workload of this name.
     pub(crate) fn new(work: &str, runtime: &str) -> Subject {
         let known = describe(work);
-        let (kind, about) = known.unwrap_or_else(|| panic!("there is no work {work}"));
+        let (kind, about) = known.unwrap_or_else(|| panic!("there is no workload {work}"));
         Subject { kind, work: work.into(), about, runtime: runtime.into() }
     }
 }
 
-/// The kind of a work, and its description.
+/// The kind of a workload, and its description.
 pub(crate) fn describe(work: &str) -> Option<(Kind, &'static str)> {
     let small = primitives::WORKS.iter().find(|it| it.name == work).map(|it| (it.kind, it.about));
     small.or_else(|| echo::describe(work))
 }
 
-/// The cost of one work in one runtime, over all rounds.
+/// The cost of one workload in one runtime, over all rounds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(from = "Row", into = "Row")]
 pub(crate) struct Figure {
@@ -107,7 +107,7 @@ pub(crate) enum Outcome {
     },
 }
 
-/// Work, runtime and outcome: a line in the file of figures.
+/// Workload, runtime and outcome: a line in the file of figures.
 type Row = (String, String, Outcome);
 
 /// Medians over the rounds.
@@ -257,7 +257,7 @@ impl Measured {
     }
 }
 
-/// Computes the ratios of our program to each of the figures, which are of one work.
+/// Computes the ratios of our program to each of the figures, which are of one workload.
 pub(crate) fn compute_ratios(figures: &mut [Figure]) {
     let Some(kind) = figures.first().map(|figure| figure.subject.kind) else { return };
     let own = figures.iter().find(|figure| figure.subject.runtime == kind.own_runtime());

@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub(crate) fn run(update: bool, file: &Path) -> Result<()> {
     let mut counts = BTreeMap::new();
     for work in WORKS.iter().filter(|work| work.counted) {
-        // The difference excludes what a program does once.
+        // The difference excludes startup and other one-time work.
         let (once, twice) = (count(work.name, OPERATIONS)?, count(work.name, 2 * OPERATIONS)?);
         counts.insert(work.name, (twice - once) / OPERATIONS);
     }

@@ -14,9 +14,9 @@ use crate::primitives::{self, Program, WORKS, Work};
 /// How long a small program may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What is measured, and how thoroughly.
+/// The selection of measurements, and their thoroughness.
 pub(crate) struct Plan {
-    /// Only works whose names contain this.
+    /// Only workloads whose names contain this.
     pub(crate) only: String,
     /// Only this runtime.
     pub(crate) runtime: Option<String>,
@@ -90,7 +90,7 @@ fn command(work: &str, runtime: &str, operations: u64) -> Result<Command> {
     Ok(command)
 }
 
-/// Does a work in a process of its own.
+/// Runs a workload in a separate process.
 pub(crate) fn child(work: &str, runtime: &str, operations: u64) -> Result<Cost> {
     cost_of(&mut command(work, runtime, operations)?, LIMIT)
         .with_context(|| format!("{work} of {runtime}"))

@@ -32,7 +32,7 @@ use crate::record::{Machine, Part, Record};
 /// Measures matou and other runtimes, alternately, in one run.
 ///
 /// The table goes to the standard output; figures, raw rounds and pictures go to
-/// `target/bench-report`. After Ctrl-C, the table contains what was measured until then.
+/// `target/bench-report`. After Ctrl-C, the table contains the results so far.
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -46,7 +46,7 @@ struct Cli {
 struct Options {
     #[command(flatten)]
     mode: Mode,
-    /// Only works whose names contain this, such as `spawn` or `echo`.
+    /// Only workloads whose names contain this, such as `spawn` or `echo`.
     #[arg(long, default_value = "")]
     only: String,
     /// Only this runtime, such as `matou` or `tokio-ct`.
@@ -72,7 +72,7 @@ struct Options {
     ratios_only: bool,
 }
 
-/// What to do instead of measuring everything.
+/// The actions other than measuring everything.
 #[derive(Args)]
 #[group(multiple = false)]
 struct Mode {
@@ -102,7 +102,7 @@ const CALIBRATION_RUNS: usize = 5;
 /// Measured processes.
 #[derive(Subcommand)]
 enum Child {
-    /// Does one work in one runtime, and prints the cost.
+    /// Runs one workload in one runtime, and prints the cost.
     #[command(hide = true)]
     Primitive {
         work: String,
@@ -112,7 +112,7 @@ enum Child {
         #[arg(long)]
         frozen_clock: bool,
     },
-    /// Does one work beside a population, and prints the cost.
+    /// Runs one workload beside a population, and prints the cost.
     #[command(hide = true)]
     Scaling { name: String, runtime: String, population: u64, operations: u64 },
     /// Serves echoes in one runtime until its standard input ends.
@@ -221,7 +221,7 @@ fn measure_figures(options: &Options, record: &mut Record, folder: &Path) -> Res
     let machine = Machine::describe(&capabilities);
     let mut results = interleave::primitives(&plan, &capabilities);
     results.extend(echo::measure(&plan, &capabilities));
-    ensure!(!results.is_empty() || interrupted(), "no work has such a name");
+    ensure!(!results.is_empty() || interrupted(), "no workload has such a name");
     results.chunk_by_mut(|a, b| a.subject.work == b.subject.work).for_each(compute_ratios);
     print!("{}", report::table(&results));
     if !capabilities.strace {

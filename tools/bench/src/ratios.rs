@@ -22,7 +22,7 @@ const MARGIN: f64 = 0.05;
 const MARGIN_UNCALIBRATED: f64 = 0.25;
 const ROUNDS: usize = 5;
 
-/// What is compared: a work, the runtime of ours, and the other one.
+/// The compared pairs: a workload, the runtime of ours, and the other one.
 const PAIRS: &[(&str, &str, &str)] = &[
     ("spawn", "matou", "tokio-ct"),
     ("spawn-1000", "matou", "tokio-ct"),
@@ -82,7 +82,7 @@ impl Calibrated {
     }
 }
 
-/// Compares the ratios of works whose names contain `only` with the committed ones.
+/// Compares the ratios of workloads whose names contain `only` with the committed ones.
 ///
 /// # Errors
 ///
@@ -110,7 +110,8 @@ fn read(file: &Path) -> Result<BTreeMap<String, Calibrated>> {
     serde_json::from_str(&text).with_context(name)
 }
 
-/// Measures each ratio of works whose names contain `only` in `runs` runs, and writes the spreads.
+/// Measures each ratio of workloads whose names contain `only` in `runs` runs, and writes the
+/// spreads.
 pub(crate) fn calibrate(runs: usize, only: &str, file: &Path) -> Result<()> {
     let mut calibrated = read(file)?;
     let mut measured: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -148,7 +149,7 @@ fn measure(work: &str, own: &str, other: &str) -> Result<f64> {
     if interrupted() {
         bail!(Interrupted);
     }
-    let (kind, _) = describe(work).context("there is no such work")?;
+    let (kind, _) = describe(work).context("there is no such workload")?;
     let (others, owns) = (results.remove(1)?, results.remove(0)?);
     ratio(&owns, &others, |cost| kind.value(&Measured::of(&[*cost], None)?))
         .with_context(|| format!("{work} cannot be compared here"))

@@ -35,7 +35,7 @@ pub(crate) struct Record {
     pub(crate) scaling: Option<Part<Point>>,
 }
 
-/// What was measured in one run.
+/// The measurements of one run.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 pub(crate) struct Part<T> {

@@ -69,7 +69,7 @@ pub(crate) enum State {
     Done,
 }
 
-/// What the generator has to do after an event.
+/// The action that the generator must take after an event.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Wait for the next event.
@@ -82,7 +82,7 @@ pub(crate) enum Next {
     Closed,
 }
 
-/// What all clients of a generator share.
+/// The state that all clients of a generator share.
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) epoll: OwnedFd,
@@ -137,8 +137,8 @@ impl Client {
         Ok(())
     }
 
-    /// Handles a readiness event: completes the connect, or reads once; then sends what the plan
-    /// allows. The registration is level-triggered, so the next wait reports what is left.
+    /// Handles a readiness event: completes the connect, or reads once; then sends as much as the
+    /// plan allows. The registration is level-triggered, so the next wait reports what is left.
     pub(crate) fn on_event(&mut self, shared: &mut Shared) -> Result<Next, Failure> {
         if self.stream.is_none() {
             return Ok(Next::Wait);
@@ -233,7 +233,7 @@ impl Client {
         }
     }
 
-    /// Changes the state if messages were completed, then sends what the plan allows.
+    /// Changes the state if messages were completed, then sends as much as the plan allows.
     fn proceed(&mut self, shared: &mut Shared) -> Result<Next, Failure> {
         if self.state != State::Exchanging {
             return Ok(Next::Wait);

@@ -11,7 +11,7 @@ const DETAILS_MAX: usize = 5;
 pub struct Failure {
     /// The class it is counted in.
     pub kind: Kind,
-    /// What happened, in words.
+    /// A description of the failure.
     pub detail: String,
 }
 

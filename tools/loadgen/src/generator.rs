@@ -40,7 +40,7 @@ const LATENCY_MAX: u64 = 3_600_000_000_000;
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
-    /// What each client does.
+    /// The plan of each client.
     pub plan: Plan,
     /// Number of clients at a time.
     pub clients: usize,
@@ -224,7 +224,7 @@ impl Generator {
         self.disconnects_expected = true;
     }
 
-    /// What has succeeded so far.
+    /// The counts of successful operations so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask loadtest`: many clients at a time against a server, and what it cost the server.
+//! `cargo xtask loadtest`: many clients at a time against a server, and the cost for the server.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line tool prints to its standard output")]
@@ -24,7 +24,7 @@ use rustix::process::Signal;
 use self::report::{IdleReport, Report, ServerReport};
 use self::server::{Server, quote};
 
-/// What a server may take beyond its drain timeout, on a busy machine.
+/// The time that a server may take beyond its drain timeout, on a busy machine.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 
 /// Descriptors beside those of the connections.
@@ -133,7 +133,7 @@ struct LoadTest<'a> {
     generator: Generator,
     server: Option<Server>,
     before: Sample,
-    /// The last sample of the server, and what was counted by then.
+    /// The last sample of the server, and the counts at that time.
     after: Option<(Sample, Counts)>,
     idle: Option<IdleReport>,
     is_released: bool,

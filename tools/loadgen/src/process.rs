@@ -1,4 +1,5 @@
-//! Child processes that do not outlive their handle, and what `/proc` reports about processes.
+//! Child processes that do not outlive their handle, and the resource use of processes according to
+//! `/proc`.
 
 use std::fs;
 use std::io::Read;
@@ -14,8 +15,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 use crate::interrupt::{Interrupted, interrupted};
 
-/// A child process that is ended when this is dropped: with SIGTERM, and with SIGKILL if it still
-/// runs after its grace.
+/// A child process that is terminated when this is dropped: with SIGTERM, and with SIGKILL if it
+/// still runs after its grace.
 #[derive(Debug)]
 pub struct ChildGuard {
     child: Child,
@@ -102,7 +103,7 @@ impl Drop for ChildGuard {
     }
 }
 
-/// What a process wrote to its standard output and its standard error.
+/// The standard output and the standard error of a process.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "described above")]
 pub struct Output {

@@ -32,20 +32,20 @@ struct Row {
     value: Value,
 }
 
-/// What the server cost, and how it ended.
+/// The cost of the server, and how it ended.
 pub(crate) struct ServerReport {
     /// CPU time under load.
     pub(crate) cpu: Duration,
     /// Taken at the end of the load, or right before the signal at half time.
     pub(crate) after: Sample,
-    /// What had been counted when `after` was taken.
+    /// The counts when `after` was taken.
     pub(crate) counts_after: Counts,
     pub(crate) ending: Ending,
     /// Whether its last line is a summary.
     pub(crate) prints_summary: bool,
 }
 
-/// What a server did while its clients were silent.
+/// The activity of a server while its clients were silent.
 #[derive(Debug)]
 pub(crate) struct IdleReport {
     pub(crate) silence: Duration,

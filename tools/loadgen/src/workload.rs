@@ -1,4 +1,4 @@
-//! What clients do with their connections, as plans of plain numbers.
+//! The plans of clients for their connections, as plain numbers.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Pattern {
     }
 }
 
-/// What each client does with a connection.
+/// The plan of each client for a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Bytes per message.

@@ -16,7 +16,7 @@ use crate::mutants::model_environment;
 /// A part of CI that can be run alone.
 pub(super) struct Section {
     pub(super) name: &'static str,
-    /// What a success shows.
+    /// The property that a success shows.
     pub(super) proves: &'static str,
     /// The CPU time that it takes from a clean clone, with all sections in order. On two cores the
     /// wall-clock time is about 60 % of it.

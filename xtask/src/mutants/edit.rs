@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{Arm, BinOp, Block, Expr, Pat, Stmt, Token};
 
-/// What to do with the selected code. In the texts, `$it` stands for that code and `$args` for the
+/// The operation on the selected code. In the texts, `$it` stands for that code and `$args` for the
 /// arguments of the first call or macro in it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -62,7 +62,7 @@ pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) ->
             let chain = node.search().chain.context("the marked code has no chain of operands")?;
             ensure!((1..=chain.len()).contains(&index), "the chain has {} operands", chain.len());
             match edit {
-                // One of the operators goes with the operand.
+                // One of the adjacent operators is removed as well.
                 Edit::Delete(_) if index == 1 => chain[0].start..chain[1].start,
                 Edit::Delete(_) => chain[index - 2].end..chain[index - 1].end,
                 _ => chain[index - 1].clone(),

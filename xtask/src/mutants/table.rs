@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::edit::{At, Edit};
 use crate::workspace::tracked;
 
-/// What a marker comment begins with. In pieces, so that this line is not a marker.
+/// The beginning of a marker comment. In pieces, so that this line is not a marker.
 const MARKER: &str = concat!("// ", "fault: ");
 
 /// An edit that breaks the code behind a marker, and the checks that must notice it.

@@ -1,5 +1,5 @@
-//! The event queue of the operating system: epoll on Linux, and what the crate `polling` uses on
-//! other systems.
+//! The event queue of the operating system: epoll on Linux, and the crate `polling` on other
+//! systems.
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -1,4 +1,4 @@
-//! kqueue and its like, by the crate `polling`.
+//! kqueue and similar systems, through the crate `polling`.
 
 use std::fmt;
 use std::io;
@@ -71,7 +71,7 @@ impl EventQueue {
             key: event.key,
             readable: event.readable,
             writable: event.writable,
-            // `polling` does not say it. So a short read is never taken for the last one.
+            // `polling` does not report this, so a short read is never taken for the last one.
             closed: true,
         }))
     }

@@ -38,7 +38,7 @@ pub(crate) use waker::vtable as waker_vtable;
 use super::node::Slot;
 use crate::panics;
 
-/// What a task needs of its scheduler.
+/// The interface of a task to its scheduler.
 ///
 /// Each task holds an `Arc` of the implementing type, so that its wakers work on any thread, also
 /// after the scheduler has stopped.

@@ -1,4 +1,4 @@
-//! The references to a task, each with what its holder may do.
+//! The references to a task, each of which permits different operations.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -73,7 +73,7 @@ impl<S: Schedule> OwnerRef<S> {
         }
     }
 
-    /// Turns the reference into one that can be sent to the thread of the task's scheduler.
+    /// Converts the reference into one that can be sent to the thread of the task's scheduler.
     ///
     /// # Safety
     ///
@@ -174,9 +174,9 @@ impl<O, S: Schedule> OutcomeRef<O, S> {
         let is_complete = this.header().state.is_complete();
         assert!(is_complete, "a parent is notified after the outcome was written");
         let mut outcome: Option<O> = None;
-        // SAFETY: the task is complete and its outcome was handed over, so this thread alone
-        // accesses the body. `O` is the outcome's type, since `allocate` made both. The reference
-        // is released once, because `this` is not dropped.
+        // SAFETY: the task is complete and its outcome was delivered, so this thread alone accesses
+        // the body. `O` is the outcome's type, since `allocate` made both. The reference is
+        // released once, because `this` is not dropped.
         unsafe {
             (this.header().vtable.take)(this.header, ptr::from_mut(&mut outcome).cast());
             ref_dec(this.header);

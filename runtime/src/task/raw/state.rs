@@ -29,7 +29,7 @@
 //! references in a separate counter without atomics (`local_refs`) until the task completes. Some
 //! of them may be released on other threads, which decrement the word; then the word is too low and
 //! `local_refs` is too high by the same number. So that no other thread can mistake its reference
-//! for the last one, the domain's own reference stands for a large bias in the word. On completion
+//! for the last one, the domain's own reference counts as a large bias in the word. On completion
 //! the domain replaces the bias by `local_refs`, and from then on the word is exact. (This is the
 //! biased reference counting of Choi, Shull and Torrellas, PACT 2018, simplified by the fact that
 //! every task completes.)
@@ -50,7 +50,7 @@ const FLAGS: usize = REF_ONE - 1;
 /// The domain's own reference while its other references are counted in `local_refs`.
 const OWNER_BIAS: usize = REF_ONE << 26;
 
-/// The largest absolute value of `local_refs`: less than the bias stands for.
+/// The largest absolute value of `local_refs`: less than the number of references in the bias.
 const LOCAL_REFS_MAX: i32 = 1 << 25;
 
 /// A higher count means that references are leaked in a loop and the count would soon overflow.
@@ -135,7 +135,7 @@ impl State {
         is_biased
     }
 
-    /// Returns what replaces the bias in the word on completion.
+    /// Returns the value that replaces the bias in the word on completion.
     #[inline]
     fn local_ref_bits(&self) -> usize {
         // Possibly negative: the word then holds more references than the domain has left.

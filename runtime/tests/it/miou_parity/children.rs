@@ -90,7 +90,7 @@ fn await_one_keeps_the_other_tasks() {
     assert_eq!(winners, BTreeSet::from([0, 1]), "either may come first");
 }
 
-/// Miou prefers a task that ended well. In matou each of the completed tasks is equally likely.
+/// Miou prefers a task that ended normally. In matou each of the completed tasks is equally likely.
 #[test]
 fn await_one_may_return_any_completed_task() {
     let mut failed = 0;
@@ -175,7 +175,7 @@ fn only_the_parent_awaits_a_task_of_another_domain() {
     }
 }
 
-/// A promise that leaves its parent as a result leaves a child behind.
+/// A task that returns the promise of its child leaves the child behind.
 #[test]
 fn a_promise_returned_by_its_parent_is_a_child_left_behind() {
     for trial in trials(1, 20, || async {

@@ -98,7 +98,7 @@ impl BoundedQueue {
     }
 }
 
-/// What a domain does with a queue.
+/// The work of one domain on a queue.
 #[derive(Clone)]
 enum Job {
     Produce(Arc<BoundedQueue>, u32),

@@ -136,8 +136,8 @@ fn a_timeout_is_a_race_with_a_sleeper() {
     }
 }
 
-/// A driver whose only event is that it is asked to wait. It uses a waker where Miou uses a
-/// suspension point.
+/// A driver whose only event is a call of `park`. It uses a waker where Miou uses a suspension
+/// point.
 struct SelfWaking {
     reactor: Reactor,
     waiting: Rc<Cell<Option<Waker>>>,

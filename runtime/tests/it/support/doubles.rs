@@ -227,8 +227,8 @@ impl Driver for MonitoredDriver {
     }
 
     fn unparker(&self) -> Arc<dyn Unpark> {
-        Arc::new(MonitoredInterrupt {
-            interrupt: self.reactor.unparker(),
+        Arc::new(MonitoredUnpark {
+            inner: self.reactor.unparker(),
             _run: self.run.lock().unwrap().take(),
         })
     }
@@ -238,13 +238,13 @@ impl Driver for MonitoredDriver {
     }
 }
 
-struct MonitoredInterrupt {
-    interrupt: Arc<dyn Unpark>,
+struct MonitoredUnpark {
+    inner: Arc<dyn Unpark>,
     _run: Option<Arc<()>>,
 }
 
-impl Unpark for MonitoredInterrupt {
+impl Unpark for MonitoredUnpark {
     fn unpark(&self) {
-        self.interrupt.unpark();
+        self.inner.unpark();
     }
 }

@@ -1,4 +1,4 @@
-//! Loads a server, and measures what that costs it.
+//! Loads a server, and measures its resource use.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::cost::Cost;
 /// How long a client may wait for a server without progress.
 const STALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// What counts as one operation of a stream: bytes.
+/// The number of bytes that count as one operation of a stream.
 const CHUNK: usize = 4096;
-/// How far a client of a stream is ahead of its echo, at most: messages.
+/// The maximum number of messages by which a client of a stream is ahead of its echo.
 const CHUNKS_AHEAD: u64 = 64;
 
 /// A kind of load.
@@ -86,12 +86,12 @@ fn measure_idle(
     clients: usize,
     probe: &mut Probe,
 ) -> Result<Cost> {
-    // One client first, so that what the server allocates for its first client does not count.
+    // One client first, so that memory allocated for the first client does not count.
     load.generator(address, 1)?.run_until(|it| it.holding() == 1)?;
     let before = probe.resident()?;
     let mut generator = load.generator(address, clients)?;
     generator.run_until(|it| it.holding() == clients)?;
-    // The servers release what an echo needed.
+    // The servers release the memory that an echo needed.
     pause(Duration::from_millis(100))?;
     let resident = probe.resident()? as f64 - before as f64;
     generator.latencies().reset();
@@ -118,7 +118,7 @@ pub(super) fn count_system_calls(
     Ok(counter.finish()?.total as f64 / operations as f64)
 }
 
-/// What a server has used at a moment.
+/// The resources that a server has used so far.
 struct Usage {
     allocations: u64,
     cpu: CpuTime,

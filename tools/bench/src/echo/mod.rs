@@ -24,12 +24,12 @@ const SERVERS: &[&str] =
     &["epoll", "matou", "echo", "tokio-ct", "tokio-mt", "smol", "monoio", "compio", "threads"];
 
 /// Number of silent connections.
-const SILENT: usize = 5000;
+const SILENT_CONNECTIONS: usize = 5000;
 /// How long a server is under load in each round, and in a quick one.
 const TIME: Duration = Duration::from_millis(1000);
 const QUICK: Duration = Duration::from_millis(250);
 
-/// A kind of work for servers.
+/// A workload for servers.
 struct Work {
     kind: Kind,
     name: &'static str,
@@ -88,7 +88,7 @@ const WORKS: &[Work] = &[
         Kind::Silent,
         "echo-idle",
         "5,000 silent connections (ours: `echo`), then one echo each",
-        Load::Idle { clients: SILENT },
+        Load::Idle { clients: SILENT_CONNECTIONS },
         Setting::PLAIN,
     ),
     work(
@@ -129,12 +129,12 @@ pub(crate) fn measure(plan: &Plan, capabilities: &Capabilities) -> Vec<Figure> {
     figures
 }
 
-/// The kind of a work, and its description.
+/// The kind of a workload, and its description.
 pub(crate) fn describe(name: &str) -> Option<(Kind, &'static str)> {
     WORKS.iter().find(|work| work.name == name).map(|work| (work.kind, work.about))
 }
 
-/// The costs of one work under two servers alternately.
+/// The costs of one workload under two servers alternately.
 pub(crate) fn pair(
     name: &str,
     servers: [&str; 2],

@@ -10,13 +10,13 @@ use matou_loadgen::process::ChildGuard;
 use super::servers::Setting;
 use crate::cost::resident;
 
-/// A running server, which is ended when this is dropped.
+/// A running server, which is terminated when this is dropped.
 pub(super) struct Server {
     _process: ChildGuard,
     pub(super) address: SocketAddr,
 }
 
-/// Asks a server what it has used so far.
+/// Queries the resource use of a server.
 pub(super) struct Probe {
     input: ChildStdin,
     output: BufReader<ChildStdout>,

@@ -29,7 +29,7 @@ pub(crate) struct Program {
     pub(crate) run: fn(u64) -> Cost,
 }
 
-/// A work, and how often it is done.
+/// A workload, and how often it is run.
 pub(crate) struct Work {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
@@ -57,7 +57,7 @@ const fn work(
     Work { name, about, kind, operations, step, counted: false }
 }
 
-/// A work whose instructions are counted.
+/// A workload whose instructions are counted.
 const fn counted(name: &'static str, about: &'static str, operations: u64) -> Work {
     Work { counted: true, ..work(Kind::Primitive, name, about, (operations, 1000)) }
 }
@@ -121,7 +121,7 @@ pub(crate) fn programs() -> Vec<Program> {
     rows.flatten().map(|&(runtime, work, run)| Program { work, runtime, run }).collect()
 }
 
-/// The name of a runtime, that of a work, and the program.
+/// The name of a runtime, that of a workload, and the program.
 type Row = (&'static str, &'static str, fn(u64) -> Cost);
 
 /// A timer that does not expire while it is measured.

@@ -1,4 +1,4 @@
-//! Pictures of the ratios: a line for each work, a dot for each runtime.
+//! Pictures of the ratios: a line for each workload, a dot for each runtime.
 
 use std::fmt::{self, Write};
 use std::ops::Range;
@@ -45,7 +45,7 @@ pub(super) fn primitives(figures: &[Figure]) -> String {
     draw(&rows, title, 0.25..8.0, &[0.25, 0.5, 1.0, 2.0, 4.0, 8.0], f64::log2)
 }
 
-/// A work, and the ratio of each runtime to the unit.
+/// A workload, and the ratio of each runtime to the unit.
 type Row<'a> = (String, Vec<(&'a str, f64)>);
 
 fn rows<'a>(

@@ -13,7 +13,7 @@ use crate::record::{Machine, Part, Record};
 /// Ratios within this distance from 1 are noise.
 const NOISE: f64 = 0.03;
 
-/// The works on the front page.
+/// The workloads on the front page.
 const HEADLINE: &[&str] = &[
     "echo-1-64",
     "echo-64-64",
@@ -90,10 +90,10 @@ fn measured_on(machine: &Machine, rounds: usize, quick: bool) -> String {
     format!("Measured on {}: medians of {rounds} rounds{quick}.", machine.date)
 }
 
-/// A line for each work, with the ratios to the bare epoll loop and to the peers. Only the first
-/// `columns` are included.
+/// A line for each workload, with the ratios to the bare epoll loop and to the peers. Only the
+/// first `columns` are included.
 fn ratios<'a>(works: impl Iterator<Item = &'a Comparison<'a>>, columns: usize) -> String {
-    let head = ["work", "compared", "matou", "to epoll", "to tokio", "to the best peer"];
+    let head = ["workload", "compared", "matou", "to epoll", "to tokio", "to the best peer"];
     let head: Vec<&str> = head.into_iter().chain(["by time", "by p99"]).take(columns).collect();
     let aligned = ["---", "---"].into_iter().chain(std::iter::repeat_n("---:", columns - 2));
     let aligned: Vec<&str> = aligned.collect();
@@ -160,7 +160,7 @@ fn ranking(all: &[Comparison<'_>], is_wanted: fn(f64) -> bool, highest_first: bo
         lines.reverse();
     }
     match lines.is_empty() {
-        true => "None of the works that were measured.".into(),
+        true => "None of the workloads that were measured.".into(),
         false => lines.into_iter().map(|(_, line)| line).collect(),
     }
 }

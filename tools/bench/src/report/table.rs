@@ -7,7 +7,7 @@ use crate::comparison::Comparison;
 use crate::figure::{Figure, Measured, Outcome};
 use crate::scaling::Point;
 
-/// Each work with its ratios and a line for each runtime.
+/// Each workload with its ratios and a line for each runtime.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut text = String::new();
     for comparison in Comparison::all(figures) {

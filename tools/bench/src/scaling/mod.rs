@@ -98,7 +98,7 @@ pub(crate) fn measure(plan: &Plan) -> Vec<Point> {
     points
 }
 
-/// Does one measurement, and ends the process without waiting for the population.
+/// Performs one measurement, and ends the process without waiting for the population.
 pub(crate) fn run(name: &str, runtime: &str, population: u64, operations: u64) -> Result<()> {
     raise_descriptor_limit();
     let mut rows = programs().filter(|row| row.0 == runtime && row.1 == name);

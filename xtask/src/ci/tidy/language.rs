@@ -22,7 +22,7 @@ const FORMS: &[(&str, &str)] = &[
     (r"(?:^|[.;:,(] )(?:who(?:ever)?|what) \w+ (?:[^?]|$)", "the caller, the value"),
 ];
 
-/// Lines in the output beyond which a file needs no more of them.
+/// The maximum number of lines that are listed.
 const LISTED_MAX: usize = 20;
 
 /// Prints the rate, and lists lines with such forms if there are too many.

@@ -57,7 +57,7 @@ fn serve_one(listener: TcpListener, setting: Setting) -> Result<()> {
             }
             let Some(client) = streams.get_mut(number as usize) else { continue };
             let Client { stream, buffer } = &mut **client;
-            // Once per event: epoll reports the rest again.
+            // Read once per event: epoll reports remaining data again.
             let open = match stream.read(buffer) {
                 Ok(0) => false,
                 Ok(count) => {

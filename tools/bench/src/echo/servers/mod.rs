@@ -48,7 +48,7 @@ pub(crate) struct Setting {
 impl Setting {
     pub(crate) const PLAIN: Setting = Setting { cores: 1, cpu_hogs: 0, cpu_work: false };
 
-    /// Done for each message before its echo.
+    /// The CPU work for each message, before its echo.
     fn work(&self) {
         if self.cpu_work {
             compute(CPU_WORK_STEPS);
