@@ -22,7 +22,7 @@ impl<S: InMemorySocket> Socket<S> {
     /// Creates a resource of the current task.
     ///
     /// The caller passes the ticket because a ticket records the line that creates it: the line of
-    /// the user's program, which a future no longer knows when it is polled.
+    /// the user's program, which is not available when a future is polled.
     #[track_caller]
     pub(crate) fn new(ticket: Ticket, backend: Backend<S>) -> Arc<Socket<S>> {
         let socket = Arc::new(Socket { backend, ticket });

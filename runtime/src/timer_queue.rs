@@ -5,7 +5,7 @@
 //! when the first deadline of a bucket is due is the whole bucket sorted, then drained from its
 //! end. A timer that is inserted into a bucket that is sorted already goes to a heap beside it.
 //!
-//! Each timer has a slot, which knows the bucket and the position of its entry. Removing a timer
+//! Each timer has a slot, which stores the bucket and the position of its entry. Removing a timer
 //! of a sorted bucket frees the slot only; the entry stays, and is skipped when it is popped.
 
 use std::cmp::Reverse;

@@ -324,7 +324,7 @@ pub struct ChildInfo {
 pub enum ChildState {
     /// It was running, or blocked.
     Running,
-    /// It was on this other domain, which knows its state.
+    /// It was on this other domain, which has its state.
     Remote(usize),
     /// It was cancelled, or waited for its children or finalizers.
     Terminating,

@@ -43,9 +43,9 @@ impl Domain {
         })
     }
 
-    /// Returns the reason for cancelling a child because its promise is being dropped. A destructor
-    /// does not know the line that runs it, so this names the combinator that drops the promise, or
-    /// the line that made the promise.
+    /// Returns the reason for cancelling a child because its promise is being dropped. The line
+    /// that runs a destructor is not available in it, so this names the combinator that drops the
+    /// promise, or the line that made the promise.
     pub(super) fn drop_reason(&self, child: Slot) -> Cancelled {
         match self.cancel.abandoning() {
             Some(at) => self.cancelled(CancelKind::BranchAbandoned, Some(at), None),

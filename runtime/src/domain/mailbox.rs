@@ -33,7 +33,7 @@ impl Mailbox {
         if self.remote.is_empty() {
             return;
         }
-        // Taken out rather than borrowed: a handler may run user code that looks at the mailbox.
+        // Taken out rather than borrowed: a handler may run user code that accesses the mailbox.
         let mut rest = self.drained.take();
         if let Some(first) = self.remote.take(&mut rest) {
             handle(first);

@@ -22,8 +22,8 @@ pub(crate) enum Message {
     Spawn(RemoteSpawn),
     /// A child that lives on the receiver is cancelled.
     Cancel { id: TaskId, cancelled: Cancelled },
-    /// A child that lives on the receiver learns of a cancel request from which an ancestor shields
-    /// it.
+    /// A child that lives on the receiver is informed of a cancel request from which an ancestor
+    /// shields it.
     CancelRequested { id: TaskId, cancelled: Cancelled },
     /// A child that lived on the sender is complete; the promise has its outcome.
     ChildCompleted { proxy: NodeKey, transferred: Vec<Arc<dyn Resource>> },

@@ -195,7 +195,7 @@ impl Domain {
         self.timers.queue()
     }
 
-    /// Returns the poller of the driver, which is asked for it once.
+    /// Returns the poller of the driver. `Driver::poller` is called once.
     #[inline]
     pub(crate) fn poller(&self) -> Option<&Arc<dyn Poller>> {
         self.poller.as_ref()

@@ -140,7 +140,7 @@ impl Domain {
         node.with_cold(|cold| cold.timer = Some(timer));
     }
 
-    /// Cancels a task that is about to be polled if its time is up.
+    /// Cancels a task that is about to be polled if its deadline has elapsed.
     pub(super) fn check_cancel_deadline(&self, node: &Node) {
         let end: Option<Instant> =
             node.with_cold(|cold| cold.cancel_at.as_ref().map(|(end, _)| *end));

@@ -86,7 +86,7 @@ impl SimulationState {
             values.iter().find(|(known, _)| *known == key).map(|(_, value)| Arc::clone(value))
         };
         let value = find().unwrap_or_else(|| {
-            // Not under the borrow: `default` may ask for a value, even for this one.
+            // Not under the borrow: `default` may request a value, even this one.
             let value: Value = Arc::new(T::default());
             find().unwrap_or_else(|| {
                 self.values.borrow_mut().push((key, Arc::clone(&value)));

@@ -21,10 +21,10 @@ use crate::task::{BlockedOn, Cancelled, Outcome, TaskId, WaitSite, WaitTarget};
 /// goes on, and the parent waits for it before it completes. The child is not cancelled when its
 /// parent returns or is cancelled; instead it receives a cancel request, which it can observe with
 /// [`cancelled`]. From then on its time is limited, to the grace period of the run or to the
-/// duration set by [`limit`](Shield::limit). When the time is up, it is cancelled like any other
-/// task. While the parent is running, there is no request: a shield that a `timeout` has dropped
-/// has no time limit until the parent ends. The descendants of a shield are protected as well. A
-/// [`deadline`](crate::deadline) outside the shield does not apply inside.
+/// duration set by [`limit`](Shield::limit). When the limit has elapsed, it is cancelled like any
+/// other task. While the parent is running, there is no request: a shield that a `timeout` has
+/// dropped has no time limit until the parent ends. The descendants of a shield are protected as
+/// well. A [`deadline`](crate::deadline) outside the shield does not apply inside.
 ///
 /// # Cancel safety
 ///

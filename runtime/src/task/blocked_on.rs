@@ -68,8 +68,8 @@ pub struct BlockedOn {
 pub enum WaitTarget {
     /// Not known.
     Unknown,
-    /// A child. A promise cannot know which line awaits it, so reports show the line that spawned
-    /// the child.
+    /// A child. The line that awaits a promise is not available to it, so reports show the line
+    /// that spawned the child.
     Task {
         /// The child.
         id: TaskId,

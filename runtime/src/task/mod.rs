@@ -1,7 +1,7 @@
 //! Tasks as data: identifiers, outcomes, cancel reasons, and the nodes of a domain's task tree.
 //!
-//! Nothing in this folder knows of domains or of the scheduler. [`raw`] is the allocation of a task
-//! with its reference count and wakers; it reaches the scheduler through one trait,
+//! Nothing in this folder depends on domains or on the scheduler. [`raw`] is the allocation of a
+//! task with its reference count and wakers; it reaches the scheduler through one trait,
 //! [`raw::Schedule`].
 
 mod arena;

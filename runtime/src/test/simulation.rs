@@ -8,7 +8,7 @@ use crate::simulation::{EventKind, SimulationState};
 
 /// Returns the simulation that the current task runs in; `None` on real threads and outside a run.
 ///
-/// For leaf futures that would otherwise ask the operating system: `matou-net` finds its in-memory
+/// For leaf futures that would otherwise call the operating system: `matou-net` finds its in-memory
 /// network by it.
 ///
 /// # Examples

@@ -107,7 +107,7 @@ fn a_deadlock_of_two_locks_names_the_tasks_and_the_lines() {
     }
 }
 
-/// How `main` waits for its child while it holds the lock that the child wants.
+/// How `main` waits for its child while it holds the lock that the child waits for.
 #[derive(Clone, Copy, Debug)]
 enum JoinedBy {
     Promise,

@@ -23,9 +23,9 @@
 //! and only weak fairness.
 //!
 //! [`Mutex`](crate::Mutex) works by the same rule but uses an event directly: its state word counts
-//! the waiters already, so `unlock` learns from the value that it replaces whether there are any
-//! and needs no fence. The word also counts *starved* waiters, which bounds how often a waiter can
-//! be overtaken.
+//! the waiters already, so the value that `unlock` replaces says whether there are any, and no
+//! fence is needed. The word also counts *starved* waiters, which bounds how often a waiter can be
+//! overtaken.
 //!
 //! # Take `WaitList` if a wake-up hands something over
 //!

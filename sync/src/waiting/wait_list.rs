@@ -2,7 +2,7 @@
 //!
 //! Why not an `Event`? If a listener that was notified is dropped, event-listener notifies the next
 //! one, even if the first was notified together with all others; and it does not say which it was.
-//! Here a waiter learns how it was woken, and decides.
+//! Here a waiter can read how it was woken, and its primitive decides.
 //!
 //! # Tickets
 //!
@@ -139,7 +139,7 @@ impl<T: Copy> WaitList<T> {
         Poll::Pending
     }
 
-    /// Returns `true` if the waiter was woken alone. `false` means that only the list knows.
+    /// Returns `true` if the waiter was woken alone. After `false`, the caller must check the list.
     fn was_woken_alone(&self, key: WaiterKey) -> bool {
         // Read `last_woken_alone` first (acquire): if this waiter was woken with all others, that
         // was before a later ticket was woken alone, and so `last_woken_with_all` already contains

@@ -67,7 +67,7 @@ impl Calibrated {
     }
 
     /// Measures until it is certain whether the median of three measurements is allowed. Returns
-    /// the median of those that were made, and whether it is.
+    /// the median of the measurements, and whether it is allowed.
     fn check(&self, mut measure: impl FnMut() -> Result<f64>) -> Result<(f64, bool)> {
         let mut measured = vec![measure()?];
         if measured[0] > self.allowed() {
@@ -135,8 +135,8 @@ pub(crate) fn calibrate(runs: usize, only: &str, file: &Path) -> Result<()> {
     std::fs::write(file, text).with_context(|| file.display().to_string())
 }
 
-/// The median over the rounds, in each of which both were measured one after the other, so that
-/// what slows the machine down for a while slows both.
+/// The median over the rounds, in each of which both were measured one after the other, so that a
+/// temporary slowdown of the machine affects both.
 fn measure(work: &str, own: &str, other: &str) -> Result<f64> {
     let small = WORKS.iter().find(|it| it.name == work);
     let mut results = match small {

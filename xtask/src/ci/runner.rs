@@ -46,7 +46,7 @@ impl Runner {
 
     /// Runs another command of this program.
     pub(super) fn run_xtask(&mut self, words: &str) -> Result<Outcome> {
-        // Not by its path, where cargo may have put a newer program in the meantime.
+        // Do not start it by its path: cargo may have put a newer program there in the meantime.
         let mut command = Command::new("/proc/self/exe");
         command.args(words.split_whitespace()).current_dir(self.workspace.root());
         self.run(&mut command)

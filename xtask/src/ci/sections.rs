@@ -30,7 +30,8 @@ pub(super) enum Outcome {
     Skipped(String),
 }
 
-/// `cargo test` is first, as the README's command. The others follow from quick to slow.
+/// `cargo test` is first, because it is the command in the README. The others follow from quick to
+/// slow.
 pub(super) const SECTIONS: &[Section] = &[
     Section {
         name: "test",

@@ -1,9 +1,9 @@
 //! epoll. `polling` creates the queue, but its descriptor is used directly.
 //!
 //! `polling`'s own wait takes five system calls (among others it sets a timerfd and re-arms its
-//! one-shot notifier), where one suffices. Nor can `polling` ask for `EPOLLRDHUP`. Without that
-//! flag, a short read could not be taken as a sign that no more data is available: the end of the
-//! stream may have been announced together with the data.
+//! one-shot notifier), where one suffices. `polling` cannot request `EPOLLRDHUP` either. Without
+//! that flag, a short read could not be taken as a sign that no more data is available: the end of
+//! the stream may have been announced together with the data.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -151,7 +151,7 @@ impl State {
             && self.word.fetch_or(NOTIFIED, Ordering::AcqRel) & (NOTIFIED | COMPLETE) == 0
     }
 
-    /// Called by the domain when the message arrives, before it looks at the task. Acquire: pairs
+    /// Called by the domain when the message arrives, before it accesses the task. Acquire: pairs
     /// with every `notify_remote` since the last call.
     pub(crate) fn acknowledge(&self) {
         self.word.fetch_and(!NOTIFIED, Ordering::AcqRel);

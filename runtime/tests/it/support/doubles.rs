@@ -160,7 +160,7 @@ impl Driver for CountsWaits {
     }
 }
 
-/// Counts the waits of domain 0 and knows whether the memory of the run is freed.
+/// Counts the waits of domain 0 and checks whether the memory of the run is freed.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor {
     /// All waits of domain 0.

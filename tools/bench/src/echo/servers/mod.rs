@@ -60,7 +60,7 @@ impl Setting {
 /// allocations for each line that it reads.
 pub(crate) fn serve(runtime: &str, setting: Setting) -> Result<()> {
     end_with_parent()?;
-    // Allows strace, which is not the parent, to attach. Unknown to systems that do not ask for it.
+    // Allows strace, which is not the parent, to attach. Fails on systems that do not require it.
     let _ = set_ptracer(PTracer::Any);
     raise_descriptor_limit();
     // Threads that are started later inherit it.
