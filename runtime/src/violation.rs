@@ -144,7 +144,7 @@ impl Violation {
                  through a queue instead of its promise"
             }
             Violation::NotOwner { .. } => {
-                "hand it over with `Task::new().give(&resource)` when the child is spawned, or \
+                "pass it to the child with `Task::new().give(&resource)` when it is spawned, or \
                  move the value itself into the child"
             }
             Violation::ResourceLeaked { .. } => {

@@ -313,7 +313,7 @@ fn a_report_of_a_foreign_use_reads_like_a_compiler_error() {
          = made at {made}\n  \
          = owner: task `main`, spawned at {main}\n  \
          = child of task #1 `main`, spawned at {main}\n  \
-         = help: hand it over with `Task::new().give(&resource)` when the child is spawned, or \
+         = help: pass it to the child with `Task::new().give(&resource)` when it is spawned, or \
          move the value itself into the child",
         id = error.resource.id,
         made = position(error.resource.made_at, line),

@@ -71,7 +71,7 @@ impl Report {
             problems.push(format!("errors: {}{details}", by_kind(failures)));
         }
         if self.totals.counts.messages == 0 {
-            problems.push("not a single message was echoed".to_string());
+            problems.push("no message was echoed".to_string());
         }
         if let Some(server) = &self.server {
             check_ending(server, self.totals.counts, &mut problems);

@@ -29,7 +29,10 @@ pub(super) fn problems(packages: &[Package]) -> Vec<String> {
     let mut problems = Vec::new();
     for package in packages {
         let Some((_, below)) = LAYERS.iter().find(|(name, _)| *name == package.name) else {
-            problems.push(format!("{}: it is not in the table of layers", package.name));
+            problems.push(format!(
+                "{}: not in the table of layers in xtask/src/ci/tidy/layers.rs",
+                package.name
+            ));
             continue;
         };
         for dependency in &package.dependencies {
@@ -81,7 +84,7 @@ mod tests {
             "matou-sync must not depend on matou-ownership",
             "matou-runtime must not depend on matou-sync",
             "matou-runtime must not depend on matou-net",
-            "unknown: it is not in the table of layers",
+            "unknown: not in the table of layers in xtask/src/ci/tidy/layers.rs",
         ];
         assert_eq!(problems(&packages), expected);
     }

@@ -66,17 +66,19 @@ fn problems_of(file: &File) -> Vec<String> {
     for (line, number) in text.lines().zip(1..) {
         let width = line.chars().count();
         if width > LINE_CHARS_MAX {
-            problems.push(format!("{name}:{number}: {width} characters wide"));
+            problems.push(format!(
+                "{name}:{number}: {width} characters wide, at most {LINE_CHARS_MAX} are allowed"
+            ));
         }
         let is_comment = line.trim_start().starts_with("//");
         for leftover in LEFTOVERS.iter().filter(|word| !is_comment && line.contains(**word)) {
-            problems.push(format!("{name}:{number}: {leftover}"));
+            problems.push(format!("{name}:{number}: `{leftover}` must not remain in the sources"));
         }
     }
     let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
     let lines = text.lines().count();
     if !is_test && lines > FILE_LINES_MAX {
-        problems.push(format!("{name}: {lines} lines"));
+        problems.push(format!("{name}: {lines} lines, at most {FILE_LINES_MAX} are allowed"));
     }
     problems
 }
@@ -91,9 +93,12 @@ mod tests {
             problems_of(&File { name: name.to_owned(), text: text.to_owned() })
         };
         let wide = format!("// {}\n", "x".repeat(98));
-        assert_eq!(check("b.rs", &wide), ["b.rs:1: 101 characters wide"]);
+        assert_eq!(check("b.rs", &wide), ["b.rs:1: 101 characters wide, at most 100 are allowed"]);
         assert!(check("b.md", &wide).is_empty());
-        assert_eq!(check("a/src/b.rs", &"\n".repeat(601)), ["a/src/b.rs: 601 lines"]);
+        assert_eq!(
+            check("a/src/b.rs", &"\n".repeat(601)),
+            ["a/src/b.rs: 601 lines, at most 600 are allowed"]
+        );
         assert!(check("a/tests/b.rs", &"\n".repeat(601)).is_empty());
         assert_eq!(check("b.rs", &format!("    {})\n", LEFTOVERS[0])).len(), 1);
         assert!(check("b.rs", &format!("// {})\n", LEFTOVERS[0])).is_empty());
