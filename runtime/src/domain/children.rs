@@ -184,7 +184,7 @@ impl Domain {
         if !is_parent {
             set_join_waker(node, cx.waker());
         } else if node.join_waker.is_some() {
-            // Left by a combinator that polled earlier. Dropping it may run any code.
+            // This waker belongs to a combinator that polled earlier. Dropping it may run any code.
             drop(node.join_waker.take());
         }
         Poll::Pending

@@ -73,7 +73,7 @@ impl ErrorLog {
         }
     }
 
-    /// Replaces everything that was recorded by a failure that explains it.
+    /// Replaces all recorded errors with a failure that explains them.
     pub(crate) fn replace_with(&self, failure: RunFailure) {
         *self.lock() = Log { failure: Some(failure), ..Log::default() };
     }

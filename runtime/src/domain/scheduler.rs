@@ -118,7 +118,7 @@ impl Scheduler {
         self.time_slice.exhausted(started, polls, yielded, now)
     }
 
-    /// At the end of a tick: takes a task that woke itself if the tick has polled none of those.
+    /// At the end of a tick: takes a yielded task if the tick has polled none.
     #[inline]
     pub(super) fn pop_starved_yielded(&self) -> Option<Slot> {
         self.run_queue.borrow_mut().pop_starved_yielded()

@@ -86,7 +86,8 @@ fn m11_a_deadline_beyond_the_range_of_the_kernel_is_waited_for() {
             let latch = Latch::new();
             let opener = latch.clone();
             let sleeper = spawn(sleep_until(far));
-            // The latch is opened while the domain waits until then, or is about to.
+            // The latch is opened while the domain waits for that deadline, or is about to wait for
+            // it.
             let foreign = thread::spawn(move || opener.open());
             latch.await;
             foreign.join().expect("it does not panic");

@@ -122,7 +122,7 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Output> {
     let stdout = child.child().stdout.take().map(read_all);
     let stderr = child.child().stderr.take().map(read_all);
     let status = child.wait(limit);
-    // Both pipes are closed once the process is gone.
+    // Both pipes are closed once the process has ended.
     drop(child);
     let text = |reader: Option<JoinHandle<String>>| {
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
