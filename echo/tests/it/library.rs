@@ -77,7 +77,7 @@ fn an_infinite_timeout_is_allowed() {
         let shutdown = Arc::new(Shutdown::new());
         let server = try_spawn(run(listeners, limits, Arc::clone(&shutdown), log()));
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(b"forever").await?;
+        stream.write_all(b"for ever").await?;
         let mut buf = [0; 8];
         let mut filled = 0;
         while filled < 8 {
