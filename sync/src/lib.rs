@@ -1,4 +1,4 @@
-//! Async [`Mutex`], [`Condition`] and [`Queue`] that lose no wake-up, under any executor.
+//! Async synchronization primitives that lose no wake-up, under any executor.
 //!
 //! ```
 //! use futures::{executor::block_on, join};

@@ -1,13 +1,13 @@
 mod wait;
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::task::{Context, Waker};
 
 pub use self::wait::{Wait, WaitWhile};
 use crate::mutex::MutexGuard;
 use crate::primitives::const_fn;
-use crate::waiting::{WaitList, WaiterKey};
+use crate::waiting::{WaitList, WaiterKey, wake_each};
 
 /// A condition variable: tasks wait, with a [`Mutex`](crate::Mutex) unlocked during the wait, until
 /// another task signals.
@@ -183,7 +183,7 @@ impl Condition {
     pub fn broadcast(&self) -> usize {
         let wakers = self.waiters.wake_all();
         let woken = wakers.len();
-        wake_all(wakers);
+        wake_each(wakers);
         woken
     }
 
@@ -208,15 +208,17 @@ impl Condition {
     /// Registers a waiter, or returns `None` if other tasks wait with another mutex.
     fn enqueue(&self, mutex_address: usize, cx: &Context<'_>) -> Option<WaiterKey> {
         // All waiters use the same mutex, so it is sufficient to check the first one.
-        self.waiters.push_if(cx, mutex_address, |first| {
-            first.is_none_or(|first_address| first_address == mutex_address)
-        })
+        let admit = |first: Option<usize>| match first {
+            Some(first_address) if first_address != mutex_address => Err(()),
+            _ => Ok(()),
+        };
+        self.waiters.push_if(cx, mutex_address, admit).ok()
     }
 
     /// Passes the signal of a dropped waiter on to the next one, unless the next one waits with
     /// another mutex: then it began to wait after that signal and for something else.
     fn pass_on_signal(&self, mutex_address: usize) {
-        wake_one(self.waiters.wake_first_if(|next_address| next_address == mutex_address));
+        wake_one(self.waiters.wake_first_if(|next_address| next_address == Some(mutex_address)));
     }
 }
 
@@ -237,17 +239,4 @@ fn wake_one(waker: Option<Waker>) -> bool {
     let woken = waker.is_some();
     waker.into_iter().for_each(Waker::wake);
     woken
-}
-
-/// Calls all wakers, even if some of them panic; then resumes the first panic.
-fn wake_all(wakers: Vec<Waker>) {
-    let mut first_panic = None;
-    for waker in wakers {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            first_panic.get_or_insert(panic);
-        }
-    }
-    if let Some(panic) = first_panic {
-        resume_unwind(panic);
-    }
 }

@@ -31,8 +31,13 @@
 //!
 //! The task that wakes decides under the lock of the list what the first waiter gets
 //! ([`WaitList::wake_first_if`]), and a task that is about to wait checks the state for the last
-//! time under the same lock ([`WaitList::push_if`]), so there is no gap. The list's `T` describes
-//! the request of a waiter, for example its number of permits. The list does not interpret it.
+//! time under the same lock ([`WaitList::push_if`]), so there is no gap. An error of that check
+//! says why the task need not wait: it took what it wanted, or was refused. The list's `T`
+//! describes the request of a waiter, for example its number of permits. The list does not
+//! interpret it.
+//!
+//! A method that never waits, such as the `try_acquire` of a semaphore, also uses `wake_first_if`:
+//! its closure takes the permits if there is no first waiter, and returns `false`.
 //!
 //! A future that waits keeps its [`WaiterKey`] and does the following.
 //!
@@ -47,16 +52,34 @@
 //! # Rules for both
 //!
 //! - Wakers are foreign code: clone, drop and call them while no lock of this crate is held. The
-//!   methods of `WaitList` return the wakers for that reason. (event-listener calls them under its
-//!   own lock, which the crate's documentation states.)
+//!   methods of `WaitList` return the wakers for that reason; [`wake_each`] calls several, even if
+//!   one of them panics. (event-listener calls them under its own lock, which the crate's
+//!   documentation states.)
 //! - Report each poll that is about to return `Pending` to [`hooks::on_wait`](crate::hooks).
 //! - Write a loom model, in `tests/model`, for each wake-up that could be lost: one for a dropped
 //!   waiter, one for the gap between check and registration. Mark the statement that each model
 //!   protects with a `// fault: NAME` comment and enter the edit that breaks it in
 //!   `xtask/faults.toml`; `cargo xtask mutants NAME` then shows that the model fails.
+//!
+//! # Files that a new primitive changes
+//!
+//! | file | change |
+//! | --- | --- |
+//! | `src/<name>/` | the type, its guards and its futures |
+//! | `src/lib.rs` | `mod`, the exports, `futures`, the first line, and *Guarantees* |
+//! | `src/error.rs` | the errors, with `Display` and `Error` |
+//! | `src/hooks.rs` | the names of its operations in the docs of `Hooks::on_wait` |
+//! | `tests/it/main.rs`, `tests/it/<name>.rs` | tests of the public interface |
+//! | `tests/it/alloc.rs` | that its uncontended operations do not allocate |
+//! | `tests/hooks.rs` | that a waiting task is reported |
+//! | `tests/loom.rs`, `tests/model/<name>.rs` | the models; `tests/shuttle.rs` runs larger ones |
+//! | `xtask/faults.toml` | the edits that the models must find |
+//! | `docs/scenarios.md` | the rows of its tests, such as M15 of a semaphore |
+//! | `README.md`, `Cargo.toml` of the crate | the names of the types |
+//! | `docs/coming-from.md`, `CHANGELOG.md` | its equivalents elsewhere; what is new |
 
 mod notify;
 mod wait_list;
 
 pub(crate) use notify::{Listener, Notify};
-pub(crate) use wait_list::{WaitList, WaiterKey, Wake};
+pub(crate) use wait_list::{WaitList, WaiterKey, Wake, wake_each};

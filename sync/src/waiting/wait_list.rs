@@ -11,6 +11,7 @@
 //! without a lock of every other ticket whether it was woken.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
@@ -66,31 +67,32 @@ impl<T: Copy> WaitList<T> {
         self.lock().occupied
     }
 
-    /// Appends a waiter, unless `admit` returns `false`. `admit` gets the data of the first waiter,
-    /// if there is one, and runs under the lock: no waiter is woken between its check and the
-    /// registration.
-    pub(crate) fn push_if(
+    /// Appends a waiter, unless `admit` returns an error, which is passed on. `admit` gets the data
+    /// of the first waiter, if there is one, and runs under the lock: no waiter is woken between
+    /// its check and the registration.
+    pub(crate) fn push_if<E>(
         &self,
         cx: &Context<'_>,
         data: T,
-        admit: impl FnOnce(Option<T>) -> bool,
-    ) -> Option<WaiterKey> {
+        admit: impl FnOnce(Option<T>) -> Result<(), E>,
+    ) -> Result<WaiterKey, E> {
         // Declared before the guard, so that a waker that is not stored is dropped after unlocking.
         let waker = cx.waker().clone();
         let mut waiters = self.lock();
-        if !admit(waiters.first()) {
-            return None;
-        }
-        Some(waiters.push(waker, data))
+        admit(waiters.first())?;
+        Ok(waiters.push(waker, data))
     }
 
-    /// Removes the first waiter, if there is one and `admit` returns `true` for its data. The
-    /// caller must wake it. `admit` runs under the lock, so it can take from the primitive's state
-    /// what the waiter is given.
+    /// Removes the first waiter, if there is one and `admit` returns `true`. The caller must wake
+    /// it.
+    ///
+    /// `admit` gets the data of the first waiter. It runs under the lock, also if the list is
+    /// empty: it can take from the primitive's state what the waiter is given, or decide that a
+    /// newcomer overtakes no waiter.
     #[must_use = "the waiter has to be woken"]
-    pub(crate) fn wake_first_if(&self, admit: impl FnOnce(T) -> bool) -> Option<Waker> {
+    pub(crate) fn wake_first_if(&self, admit: impl FnOnce(Option<T>) -> bool) -> Option<Waker> {
         let mut waiters = self.lock();
-        if !admit(waiters.first()?) {
+        if !admit(waiters.first()) {
             return None;
         }
         let (ticket, waker) = waiters.pop_first()?;
@@ -157,6 +159,20 @@ impl<T: Copy> WaitList<T> {
         // The list is unlocked at the end of this statement, before a waker is dropped.
         let removed = self.lock().remove(key);
         removed.ok()
+    }
+}
+
+/// Calls all wakers, even if some of them panic; then resumes the first panic. Call it while no
+/// lock is held. The iterator may lock the list, but must not panic.
+pub(crate) fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
+    let mut first_panic = None;
+    for waker in wakers {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            first_panic.get_or_insert(panic);
+        }
+    }
+    if let Some(panic) = first_panic {
+        resume_unwind(panic);
     }
 }
 
@@ -323,5 +339,35 @@ fn expect_waiting<T>(slot: Slot<T>) -> (u64, Waker) {
     match slot {
         Slot::Waiting { waker, ticket, .. } => (ticket, waker),
         _ => unreachable!("only waiting slots are linked"),
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_decisions_are_made_under_the_lock_even_if_the_list_is_empty() {
+        let (list, cx) = (WaitList::new(), Context::from_waker(Waker::noop()));
+        let is_locked = || list.waiters.try_lock().is_err();
+
+        let mut seen = Vec::new();
+        let mut wake = |admit: bool| {
+            let waker = list.wake_first_if(|first| {
+                seen.push((first, is_locked()));
+                admit
+            });
+            waker.is_some()
+        };
+        assert!(!wake(true), "the list is empty");
+        let key = list.push_if(&cx, 1, |first| if is_locked() { Ok(()) } else { Err(first) });
+        let key = key.expect("the waiter is admitted");
+        assert_eq!(list.push_if(&cx, 2, Err), Err(Some(1)));
+        assert!(!wake(false));
+        assert!(wake(true));
+
+        assert_eq!(list.poll(key, &cx), Poll::Ready(Wake::One));
+        assert_eq!(seen, [(None, true), (Some(1), true), (Some(1), true)]);
+        assert_eq!(list.len(), 0);
     }
 }
