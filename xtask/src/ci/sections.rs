@@ -220,5 +220,5 @@ fn counts(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn mutants(runner: &mut Runner) -> Result<Outcome> {
-    runner.run_xtask("mutants")
+    runner.run_xtask("mutants --by tests")
 }

@@ -33,9 +33,9 @@ pub(crate) struct Options {
     /// Only the faults of these names or rules, such as `R5`.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// The check that must find the faults.
-    #[arg(long, value_enum, default_value_t = By::Tests)]
-    by: By,
+    /// Only checks of this kind. The default is every kind that a fault has.
+    #[arg(long, value_enum)]
+    by: Option<By>,
 }
 
 /// A kind of check.
@@ -46,58 +46,77 @@ pub(crate) enum By {
     Explorer,
 }
 
+impl By {
+    /// Returns `true` if the fault has a check of this kind.
+    fn applies_to(self, fault: &Fault) -> bool {
+        match self {
+            By::Tests => !fault.tests.is_empty(),
+            By::Models => fault.model.is_some(),
+            By::Explorer => fault.explorer,
+        }
+    }
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let faults = table::read(workspace.root())?;
     let chosen = choose(&faults, options)?;
     let sandbox = Sandbox::prepare(&workspace)?;
     let began = Instant::now();
-    let missed = match options.by {
+    let (mut checks, mut missed) = (0, 0);
+    for (by, faults) in chosen {
+        checks += faults.len();
+        missed += check_faults(&sandbox, by, &faults)?;
+    }
+    println!("{checks} checks, {missed} found no fault, {:.1} s", began.elapsed().as_secs_f64());
+    ensure!(missed == 0, "{missed} checks found no fault");
+    Ok(())
+}
+
+/// Runs one kind of check for each fault. Returns how many faults were not found.
+fn check_faults(sandbox: &Sandbox, by: By, faults: &[&Fault]) -> Result<usize> {
+    Ok(match by {
         By::Tests => {
-            check_unedited_tests(&sandbox, &chosen)?;
-            try_each(&sandbox, &chosen, |fault| run_tests(&sandbox, &fault.package, &fault.tests))
+            check_unedited_tests(sandbox, faults)?;
+            try_each(sandbox, faults, |fault| run_tests(sandbox, &fault.package, &fault.tests))
         }
         By::Models => {
             let run = |fault: &Fault| match &fault.model {
-                Some(model) => run_model(&sandbox, model),
+                Some(model) => run_model(sandbox, model),
                 None => Ok(None),
             };
-            try_each(&sandbox, &chosen, run)
+            try_each(sandbox, faults, run)
         }
         By::Explorer => {
-            let unedited = copy_of_explorer(&sandbox)?;
-            try_each(&sandbox, &chosen, |_| explore(&sandbox, &unedited))
+            let unedited = copy_of_explorer(sandbox)?;
+            try_each(sandbox, faults, |_| explore(sandbox, &unedited))
         }
-    };
-    println!("{} faults, {missed} not found, {:.1} s", chosen.len(), began.elapsed().as_secs_f64());
-    ensure!(missed == 0, "{missed} faults were not found");
-    Ok(())
+    })
 }
 
 /// Shows that the explorer finds the faults meant for it.
 pub(crate) fn run_explorer() -> Result<()> {
-    run(&Options { names: Vec::new(), by: By::Explorer })
+    run(&Options { names: Vec::new(), by: Some(By::Explorer) })
 }
 
-/// The faults for the check, restricted to those that the options name.
-fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<&'a Fault>> {
-    let is_checked = |fault: &&Fault| match options.by {
-        By::Tests => !fault.tests.is_empty(),
-        By::Models => fault.model.is_some(),
-        By::Explorer => fault.explorer,
-    };
-    let faults: Vec<&Fault> = faults.iter().filter(is_checked).collect();
+/// The kinds of checks to run, each with its faults, restricted to those that the options name.
+fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<(By, Vec<&'a Fault>)>> {
     let has =
         |fault: &Fault, name: &String| fault.name == *name || fault.rule.as_ref() == Some(name);
+    let is_chosen = |fault: &Fault| {
+        options.names.is_empty() || options.names.iter().any(|name| has(fault, name))
+    };
+    let kinds: Vec<By> =
+        options.by.map_or_else(|| By::value_variants().to_vec(), |by| Vec::from([by]));
     for name in &options.names {
-        ensure!(
-            faults.iter().any(|fault| has(fault, name)),
-            "no fault has the name or rule {name}"
-        );
+        let mut named = faults.iter().filter(|fault| has(fault, name)).peekable();
+        ensure!(named.peek().is_some(), "no fault has the name or rule {name}");
+        let has_check = named.any(|fault| kinds.iter().any(|by| by.applies_to(fault)));
+        ensure!(has_check, "no fault of the name or rule {name} has a check of this kind");
     }
-    let is_named = |fault: &&Fault| options.names.iter().any(|name| has(fault, name));
-    let all = options.names.is_empty();
-    Ok(faults.into_iter().filter(|fault| all || is_named(fault)).collect())
+    let faults_of = |by: By| faults.iter().filter(move |fault| by.applies_to(fault));
+    let chosen = |by: By| (by, faults_of(by).filter(|fault| is_chosen(fault)).collect::<Vec<_>>());
+    Ok(kinds.into_iter().map(chosen).filter(|(_, faults)| !faults.is_empty()).collect())
 }
 
 /// Applies each fault, and prints how the check found it. Returns how many were not found.
@@ -139,21 +158,36 @@ fn check_unedited_tests(sandbox: &Sandbox, faults: &[&Fault]) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn fault(name: &str, rule: &str, checks: &str) -> Fault {
+        let fields = format!("name = '{name}'\nrule = '{rule}'\nabout = ''\n{checks}");
+        toml::from_str(&format!("{fields}\nedit = {{ delete = 1 }}")).expect("a fault")
+    }
+
+    /// Chooses from three faults and counts the checks of each kind.
+    fn choose(names: &[&str], by: Option<By>) -> Option<Vec<(By, usize)>> {
+        let model = "model = { library = '', checker = '', test = '' }";
+        let table = [
+            fault("a", "R1", "tests = ['x']\nexplorer = true"),
+            fault("b", "R10", model),
+            fault("c", "R1", "tests = ['x']"),
+        ];
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let chosen = super::choose(&table, &Options { names, by }).ok()?;
+        Some(chosen.into_iter().map(|(by, faults)| (by, faults.len())).collect())
+    }
+
     #[test]
     fn faults_are_chosen_by_name_or_rule() {
-        let fault = |name: &str, rule: &str| -> Fault {
-            let fields = format!("name = '{name}'\nrule = '{rule}'\nabout = ''\ntests = ['x']");
-            toml::from_str(&format!("{fields}\nedit = {{ delete = 1 }}")).expect("a fault")
-        };
-        let table = [fault("a", "R1"), fault("b", "R10"), fault("c", "R1")];
-        let choose = |names: &[&str], by| {
-            let names = names.iter().map(|&name| name.to_owned()).collect();
-            choose(&table, &Options { names, by }).ok().map(|faults| faults.len())
-        };
-        assert_eq!(choose(&[], By::Tests), Some(3));
-        assert_eq!(choose(&["R1", "b"], By::Tests), Some(3));
-        assert_eq!(choose(&["R10"], By::Tests), Some(1));
-        assert_eq!(choose(&["R2"], By::Tests), None);
-        assert_eq!(choose(&[], By::Models), Some(0));
+        assert_eq!(choose(&["R1"], Some(By::Tests)), Some(vec![(By::Tests, 2)]));
+        assert_eq!(choose(&["R10", "c"], Some(By::Models)), None, "c has no model");
+        assert_eq!(choose(&["R2"], None), None);
+    }
+
+    #[test]
+    fn every_kind_of_check_that_a_fault_has_is_chosen() {
+        assert_eq!(choose(&["a"], None), Some(vec![(By::Tests, 1), (By::Explorer, 1)]));
+        assert_eq!(choose(&["b"], None), Some(vec![(By::Models, 1)]));
+        let all = vec![(By::Tests, 2), (By::Models, 1), (By::Explorer, 1)];
+        assert_eq!(choose(&[], None), Some(all));
     }
 }

@@ -83,15 +83,29 @@ impl Fault {
     }
 }
 
-/// Reads the table and finds the marker of each fault.
-pub(crate) fn read(root: &Path) -> Result<Vec<Fault>> {
-    let (faults, problems) = check(root)?;
-    ensure!(problems.is_empty(), "faults.toml does not fit the sources:\n{}", problems.join("\n"));
+/// The table, compared with the markers in the sources.
+struct Table {
+    faults: Vec<Fault>,
+    /// Why entries do not fit the sources.
+    misfits: Vec<String>,
+    /// Markers without an entry.
+    unused: Vec<String>,
+}
+
+/// Reads the table and finds the marker of each fault. A marker may have no entry yet.
+pub(super) fn read(root: &Path) -> Result<Vec<Fault>> {
+    let Table { faults, misfits, .. } = compare(root)?;
+    ensure!(misfits.is_empty(), "faults.toml does not fit the sources:\n{}", misfits.join("\n"));
     Ok(faults)
 }
 
-/// Reads the table, and lists each entry that does not fit the sources and each unused marker.
-pub(crate) fn check(root: &Path) -> Result<(Vec<Fault>, Vec<String>)> {
+/// Lists each entry that does not fit the sources and each marker without an entry.
+pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
+    let Table { misfits, unused, .. } = compare(root)?;
+    Ok([misfits, unused].concat())
+}
+
+fn compare(root: &Path) -> Result<Table> {
     let path = root.join("xtask/faults.toml");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mut faults = toml::from_str::<File>(&text).context("faults.toml")?.fault;
@@ -100,22 +114,22 @@ pub(crate) fn check(root: &Path) -> Result<(Vec<Fault>, Vec<String>)> {
         let text = fs::read_to_string(root.join(&name)).with_context(|| name.clone())?;
         sources.insert(name, text);
     }
-    let mut problems = Vec::new();
+    let mut misfits = Vec::new();
     let mut markers = markers(&sources);
     for fault in &mut faults {
         match place(fault, markers.remove(&fault.name).unwrap_or_default()) {
             Ok(file) => fault.file = file,
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => misfits.push(error.to_string()),
         }
         if let Some(source) = sources.get(&fault.file) {
-            problems.extend(fault.apply(source).err().map(|error| format!("{error:#}")));
+            misfits.extend(fault.apply(source).err().map(|error| format!("{error:#}")));
         }
     }
-    let unused = markers.into_iter();
-    problems.extend(unused.map(|(name, files)| {
-        format!("{}: the fault `{name}` is not in faults.toml, or is there twice", files.join(", "))
-    }));
-    Ok((faults, problems))
+    let no_entry = |(name, files): (String, Vec<String>)| {
+        format!("{}: the fault `{name}` is not in faults.toml", files.join(", "))
+    };
+    let unused = markers.into_iter().map(no_entry).collect();
+    Ok(Table { faults, misfits, unused })
 }
 
 /// Returns the file of a fault's marker. Each name has exactly one.

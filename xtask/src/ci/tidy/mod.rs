@@ -38,7 +38,7 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     if !files.iter().any(|file| file.name == "CHANGELOG.md") {
         problems.push("CHANGELOG.md is missing".to_owned());
     }
-    problems.extend(table::check(workspace.root())?.1);
+    problems.extend(table::problems(workspace.root())?);
     problems.extend(layers::problems(workspace.packages()));
     problems.extend(language::problems(&files)?);
     problems.extend(modules::problems(&files)?);
