@@ -3,7 +3,8 @@
 //! The backend is chosen once, where a socket is created, by whether the current run is simulated.
 //! No other module of this crate distinguishes the two. The methods of both implementations have
 //! the same names and signatures. A new kind of socket adds an `impl Backend<..>` block here, its
-//! system calls to [`sys`](crate::sys) and its in-memory form to [`simulated`](crate::simulated).
+//! system calls to [`sys`](crate::sys) and its in-memory form to [`simulated`](crate::simulated);
+//! `ARCHITECTURE.md` lists the other files that it touches.
 
 use std::fmt;
 use std::io;
@@ -16,13 +17,13 @@ use matou_runtime::WaitSite;
 
 use crate::listen_options::ListenOptions;
 use crate::simulated::{self, network};
-use crate::sys::{self, StdSocket};
+use crate::sys;
 
 pub(crate) use crate::simulated::InMemorySocket;
 
 /// The implementation of one socket.
-pub(crate) enum Backend<S> {
-    System(sys::Socket),
+pub(crate) enum Backend<S: InMemorySocket> {
+    System(sys::Socket<S::Std>),
     InMemory(S),
 }
 
@@ -49,16 +50,15 @@ impl<S: InMemorySocket> Backend<S> {
     /// # Errors
     ///
     /// `Unsupported` in a simulated run, where no descriptor can be waited for.
-    pub(crate) fn from_std(socket: impl StdSocket) -> io::Result<Backend<S>> {
+    pub(crate) fn from_std(socket: S::Std) -> io::Result<Backend<S>> {
         if network().is_some() {
             return Err(no_descriptors());
         }
         sys::Socket::from_std(socket).map(Backend::System)
     }
 
-    /// Removes the descriptor, so that [`close`](Backend::close) has no effect on it. `T` must be
-    /// the kind of socket that the backend is.
-    pub(crate) fn take_std<T: StdSocket>(&self) -> io::Result<T> {
+    /// Removes the descriptor, so that [`close`](Backend::close) has no effect on it.
+    pub(crate) fn take_std(&self) -> io::Result<S::Std> {
         match self {
             Backend::System(socket) => socket.take_std(),
             Backend::InMemory(_) => Err(no_descriptors()),
@@ -85,7 +85,7 @@ impl StreamBackend {
         if let Some(network) = network() {
             return Ok((Backend::InMemory(network.connect(address)?), false));
         }
-        let (socket, established) = sys::Socket::connect(address)?;
+        let (socket, established) = sys::Stream::connect(address)?;
         Ok((Backend::System(socket), established))
     }
 

@@ -1,6 +1,8 @@
 //! Sockets of the operating system: all system calls, descriptors and error numbers of this crate.
 
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
@@ -18,25 +20,29 @@ pub(crate) trait StdSocket: From<OwnedFd> + Into<OwnedFd> {}
 
 impl<T: From<OwnedFd> + Into<OwnedFd>> StdSocket for T {}
 
-/// A non-blocking socket, registered with the reactor of the domain that uses it.
-#[derive(Debug)]
-pub(crate) struct Socket {
+/// A non-blocking socket, registered with the reactor of the domain that uses it. `T` is the type
+/// of the standard library for sockets of its kind.
+pub(crate) struct Socket<T> {
     source: IoSource,
+    kind: PhantomData<fn() -> T>,
 }
 
+pub(crate) type Stream = Socket<std::net::TcpStream>;
+pub(crate) type Listener = Socket<std::net::TcpListener>;
+
 /// Every kind of socket.
-impl Socket {
-    fn new(fd: OwnedFd) -> Socket {
-        Socket { source: IoSource::new(fd) }
+impl<T: StdSocket> Socket<T> {
+    fn new(fd: OwnedFd) -> Socket<T> {
+        Socket { source: IoSource::new(fd), kind: PhantomData }
     }
 
-    pub(crate) fn from_std(socket: impl StdSocket) -> io::Result<Socket> {
+    pub(crate) fn from_std(socket: T) -> io::Result<Socket<T>> {
         let fd: OwnedFd = socket.into();
         rustix::io::ioctl_fionbio(&fd, true)?;
         Ok(Socket::new(fd))
     }
 
-    pub(crate) fn take_std<T: StdSocket>(&self) -> io::Result<T> {
+    pub(crate) fn take_std(&self) -> io::Result<T> {
         let fd = self.source.take();
         fd.map(T::from).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -49,12 +55,14 @@ impl Socket {
         self.with_socket(|socket| to_std_address(socket.local_addr()?))
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.with_socket(|socket| to_std_address(socket.peer_addr()?))
-    }
-
     fn with_socket<R>(&self, f: impl FnOnce(&socket2::Socket) -> io::Result<R>) -> io::Result<R> {
         self.source.with(|fd| f(&SockRef::from(&fd)))
+    }
+}
+
+impl<T> fmt::Debug for Socket<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("source", &self.source).finish()
     }
 }
 
@@ -64,9 +72,9 @@ fn to_std_address(address: socket2::SockAddr) -> io::Result<SocketAddr> {
 }
 
 /// TCP streams.
-impl Socket {
+impl Stream {
     /// Starts to connect to `address`. Also returns whether the connection is established already.
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<(Socket, bool)> {
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<(Stream, bool)> {
         let socket = tcp_socket(address)?;
         let established = match rustix::net::connect(&socket, &address) {
             Ok(()) => true,
@@ -79,7 +87,7 @@ impl Socket {
 
     /// Waits until the connection is established or has failed.
     ///
-    /// Right after [`connect`](Socket::connect) the result is not known yet: with `just_started`
+    /// Right after [`connect`](Stream::connect) the result is not known yet: with `just_started`
     /// the first check is skipped, which saves a system call.
     pub(crate) fn poll_connect(
         &self,
@@ -95,6 +103,9 @@ impl Socket {
         })
     }
 
+    /// A datagram socket must use [`IoSource::poll`], as [`poll_accept`](Listener::poll_accept)
+    /// does: `poll_transfer` takes a short transfer as a sign that the next one would block. After
+    /// a datagram shorter than the buffer it would wait, even if another one has arrived.
     #[inline]
     pub(crate) fn poll_recv(
         &self,
@@ -113,6 +124,10 @@ impl Socket {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.source.poll_transfer(Direction::Write, site, cx, buf.len(), |fd| send(fd, buf))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.with_socket(|socket| to_std_address(socket.peer_addr()?))
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -179,15 +194,15 @@ fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 }
 
 /// TCP listeners.
-impl Socket {
+impl Listener {
     pub(crate) fn poll_accept(
         &self,
         site: WaitSite,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Socket, SocketAddr)>> {
+    ) -> Poll<io::Result<(Stream, SocketAddr)>> {
         self.source
             .poll(Direction::Read, site, cx, accept)
-            .map_ok(|(fd, peer)| (Socket::new(fd), peer))
+            .map_ok(|(fd, peer)| (Stream::new(fd), peer))
     }
 }
 
@@ -241,9 +256,9 @@ impl BoundSocket {
         self.socket.set_reuse_port(true)
     }
 
-    pub(crate) fn listen(self, backlog: u32) -> io::Result<Socket> {
+    pub(crate) fn listen(self, backlog: u32) -> io::Result<Listener> {
         self.socket.listen(backlog.min(i32::MAX as u32) as i32)?;
-        Ok(Socket::new(self.socket.into()))
+        Ok(Listener::new(self.socket.into()))
     }
 }
 

@@ -196,6 +196,8 @@ impl Endpoint {
 }
 
 impl InMemorySocket for Endpoint {
+    type Std = std::net::TcpStream;
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.connection.addresses[self.index])
     }

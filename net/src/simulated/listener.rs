@@ -160,6 +160,8 @@ impl Listener {
 }
 
 impl InMemorySocket for Arc<Listener> {
+    type Std = std::net::TcpListener;
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.address)
     }

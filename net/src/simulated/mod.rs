@@ -21,6 +21,8 @@ mod waker_list;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::sys::StdSocket;
+
 pub(crate) use endpoint::Endpoint;
 pub(crate) use listener::Listener;
 pub(crate) use network::network;
@@ -30,6 +32,9 @@ pub use network::{counters, set_faults};
 
 /// The operations of every in-memory socket.
 pub(crate) trait InMemorySocket: Send + Sync + 'static {
+    /// The type of the standard library for sockets of this kind.
+    type Std: StdSocket;
+
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     fn close(&self);

@@ -102,7 +102,9 @@ pub(super) fn check_in_run() -> io::Result<()> {
     simulation().map(drop).ok_or_else(ended)
 }
 
-/// The network of one simulated run.
+/// The network of one simulated run. Its table and its ports are those of TCP: a kind of datagram
+/// socket needs a second table and a second `next_port`, since the two protocols may use the same
+/// port at the same time.
 #[derive(Default)]
 pub(crate) struct Network {
     state: Mutex<State>,
