@@ -66,7 +66,7 @@
 //! | file | change |
 //! | --- | --- |
 //! | `src/<name>/` | the type, its guards and its futures |
-//! | `src/lib.rs` | `mod`, the exports, `futures`, the first line, and *Guarantees* |
+//! | `src/lib.rs` | `mod`, the exports, `futures`, and *Guarantees* |
 //! | `src/error.rs` | the errors, with `Display` and `Error` |
 //! | `src/hooks.rs` | the names of its operations in the docs of `Hooks::on_wait` |
 //! | `tests/it/main.rs`, `tests/it/<name>.rs` | tests of the public interface |
@@ -75,7 +75,7 @@
 //! | `tests/loom.rs`, `tests/model/<name>.rs` | the models; `tests/shuttle.rs` runs larger ones |
 //! | `xtask/faults.toml` | the edits that the models must find |
 //! | `docs/scenarios.md` | the rows of its tests, such as M15 of a semaphore |
-//! | `README.md`, `Cargo.toml` of the crate | the names of the types |
+//! | `README.md` of the crate and of the workspace | the names of the types |
 //! | `docs/coming-from.md`, `CHANGELOG.md` | its equivalents elsewhere; what is new |
 
 mod notify;
