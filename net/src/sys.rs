@@ -20,7 +20,7 @@ pub(crate) trait StdSocket: From<OwnedFd> + Into<OwnedFd> {}
 
 impl<T: From<OwnedFd> + Into<OwnedFd>> StdSocket for T {}
 
-/// A non-blocking socket, registered with the reactor of the domain that uses it. `T` is the type
+/// A non-blocking socket, registered with the poller of the domain that uses it. `T` is the type
 /// of the standard library for sockets of its kind.
 pub(crate) struct Socket<T> {
     source: IoSource,
@@ -280,7 +280,7 @@ pub(crate) enum AcceptErrorClass {
 /// that stops because of a single connection.
 pub(crate) fn classify_accept_error(error: &io::Error) -> AcceptErrorClass {
     let Some(errno) = Errno::from_io_error(error) else {
-        // Not from the system: the listener is closed, or the domain's driver has no reactor.
+        // Not from the system: the listener is closed, or the domain's driver has no poller.
         return match error.kind() {
             io::ErrorKind::ConnectionAborted => AcceptErrorClass::Connection,
             _ => AcceptErrorClass::Fatal,

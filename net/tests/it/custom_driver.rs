@@ -6,27 +6,33 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use futures::future::join;
+use futures::future::{FutureExt, join};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{
     BorrowedSource, Builder, Driver, Interest, ParkTimeout, PollMode, Poller, Readiness,
-    Registration, Token, Unpark, call, now, sleep, spawn, timeout, try_call, try_spawn,
+    Registration, Token, Unpark, call, now, sleep, spawn, timeout, transfer, try_call, try_spawn,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::support::{Result, bounded, shared};
+use crate::support::{Result, bounded, shared, wait_until};
 
-/// Counts the operations of a driver's poller.
+/// Longer than a wake-up takes, unless it is lost.
+const LOST: Duration = Duration::from_secs(10);
+
+/// Counts the operations of the drivers of a run.
 #[derive(Default)]
 struct Stats {
     registered: AtomicUsize,
     rearmed: AtomicUsize,
     deregistered: AtomicUsize,
+    /// The number of sources that domains watch while they are parked.
+    watched: AtomicUsize,
 }
 
 /// A driver on `poll(2)`. Writing to a socket pair ends a wait.
@@ -45,15 +51,15 @@ impl Unpark for Unparker {
     }
 }
 
-#[derive(Default)]
 struct OneShotPoller {
     sources: Mutex<HashMap<usize, Source>>,
     tokens: AtomicUsize,
+    unparker: Arc<Unparker>,
     stats: Arc<Stats>,
 }
 
 struct Source {
-    /// A duplicate, which `park` can borrow without the lock.
+    /// A duplicate, which `park` shares while it waits without the lock.
     fd: Arc<OwnedFd>,
     interest: Option<Interest>,
     registration: Registration,
@@ -85,7 +91,11 @@ impl Poller for OneShotPoller {
 
     fn deregister(&self, _: BorrowedSource<'_>, token: Token) {
         self.stats.deregistered.fetch_add(1, Ordering::Relaxed);
-        self.sources.lock().unwrap().remove(&token.0);
+        let removed = self.sources.lock().unwrap().remove(&token.0);
+        // If `park` shares the duplicate, the file stays open until it returns.
+        if removed.is_some_and(|source| Arc::into_inner(source.fd).is_none()) {
+            self.unparker.unpark();
+        }
     }
 }
 
@@ -94,8 +104,14 @@ impl PollDriver {
         let (unpark, other_end) = UnixStream::pair()?;
         unpark.set_nonblocking(true)?;
         other_end.set_nonblocking(true)?;
-        let poller = Arc::new(OneShotPoller { stats, ..OneShotPoller::default() });
-        Ok(PollDriver { poller, unpark, unparker: Arc::new(Unparker(other_end)) })
+        let unparker = Arc::new(Unparker(other_end));
+        let poller = OneShotPoller {
+            sources: Mutex::default(),
+            tokens: AtomicUsize::new(0),
+            unparker: Arc::clone(&unparker),
+            stats,
+        };
+        Ok(PollDriver { poller: Arc::new(poller), unpark, unparker })
     }
 
     /// Waits for events, and returns those of sources.
@@ -120,7 +136,11 @@ impl PollDriver {
             tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: (timeout.subsec_millis() * 1_000_000).into(),
         });
-        match poll(&mut fds, timeout.as_ref()) {
+        let watched = if timeout == Some(Timespec::default()) { 0 } else { armed.len() };
+        self.poller.stats.watched.fetch_add(watched, Ordering::SeqCst);
+        let polled = poll(&mut fds, timeout.as_ref());
+        self.poller.stats.watched.fetch_sub(watched, Ordering::SeqCst);
+        match polled {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -134,7 +154,8 @@ impl PollDriver {
             let readiness = Readiness {
                 readable: failed || events.contains(PollFlags::IN),
                 writable: failed || events.contains(PollFlags::OUT),
-                closed: true,
+                // `poll` finds the same readiness again once the source is rearmed.
+                closed: false,
             };
             (*token, readiness)
         });
@@ -156,7 +177,8 @@ impl Driver for PollDriver {
             ParkTimeout::Forever => None,
         };
         for (token, readiness) in self.wait(timeout)? {
-            // The lock must not be held by `set_ready`, which may call `rearm`.
+            // Clear the interest before `set_ready`, which may call `rearm`, and release the lock
+            // that `rearm` takes.
             let registration = {
                 let mut sources = self.poller.sources.lock().unwrap();
                 let Some(source) = sources.get_mut(&token) else { continue };
@@ -185,7 +207,7 @@ impl Drop for PollDriver {
 }
 
 /// Runs `main` on drivers of this module, and returns their counters.
-fn run<F, T>(domains: usize, main: impl FnOnce() -> F) -> (T, Arc<Stats>)
+fn run<F, T>(domains: usize, main: impl FnOnce(Arc<Stats>) -> F) -> (T, Arc<Stats>)
 where
     F: Future<Output = Result<T>> + 'static,
     T: 'static,
@@ -195,7 +217,7 @@ where
     let driver_stats = Arc::clone(&stats);
     let builder =
         Builder::new().domains(domains).driver(move |_| PollDriver::new(Arc::clone(&driver_stats)));
-    (bounded(builder, main()).unwrap(), stats)
+    (bounded(builder, main(Arc::clone(&stats))).unwrap(), stats)
 }
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
@@ -219,7 +241,7 @@ async fn exchange(stream: TcpStream, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 
 #[test]
 fn an_echo_server_runs_on_a_driver_without_the_reactor() {
-    let (elapsed, stats) = run(1, || async {
+    let (elapsed, stats) = run(1, |_| async {
         let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         let address = listener.local_addr()?;
         let server = try_spawn(async move {
@@ -244,7 +266,7 @@ fn an_echo_server_runs_on_a_driver_without_the_reactor() {
 
 #[test]
 fn a_socket_moves_between_domains_with_such_drivers() {
-    let (_, stats) = run(3, || async {
+    let (_, stats) = run(3, |_| async {
         let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         let address = listener.local_addr()?;
         let client = try_call(move || async move {
@@ -273,7 +295,7 @@ fn a_socket_moves_between_domains_with_such_drivers() {
 
 #[test]
 fn a_wait_on_such_a_driver_is_cancelled_and_messages_end_it() {
-    run(2, || async {
+    run(2, |_| async {
         let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         assert!(timeout(Duration::from_millis(5), listener.accept()).await.is_err());
         let waiting = spawn(async move { drop(listener.accept().await) });
@@ -282,4 +304,64 @@ fn a_wait_on_such_a_driver_is_cancelled_and_messages_end_it() {
         assert!(waiting.cancel().await.is_none());
         Ok(())
     });
+}
+
+#[test]
+fn r4_an_event_in_one_direction_leaves_the_other_armed() {
+    const LEN: usize = 16 << 20;
+    run(1, |_| async {
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+        let (stream, _) = listener.accept().await?;
+        let (reader, writer) = (stream.shared(), stream.shared());
+        let read = async { reader.read(&mut [0; 2]).await };
+        // More than the buffers of the system hold.
+        let write = async { writer.write_all(&vec![0; LEN]).await.map(|()| LEN) };
+        // Not `join`, which would also poll the writer when the reader is woken.
+        let mut both = FuturesUnordered::from_iter([read.boxed_local(), write.boxed_local()]);
+        assert!(timeout(Duration::from_millis(50), both.next()).await.is_err(), "both wait");
+        peer.write_all(b"x")?;
+        let first = timeout(LOST, both.next()).await?.expect("two futures are left")?;
+        assert_eq!(first, 1, "the reader is woken, and does not wait again");
+        let peer = std::thread::spawn(move || peer.read_exact(&mut vec![0; LEN]));
+        let second = timeout(LOST, both.next()).await?.expect("one future is left")?;
+        assert_eq!(second, LEN);
+        peer.join().expect("the peer does not panic")?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_socket_dropped_on_another_domain_is_closed_while_its_poller_is_parked() {
+    let (was_closed, stats) = run(2, |stats| async move {
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
+        let (mut stream, _) = listener.accept().await?;
+        // The cancelled wait leaves the source armed at this domain's poller. A task of its own has
+        // waited, so that its waker does not unpark the domain when the source is closed.
+        let stream = spawn(async move {
+            let read = timeout(Duration::from_millis(5), stream.read(&mut [0; 1])).await;
+            assert!(read.is_err());
+            transfer(&stream).unwrap();
+            stream
+        })
+        .await?;
+        let (closed, on_close) = mpsc::channel();
+        peer.set_read_timeout(Some(LOST))?;
+        let peer =
+            std::thread::spawn(move || closed.send((&peer).read_to_end(&mut Vec::new()).is_ok()));
+        let child = call(move || async move {
+            // The other domain has processed the messages of the call, and parks until this child
+            // completes, which it does only when the peer has read the end.
+            sleep(Duration::from_millis(50)).await;
+            wait_until(|| stats.watched.load(Ordering::SeqCst) > 0).await;
+            drop(stream);
+            on_close.recv() == Ok(true)
+        })?;
+        let was_closed = child.await?;
+        peer.join().expect("the peer does not panic")?;
+        Ok(was_closed)
+    });
+    assert!(was_closed, "the parked domain holds the file open");
+    assert_eq!(stats.deregistered.load(Ordering::Relaxed), 1, "only the stream has waited");
 }

@@ -29,6 +29,9 @@ pub(crate) use source::{Attempt, SourceState};
 /// fail with [`Unsupported`](io::ErrorKind::Unsupported). A driver that only changes how time
 /// passes can contain a [`Reactor`] and return its poller.
 ///
+/// A driver with a poller of its own must call [`Registration::detach`] for the sources that are
+/// still registered when it is dropped: a source may outlive its domain, for example in a static.
+///
 /// # Examples
 ///
 /// A driver whose clock advances to the next deadline, so that sleeping takes no time:
@@ -91,7 +94,7 @@ pub trait Driver: 'static {
     fn unparker(&self) -> Arc<dyn Unpark>;
 
     /// Returns the poller that the domain's sources of I/O register with, if the driver has one.
-    /// Called once.
+    /// Called once. The poller may outlive the driver.
     fn poller(&self) -> Option<Arc<dyn Poller>> {
         None
     }

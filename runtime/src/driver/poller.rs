@@ -18,7 +18,35 @@ use crate::sys::BorrowedSource;
 /// for both directions, without further calls. A *one-shot* poller has no interest in a new source:
 /// before it waits, the runtime calls [`rearm`](Poller::rearm), and an event clears the interest
 /// again. Level-triggered systems such as `poll(2)` are made one-shot by ignoring a source after an
-/// event until it is rearmed.
+/// event until it is rearmed. A completion-based system is one-shot if it reports readiness, as
+/// `IORING_OP_POLL_ADD` does; completions of transfers do not fit this trait.
+///
+/// # One-shot pollers
+///
+/// - An event clears the interest in both directions. Clear it before
+///   [`set_ready`](Registration::set_ready), which calls [`rearm`](Poller::rearm) if a task still
+///   waits in the other direction.
+/// - `rearm` on an armed source replaces the interest.
+/// - A cancelled wait leaves the source armed. Its next event may wake a task that no longer waits.
+/// - [`Readiness::closed`] can always be `false` if `rearm` finds readiness that exists already,
+///   such as the end of a stream, also after an earlier event has reported it.
+///
+/// # Threads
+///
+/// - [`mode`](Poller::mode) and [`register`](Poller::register) are called on the thread of the
+///   poller's domain, never during [`Driver::park`](super::Driver::park).
+/// - `rearm` is called on that thread before a wait, and inside `set_ready` on the thread that
+///   calls it. That can be the thread of another domain, if its poller delivers an event for a
+///   source that has just moved here. Inside `set_ready`, `rearm` adds no direction to those that
+///   a parked poller watches, so it need not unpark.
+/// - [`deregister`](Poller::deregister) is called on any thread, also during `park` and while the
+///   driver is being dropped: when the source is closed, and when it moves to another domain.
+///
+/// # End of the driver
+///
+/// A registration and its poller refer to each other. When the driver is dropped, it must remove
+/// all registrations from the poller and call [`Registration::detach`] for each, so that a source
+/// that outlives the domain does not keep the poller alive.
 ///
 /// # Locks
 ///
@@ -59,6 +87,12 @@ pub trait Poller: Send + Sync + 'static {
     }
 
     /// Removes a source, which is still open, and drops its registration.
+    ///
+    /// The source may be closed as soon as this returns. From then on its number may denote another
+    /// file, so the poller must not use it; and the poller must not keep the file open, or the peer
+    /// does not learn of the end. If a [`park`](super::Driver::park) on the domain's thread may
+    /// hold a duplicate of the descriptor or watch the file, make it return, for example by the
+    /// driver's [`Unpark`](super::Unpark).
     fn deregister(&self, source: BorrowedSource<'_>, token: Token);
 }
 
@@ -99,8 +133,10 @@ pub struct Readiness {
     /// An operation in [`Direction::Write`](super::Direction::Write) may succeed or fail now.
     pub writable: bool,
     /// No later event may announce the same readiness. If it is set, a short transfer is not taken
-    /// as a sign that the next one would block. Set it for the end of a stream and for errors, or
-    /// always if the poller does not know.
+    /// as a sign that the next one would block; this lasts until the source moves to another
+    /// domain. Set it for the end of a stream and for errors, or always if an edge-triggered poller
+    /// does not know. A one-shot poller whose [`rearm`](Poller::rearm) finds existing readiness can
+    /// leave it `false`.
     pub closed: bool,
 }
 

@@ -136,6 +136,7 @@ impl SourceState {
         let mut woken = Vec::new();
         let mut state = self.lock();
         // Deregister first: the poller may refer to the source until then.
+        // fault: source-closed-while-registered
         state.deregister();
         let source = state.source.take();
         state.take_wakers(&mut woken);
@@ -271,6 +272,7 @@ impl State {
     /// Passes the directions in which tasks wait to a one-shot poller, if there are any.
     fn rearm(&self) -> io::Result<()> {
         let waiting = &self.has_waiter;
+        // fault: interest-of-other-direction-lost
         let interest = Interest::new(waiting[Direction::Read], waiting[Direction::Write]);
         match (&self.poller, interest) {
             (Some(poller), Some(interest)) if self.one_shot => {
@@ -291,6 +293,7 @@ impl State {
         }
         // The event of a one-shot poller has cleared the interest in the other direction, too. If
         // that cannot be set again, the waiting task must find out.
+        // fault: event-does-not-rearm
         if self.one_shot && self.rearm().is_err() {
             self.take_wakers(woken);
         }
