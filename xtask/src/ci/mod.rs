@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// The sections to run, in the order of the list; all of them by default.
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
-    /// Lists the sections, what each proves, and its CPU time from a clean clone.
+    /// Lists the sections, what each proves, and its time from a clean clone on two cores.
     #[arg(long)]
     list: bool,
     /// Continues after a failed section.
