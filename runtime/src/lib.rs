@@ -4,6 +4,7 @@
 mod coop;
 mod domain;
 mod driver;
+mod host;
 mod io_source;
 mod join;
 #[cfg(loom)]

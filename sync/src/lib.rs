@@ -53,9 +53,12 @@
 //! - **Time and space.** All operations take constant time, except those that wake all waiters.
 //!   Locking and unlocking an uncontended mutex take one atomic operation each and do not allocate.
 //!   There are no timeouts: combine the futures with those of your runtime.
-//! - **Diagnosis.** [`Mutex::holder`] returns the location that locked a mutex. A task that
-//!   probably waits for itself is reported to a hook, see [`SelfDeadlock`]. A runtime can follow
-//!   which task waits for what, see [`set_hooks`].
+//! - **Availability.** Each operation consumes a part of the task's budget, so a task that loops
+//!   over a queue which never is empty yields to other tasks. The `try_` methods do not.
+//! - **Diagnosis.** [`Mutex::holder`] returns the location that locked a mutex. The runtime learns
+//!   through [`matou_hooks`] which task waits for what, and which task holds it. `matou-runtime`
+//!   reports a task that waits for itself. Under runtimes that have no such host, waits are not
+//!   reported and there is no budget.
 //!
 //! # Tests
 //!
@@ -70,11 +73,10 @@
 mod block_on;
 mod condition;
 mod error;
-mod hooks;
+mod holder;
 mod mutex;
 mod primitives;
 mod queue;
-mod self_deadlock;
 mod waiting;
 
 /// The futures that the methods return.
@@ -86,10 +88,8 @@ pub mod futures {
 
 pub use crate::condition::Condition;
 pub use crate::error::{PopError, PushError, TryPopError, TryPushError};
-pub use crate::hooks::{Hooks, set_hooks};
 pub use crate::mutex::{Mutex, MutexGuard};
 pub use crate::queue::Queue;
-pub use crate::self_deadlock::{SelfDeadlock, set_self_deadlock_hook};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

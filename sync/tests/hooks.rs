@@ -1,21 +1,70 @@
-//! The hooks report each wait, each lock and each unlock once, with the location of the call. The
-//! hooks of this process record the events per thread.
+//! The reports to the host of the process: each wait with its line and the holder of the lock, and
+//! each acquisition and release while other tasks wait. Each operation consumes budget once.
+//!
+//! The host of this process records the reports per thread.
 
 #![cfg(not(any(loom, shuttle)))]
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::executor::block_on;
-use matou_sync::{Condition, Hooks, Mutex, Queue, set_hooks};
+use matou_hooks::{Holder, Host, Target, TaskKey, Wait};
+use matou_sync::{Condition, Mutex, Queue};
 
 std::thread_local! {
     static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The current task; 0 outside a task.
+    static TASK: Cell<u64> = const { Cell::new(0) };
+    /// How often `poll_budget` is ready before it makes a task yield.
+    static BUDGET: Cell<u32> = const { Cell::new(u32::MAX) };
+    static PANICS: Cell<bool> = const { Cell::new(false) };
 }
+
+struct Recorder;
 
 fn record(text: String) {
     EVENTS.with_borrow_mut(|events| events.push(text));
+    if PANICS.get() {
+        resume_unwind(Box::new("the host"));
+    }
+}
+
+fn describe(holder: Holder) -> String {
+    let (_, task) = holder.task.map_or((0, 0), TaskKey::into_parts);
+    format!("{task}@{}", holder.at.line())
+}
+
+impl Host for Recorder {
+    fn current_task(&self) -> Option<TaskKey> {
+        TaskKey::from_parts(1, TASK.get())
+    }
+
+    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(left) = BUDGET.get().checked_sub(1) else {
+            BUDGET.set(u32::MAX);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        BUDGET.set(left);
+        Poll::Ready(())
+    }
+
+    fn on_wait(&self, wait: &Wait, _: &Context<'_>) {
+        let target = wait.target.expect("every primitive of this crate names itself");
+        let holder = wait.holder.map_or("-".into(), describe);
+        record(format!("{} {} {} {holder}", wait.operation, target.kind, wait.at.line()));
+    }
+
+    fn on_acquire(&self, target: Target, holder: Holder) {
+        record(format!("acquired {} {}", target.kind, describe(holder)));
+    }
+
+    fn on_release(&self, target: Target) {
+        record(format!("released {}", target.kind));
+    }
 }
 
 /// Returns the events since the last call.
@@ -23,62 +72,60 @@ fn take_events() -> Vec<String> {
     EVENTS.take()
 }
 
-fn waiting(mutex: Option<usize>, what: &'static str, at: &'static Location<'static>) {
-    record(format!("{what} {} {}", mutex.is_some(), at.line()));
-}
-
-fn acquired(_: usize, at: &'static Location<'static>) {
-    record(format!("acquired {}", at.line()));
-}
-
-fn released(_: usize) {
-    record("released".to_owned());
-}
-
 fn begin() {
-    set_hooks(Hooks { on_wait: waiting, on_acquire: acquired, on_release: released });
+    // All tests of this process set the same host.
+    let _ = matou_hooks::set_host(&Recorder);
     drop(take_events());
 }
 
-#[test]
-fn hooks_are_set_once() {
-    begin();
-    let other =
-        Hooks { on_wait: waiting, on_acquire: acquired, on_release: |_| panic!("never called") };
-    assert!(!set_hooks(other));
-    drop(Mutex::new(0).try_lock());
-    assert_eq!(take_events().last().map(String::as_str), Some("released"));
+/// Runs `f` as task `task`.
+fn on_task<R>(task: u64, f: impl FnOnce() -> R) -> R {
+    let before = TASK.replace(task);
+    let result = f();
+    TASK.set(before);
+    result
 }
 
 #[test]
-fn each_way_to_lock_is_reported_with_its_line() {
+fn an_uncontended_lock_reports_nothing() {
     begin();
     let mutex = Mutex::new(0);
-    let line = line!();
     drop(mutex.try_lock());
     drop(block_on(mutex.lock()));
     drop(mutex.lock_blocking());
-    let expected = (1..=3).flat_map(|n| [format!("acquired {}", line + n), "released".to_owned()]);
-    assert_eq!(take_events(), expected.collect::<Vec<_>>());
+    assert_eq!(take_events(), Vec::<String>::new());
 }
 
 #[test]
-fn a_lock_that_waits_is_reported_and_a_dropped_one_acquires_nothing() {
+fn m13_a_lock_that_waits_names_the_task_that_holds_it_and_both_lines() {
     begin();
     let mutex = Mutex::new(0);
-    let guard = mutex.try_lock();
-    assert!(mutex.try_lock().is_none());
     let line = line!() + 1;
-    let mut lock = mutex.lock();
-    assert!((&mut lock).now_or_never().is_none());
-    drop(lock);
-    drop(guard);
-    let expected = [&format!("acquired {}", line - 3), &format!("lock true {line}"), "released"];
+    let by_lock = on_task(7, || mutex.lock().now_or_never());
+    let mut waiter = mutex.lock();
+    assert!(on_task(7, || (&mut waiter).now_or_never()).is_none());
+    drop(by_lock);
+    let by_try = on_task(8, || mutex.try_lock());
+    assert!((&mut waiter).now_or_never().is_none());
+    drop(by_try);
+    let outside = mutex.try_lock();
+    assert!((&mut waiter).now_or_never().is_none());
+    drop(waiter);
+    drop(outside);
+    let expected = [
+        format!("lock lock {} 7@{line}", line + 1),
+        "released lock".to_owned(),
+        format!("acquired lock 8@{}", line + 4),
+        format!("lock lock {} 8@{}", line + 1, line + 4),
+        "released lock".to_owned(),
+        format!("acquired lock 0@{}", line + 7),
+        format!("lock lock {} 0@{}", line + 1, line + 7),
+    ];
     assert_eq!(take_events(), expected);
 }
 
 #[test]
-fn a_wait_for_a_condition_reports_that_it_unlocks_and_locks_again() {
+fn a_wait_for_a_condition_reports_that_it_waits_and_locks_again() {
     begin();
     let (mutex, changed) = (Mutex::new(0), Condition::new());
     let guard = mutex.try_lock().expect("the mutex is unlocked");
@@ -91,14 +138,9 @@ fn a_wait_for_a_condition_reports_that_it_unlocks_and_locks_again() {
     drop(other);
     drop(block_on(wait));
     let expected = [
-        format!("acquired {}", line - 2),
-        "released".to_owned(),
-        format!("condition false {line}"),
-        format!("acquired {}", line + 3),
-        format!("lock true {line}"),
-        "released".to_owned(),
-        format!("acquired {line}"),
-        "released".to_owned(),
+        format!("condition condition {line} -"),
+        format!("lock lock {line} 0@{}", line + 3),
+        "released lock".to_owned(),
     ];
     assert_eq!(take_events(), expected);
 }
@@ -111,20 +153,76 @@ fn pushes_and_pops_that_wait_are_reported() {
     assert!(queue.pop().now_or_never().is_none());
     assert!(queue.push(1).now_or_never().is_some());
     assert!(queue.push(2).now_or_never().is_none());
-    assert_eq!(
-        take_events(),
-        [format!("pop false {}", line + 1), format!("push false {}", line + 3)]
-    );
+    let expected = [format!("pop queue {} -", line + 1), format!("push queue {} -", line + 3)];
+    assert_eq!(take_events(), expected);
 }
 
 #[test]
 fn an_unlock_by_a_panic_is_reported() {
     begin();
     let mutex = Mutex::new(0);
+    let mut waiter = mutex.lock();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _guard = mutex.try_lock();
-        std::panic::resume_unwind(Box::new("panic"));
+        assert!((&mut waiter).now_or_never().is_none());
+        resume_unwind(Box::new("panic"));
     }));
     assert!(panicked.is_err());
-    assert_eq!(take_events().last().map(String::as_str), Some("released"));
+    assert_eq!(take_events().last().map(String::as_str), Some("released lock"));
+}
+
+#[test]
+fn r11_each_operation_consumes_budget_once_and_a_waiter_none() {
+    begin();
+    let (mutex, queue) = (Mutex::new(0), Queue::bounded(1));
+    BUDGET.set(3);
+    assert!(queue.push(1).now_or_never().is_some());
+    assert!(queue.pop().now_or_never().is_some());
+    assert!(mutex.lock().now_or_never().is_some());
+    assert_eq!(BUDGET.get(), 0);
+    // Without budget nothing has begun.
+    assert!(mutex.lock().now_or_never().is_none());
+    assert_eq!((mutex.waiters(), take_events()), (0, Vec::new()));
+
+    let (mut lock, mut pop) = (mutex.lock(), queue.pop());
+    let guard = mutex.try_lock();
+    assert!((&mut lock).now_or_never().is_none() && (&mut pop).now_or_never().is_none());
+    drop(guard);
+    queue.try_push(2).expect("the queue is empty");
+    BUDGET.set(0);
+    assert!(lock.now_or_never().is_some() && pop.now_or_never().is_some());
+    BUDGET.set(u32::MAX);
+}
+
+#[test]
+fn f10_a_panic_of_the_host_leaves_nothing_locked() {
+    begin();
+    let (mutex, changed, queue) = (Mutex::new(0), Condition::new(), Queue::<u8>::bounded(1));
+    PANICS.set(true);
+    let guard = mutex.try_lock();
+    let mut waiter = mutex.lock();
+    assert!((&mut waiter).now_or_never().is_none(), "a wait");
+    drop(guard);
+    let guard = mutex.try_lock().expect("a release while a task waits");
+    drop(guard);
+    assert!((&mut waiter).now_or_never().is_some(), "the waiter was notified");
+    assert!(queue.pop().now_or_never().is_none());
+    let mut wait = changed.wait(mutex.try_lock().expect("the mutex is unlocked"));
+    assert!((&mut wait).now_or_never().is_none());
+    drop(wait);
+    PANICS.set(false);
+    assert_eq!((mutex.waiters(), mutex.holder(), changed.waiters()), (0, None, 0));
+    assert_eq!(take_events().len(), 6);
+}
+
+#[test]
+fn f10_a_panic_of_a_condition_unlocks_at_once() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let guard = mutex.try_lock().expect("the mutex is unlocked");
+    let mut wait = changed.wait_while(guard, |_| resume_unwind(Box::new("the condition")));
+    assert!(catch_unwind(AssertUnwindSafe(|| (&mut wait).now_or_never().is_none())).is_err());
+    // The future still exists.
+    assert!(mutex.try_lock().is_some());
+    drop(wait);
+    assert!(mutex.try_lock().is_some());
 }

@@ -20,7 +20,7 @@
 //!
 //! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
 //! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,
-//! `violations`. `current` has the thread-local pointer to the domain.
+//! `violations`, `waits`. `current` has the thread-local pointer to the domain.
 
 mod adaptive_spin;
 mod cancel;
@@ -47,6 +47,7 @@ mod time_slice;
 mod timer;
 mod timers;
 mod violations;
+mod waits;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -82,7 +83,8 @@ use timers::Timers;
 use crate::driver::{Driver, Poller};
 use crate::random::{Purpose, Random};
 use crate::simulation::{EventKind, SimulationState};
-use crate::task::{self, BlockedOn, NIL, NodeKey, Outcome, Slot, TaskId, raw};
+use crate::task::wait_targets::WaitTargets;
+use crate::task::{self, BlockedOn, KeyBase, NIL, NodeKey, Outcome, Slot, TaskId, raw};
 use crate::timer_queue::TimerQueue;
 
 /// A domain's own reference to one of its tasks.
@@ -98,6 +100,8 @@ pub(crate) type Tree = task::TaskTree<OwnerRef>;
 pub(crate) struct Domain {
     pub(crate) run: Arc<Run>,
     index: usize,
+    /// The common part of the keys by which primitives refer to tasks.
+    keys: KeyBase,
     driver: Box<dyn Driver>,
     /// The poller that sources of I/O register with.
     poller: Option<Arc<dyn Poller>>,
@@ -111,6 +115,8 @@ pub(crate) struct Domain {
     cancel: CancelContext,
     placement: Placement,
     task_count: TaskCount,
+    /// The primitives that tasks wait for; in a simulated run, those of `simulation` are used.
+    wait_targets: RefCell<WaitTargets>,
     /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
@@ -145,6 +151,7 @@ impl Domain {
         };
         Domain {
             index,
+            keys: KeyBase::new(run.number(), index),
             poller: driver.poller(),
             driver,
             mailbox: Mailbox::new(remote, run.domains()),
@@ -157,6 +164,7 @@ impl Domain {
             cancel: CancelContext::default(),
             placement: Placement::new(run.domains(), &random),
             task_count: TaskCount::default(),
+            wait_targets: RefCell::default(),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
             simulation,

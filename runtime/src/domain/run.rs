@@ -1,5 +1,6 @@
 //! The state that the domains of a run share.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::signal_table::SignalTable;
 use crate::simulation::VirtualClock;
 use crate::task::{CancelKind, CancelReason, Cancelled};
 use crate::violation::Violation;
+
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The effect of dropping the promise of an unjoined child (R1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub(crate) struct Config {
 /// The state that the domains of a run share.
 #[derive(Debug)]
 pub(crate) struct Run {
+    /// Counts the runs of the process.
+    number: u64,
     remotes: Box<[Arc<RemoteHandle>]>,
     pub(crate) config: Config,
     errors: ErrorLog,
@@ -66,8 +71,18 @@ impl Run {
         Arc::new_cyclic(|run| {
             let remote = |index| Arc::new(new_remote(Weak::clone(run), index));
             let remotes = (0..domains).map(remote).collect();
-            Run { remotes, config, errors: ErrorLog::default(), signals: SignalTable::default() }
+            Run {
+                number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
+                remotes,
+                config,
+                errors: ErrorLog::default(),
+                signals: SignalTable::default(),
+            }
         })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn domains(&self) -> usize {

@@ -12,7 +12,10 @@ use crate::task::raw::WakerId;
 use crate::task::{NIL, Slot};
 
 /// How many leaf operations a task may complete in one poll before it has to yield.
-const BUDGET: u32 = 128;
+const BUDGET: i32 = 128;
+/// How often it may then be refused before it gets a new budget. Code that polls in a loop until it
+/// is ready, such as a `block_on` inside a task, does not yield.
+const REFUSALS_MAX: i32 = 128;
 
 /// The run queue of a domain and the task that it is polling.
 pub(super) struct Scheduler {
@@ -24,8 +27,8 @@ pub(super) struct Scheduler {
     current_waker: Cell<WakerId>,
     /// Whether the current task had been cancelled when its poll began.
     current_cancelled: Cell<bool>,
-    /// The rest of the current task's budget.
-    budget: Cell<u32>,
+    /// The rest of the current task's budget; negative for each operation that was refused.
+    budget: Cell<i32>,
 }
 
 impl Scheduler {
@@ -138,16 +141,20 @@ impl Scheduler {
     /// has to yield.
     #[inline]
     pub(super) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.budget.get().checked_sub(1) {
-            Some(left) => {
-                self.budget.set(left);
-                Poll::Ready(())
-            }
-            None => {
-                // fault: budget-unlimited
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
+        let left = self.budget.get() - 1;
+        self.budget.set(left);
+        if left >= 0 { Poll::Ready(()) } else { self.refuse(left, cx) }
+    }
+
+    #[cold]
+    fn refuse(&self, left: i32, cx: &Context<'_>) -> Poll<()> {
+        // fault: budget-block-on-spins
+        if left < -REFUSALS_MAX {
+            self.budget.set(BUDGET - 1);
+            return Poll::Ready(());
         }
+        // fault: budget-unlimited
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

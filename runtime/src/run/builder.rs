@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::error::{RunError, result_of};
 use crate::domain::{Config, Domain, Forgotten, Run};
 use crate::driver::{Driver, Reactor};
-use crate::panics;
+use crate::{host, panics};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
 
@@ -172,6 +172,7 @@ impl Builder {
             return Err(RunError::Nested);
         }
         panics::install_hook();
+        host::install();
         let run = self.new_run().map_err(RunError::Setup)?;
         let driver = (self.make_driver)(0).map_err(RunError::Setup)?;
         let workers = Workers::start(&run, &self.make_driver).map_err(RunError::Setup)?;

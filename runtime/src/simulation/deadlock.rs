@@ -5,7 +5,9 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::SimulationState;
-use crate::task::{BlockedOn, HandleState, Node, Slot, Stage, TaskId, TaskTree, WaitTarget};
+use crate::task::{
+    BlockedOn, HandleState, Node, Slot, Stage, TaskId, TaskTree, WaitTarget, task_id,
+};
 
 /// The most tasks that the text of a deadlock names.
 const NAMED_MAX: usize = 32;
@@ -47,7 +49,7 @@ impl Deadlock {
     /// Describes the deadlock of `tasks`, which are all the tasks of the run that have not
     /// completed. `cancelled` says that all of them had been cancelled.
     pub(crate) fn new(mut tasks: Vec<BlockedTask>, cancelled: bool) -> Deadlock {
-        renumber_locks(&mut tasks);
+        renumber(&mut tasks);
         let cycle = find_cycle(&tasks);
         Deadlock { tasks, cycle, cancelled }
     }
@@ -73,15 +75,13 @@ impl BlockedTask {
         state: &SimulationState,
     ) -> BlockedTask {
         let node = &tree[slot];
-        let holder = match node.blocked_on.get().target {
-            WaitTarget::Lock(number) => state.locks.borrow().holder(number),
-            _ => None,
-        };
+        let holder = state.wait_targets.borrow().holder(node.blocked_on.get().target);
+        let holder = holder.and_then(|holder| Some((task_id(holder.task?), holder.at)));
         let is_terminating = node.stage.get() != Stage::Running || node.cancel.is_some();
         let waits_for = match (holder, is_terminating) {
             // Whatever its future waits for, a task that terminates waits for its children.
             (_, true) => unfinished_children(tree, slot, |_| true),
-            (Some(holder), false) => vec![holder.task],
+            (Some((holder, _)), false) => vec![holder],
             (None, false) => awaited_children(tree, slot),
         };
         BlockedTask {
@@ -91,7 +91,7 @@ impl BlockedTask {
             spawned_at: node.spawned_at.get(),
             blocked_on: node.blocked_on.get(),
             waits_for,
-            held_since: holder.filter(|_| !is_terminating).map(|holder| holder.acquired_at),
+            held_since: holder.filter(|_| !is_terminating).map(|(_, at)| at),
         }
     }
 }
@@ -121,15 +121,18 @@ fn unfinished_children<O>(
     unfinished.map(|child| child.id.get()).collect()
 }
 
-/// Numbers the locks in the order in which the report names them. The numbers from their first use
-/// depend on the addresses of the locks, which may repeat.
-fn renumber_locks(tasks: &mut [BlockedTask]) {
-    let mut numbers = BTreeMap::new();
+/// Numbers the locks, and the queues, in the order in which the report names them. The numbers from
+/// their first use depend on their addresses, which may repeat.
+fn renumber(tasks: &mut [BlockedTask]) {
+    let (mut locks, mut queues) = (BTreeMap::new(), BTreeMap::new());
     for task in tasks {
-        if let WaitTarget::Lock(number) = &mut task.blocked_on.target {
-            let next = numbers.len() as u64 + 1;
-            *number = *numbers.entry(*number).or_insert(next);
-        }
+        let (numbers, number) = match &mut task.blocked_on.target {
+            WaitTarget::Lock(number) => (&mut locks, number),
+            WaitTarget::Queue(number) => (&mut queues, number),
+            _ => continue,
+        };
+        let next = numbers.len() as u64 + 1;
+        *number = *numbers.entry(*number).or_insert(next);
     }
 }
 

@@ -1,10 +1,9 @@
 //! The state that the domains of a simulated run share: the clock, the events and their hash, the
-//! locks, and the description of a deadlock. The module [`test`](crate::test) steps such runs.
+//! primitives that tasks wait for, and the description of a deadlock. The module [`test`](crate::test) steps such runs.
 
 mod clock;
 mod deadlock;
 mod event;
-mod locks;
 mod state;
 
 pub use deadlock::{BlockedTask, Deadlock};
@@ -12,5 +11,4 @@ pub use event::Event;
 
 pub(crate) use clock::VirtualClock;
 pub(crate) use event::EventKind;
-pub(crate) use locks::LockHolder;
 pub(crate) use state::SimulationState;

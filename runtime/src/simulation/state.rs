@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::clock::VirtualClock;
 use super::event::{Event, EventKind};
-use super::locks::LockTable;
 use crate::panics;
 use crate::random::{Purpose, Random};
+use crate::task::wait_targets::WaitTargets;
 
 /// The initial hash of a run: the offset basis of FNV-1a.
 const HASH_SEED: u64 = 0xCBF2_9CE4_8422_2325;
@@ -30,7 +30,8 @@ pub(crate) struct SimulationState {
     trace_max: usize,
     /// In the order of creation. There are few.
     values: RefCell<Vec<(TypeId, Value)>>,
-    pub(crate) locks: RefCell<LockTable>,
+    /// Of all domains.
+    pub(crate) wait_targets: RefCell<WaitTargets>,
 }
 
 impl SimulationState {
@@ -50,7 +51,7 @@ impl SimulationState {
             trace: RefCell::default(),
             trace_max,
             values: RefCell::default(),
-            locks: RefCell::default(),
+            wait_targets: RefCell::default(),
         }
     }
 

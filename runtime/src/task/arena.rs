@@ -98,6 +98,11 @@ impl<R> NodeArena<R> {
         Some(&unsafe { page.as_ref() }.0[slot as usize & (PAGE - 1)])
     }
 
+    /// Returns the number of nodes, used or not.
+    pub(super) fn capacity(&self) -> usize {
+        self.pages().len() << PAGE_BITS
+    }
+
     /// Returns the nodes in use, in order.
     pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
         let all = (0..).map_while(|slot| Some((slot, self.get(slot)?)));

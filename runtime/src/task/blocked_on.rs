@@ -84,8 +84,10 @@ pub enum WaitTarget {
     IoSource(u64),
     /// A moment in time.
     Deadline(Instant),
-    /// A lock, by the number that a [simulated](crate::test) run gave it; 0 in other runs.
+    /// A lock, by the number that its domain gave it. Numbers are used again.
     Lock(u64),
+    /// A queue, by the number that its domain gave it. Numbers are used again.
+    Queue(u64),
 }
 
 impl BlockedOn {
@@ -147,9 +149,10 @@ impl fmt::Display for BlockedOn {
         }
         f.write_str(self.site.operation)?;
         match self.target {
-            WaitTarget::Unknown | WaitTarget::Deadline(_) | WaitTarget::Lock(0) => {}
+            WaitTarget::Unknown | WaitTarget::Deadline(_) => {}
             WaitTarget::AnyPromise | WaitTarget::TaskGroup(_) => {}
             WaitTarget::Lock(number) => write!(f, " {number}")?,
+            WaitTarget::Queue(number) => write!(f, " on queue {number}")?,
             WaitTarget::Task { id, spawned_at } => {
                 write!(f, " of task {id} (spawned at {spawned_at})")?;
             }

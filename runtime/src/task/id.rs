@@ -23,6 +23,11 @@ impl TaskId {
         TaskId((domain as u64) << COUNT_BITS | count)
     }
 
+    /// Restores an id from [`as_u64`](TaskId::as_u64).
+    pub(crate) const fn from_u64(id: u64) -> TaskId {
+        TaskId(id)
+    }
+
     /// Returns the id as one number, unique within the run.
     pub fn as_u64(self) -> u64 {
         self.0

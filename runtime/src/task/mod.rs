@@ -9,11 +9,13 @@ mod blocked_on;
 mod cancel_reason;
 mod cold;
 mod id;
+mod key;
 mod node;
 mod option_cell;
 mod outcome;
 pub(crate) mod raw;
 mod tree;
+pub(crate) mod wait_targets;
 
 pub use blocked_on::{BlockedOn, WaitSite, WaitTarget};
 pub use cancel_reason::Cancelled;
@@ -23,6 +25,7 @@ pub use outcome::{Outcome, Panic, TaskError};
 pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
 pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
 pub(crate) use id::IdHasher;
+pub(crate) use key::{KeyBase, task_id};
 pub(crate) use node::{
     HandleState, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
 };

@@ -86,6 +86,11 @@ impl<R> TaskTree<R> {
         self.nodes.get(key.slot).filter(|node| node.id.get() == key.id)
     }
 
+    /// Returns the number of nodes, used or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.nodes.capacity()
+    }
+
     /// Returns all nodes in a fixed order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.nodes.occupied()

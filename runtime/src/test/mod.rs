@@ -69,12 +69,10 @@
 mod chapter {}
 
 mod check;
-mod locks;
 mod replay;
 mod simulation;
 mod stepper;
 
 pub use crate::simulation::{BlockedTask, Deadlock, Event};
 pub use check::{Check, TestResult, Trial, check, check_on_threads, send_signal};
-pub use locks::{note_acquired, note_released, note_wait};
 pub use simulation::{Simulation, simulation};

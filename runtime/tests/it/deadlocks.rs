@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use matou_runtime::test::{self, Check};
+use matou_hooks::{Holder, Target, Wait};
+use matou_runtime::test::Check;
 use matou_runtime::{
     MainError, Orphans, RunError, Task, await_all, await_first, await_one, call, defer, sleep,
     spawn, yield_now,
@@ -34,10 +35,10 @@ fn a_task_that_is_never_woken_is_a_deadlock() {
     assert!(text.contains("deadlocks.rs"), "{text}");
 }
 
-/// A lock that reports its holder to the runtime, as the `Mutex` of `matou-sync` does.
+/// A primitive of another author that reports to the runtime, as the `Mutex` of `matou-sync` does.
 #[derive(Default)]
 struct Lock {
-    held: Cell<bool>,
+    holder: Cell<Option<Holder>>,
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -46,19 +47,21 @@ impl Lock {
     fn lock(self: &Rc<Self>) -> impl Future<Output = Held> + use<> {
         let (lock, at) = (Rc::clone(self), std::panic::Location::caller());
         poll_fn(move |cx| {
-            if lock.held.get() {
+            if let Some(holder) = lock.holder.get() {
                 lock.waiting.borrow_mut().push(cx.waker().clone());
-                test::note_wait(Some(lock.name()), "lock", at);
+                let wait = Wait::new("lock", at).on(lock.target()).held_by(holder);
+                matou_hooks::on_wait(&wait, cx);
                 return Poll::Pending;
             }
-            lock.held.set(true);
-            test::note_acquired(lock.name(), at);
+            let holder = Holder::new(matou_hooks::current_task(), at);
+            lock.holder.set(Some(holder));
+            matou_hooks::on_acquire(lock.target(), holder);
             Poll::Ready(Held(Rc::clone(&lock)))
         })
     }
 
-    fn name(&self) -> usize {
-        std::ptr::from_ref(self) as usize
+    fn target(&self) -> Target {
+        Target::new("lock", std::ptr::from_ref(self).addr())
     }
 }
 
@@ -66,8 +69,8 @@ struct Held(Rc<Lock>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.set(false);
-        test::note_released(self.0.name());
+        self.0.holder.set(None);
+        matou_hooks::on_release(self.0.target());
         self.0.waiting.take().into_iter().for_each(Waker::wake);
     }
 }

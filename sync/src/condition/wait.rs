@@ -5,8 +5,9 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use matou_hooks::{Target, Wait as WaitReport};
+
 use super::Condition;
-use crate::hooks;
 use crate::mutex::{Lock, Mutex, MutexGuard};
 use crate::waiting::{WaiterKey, Wake};
 
@@ -65,6 +66,12 @@ impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
         drop(guard);
     }
 
+    /// Reports that the current task waits for a signal.
+    fn report_wait(&self, cx: &Context<'_>) {
+        let target = Target::new("condition", (&raw const *self.condition).addr());
+        matou_hooks::on_wait(&WaitReport::new("condition", self.called_at).on(target), cx);
+    }
+
     /// Takes the guard, if the future holds it.
     fn take_guard(&mut self) -> Option<MutexGuard<'m, T>> {
         match mem::replace(&mut self.state, State::Done) {
@@ -86,12 +93,12 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             && let Some(guard) = this.take_guard()
         {
             this.start(guard, cx);
-            hooks::on_wait(None, "condition", this.called_at);
+            this.report_wait(cx);
             return Poll::Pending;
         }
         if let State::Waiting { mutex, key } = this.state {
             let Poll::Ready(wake) = this.condition.waiters.poll(key, cx) else {
-                hooks::on_wait(None, "condition", this.called_at);
+                this.report_wait(cx);
                 return Poll::Pending;
             };
             this.state = State::Locking { mutex, lock: mutex.lock_at(this.called_at), wake };
@@ -182,11 +189,13 @@ impl<'m, T: ?Sized, F: FnMut(&mut T) -> bool> Future for WaitWhile<'_, 'm, T, F>
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if let State::Holding(guard) = &mut this.wait.state
-                && !(this.condition)(guard)
-                && let Some(guard) = this.wait.take_guard()
-            {
-                return Poll::Ready(guard);
+            if let Some(mut guard) = this.wait.take_guard() {
+                // Taken out of the future, so that a panic of the condition unlocks at once.
+                // fault: condition-panics-locked
+                if !(this.condition)(&mut guard) {
+                    return Poll::Ready(guard);
+                }
+                this.wait.state = State::Holding(guard);
             }
             // Starts the wait, if the guard is still held, or continues it.
             let Poll::Ready(guard) = Pin::new(&mut this.wait).poll(cx) else {

@@ -3,7 +3,6 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use super::Mutex;
-use crate::hooks;
 
 /// Access to the data of a locked [`Mutex`]. Dropping it unlocks the mutex.
 ///
@@ -83,7 +82,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // Report first: after the unlock, another task may lock and report that.
-        hooks::on_release(self.mutex.address());
+        self.mutex.report_release();
         self.mutex.raw.unlock();
     }
 }

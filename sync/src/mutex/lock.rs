@@ -2,11 +2,12 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use super::raw::{RawMutex, Waiter};
+use matou_hooks::{Holder, TaskKey, Wait};
+
+use super::raw::Waiter;
 use super::{Mutex, MutexGuard};
-use crate::{hooks, self_deadlock};
 
 /// The future of [`Mutex::lock`].
 ///
@@ -30,25 +31,18 @@ pub struct Lock<'a, T: ?Sized> {
     called_at: &'static Location<'static>,
     /// `None` as long as the future had no need to wait.
     waiter: Option<Waiter>,
-    /// A possible self-deadlock was reported already.
-    reported: bool,
 }
 
 impl<'a, T: ?Sized> Lock<'a, T> {
     pub(super) fn new(mutex: &'a Mutex<T>, called_at: &'static Location<'static>) -> Self {
-        Self { mutex: Some(mutex), called_at, waiter: None, reported: false }
+        Self { mutex: Some(mutex), called_at, waiter: None }
     }
 
-    /// Reports, once, if the holder was polled with the same waker as this future.
-    fn check_self_deadlock(&mut self, raw: &RawMutex, cx: &Context<'_>) {
-        if self.reported {
-            return;
-        }
-        if let Some(found) = raw.holder().check(cx.waker(), self.called_at) {
-            // Before the call, since the hook may panic.
-            self.reported = true;
-            self_deadlock::report(&found);
-        }
+    /// Completes the future with the mutex that it has just locked.
+    #[inline]
+    fn complete(&mut self, mutex: &'a Mutex<T>, task: Option<TaskKey>) -> MutexGuard<'a, T> {
+        self.mutex = None;
+        mutex.acquired(Holder::new(task, self.called_at))
     }
 }
 
@@ -59,19 +53,24 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
         let this = &mut *self;
         let mutex = this.mutex.expect("`Lock` polled after completion");
         // A future that waits does not try to overtake the others.
-        if this.waiter.is_some() || !mutex.raw.try_lock() {
-            let waiter = this.waiter.get_or_insert_with(|| mutex.raw.enqueue());
-            if mutex.raw.poll_waiter(waiter, cx).is_pending() {
-                this.check_self_deadlock(&mutex.raw, cx);
-                hooks::on_wait(Some(mutex.address()), "lock", this.called_at);
-                return Poll::Pending;
+        let waiter = match &mut this.waiter {
+            Some(waiter) => waiter,
+            None => {
+                // Only here: a waiter takes the lock that it was woken for, whatever the budget.
+                // fault: lock-spends-no-budget
+                let task = ready!(matou_hooks::begin_operation(cx));
+                if mutex.raw.try_lock() {
+                    return Poll::Ready(this.complete(mutex, task));
+                }
+                this.waiter.insert(mutex.raw.enqueue())
             }
-            this.waiter = None;
+        };
+        if mutex.raw.poll_waiter(waiter, cx).is_pending() {
+            mutex.report_wait(Wait::new("lock", this.called_at), cx);
+            return Poll::Pending;
         }
-        this.mutex = None;
-        mutex.raw.holder().set(Some(cx.waker()), this.called_at);
-        hooks::on_acquire(mutex.address(), this.called_at);
-        Poll::Ready(MutexGuard::new(mutex))
+        this.waiter = None;
+        Poll::Ready(this.complete(mutex, matou_hooks::current_task()))
     }
 }
 

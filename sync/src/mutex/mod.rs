@@ -5,11 +5,13 @@ mod raw;
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::Location;
+use std::task::Context;
+
+use matou_hooks::{Holder, Target, Wait};
 
 pub use self::guard::MutexGuard;
 pub use self::lock::Lock;
 use self::raw::RawMutex;
-use crate::hooks;
 use crate::primitives::const_fn;
 
 /// A mutex whose guard may be held across an `.await`.
@@ -38,8 +40,9 @@ use crate::primitives::const_fn;
 ///
 /// # Self-deadlock
 ///
-/// A task that locks a mutex twice waits forever, since only the task itself could unlock it. Such
-/// a wait is reported to the hook of [`set_self_deadlock_hook`](crate::set_self_deadlock_hook).
+/// A task that locks a mutex twice waits forever, since only the task itself could unlock it.
+/// `matou-runtime` reports such a wait with both lines, because the mutex names the task that holds
+/// it; other runtimes can do the same, see [`matou_hooks`].
 ///
 /// # Examples
 ///
@@ -148,11 +151,8 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let called_at = Location::caller();
-        self.raw.try_lock().then(|| {
-            self.raw.holder().set(None, called_at);
-            hooks::on_acquire(self.address(), called_at);
-            MutexGuard::new(self)
-        })
+        let locked = self.raw.try_lock();
+        locked.then(|| self.acquired(Holder::new(matou_hooks::current_task(), called_at)))
     }
 
     /// Locks the mutex, blocking the current thread until it is available. Do not call it in a
@@ -228,9 +228,41 @@ impl<T: ?Sized> Mutex<T> {
         self.raw.waiters()
     }
 
-    /// The address of the mutex, which identifies it for hooks and conditions.
+    /// The address of the mutex, which identifies it for the host and for conditions.
     pub(crate) fn address(&self) -> usize {
         (&raw const *self).cast::<()>().addr()
+    }
+
+    fn target(&self) -> Target {
+        Target::new("lock", self.address())
+    }
+
+    /// Records the holder of the mutex, which the caller has just locked, and returns its guard.
+    #[inline]
+    fn acquired(&self, holder: Holder) -> MutexGuard<'_, T> {
+        // The guard first: it unlocks whatever happens.
+        let guard = MutexGuard::new(self);
+        self.raw.holder().set(holder);
+        // Without a waiter no report is needed: the next one names the holder that it finds.
+        if self.raw.has_waiters() {
+            matou_hooks::on_acquire(self.target(), holder);
+        }
+        guard
+    }
+
+    /// Reports the release of the mutex, which is about to be unlocked.
+    #[inline]
+    fn report_release(&self) {
+        if self.raw.has_waiters() {
+            matou_hooks::on_release(self.target());
+        }
+    }
+
+    /// Reports that the current task waits for the mutex.
+    fn report_wait(&self, wait: Wait, cx: &Context<'_>) {
+        let wait = wait.on(self.target());
+        let wait = self.raw.holder().get().map_or(wait, |holder| wait.held_by(holder));
+        matou_hooks::on_wait(&wait, cx);
     }
 }
 

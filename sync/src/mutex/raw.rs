@@ -40,8 +40,8 @@ use std::task::{Context, Poll, ready};
 
 use event_listener::{Event, EventListener, Listener};
 
+use crate::holder::HolderNote;
 use crate::primitives::{AtomicUsize, Ordering, const_fn};
-use crate::self_deadlock::HolderNote;
 
 /// Set while a task or thread holds the lock.
 const LOCKED: usize = 1;
@@ -124,6 +124,12 @@ impl RawMutex {
 
     pub(super) fn waiters(&self) -> usize {
         waiters(self.state.load(Ordering::Acquire))
+    }
+
+    /// Whether tasks wait for the lock. A snapshot for reports.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        waiters(self.state.load(Ordering::Relaxed)) > 0
     }
 
     /// Locks if that is possible at once. One compare-exchange if the mutex is unlocked and has no

@@ -4,10 +4,22 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use matou_hooks::{Target, Wait};
+
 use super::Queue;
 use crate::error::{PopError, PushError, TryPopError, TryPushError};
-use crate::hooks;
 use crate::waiting::{Listener, Notify};
+
+/// Reports that the current task waits for a queue.
+fn report_wait<T>(
+    queue: &Queue<T>,
+    operation: &'static str,
+    called_at: &'static Location<'static>,
+    cx: &Context<'_>,
+) {
+    let target = Target::new("queue", (&raw const *queue).addr());
+    matou_hooks::on_wait(&Wait::new(operation, called_at).on(target), cx);
+}
 
 /// Repeats `attempt` until it succeeds, and waits for a notification in between.
 fn poll_attempt<'a, R>(
@@ -16,6 +28,11 @@ fn poll_attempt<'a, R>(
     cx: &mut Context<'_>,
     mut attempt: impl FnMut() -> Option<R>,
 ) -> Poll<R> {
+    if listener.is_none() {
+        // Only here: a waiter takes the value or the slot that it was woken for.
+        // fault: queue-spends-no-budget
+        ready!(matou_hooks::poll_budget(cx));
+    }
     loop {
         if let Some(listening) = listener {
             ready!(listening.poll(cx));
@@ -108,7 +125,7 @@ impl<T> Future for Push<'_, T> {
             }
         });
         if poll.is_pending() {
-            hooks::on_wait(None, "push", called_at);
+            report_wait(queue, "push", called_at, cx);
         }
         poll
     }
@@ -162,7 +179,7 @@ impl<T> Future for Pop<'_, T> {
             Err(TryPopError::Empty) => None,
         });
         if poll.is_pending() {
-            hooks::on_wait(None, "pop", this.called_at);
+            report_wait(queue, "pop", this.called_at, cx);
         } else {
             this.queue = None;
         }

@@ -4,7 +4,7 @@
 //! wakers that count, so that each test determines the order of events. The others run under two
 //! executors and on threads, with a deadline that turns a hang into a failure. Two scenarios have
 //! no test here: m9 is covered by the `compile_fail` examples of the types, and m11 concerns
-//! durations, which this crate does not take.
+//! durations, which this crate does not take. The reports to a host are tested in `tests/hooks.rs`.
 
 #![cfg(not(any(loom, shuttle)))]
 
@@ -13,5 +13,4 @@ mod condition;
 mod executors;
 mod mutex;
 mod queue;
-mod self_deadlock;
 mod support;

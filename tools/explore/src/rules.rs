@@ -13,12 +13,12 @@ use std::time::Duration;
 use matou_net::{TcpListener, TcpStream};
 use matou_ownership::{Owned, disown};
 use matou_runtime::signal::{self, Signal};
-use matou_runtime::test::{Check, Trial, note_acquired, note_released, note_wait, send_signal};
+use matou_runtime::test::{Check, Trial, send_signal};
 use matou_runtime::{
     MainError, NoDomainAvailable, Orphans, Promise, RunError, Task, TaskError, call, cancelled,
     deadline, now, remaining, shield, sleep, spawn, timeout, yield_now,
 };
-use matou_sync::{Hooks, Mutex, Queue, set_hooks};
+use matou_sync::{Mutex, Queue};
 
 use crate::suite::{Failure, Passed, check_trial};
 
@@ -73,21 +73,10 @@ const SLACK: Duration = Duration::from_millis(50);
 
 /// Runs one of the programs under a seed.
 pub(crate) fn run(seed: u64) -> Result<Passed, Failure> {
-    install_lock_hooks();
     let (rule, domains, body, expected) = &RULES[(seed % RULES.len() as u64) as usize];
     let check = Check::simulated().domains(*domains).grace(GRACE);
     let trial = catch_unwind(AssertUnwindSafe(|| check.trial(seed, body())));
     check_trial(trial, |trial| expected.check(trial).map_err(|why| format!("{rule}: {why}")))
-}
-
-/// Makes the locks of `matou-sync` report holders and waiters to the runtime.
-fn install_lock_hooks() {
-    // Hooks apply to the whole process. All calls but the first fail, with the same hooks.
-    let _ = set_hooks(Hooks {
-        on_wait: note_wait,
-        on_acquire: note_acquired,
-        on_release: note_released,
-    });
 }
 
 impl Expected {

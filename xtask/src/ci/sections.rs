@@ -96,7 +96,7 @@ pub(super) const SECTIONS: &[Section] = &[
     },
 ];
 
-const LIBRARIES: [&str; 4] = ["ownership", "sync", "runtime", "net"];
+const LIBRARIES: [&str; 5] = ["hooks", "ownership", "sync", "runtime", "net"];
 
 /// The libraries with unsafe code.
 const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];

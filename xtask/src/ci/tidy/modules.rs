@@ -13,7 +13,7 @@ use syn::{Attribute, Item, UseTree};
 
 use super::File;
 
-const CRATES: [&str; 4] = ["ownership", "sync", "runtime", "net"];
+const CRATES: [&str; 5] = ["hooks", "ownership", "sync", "runtime", "net"];
 
 /// Edges that may be part of a cycle: crate, from, to, reason.
 const ALLOWED: &[(&str, &str, &str, &str)] = &[];

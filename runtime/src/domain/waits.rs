@@ -1,0 +1,53 @@
+//! The waits of tasks for synchronization primitives, and the holders of these.
+
+use std::task::Context;
+
+use matou_hooks::{Holder, Target, TaskKey, Wait};
+
+use super::Domain;
+use crate::task::wait_targets::WaitTargets;
+use crate::task::{BlockedOn, NIL, WaitSite, WaitTarget};
+
+impl Domain {
+    /// Returns the key of the current task, if a task is being polled.
+    #[inline]
+    pub(crate) fn current_task_key(&self) -> Option<TaskKey> {
+        match self.scheduler.current() {
+            NIL => None,
+            slot => self.keys.key(slot, self.tree[slot].id.get()),
+        }
+    }
+
+    /// Records that the current task waits for a primitive.
+    pub(crate) fn report_wait(&self, wait: &Wait, _cx: &Context<'_>) {
+        let target = wait.target.map_or(WaitTarget::Unknown, |target| {
+            self.purge_wait_targets();
+            self.with_wait_targets(|targets| targets.record(target, wait.holder))
+        });
+        self.set_blocked_on(BlockedOn::new(WaitSite::new(wait.operation, wait.at), target));
+    }
+
+    /// Records a new holder of a primitive.
+    pub(crate) fn set_holder(&self, target: Target, holder: Option<Holder>) {
+        self.with_wait_targets(|targets| targets.set_holder(target, holder));
+    }
+
+    /// Calls `f` with the table of this domain, or of the whole simulated run.
+    pub(super) fn with_wait_targets<R>(&self, f: impl FnOnce(&mut WaitTargets) -> R) -> R {
+        match &self.simulation {
+            Some(simulation) => f(&mut simulation.wait_targets.borrow_mut()),
+            None => f(&mut self.wait_targets.borrow_mut()),
+        }
+    }
+
+    /// Removes entries that no task waits for any more. A simulated run keeps all of them.
+    fn purge_wait_targets(&self) {
+        if self.simulation.is_none()
+            && self.wait_targets.borrow().is_crowded(self.tree.capacity())
+        {
+            let tree = &self.tree;
+            let waits = tree.slots().map(|slot| tree[slot].blocked_on.get().target);
+            self.wait_targets.borrow_mut().retain(waits);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The synchronization primitives that tasks wait for, and their holders.
+
+use std::collections::HashMap;
+
+use matou_hooks::{Holder, Target};
+use slab::Slab;
+
+use super::WaitTarget;
+
+/// At most so many entries before unused ones are removed for the first time.
+const ENTRIES_MAX: usize = 64;
+
+/// The primitives that tasks of a domain have waited for. In a simulated run all domains share one
+/// table.
+///
+/// A primitive without waiters may have an entry, whose holder means nothing: the next wait
+/// replaces it.
+#[derive(Debug)]
+pub(crate) struct WaitTargets {
+    entries: Slab<Entry>,
+    /// The entry of each address.
+    keys: HashMap<usize, usize>,
+    /// The number of entries at which unused ones are removed.
+    purge_at: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: usize,
+    holder: Option<Holder>,
+}
+
+impl Default for WaitTargets {
+    fn default() -> WaitTargets {
+        WaitTargets { entries: Slab::new(), keys: HashMap::new(), purge_at: ENTRIES_MAX }
+    }
+}
+
+impl WaitTargets {
+    /// Records that a task waits for `target`, which `holder` holds.
+    pub(crate) fn record(&mut self, target: Target, holder: Option<Holder>) -> WaitTarget {
+        let make = match target.kind {
+            "lock" => WaitTarget::Lock,
+            "queue" => WaitTarget::Queue,
+            _ => return WaitTarget::Unknown,
+        };
+        let entry = Entry { address: target.address, holder };
+        let key = match self.keys.get(&target.address) {
+            Some(&key) => {
+                self.entries[key] = entry;
+                key
+            }
+            None => {
+                let key = self.entries.insert(entry);
+                self.keys.insert(target.address, key);
+                key
+            }
+        };
+        make(key as u64 + 1)
+    }
+
+    /// Replaces the holder of a primitive that tasks wait for.
+    pub(crate) fn set_holder(&mut self, target: Target, holder: Option<Holder>) {
+        if let Some(&key) = self.keys.get(&target.address) {
+            self.entries[key].holder = holder;
+        }
+    }
+
+    /// Returns the holder of the primitive that a wait refers to.
+    pub(crate) fn holder(&self, target: WaitTarget) -> Option<Holder> {
+        let (WaitTarget::Lock(number) | WaitTarget::Queue(number)) = target else { return None };
+        let key = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.entries.get(key)?.holder
+    }
+
+    /// Returns whether unused entries should be removed, among `tasks` tasks.
+    pub(crate) fn is_crowded(&self, tasks: usize) -> bool {
+        self.entries.len() >= self.purge_at.max(tasks)
+    }
+
+    /// Removes all entries but those of the given waits.
+    pub(crate) fn retain(&mut self, waits: impl Iterator<Item = WaitTarget>) {
+        let mut used = vec![false; self.entries.capacity()];
+        for wait in waits {
+            if let WaitTarget::Lock(number) | WaitTarget::Queue(number) = wait
+                && let Some(used) = number.checked_sub(1).and_then(|key| used.get_mut(key as usize))
+            {
+                *used = true;
+            }
+        }
+        self.entries.retain(|key, _| used[key]);
+        self.keys.retain(|_, key| used[*key]);
+        // Twice as many, so that the walk over all tasks stays constant time per entry.
+        self.purge_at = ENTRIES_MAX.max(2 * self.entries.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+
+    use super::*;
+
+    #[test]
+    fn a_target_keeps_its_number_and_its_newest_holder() {
+        let mut targets = WaitTargets::default();
+        let (first, second) = (Target::new("lock", 16), Target::new("queue", 32));
+        let holder = Holder::new(None, Location::caller());
+        assert_eq!(targets.record(first, None), WaitTarget::Lock(1));
+        assert_eq!(targets.record(second, Some(holder)), WaitTarget::Queue(2));
+        assert_eq!(targets.record(first, Some(holder)), WaitTarget::Lock(1));
+        assert_eq!(targets.holder(WaitTarget::Lock(1)), Some(holder));
+        targets.set_holder(first, None);
+        assert_eq!(targets.holder(WaitTarget::Lock(1)), None);
+        assert_eq!(targets.holder(WaitTarget::Queue(2)), Some(holder));
+        assert_eq!(targets.record(Target::new("other", 16), None), WaitTarget::Unknown);
+    }
+
+    #[test]
+    fn entries_that_no_task_waits_for_are_removed() {
+        let mut targets = WaitTargets::default();
+        let mut kept = WaitTarget::Unknown;
+        for address in 1..=1000 {
+            if targets.is_crowded(5) {
+                targets.retain([kept].into_iter());
+            }
+            let target = targets.record(Target::new("lock", 16 * address), None);
+            kept = if address == 1 { target } else { kept };
+        }
+        assert!(targets.entries.len() <= ENTRIES_MAX, "{}", targets.entries.len());
+        assert_eq!(targets.record(Target::new("lock", 16), None), kept);
+    }
+}
