@@ -1,7 +1,7 @@
 //! The host of this process, and the functions by which primitives reach it.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 

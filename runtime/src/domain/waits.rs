@@ -42,8 +42,7 @@ impl Domain {
 
     /// Removes entries that no task waits for any more. A simulated run keeps all of them.
     fn purge_wait_targets(&self) {
-        if self.simulation.is_none()
-            && self.wait_targets.borrow().is_crowded(self.tree.capacity())
+        if self.simulation.is_none() && self.wait_targets.borrow().is_crowded(self.tree.capacity())
         {
             let tree = &self.tree;
             let waits = tree.slots().map(|slot| tree[slot].blocked_on.get().target);

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::error::{RunError, result_of};
 use crate::domain::{Config, Domain, Forgotten, Run};
 use crate::driver::{Driver, Reactor};
-use crate::{host, panics};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
+use crate::{host, panics};
 
 /// The most domains that a run may have. The number of a domain is part of the ids of its tasks.
 const DOMAINS_MAX: usize = 1024;

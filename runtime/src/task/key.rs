@@ -36,6 +36,7 @@ impl KeyBase {
         TaskKey::from_parts(self.high | u64::from(slot), self.low | id.as_u64())
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "for circles of waits"))]
     /// Returns where the task is, if it lives on this domain of this run.
     pub(crate) fn node_key(self, key: TaskKey) -> Option<NodeKey> {
         let (high, low) = key.into_parts();

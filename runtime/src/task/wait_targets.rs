@@ -1,11 +1,12 @@
 //! The synchronization primitives that tasks wait for, and their holders.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use matou_hooks::{Holder, Target};
 use slab::Slab;
 
-use super::WaitTarget;
+use super::{IdHasher, WaitTarget};
 
 /// At most so many entries before unused ones are removed for the first time.
 const ENTRIES_MAX: usize = 64;
@@ -17,22 +18,17 @@ const ENTRIES_MAX: usize = 64;
 /// replaces it.
 #[derive(Debug)]
 pub(crate) struct WaitTargets {
-    entries: Slab<Entry>,
+    /// The holder of each primitive, as its last report named it.
+    entries: Slab<Option<Holder>>,
     /// The entry of each address.
-    keys: HashMap<usize, usize>,
+    keys: HashMap<u64, usize, BuildHasherDefault<IdHasher>>,
     /// The number of entries at which unused ones are removed.
     purge_at: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    address: usize,
-    holder: Option<Holder>,
-}
-
 impl Default for WaitTargets {
     fn default() -> WaitTargets {
-        WaitTargets { entries: Slab::new(), keys: HashMap::new(), purge_at: ENTRIES_MAX }
+        WaitTargets { entries: Slab::new(), keys: HashMap::default(), purge_at: ENTRIES_MAX }
     }
 }
 
@@ -44,25 +40,16 @@ impl WaitTargets {
             "queue" => WaitTarget::Queue,
             _ => return WaitTarget::Unknown,
         };
-        let entry = Entry { address: target.address, holder };
-        let key = match self.keys.get(&target.address) {
-            Some(&key) => {
-                self.entries[key] = entry;
-                key
-            }
-            None => {
-                let key = self.entries.insert(entry);
-                self.keys.insert(target.address, key);
-                key
-            }
-        };
-        make(key as u64 + 1)
+        let entries = &mut self.entries;
+        let key = self.keys.entry(target.address as u64).or_insert_with(|| entries.insert(None));
+        entries[*key] = holder;
+        make(*key as u64 + 1)
     }
 
     /// Replaces the holder of a primitive that tasks wait for.
     pub(crate) fn set_holder(&mut self, target: Target, holder: Option<Holder>) {
-        if let Some(&key) = self.keys.get(&target.address) {
-            self.entries[key].holder = holder;
+        if let Some(&key) = self.keys.get(&(target.address as u64)) {
+            self.entries[key] = holder;
         }
     }
 
@@ -70,7 +57,7 @@ impl WaitTargets {
     pub(crate) fn holder(&self, target: WaitTarget) -> Option<Holder> {
         let (WaitTarget::Lock(number) | WaitTarget::Queue(number)) = target else { return None };
         let key = usize::try_from(number.checked_sub(1)?).ok()?;
-        self.entries.get(key)?.holder
+        *self.entries.get(key)?
     }
 
     /// Returns whether unused entries should be removed, among `tasks` tasks.
