@@ -7,32 +7,20 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 
-use crate::mutants;
 use crate::program::{Forwarded, cargo_run, exec};
-
-/// Runs random programs under many seeds; see `cargo xtask explore --help`.
-#[derive(Args, Debug)]
-pub(crate) struct Options {
-    /// Also shows that the explorer finds known faults, and replays each by its seed.
-    #[arg(long)]
-    self_test: bool,
-    #[command(flatten)]
-    arguments: Forwarded,
-}
 
 const PACKAGE: &str = "--release --quiet --package matou-explore";
 
 /// The run whose hashes two processes compare.
 const COMPARED: [&str; 2] = ["--seeds", "1000"];
 
-pub(crate) fn run(options: &Options) -> Result<()> {
-    if !options.arguments.is_empty() {
-        return exec(&mut cargo_run(PACKAGE, &options.arguments));
+pub(crate) fn run(arguments: &Forwarded) -> Result<()> {
+    if !arguments.is_empty() {
+        return exec(&mut cargo_run(PACKAGE, arguments));
     }
     let began = Instant::now();
-    let mut explorer = cargo_run(PACKAGE, &options.arguments);
+    let mut explorer = cargo_run(PACKAGE, arguments);
     let status = explorer.status().context("failed to run cargo")?;
     ensure!(status.success(), "the explorer ended with {status}");
     let compared = Forwarded::from(COMPARED);
@@ -40,9 +28,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(first.contains("digest"), "the explorer prints no digest:\n{first}");
     ensure!(first == second, "two processes disagree:\n{first}\n{second}");
     println!("two processes agree on all hashes of {} seeds", COMPARED[1]);
-    if options.self_test {
-        mutants::run_explorer()?;
-    }
     println!("explored in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }

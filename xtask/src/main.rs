@@ -26,7 +26,8 @@ enum Task {
     /// Measures matou and other runtimes; see `cargo xtask bench --help`.
     Bench(program::Forwarded),
     Ci(ci::Options),
-    Explore(explore::Options),
+    /// Runs random programs under many seeds; see `cargo xtask explore --help`.
+    Explore(program::Forwarded),
     /// Loads a server and checks every byte; see `cargo xtask loadtest --help`.
     Loadtest(program::Forwarded),
     Mutants(mutants::Options),
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bench(arguments) => program::bench(&arguments),
         Task::Ci(options) => ci::run(&options),
-        Task::Explore(options) => explore::run(&options),
+        Task::Explore(arguments) => explore::run(&arguments),
         Task::Loadtest(arguments) => program::loadtest(&arguments),
         Task::Mutants(options) => mutants::run(&options),
     };

@@ -86,7 +86,7 @@ impl Summary {
     }
 }
 
-/// `cargo xtask explore --self-test` reads `seed N, hash H: why` from this text.
+/// `cargo xtask mutants` reads `seed N, hash H: why` from this text.
 fn describe(suite: &Suite, seed: u64, failure: &Failure) -> anyhow::Error {
     let (name, Failure { why, hash, .. }) = (suite.name, failure);
     anyhow!(

@@ -1,5 +1,8 @@
 //! `cargo xtask ci`: everything that CI checks, in timed sections that can be run alone.
+//!
+//! The first sections run one after the other, the rest in two lanes (see `lanes.rs`).
 
+mod lanes;
 mod runner;
 mod sections;
 mod tidy;
@@ -12,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::runner::Runner;
-use self::sections::{Outcome, SECTIONS, Section};
+use self::sections::{Outcome, SECTIONS, Section, TOTAL_SECONDS};
 use crate::workspace::Workspace;
 
 /// Runs all checks of CI, or some sections.
@@ -42,34 +45,41 @@ fn restore_interrupts() -> Result<()> {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.list {
-        let total: u32 = SECTIONS.iter().map(|section| section.seconds).sum();
         for section in SECTIONS {
             println!("{:10}{:>5} s  {}", section.name, section.seconds, section.proves);
         }
-        println!("{:10}{total:>5} s", "all");
+        println!("{:10}{TOTAL_SECONDS:>5} s", "all");
         return Ok(());
     }
     let chosen = choose(&options.sections)?;
     restore_interrupts()?;
-    let mut runner = Runner::new(Workspace::load()?);
+    let began = Instant::now();
+    let workspace = Workspace::load()?;
+    let (together, alone): (Vec<&Section>, Vec<&Section>) = match chosen.len() {
+        1 => (Vec::new(), chosen),
+        _ => chosen.into_iter().partition(|section| !section.builds.is_empty()),
+    };
+    let mut runner = Runner::new(workspace.clone(), false);
     let mut rows: Vec<Row> = Vec::new();
-    for section in chosen {
-        println!("\n== {} ==", section.name);
-        let row = Row::of(section, &mut runner);
-        let has_failed = row.outcome.is_err();
-        rows.push(row);
-        if has_failed && !options.keep_going {
-            break;
+    let goes_on = |rows: &[Row]| options.keep_going || rows.iter().all(|row| row.outcome.is_ok());
+    for section in alone {
+        if goes_on(&rows) {
+            rows.push(Row::of(section, &mut runner));
         }
+    }
+    let mut totals = runner.totals();
+    if goes_on(&rows) {
+        let (more, results) = lanes::run(&workspace, together, options.keep_going);
+        rows.extend(more);
+        totals += results;
     }
     println!();
     rows.iter().for_each(Row::print);
+    println!("{:10}{:>8.1} s\n", "all", began.elapsed().as_secs_f64());
+    // The last line, in the form that a reader of the log looks for.
+    println!("{totals}");
     let failed: Vec<&str> =
         rows.iter().filter(|row| row.outcome.is_err()).map(|row| row.section.name).collect();
-    let total: f64 = rows.iter().map(|row| row.took.as_secs_f64()).sum();
-    println!("{:10}{total:>8.1} s\n", "all");
-    // The last line, in the form that a reader of the log looks for.
-    println!("{}", runner.totals());
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
@@ -86,9 +96,10 @@ struct Row {
 impl Row {
     fn of(section: &'static Section, runner: &mut Runner) -> Row {
         let began = Instant::now();
+        runner.print(&format!("\n== {} ==", section.name));
         let outcome = (section.run)(runner);
         if let Err(error) = &outcome {
-            println!("{} failed: {error:#}", section.name);
+            runner.print(&format!("{} failed: {error:#}", section.name));
         }
         Row { section, took: began.elapsed(), outcome }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
+use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -15,11 +16,27 @@ use crate::workspace::{self, Workspace};
 pub(super) struct Runner {
     pub(super) workspace: Workspace,
     totals: Totals,
+    /// The output so far, if it is not printed at once.
+    kept: Option<Vec<u8>>,
 }
 
 impl Runner {
-    pub(super) fn new(workspace: Workspace) -> Runner {
-        Runner { workspace, totals: Totals::default() }
+    /// With `keep`, the output is kept until it is asked for, instead of printed at once.
+    pub(super) fn new(workspace: Workspace, keep: bool) -> Runner {
+        Runner { workspace, totals: Totals::default(), kept: keep.then(Vec::new) }
+    }
+
+    /// The output that was kept.
+    pub(super) fn into_output(self) -> String {
+        String::from_utf8_lossy(&self.kept.unwrap_or_default()).into_owned()
+    }
+
+    /// Prints or keeps a line.
+    pub(super) fn print(&mut self, line: &str) {
+        match &mut self.kept {
+            Some(kept) => kept.extend_from_slice(format!("{line}\n").as_bytes()),
+            None => println!("{line}"),
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -54,22 +71,31 @@ impl Runner {
 
     /// Runs a command to its end, and counts the tests that it reports.
     pub(super) fn run(&mut self, command: &mut Command) -> Result<Outcome> {
-        println!("$ {}", describe(command));
-        let program = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("failed to run {program}"))?;
-        let output = child.stdout.take().context("the command has no standard output")?;
+        let description = describe(command);
+        self.print(&format!("$ {description}"));
+        let (output, input) = io::pipe()?;
+        if self.kept.is_some() {
+            command.stderr(input.try_clone()?);
+        }
+        command.stdin(Stdio::null()).stdout(input);
+        let child = command.spawn().with_context(|| format!("failed to run {description}"));
+        // Drop the writing ends that the command holds: the end of the output is awaited below.
+        command.stdout(Stdio::null()).stderr(Stdio::inherit());
+        let mut child = child?;
         let read = self.pass_on(BufReader::new(output));
         let status = child.wait()?;
         read?;
-        ensure!(status.success(), "{} ended with {status}", describe(command));
+        ensure!(status.success(), "{description} ended with {status}");
         Ok(Outcome::Passed)
     }
 
     fn pass_on(&mut self, mut output: impl BufRead) -> io::Result<()> {
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line)? > 0 {
-            io::stdout().write_all(&line)?;
+            match &mut self.kept {
+                Some(kept) => kept.extend_from_slice(&line),
+                None => io::stdout().write_all(&line)?,
+            }
             self.totals.add_line(&String::from_utf8_lossy(&line));
             line.clear();
         }
@@ -100,6 +126,13 @@ impl Totals {
                 _ => {}
             }
         }
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Totals) {
+        self.passed += other.passed;
+        self.failed += other.failed;
     }
 }
 

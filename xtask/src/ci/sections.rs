@@ -18,9 +18,20 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     /// The property that a success shows.
     pub(super) proves: &'static str,
-    /// The time that it takes on two cores, from a clean clone with all sections in order.
+    /// The time that it takes on two cores, from a clean clone with all sections.
     pub(super) seconds: u32,
+    /// The target directory in which it builds most; empty for a section that runs alone.
+    pub(super) builds: &'static str,
     pub(super) run: fn(&mut Runner) -> Result<Outcome>,
+}
+
+const fn section(
+    name: &'static str,
+    (seconds, builds): (u32, &'static str),
+    run: fn(&mut Runner) -> Result<Outcome>,
+    proves: &'static str,
+) -> Section {
+    Section { name, proves, seconds, builds, run }
 }
 
 /// The end of a section that did not fail.
@@ -29,71 +40,25 @@ pub(super) enum Outcome {
     Skipped(String),
 }
 
-/// `cargo test` is first, because it is the command in the README. The others follow from quick to
-/// slow.
+/// The time of all sections, of which two run at a time.
+pub(super) const TOTAL_SECONDS: u32 = 1007;
+
+/// `cargo test` is first, because it is the command in the README. Of the sections that run at the
+/// same time, the long ones are first.
 pub(super) const SECTIONS: &[Section] = &[
-    Section {
-        name: "test",
-        proves: "unit tests, integration tests and the examples of the docs pass, in debug mode",
-        seconds: 132,
-        run: test,
-    },
-    Section { name: "fmt", proves: "the code has the format of cargo fmt", seconds: 1, run: fmt },
-    Section {
-        name: "tidy",
-        proves: "the sources keep the rules for text, modules, scenarios and fault markers",
-        seconds: 5,
-        run: tidy,
-    },
-    Section {
-        name: "clippy",
-        proves: "clippy has no warnings, the benchmarks included",
-        seconds: 64,
-        run: clippy,
-    },
-    Section { name: "docs", proves: "rustdoc has no warnings", seconds: 9, run: docs },
-    Section {
-        name: "package",
-        proves: "each crate can be packaged, and compiles without the features of the others",
-        seconds: 13,
-        run: package,
-    },
-    Section {
-        name: "sanitizer",
-        proves: "the tests of the crates with unsafe code pass under AddressSanitizer",
-        seconds: 109,
-        run: sanitizer,
-    },
-    Section {
-        name: "models",
-        proves: "loom and shuttle find no failing schedule, and do find planted faults",
-        seconds: 206,
-        run: models,
-    },
-    Section {
-        name: "explore",
-        proves: "random programs keep the rules, and the explorer finds planted faults",
-        seconds: 86,
-        run: explore,
-    },
-    Section {
-        name: "loadtest",
-        proves: "both echo servers lose no byte under load and leave nothing behind",
-        seconds: 35,
-        run: loadtest,
-    },
-    Section {
-        name: "counts",
-        proves: "small operations execute as many instructions as committed, within 2 %",
-        seconds: 98,
-        run: counts,
-    },
-    Section {
-        name: "mutants",
-        proves: "the tests of each rule fail without the code that enforces it",
-        seconds: 252,
-        run: mutants,
-    },
+    section("test", (132, ""), test, "the tests and the examples of the docs pass, in debug mode"),
+    section("fmt", (1, ""), fmt, "the code has the format of cargo fmt"),
+    section("tidy", (5, ""), tidy, "the rules for text, modules, scenarios and fault markers hold"),
+    section("models", (206, "loom"), models, "loom finds no failing schedule, but planted faults"),
+    section("mutants", (252, "debug"), mutants, "each planted fault fails a test of its rule"),
+    section("sanitizer", (109, "sanitizer"), sanitizer, "AddressSanitizer finds no fault"),
+    section("clippy", (64, "debug"), clippy, "clippy has no warnings, the benchmarks included"),
+    section("counts", (98, "counts"), counts, "operations take as many instructions as committed"),
+    section("explore", (86, "release"), explore, "random programs keep the rules"),
+    section("shuttle", (30, "shuttle"), shuttle, "shuttle finds no failing schedule"),
+    section("loadtest", (35, "release"), loadtest, "the echo servers lose no byte under load"),
+    section("docs", (9, "debug"), docs, "rustdoc has no warnings"),
+    section("package", (13, "debug"), package, "each crate can be packaged and compiles alone"),
 ];
 
 const LIBRARIES: [&str; 5] = ["hooks", "ownership", "sync", "runtime", "net"];
@@ -120,9 +85,7 @@ fn fmt(runner: &mut Runner) -> Result<Outcome> {
 
 fn tidy(runner: &mut Runner) -> Result<Outcome> {
     let problems = tidy::problems(&runner.workspace)?;
-    for problem in &problems {
-        println!("{problem}");
-    }
+    problems.iter().for_each(|problem| runner.print(problem));
     anyhow::ensure!(problems.is_empty(), "{} problems", problems.len());
     Ok(Outcome::Passed)
 }
@@ -158,15 +121,12 @@ fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
     if !has_nightly() {
         return Ok(Outcome::Skipped("it needs a nightly toolchain".into()));
     }
-    for library in WITH_UNSAFE {
-        let mut command = nightly(runner);
-        command.args(["test", "--lib", "--tests", "--no-fail-fast"]);
-        // With a target, build scripts and macros are compiled without the sanitizer.
-        command.args(["--package", &format!("matou-{library}"), "--target", HOST]);
-        command.env("RUSTFLAGS", SANITIZED).env("CARGO_PROFILE_DEV_DEBUG", "false");
-        runner.run(command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer")))?;
-    }
-    Ok(Outcome::Passed)
+    let mut command = nightly(runner);
+    // With a target, build scripts and macros are compiled without the sanitizer.
+    command.args(["test", "--lib", "--tests", "--no-fail-fast", "--target", HOST]);
+    command.args(WITH_UNSAFE.map(|library| format!("--package=matou-{library}")));
+    command.env("RUSTFLAGS", SANITIZED).env("CARGO_PROFILE_DEV_DEBUG", "false");
+    runner.run(command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer")))
 }
 
 fn nightly(runner: &Runner) -> Command {
@@ -183,22 +143,28 @@ fn has_nightly() -> bool {
 }
 
 fn models(runner: &mut Runner) -> Result<Outcome> {
-    for checker in ["loom", "shuttle"] {
-        for library in LIBRARIES {
-            let file = format!("{library}/tests/{checker}.rs");
-            if Path::exists(&runner.workspace.root().join(file)) {
-                let words = format!("test --release --test {checker} --package matou-{library}");
-                let mut command = runner.cargo(&words);
-                runner
-                    .run(command.envs(model_environment(checker, &runner.target_below(checker))))?;
-            }
-        }
-    }
+    check_models(runner, "loom")?;
     runner.run_xtask("mutants --by models")
 }
 
+fn shuttle(runner: &mut Runner) -> Result<Outcome> {
+    check_models(runner, "shuttle")
+}
+
+/// Runs the models of all libraries that have some for this checker.
+fn check_models(runner: &mut Runner, checker: &str) -> Result<Outcome> {
+    let mut command = runner.cargo(&format!("test --release --test {checker}"));
+    for library in LIBRARIES {
+        let file = format!("{library}/tests/{checker}.rs");
+        if Path::exists(&runner.workspace.root().join(file)) {
+            command.args(["--package", &format!("matou-{library}")]);
+        }
+    }
+    runner.run(command.envs(model_environment(checker, &runner.target_below(checker))))
+}
+
 fn explore(runner: &mut Runner) -> Result<Outcome> {
-    runner.run_xtask("explore --self-test")
+    runner.run_xtask("explore")
 }
 
 fn loadtest(runner: &mut Runner) -> Result<Outcome> {
@@ -219,5 +185,6 @@ fn counts(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn mutants(runner: &mut Runner) -> Result<Outcome> {
-    runner.run_xtask("mutants --by tests")
+    runner.run_xtask("mutants --by tests")?;
+    runner.run_xtask("mutants --by explorer")
 }

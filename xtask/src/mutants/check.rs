@@ -2,21 +2,24 @@
 //!
 //! Each returns how it found the fault, or `None` if it passed.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::sandbox::{Program, Sandbox};
-use super::table::Model;
-
-/// The time after which one test counts as hanging, which the tests read from the environment.
-const TEST_SECONDS: &str = "3";
+use super::By;
+use super::sandbox::Program;
+use super::table::{Fault, Model};
 
 /// More than there are cores, since hanging tests only wait.
 const TEST_THREADS: &str = "8";
+
+/// The bound on preemptions in models of loom. Two miss known faults that three find.
+const PREEMPTIONS: (&str, &str) = ("LOOM_MAX_PREEMPTIONS", "3");
 
 /// Seeds within which the explorer must find a fault.
 const SEEDS: &str = "2000";
@@ -24,51 +27,64 @@ const SEEDS: &str = "2000";
 /// The signal of `timeout`.
 const KILL: i32 = 9;
 
-/// Shows that each filter names tests of a package, and that they pass.
-pub(super) fn check_tests(sandbox: &Sandbox, package: &str, filters: &[String]) -> Result<()> {
-    let tests = build_tests(sandbox, package, filters)?;
-    for filter in filters {
-        let output = tests.command().arg(filter).arg("--list").output()?;
-        let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
-        ensure!(names_tests, "the filter {filter} names no test of {package}");
+/// The arguments of cargo that build the program of a check, and the model checker that the program
+/// is for.
+pub(super) fn build_arguments(by: By, fault: &Fault) -> (String, Option<&str>) {
+    match (by, &fault.model) {
+        (By::Models, Some(Model { library, checker, .. })) => {
+            let words = format!("test --release --no-run --test {checker} -p matou-{library}");
+            (words, Some(checker))
+        }
+        (By::Explorer, _) => ("build -p matou-explore --bin matou-explore".to_owned(), None),
+        _ => (format!("test --no-run --test it -p {}", fault.package), None),
     }
-    let failure = run_built_tests(&tests, filters)?;
-    ensure!(failure.is_none(), "without any edit, tests of {package} fail: {failure:?}");
-    Ok(())
 }
 
-/// Builds and runs the integration tests that the filters name.
-pub(super) fn run_tests(
-    sandbox: &Sandbox,
-    package: &str,
-    filters: &[String],
+/// Runs the check of a fault. A test that takes longer than `limit` hangs.
+pub(super) fn run(
+    by: By,
+    fault: &Fault,
+    program: &Program,
+    limit: Duration,
 ) -> Result<Option<String>> {
-    run_built_tests(&build_tests(sandbox, package, filters)?, filters)
+    match by {
+        By::Tests => run_tests(program, Some(&fault.name), &fault.tests, limit),
+        By::Models => run_model(program, fault),
+        By::Explorer => explore(program, &fault.name),
+    }
 }
 
-fn build_tests(sandbox: &Sandbox, package: &str, filters: &[String]) -> Result<Program> {
-    sandbox.narrow_tests(package, filters)?;
-    let built = sandbox.build(sandbox.cargo(&format!("test --no-run --test it -p {package}")));
-    sandbox.narrow_tests(package, &[])?;
-    built
+/// Shows that each filter names tests, and that they pass without any edit. Returns a limit that no
+/// test reaches unless it hangs, even if several checks run at a time.
+pub(super) fn check_tests(tests: &Program, filters: &BTreeSet<&String>) -> Result<Duration> {
+    for filter in filters {
+        let output = tests.command(None).arg(filter).arg("--list").output()?;
+        let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
+        ensure!(names_tests, "the filter {filter} names no test");
+    }
+    let began = Instant::now();
+    let failure = run_tests(tests, None, filters, Duration::from_secs(60))?;
+    ensure!(failure.is_none(), "without any edit, tests fail: {failure:?}");
+    Ok(3 * began.elapsed() + Duration::from_secs(3))
 }
 
-fn run_built_tests(tests: &Program, filters: &[String]) -> Result<Option<String>> {
-    let mut command = tests.command();
-    command.args(filters);
-    command.env("MATOU_TEST_SECONDS", TEST_SECONDS).env("RUST_TEST_THREADS", TEST_THREADS);
+fn run_tests<S: AsRef<OsStr>>(
+    tests: &Program,
+    fault: Option<&str>,
+    filters: impl IntoIterator<Item = S>,
+    limit: Duration,
+) -> Result<Option<String>> {
+    let mut command = tests.command(fault);
+    command.args(filters).env("RUST_TEST_THREADS", TEST_THREADS);
+    command.env("MATOU_TEST_SECONDS", limit.as_secs().to_string());
     Ok(failure(&command.output()?))
 }
 
-/// Builds and runs a model.
-pub(super) fn run_model(sandbox: &Sandbox, model: &Model) -> Result<Option<String>> {
-    let Model { library, checker, test } = model;
-    let words = format!("test --release --no-run --test {checker} -p matou-{library}");
-    let environment = model_environment(checker, &sandbox.target_of(checker));
-    let mut build = sandbox.cargo(&words);
-    build.envs(environment.clone());
-    let mut command = sandbox.build(build)?.command();
-    Ok(failure(&command.arg(test).envs(environment).output()?))
+fn run_model(program: &Program, fault: &Fault) -> Result<Option<String>> {
+    let Some(model) = &fault.model else { return Ok(None) };
+    let mut command = program.command(Some(&fault.name));
+    command.arg(&model.test).env(PREEMPTIONS.0, PREEMPTIONS.1);
+    Ok(failure(&command.output()?))
 }
 
 /// The environment of builds and runs of a model checker.
@@ -81,38 +97,24 @@ pub(crate) fn model_environment(checker: &str, target: &Path) -> Vec<(&'static s
         ("RUSTFLAGS", format!("--cfg {checker}")),
     ];
     if checker == "loom" {
-        // Two preemptions miss known faults that three find.
-        environment.push(("LOOM_MAX_PREEMPTIONS", "3".to_owned()));
+        environment.push((PREEMPTIONS.0, PREEMPTIONS.1.to_owned()));
     }
     environment
 }
 
-/// Builds the explorer without any edit, and keeps a copy of it.
-pub(super) fn copy_of_explorer(sandbox: &Sandbox) -> Result<Program> {
-    let mut explorer = build_explorer(sandbox)?;
-    let copy = explorer.path.with_file_name("matou-explore-unedited");
-    fs::copy(&explorer.path, &copy).context("failed to copy the explorer")?;
-    explorer.path = copy;
-    Ok(explorer)
-}
-
-fn build_explorer(sandbox: &Sandbox) -> Result<Program> {
-    sandbox.build(sandbox.cargo("build -p matou-explore --bin matou-explore"))
-}
-
-/// Explores until a seed fails. That seed must fail again, and pass with the unedited explorer.
-pub(super) fn explore(sandbox: &Sandbox, unedited: &Program) -> Result<Option<String>> {
-    let explorer = build_explorer(sandbox)?;
-    let run = |mut command: Command, arguments: &[&str]| -> Result<(Output, String)> {
+/// Explores until a seed fails. That seed must fail again, and pass without the fault.
+fn explore(explorer: &Program, fault: &str) -> Result<Option<String>> {
+    let run = |fault: Option<&str>, arguments: &[&str]| -> Result<(Output, String)> {
+        let mut command = explorer.command(fault);
         let output = command.args(["--suite", "programs"]).args(arguments).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok((output, text))
     };
-    let (output, text) = run(explorer.command(), &["--threads", "1", "--seeds", SEEDS])?;
+    let (output, text) = run(Some(fault), &["--threads", "1", "--seeds", SEEDS])?;
     let Some((seed, finding)) = finding(&text) else { return Ok(failure(&output)) };
-    let (_, again) = run(explorer.command(), &["--seed", seed])?;
+    let (_, again) = run(Some(fault), &["--seed", seed])?;
     ensure!(again.contains(finding), "not replayed: {finding}\n{again}");
-    let (output, without) = run(unedited.command(), &["--seed", seed])?;
+    let (output, without) = run(None, &["--seed", seed])?;
     ensure!(output.status.success(), "seed {seed} fails without the edit:\n{without}");
     Ok(Some(format!("found and replayed: {finding}")))
 }

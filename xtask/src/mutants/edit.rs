@@ -49,12 +49,19 @@ enum Node<'a> {
     Suffix(Range<usize>),
 }
 
-/// Applies an edit to the code that begins at the offset.
-pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) -> Result<String> {
+/// Applies an edit to the code that begins at the offset. Returns the range of the innermost
+/// function body around that code, and its edited text.
+pub(super) fn apply(
+    source: &str,
+    offset: usize,
+    at: Option<At>,
+    edit: &Edit,
+) -> Result<(Range<usize>, String)> {
     let file = syn::parse_file(source).context("it does not parse")?;
-    let mut finder = Finder { offset, found: None };
+    let mut finder = Finder { offset, found: None, body: None };
     finder.visit_file(&file);
     let node = finder.found.context("no statement, match arm or operand follows the marker")?;
+    let body = finder.body.context("the marker is outside of functions")?;
     let count = if let Edit::Delete(count) = edit { *count } else { 1 };
     let range = match at {
         None => node.range(count)?,
@@ -72,7 +79,7 @@ pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) ->
             node.part(part).with_context(|| format!("the marked code has no {part:?}"))?
         }
     };
-    let (before, it) = (&source[..range.start], &source[range.clone()]);
+    let it = &source[range.clone()];
     let fill = |text: &str| -> Result<String> {
         let text = text.replace("$it", it);
         if !text.contains("$args") {
@@ -91,7 +98,8 @@ pub(super) fn apply(source: &str, offset: usize, at: Option<At>, edit: &Edit) ->
             it.replace(old, new)
         }
     };
-    Ok(format!("{before}{edited}{}", &source[range.end..]))
+    let (before, after) = (&source[body.start..range.start], &source[range.end..body.end]);
+    Ok((body, format!("{before}{edited}{after}")))
 }
 
 impl<'a> Node<'a> {
@@ -139,10 +147,11 @@ fn range(node: &impl Spanned) -> Range<usize> {
     node.span().byte_range()
 }
 
-/// Finds the node that begins at an offset.
+/// Finds the node that begins at an offset, and the body of the innermost function around it.
 struct Finder<'a> {
     offset: usize,
     found: Option<Node<'a>>,
+    body: Option<Range<usize>>,
 }
 
 impl<'a> Finder<'a> {
@@ -151,9 +160,26 @@ impl<'a> Finder<'a> {
             self.found.get_or_insert_with(node);
         }
     }
+
+    /// Inner functions are visited after the outer ones.
+    fn offer_body(&mut self, block: &Block) {
+        if range(block).contains(&self.offset) {
+            self.body = Some(range(block));
+        }
+    }
 }
 
 impl<'a> Visit<'a> for Finder<'a> {
+    fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+        self.offer_body(&function.block);
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+        self.offer_body(&function.block);
+        visit::visit_impl_item_fn(self, function);
+    }
+
     fn visit_block(&mut self, block: &'a Block) {
         for (index, stmt) in block.stmts.iter().enumerate() {
             self.offer(range(stmt).start, || Node::Stmts(&block.stmts[index..]));
@@ -271,9 +297,9 @@ mod tests {
     /// Edits the code that begins with `from`, which replaces `old` by `new`.
     fn check(from: &str, at: Option<At>, edit: Edit, old: &str, new: &str) {
         let offset = SOURCE.find(from).expect("the code is in the source");
-        let edited = apply(SOURCE, offset, at, &edit).expect("the edit applies");
+        let (body, edited) = apply(SOURCE, offset, at, &edit).expect("the edit applies");
         assert_eq!(SOURCE.matches(old).count(), 1, "{old}");
-        assert_eq!(edited, SOURCE.replace(old, new));
+        assert_eq!(edited, SOURCE[body].replace(old, new));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `cargo xtask mutants`: shows that each check fails without the code that it checks.
 //!
 //! The table `xtask/faults.toml` describes small edits, each keyed by a marker comment in the
-//! sources. Each edit is applied to a copy of the workspace, and its checks are run there:
+//! sources. A copy of the workspace contains them all, each behind a switch (see `switch.rs`), so
+//! that one build serves all faults. For each, its checks are run there:
 //!
 //! - integration tests, of which one must fail, crash or hang;
 //! - a model of loom or shuttle, which must fail;
@@ -13,16 +14,18 @@
 mod check;
 mod edit;
 mod sandbox;
+mod switch;
 pub(crate) mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 pub(crate) use self::check::model_environment;
-use self::check::{check_tests, copy_of_explorer, explore, run_model, run_tests};
 use self::sandbox::Sandbox;
 use self::table::Fault;
 use crate::workspace::Workspace;
@@ -37,6 +40,9 @@ pub(crate) struct Options {
     #[arg(long, value_enum)]
     by: Option<By>,
 }
+
+/// Checks that run at a time. Each waits much: for the ends of threads, and in tests that hang.
+const LANES: usize = 8;
 
 /// A kind of check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,12 +67,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::load()?;
     let faults = table::read(workspace.root())?;
     let chosen = choose(&faults, options)?;
-    let sandbox = Sandbox::prepare(&workspace)?;
     let began = Instant::now();
     let (mut checks, mut missed) = (0, 0);
-    for (by, faults) in chosen {
-        checks += faults.len();
-        missed += check_faults(&sandbox, by, &faults)?;
+    for (by, chosen) in chosen {
+        // CI checks the models at the same time as the rest.
+        let name = if by == By::Models { "models" } else { "sandbox" };
+        let mut sandbox = Sandbox::prepare(&workspace, name, &faults)?;
+        checks += chosen.len();
+        missed += check_faults(&mut sandbox, by, &chosen)?;
     }
     println!("{checks} checks, {missed} found no fault, {:.1} s", began.elapsed().as_secs_f64());
     ensure!(missed == 0, "{missed} checks found no fault");
@@ -74,29 +82,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs one kind of check for each fault. Returns how many faults were not found.
-fn check_faults(sandbox: &Sandbox, by: By, faults: &[&Fault]) -> Result<usize> {
-    Ok(match by {
-        By::Tests => {
-            check_unedited_tests(sandbox, faults)?;
-            try_each(sandbox, faults, |fault| run_tests(sandbox, &fault.package, &fault.tests))
-        }
-        By::Models => {
-            let run = |fault: &Fault| match &fault.model {
-                Some(model) => run_model(sandbox, model),
-                None => Ok(None),
-            };
-            try_each(sandbox, faults, run)
-        }
-        By::Explorer => {
-            let unedited = copy_of_explorer(sandbox)?;
-            try_each(sandbox, faults, |_| explore(sandbox, &unedited))
-        }
-    })
-}
-
-/// Shows that the explorer finds the faults meant for it.
-pub(crate) fn run_explorer() -> Result<()> {
-    run(&Options { names: Vec::new(), by: Some(By::Explorer) })
+fn check_faults(sandbox: &mut Sandbox, by: By, faults: &[&Fault]) -> Result<usize> {
+    let mut by_program = BTreeMap::<_, Vec<&Fault>>::new();
+    for fault in faults {
+        by_program.entry(check::build_arguments(by, fault)).or_default().push(fault);
+    }
+    let mut missed = 0;
+    for ((words, checker), faults) in by_program {
+        let program = sandbox.build(&words, checker)?;
+        let filters: BTreeSet<&String> = faults.iter().flat_map(|fault| &fault.tests).collect();
+        let limit = match by {
+            By::Tests => check::check_tests(&program, &filters)?,
+            By::Models | By::Explorer => Duration::ZERO,
+        };
+        missed += try_each(&faults, |fault| match sandbox.error_of(fault) {
+            Some(error) => bail!("the edit does not compile:\n{error}"),
+            None => check::run(by, fault, &program, limit),
+        });
+    }
+    Ok(missed)
 }
 
 /// The kinds of checks to run, each with its faults, restricted to those that the options name.
@@ -119,39 +123,26 @@ fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<(By, Vec<&'a
     Ok(kinds.into_iter().map(chosen).filter(|(_, faults)| !faults.is_empty()).collect())
 }
 
-/// Applies each fault, and prints how the check found it. Returns how many were not found.
-fn try_each(
-    sandbox: &Sandbox,
-    faults: &[&Fault],
-    check: impl Fn(&Fault) -> Result<Option<String>>,
-) -> usize {
-    let mut missed = 0;
-    for fault in faults {
-        let began = Instant::now();
-        let verdict = sandbox.with_fault(fault, || check(fault));
-        missed += usize::from(!matches!(verdict, Ok(Some(_))));
-        let verdict = match verdict {
-            Ok(found) => found.unwrap_or_else(|| "NOT FOUND".to_owned()),
-            Err(error) => format!("ERROR: {error:#}"),
-        };
-        let Fault { name, about, rule, .. } = fault;
-        let rule = rule.as_deref().unwrap_or("-");
-        let seconds = began.elapsed().as_secs_f64();
-        println!("{rule:4}{seconds:>6.1} s  {name}: {about}\n{:14}{verdict}", "");
-    }
-    missed
-}
-
-/// Shows that each filter names tests, and that they pass without any edit.
-fn check_unedited_tests(sandbox: &Sandbox, faults: &[&Fault]) -> Result<()> {
-    let mut filters = BTreeMap::<&str, BTreeSet<String>>::new();
-    for fault in faults {
-        filters.entry(&fault.package).or_default().extend(fault.tests.iter().cloned());
-    }
-    for (package, filters) in filters {
-        check_tests(sandbox, package, &Vec::from_iter(filters))?;
-    }
-    Ok(())
+/// Checks the faults in several lanes, and prints how each was found. Returns how many were not.
+fn try_each(faults: &[&Fault], check: impl Fn(&Fault) -> Result<Option<String>> + Sync) -> usize {
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let run_lane = || {
+        while let Some(fault) = faults.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = Instant::now();
+            let verdict = check(fault);
+            missed.fetch_add(usize::from(!matches!(verdict, Ok(Some(_)))), Ordering::Relaxed);
+            let verdict = match verdict {
+                Ok(found) => found.unwrap_or_else(|| "NOT FOUND".to_owned()),
+                Err(error) => format!("ERROR: {error:#}"),
+            };
+            let Fault { name, about, rule, .. } = fault;
+            let rule = rule.as_deref().unwrap_or("-");
+            let seconds = began.elapsed().as_secs_f64();
+            println!("{rule:4}{seconds:>6.1} s  {name}: {about}\n{:14}{verdict}", "");
+        }
+    };
+    thread::scope(|scope| (0..LANES).for_each(|_| drop(scope.spawn(run_lane))));
+    missed.into_inner()
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
-//! A copy of the workspace in which faults are applied, built and checked.
+//! A copy of the workspace in which the faults are switched in, built and checked.
 //!
 //! The copy shares the target directories of the workspace, and thereby the compiled dependencies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::check::model_environment;
+use super::switch;
 use super::table::Fault;
 use crate::workspace::{self, Workspace, tracked};
 
@@ -19,106 +21,136 @@ const TIME_LIMIT: &str = "60";
 pub(super) struct Sandbox {
     copy: PathBuf,
     target: PathBuf,
+    /// The edited files without their edits, by their names in the workspace.
+    sources: BTreeMap<String, String>,
+    /// The faults that are switched in.
+    faults: Vec<Fault>,
+    /// The errors of the compiler for those that are not.
+    broken: BTreeMap<String, String>,
 }
 
 /// An executable that cargo built, and the folder of its package.
+#[derive(Clone, Debug)]
 pub(super) struct Program {
-    pub(super) path: PathBuf,
+    path: PathBuf,
     folder: PathBuf,
 }
 
 impl Sandbox {
-    /// Copies the files of the working tree that git does not ignore.
-    pub(super) fn prepare(workspace: &Workspace) -> Result<Sandbox> {
+    /// Copies the files of the working tree that git does not ignore, with switches for the faults,
+    /// into a folder of this name below the target directory.
+    pub(super) fn prepare(workspace: &Workspace, name: &str, faults: &[Fault]) -> Result<Sandbox> {
         let target = workspace.target().to_owned();
-        let copy = target.join("sandbox");
+        let copy = target.join(name);
+        let edited: BTreeSet<&String> = faults.iter().map(|fault| &fault.file).collect();
         let names = tracked(workspace.root())?;
+        let mut sources = BTreeMap::new();
         for name in &names {
             let text = fs::read(workspace.root().join(name))?;
-            write_changed(&copy.join(name), &text)?;
+            if edited.contains(name) {
+                sources.insert(name.clone(), String::from_utf8(text)?);
+            } else {
+                write_changed(&copy.join(name), &text)?;
+            }
         }
         remove_others(&copy, &names.iter().map(|name| copy.join(name)).collect())?;
-        Ok(Sandbox { copy, target })
+        let (faults, broken) = (faults.to_vec(), BTreeMap::new());
+        let sandbox = Sandbox { copy, target, sources, faults, broken };
+        sandbox.write_switches()?;
+        Ok(sandbox)
     }
 
-    /// Applies the fault, runs the check, and restores the file.
-    pub(super) fn with_fault<T>(
-        &self,
-        fault: &Fault,
-        check: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let path = self.copy.join(&fault.file);
-        let source = fs::read_to_string(&path)?;
-        fs::write(&path, fault.apply(&source)?)?;
-        let result = check();
-        fs::write(&path, source)?;
-        result
-    }
-
-    /// Restricts the integration tests of a package to the modules that the filters name, which
-    /// saves most of the build time. An empty list restores all modules.
-    pub(super) fn narrow_tests(&self, package: &str, filters: &[String]) -> Result<()> {
-        let folder = self.copy.join(package.trim_start_matches("matou-")).join("tests/it");
-        let (main, all) = (folder.join("main.rs"), folder.join("all.rs"));
-        if !all.exists() {
-            fs::copy(&main, &all).with_context(|| main.display().to_string())?;
+    fn write_switches(&self) -> Result<()> {
+        for (name, source) in &self.sources {
+            let faults = self.faults.iter().filter(|fault| fault.file == *name);
+            let switched = switch::with_switches(source, faults).with_context(|| name.clone())?;
+            write_changed(&self.copy.join(name), switched.as_bytes())?;
         }
-        write_changed(&main, only_modules_of(&fs::read_to_string(all)?, filters).as_bytes())
+        Ok(())
     }
 
-    /// A cargo command in the copy, from words separated by spaces.
-    pub(super) fn cargo(&self, words: &str) -> Command {
-        let mut command = workspace::cargo();
-        command.args(words.split_whitespace()).current_dir(&self.copy);
-        command.env("CARGO_TARGET_DIR", &self.target);
-        command
+    /// The compiler's error for the edit of this fault, if it does not compile.
+    pub(super) fn error_of(&self, fault: &Fault) -> Option<&str> {
+        self.broken.get(&fault.name).map(String::as_str)
     }
 
-    /// The target directory of the builds for a model checker.
-    pub(super) fn target_of(&self, checker: &str) -> PathBuf {
-        self.target.join(checker)
-    }
-
-    /// Runs a cargo command that builds one program.
-    pub(super) fn build(&self, mut command: Command) -> Result<Program> {
-        command.args(["--message-format", "json-render-diagnostics"]);
-        let output = command.output().context("failed to run cargo")?;
-        if !output.status.success() {
-            bail!("the edited copy does not compile:\n{}", String::from_utf8_lossy(&output.stderr));
+    /// Runs a cargo command, from words separated by spaces, that builds one program, with the
+    /// environment of a model checker if it is for one. Edits that do not compile are removed and
+    /// the rest is built.
+    pub(super) fn build(&mut self, words: &str, checker: Option<&str>) -> Result<Program> {
+        loop {
+            let mut command = workspace::cargo();
+            command.args(words.split_whitespace()).args(["--quiet", "--message-format", "json"]);
+            command.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
+            if let Some(checker) = checker {
+                command.envs(model_environment(checker, &self.target.join(checker)));
+            }
+            command.stderr(Stdio::inherit());
+            let output = command.output().context("failed to run cargo")?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            let messages: Vec<Value> = messages.collect();
+            if output.status.success() {
+                let program = messages.iter().find_map(Program::parse);
+                return program.context("cargo reported no executable");
+            }
+            self.remove_broken(&messages)?;
         }
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.lines().find_map(Program::parse).context("cargo reported no executable")
+    }
+
+    /// Removes the edits that the compiler's errors point to.
+    fn remove_broken(&mut self, messages: &[Value]) -> Result<()> {
+        let count = self.faults.len();
+        let mut others = String::new();
+        for message in messages.iter().map(|message| &message["message"]) {
+            let Some(rendered) = message["rendered"].as_str() else { continue };
+            if message["level"] != "error" {
+                continue;
+            }
+            match self.fault_of(message)? {
+                Some(name) => {
+                    self.faults.retain(|fault| fault.name != name);
+                    self.broken.entry(name).or_default().push_str(rendered);
+                }
+                None => others += rendered,
+            }
+        }
+        ensure!(self.faults.len() < count, "the copy does not compile:\n{others}");
+        self.write_switches()
+    }
+
+    /// The fault whose edited code an error of the compiler points to.
+    fn fault_of(&self, error: &Value) -> Result<Option<String>> {
+        for span in error["spans"].as_array().into_iter().flatten() {
+            let (file, line) = (span["file_name"].as_str(), span["line_start"].as_u64());
+            let (Some(file), Some(line)) = (file, line) else { continue };
+            if self.sources.contains_key(file) {
+                let switched = fs::read_to_string(self.copy.join(file))?;
+                if let Some(name) = switch::fault_at(&switched, usize::try_from(line)?) {
+                    return Ok(Some(name.to_owned()));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Program {
-    fn parse(line: &str) -> Option<Program> {
-        let message: Value = serde_json::from_str(line).ok()?;
+    fn parse(message: &Value) -> Option<Program> {
         let manifest = Path::new(message["manifest_path"].as_str()?);
         let path = message["executable"].as_str()?.into();
         Some(Program { path, folder: manifest.with_file_name("") })
     }
 
-    /// A command that runs the program and kills it, and its children, at the time limit.
-    pub(super) fn command(&self) -> Command {
+    /// A command that runs the program with the fault of this name, and kills it and its children
+    /// at the time limit.
+    pub(super) fn command(&self, fault: Option<&str>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", TIME_LIMIT]).arg(&self.path).current_dir(&self.folder);
         command.stdin(Stdio::null()).stderr(Stdio::null()).env("RUST_BACKTRACE", "0");
+        command.envs(fault.map(|name| (switch::VARIABLE, name)));
         command
     }
-}
-
-/// Removes the `mod` lines of modules that no filter names, except the shared helpers.
-fn only_modules_of(main: &str, filters: &[String]) -> String {
-    let is_kept = |line: &&str| {
-        let module = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
-        let is_named = |module: &str| {
-            let prefixes = filters.iter().filter_map(|filter| filter.split("::").next());
-            module == "support" || prefixes.into_iter().any(|prefix| module.starts_with(prefix))
-        };
-        filters.is_empty() || module.is_none_or(is_named)
-    };
-    main.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Writes a file unless it has this text: an unchanged file keeps its modification time, so that
@@ -142,17 +174,4 @@ fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_modules_that_a_filter_names_are_kept() {
-        let main = "//! Docs.\n\nmod r01_a;\nmod r02_b;\nmod r02_c;\nmod support;\n";
-        let narrowed = only_modules_of(main, &["r02_b::a_test".into(), "r01_".into()]);
-        assert_eq!(narrowed, "//! Docs.\n\nmod r01_a;\nmod r02_b;\nmod support;\n");
-        assert_eq!(only_modules_of(main, &[]), main);
-    }
 }

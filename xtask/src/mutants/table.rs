@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::edit::{At, Edit};
+use super::edit::{self, At, Edit};
 use crate::workspace::tracked;
 
 /// The beginning of a marker comment. In pieces, so that this line is not a marker.
-const MARKER: &str = concat!("// ", "fault: ");
+pub(super) const MARKER: &str = concat!("// ", "fault: ");
 
 /// An edit that breaks the code behind a marker, and the checks that must notice it.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,8 +68,14 @@ fn runtime() -> String {
 }
 
 impl Fault {
-    /// Returns the edited source of the marked file.
-    pub(super) fn apply(&self, source: &str) -> Result<String> {
+    /// Returns the range of the function body that contains the marked code, and its edited text.
+    pub(super) fn edited_body(&self, source: &str) -> Result<(Range<usize>, String)> {
+        let offset = self.offset_of_code(source)?;
+        edit::apply(source, offset, self.at, &self.edit)
+            .with_context(|| format!("{}: the edit of `{}` does not apply", self.file, self.name))
+    }
+
+    fn offset_of_code(&self, source: &str) -> Result<usize> {
         let marker = format!("{MARKER}{}", self.name);
         let starts = source.match_indices('\n').map(|(at, _)| at + 1);
         let mut code = starts.map(|start| (start, source[start..].lines().next().unwrap_or("")));
@@ -77,9 +84,7 @@ impl Fault {
         // Other markers and comments may stand between the marker and the code.
         let is_code = |line: &str| !line.trim().is_empty() && !line.trim().starts_with("//");
         let (start, line) = code.find(|(_, line)| is_code(line)).context("no code follows")?;
-        let offset = start + line.len() - line.trim_start().len();
-        let edited = super::edit::apply(source, offset, self.at, &self.edit);
-        edited.with_context(|| format!("{}: the edit of `{}` does not apply", self.file, self.name))
+        Ok(start + line.len() - line.trim_start().len())
     }
 }
 
@@ -122,7 +127,7 @@ fn compare(root: &Path) -> Result<Table> {
             Err(error) => misfits.push(error.to_string()),
         }
         if let Some(source) = sources.get(&fault.file) {
-            misfits.extend(fault.apply(source).err().map(|error| format!("{error:#}")));
+            misfits.extend(fault.edited_body(source).err().map(|error| format!("{error:#}")));
         }
     }
     let no_entry = |(name, files): (String, Vec<String>)| {
@@ -166,9 +171,9 @@ mod tests {
     fn the_edit_applies_to_the_code_behind_the_marker_and_its_comments() {
         let marker = format!("{MARKER}a");
         let source = format!("fn f() {{\n    {marker}\n    // Why.\n\n    g();\n    h();\n}}\n");
-        let edited = fault(Edit::Delete(1)).apply(&source).expect("it applies");
-        assert_eq!(edited, source.replace("g();", ""));
-        assert!(fault(Edit::Delete(1)).apply("fn f() {}").is_err());
+        let (body, edited) = fault(Edit::Delete(1)).edited_body(&source).expect("it applies");
+        assert_eq!(edited, source[body].replace("g();", ""));
+        assert!(fault(Edit::Delete(1)).edited_body("fn f() {}").is_err());
     }
 
     #[test]
