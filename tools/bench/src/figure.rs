@@ -99,12 +99,10 @@ pub(crate) struct Figure {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Outcome {
+    /// The medians.
     Measured(Measured),
     /// Why there is no result.
-    Missing {
-        reason: String,
-        failed: bool,
-    },
+    Missing { reason: String, failed: bool },
 }
 
 /// Workload, runtime and outcome: a line in the file of figures.

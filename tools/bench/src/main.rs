@@ -17,7 +17,7 @@ mod record;
 mod report;
 mod scaling;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -61,9 +61,6 @@ struct Options {
     /// Do not count system calls, which takes a few minutes.
     #[arg(long)]
     no_system_calls: bool,
-    /// Write the figures to this file, as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
     /// With `--check` or `--update`: only instruction counts, which do not need a quiet machine.
     #[arg(long)]
     counts_only: bool,
@@ -174,11 +171,8 @@ fn run(options: &Options) -> Result<()> {
     }
     let folder = root.join("target/bench-report");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let file = match (publish || report, &options.json) {
-        (true, _) => committed("figures.json"),
-        (false, Some(file)) => file.clone(),
-        (false, None) => folder.join("figures.json"),
-    };
+    let is_published = publish || report;
+    let file = if is_published { committed("figures.json") } else { folder.join("figures.json") };
     // Read first: the results of a long run must not be lost to an unreadable file.
     let mut record = Record::read(&file)?;
     if publish || !(report || scaling) {
@@ -191,11 +185,10 @@ fn run(options: &Options) -> Result<()> {
         // A partial result replaces no file.
         return Ok(());
     }
-    if publish || report {
-        record.write(&file)?;
+    record.write(&file)?;
+    if is_published {
         return report::publish(&record, root);
     }
-    record.write(&file)?;
     report::pictures(&record, &folder)?;
     println!("\nfigures: {}, pictures: {}", file.display(), folder.display());
     let figures = record.figures.iter().flat_map(|part| &part.results);

@@ -38,148 +38,70 @@ pub(crate) enum OutcomeKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The child is about to be spawned with this deadline, in addition to those of its ancestors.
-    DeadlineSet {
-        child: usize,
-        deadline: Duration,
-    },
+    DeadlineSet { child: usize, deadline: Duration },
     /// The child is about to be spawned as a shield, which may run for `limit` after the cancel
     /// request.
-    Shielded {
-        child: usize,
-        limit: Duration,
-    },
+    Shielded { child: usize, limit: Duration },
     /// The child is about to be spawned as one of those with the same `race`, of which the parent
     /// awaits the first.
-    RaceEntered {
-        child: usize,
-        race: usize,
-    },
-    Spawned {
-        parent: usize,
-        child: usize,
-        /// `None` for main.
-        task: Option<TaskId>,
-    },
+    RaceEntered { child: usize, race: usize },
+    /// The child was spawned. `task` is `None` for main.
+    Spawned { parent: usize, child: usize, task: Option<TaskId> },
     /// The job was polled for the first time.
-    Started {
-        job: usize,
-    },
+    Started { job: usize },
     /// The job completed one of its steps.
-    StepCompleted {
-        job: usize,
-    },
-    Returned {
-        job: usize,
-        outcome: OutcomeKind,
-    },
+    StepCompleted { job: usize },
+    /// The body of the job completed.
+    Returned { job: usize, outcome: OutcomeKind },
     /// The future of the job was dropped.
-    Dropped {
-        job: usize,
-    },
-    CancelRequested {
-        child: usize,
-    },
+    Dropped { job: usize },
+    /// The parent requested the cancellation of the child.
+    CancelRequested { child: usize },
     /// `cancel` returned to the parent, with or without a value of the child.
-    CancelCompleted {
-        child: usize,
-        value: bool,
-    },
+    CancelCompleted { child: usize, value: bool },
     /// The parent's timeout or deadline elapsed before the child completed.
-    TimeoutElapsed {
-        child: usize,
-    },
+    TimeoutElapsed { child: usize },
     /// The parent dropped the promise of the child.
-    Forgotten {
-        parent: usize,
-        child: usize,
-    },
+    Forgotten { parent: usize, child: usize },
     /// The parent dropped the future that awaits the shield.
-    ShieldAbandoned {
-        child: usize,
-    },
+    ShieldAbandoned { child: usize },
     /// The parent received the outcome of the child.
-    Joined {
-        child: usize,
-        outcome: OutcomeKind,
-    },
+    Joined { child: usize, outcome: OutcomeKind },
     /// The parent received the outcome of another child of the race.
-    RaceLost {
-        child: usize,
-    },
-    Owned {
-        job: usize,
-        resource: usize,
-    },
+    RaceLost { child: usize },
+    /// The job created the resource.
+    Owned { job: usize, resource: usize },
     /// The job accessed the resource by a shared reference; unless it is the owner, the access
     /// failed.
-    Used {
-        job: usize,
-        resource: usize,
-        as_owner: bool,
-    },
-    Given {
-        child: usize,
-        resource: usize,
-    },
+    Used { job: usize, resource: usize, as_owner: bool },
+    /// The parent gave the resource to the child, which is about to be spawned.
+    Given { child: usize, resource: usize },
     /// The child transferred the resource to its parent.
-    Transferred {
-        child: usize,
-        resource: usize,
-    },
+    Transferred { child: usize, resource: usize },
     /// The owner released the resource before its own completion.
-    Released {
-        resource: usize,
-    },
+    Released { resource: usize },
     /// The finalizer of the resource, or the deferred future with this number, was started.
-    FinalizerStarted {
-        resource: usize,
-    },
-    Finalized {
-        resource: usize,
-    },
+    FinalizerStarted { resource: usize },
+    /// The finalizer of the resource, or the deferred future, completed.
+    Finalized { resource: usize },
     /// The job deferred a future, which counts as one of its resources.
-    Deferred {
-        job: usize,
-        resource: usize,
-    },
-    Locked {
-        job: usize,
-        lock: usize,
-    },
-    Unlocked {
-        job: usize,
-        lock: usize,
-    },
+    Deferred { job: usize, resource: usize },
+    /// The job acquired the lock.
+    Locked { job: usize, lock: usize },
+    /// The job is about to release the lock.
+    Unlocked { job: usize, lock: usize },
     /// The job waits for the condition of the lock.
-    WaitStarted {
-        job: usize,
-        lock: usize,
-    },
+    WaitStarted { job: usize, lock: usize },
     /// The job was woken by a signal, and holds the lock again.
-    Woken {
-        job: usize,
-        lock: usize,
-    },
+    Woken { job: usize, lock: usize },
     /// The wait was dropped before its completion, whether or not a signal had selected it.
-    WaitDropped {
-        job: usize,
-        lock: usize,
-    },
+    WaitDropped { job: usize, lock: usize },
     /// The timeout of the wait elapsed.
-    WaitTimedOut {
-        job: usize,
-        lock: usize,
-    },
+    WaitTimedOut { job: usize, lock: usize },
     /// The condition of the lock was signalled. If no job waited, no job was woken.
-    Signalled {
-        lock: usize,
-        woke: bool,
-    },
+    Signalled { lock: usize, woke: bool },
     /// The job committed a violation.
-    Violated {
-        job: usize,
-        kind: ViolationKind,
-    },
+    Violated { job: usize, kind: ViolationKind },
 }
 
 /// An event, and the virtual time since the first event.

@@ -6,7 +6,7 @@
 mod report;
 mod server;
 
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -82,9 +82,6 @@ struct Options {
     /// How long a client may wait for the server without any progress.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     stall_limit: Duration,
-    /// Print one JSON object instead of the table.
-    #[arg(long)]
-    json: bool,
     /// Further arguments for the server.
     #[arg(last = true)]
     server_args: Vec<String>,
@@ -116,11 +113,7 @@ fn run(options: &Options) -> Result<()> {
     let plan = options.pattern.plan(size, options.pause);
     let load = Load { address, plan, clients, stall_limit: options.stall_limit };
     let report = LoadTest::new(options, load, server)?.run()?;
-    if options.json {
-        println!("{}", serde_json::to_string(&report.json())?);
-    } else {
-        print!("{}", report.table());
-    }
+    print!("{}", report.table());
     let problems = report.problems();
     ensure!(problems.is_empty(), "the load test failed:\n  {}", problems.join("\n  "));
     Ok(())
@@ -335,10 +328,8 @@ fn resolve(address: &str) -> Result<SocketAddr> {
     addresses.next().with_context(|| format!("{address} has no address"))
 }
 
+/// A bar on standard error, if that is a terminal.
 fn progress_bar(options: &Options) -> ProgressBar {
-    if options.json || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
     let style = ProgressStyle::with_template("{bar:40} {elapsed} {msg}")
         .expect("the template is a constant");
     ProgressBar::new(options.seconds * 1_000).with_style(style)

@@ -1,11 +1,10 @@
-//! The result of a load test: as a table, as JSON, and as a list of problems.
+//! The result of a load test: as a table, and as a list of problems.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use matou_loadgen::process::Sample;
 use matou_loadgen::{Counts, Failures, Pattern, SystemCalls, Totals};
-use serde_json::{Map, Value, json};
 
 use crate::quote;
 use crate::server::{Ending, Summary};
@@ -25,12 +24,8 @@ pub(crate) struct Report {
     pub(crate) idle: Option<IdleReport>,
 }
 
-/// A line of the table, as text and as a value.
-struct Row {
-    name: String,
-    text: String,
-    value: Value,
-}
+/// A line of the table: its name and its text.
+type Row = (String, String);
 
 /// The cost of the server, and how it ended.
 pub(crate) struct ServerReport {
@@ -81,19 +76,11 @@ impl Report {
 
     pub(crate) fn table(&self) -> String {
         let rows = self.rows();
-        let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-        rows.iter().fold(String::new(), |mut table, Row { name, text, .. }| {
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        rows.iter().fold(String::new(), |mut table, (name, text)| {
             writeln!(table, "{name:width$}  {text}").expect("writing to a string succeeds");
             table
         })
-    }
-
-    /// An object with a member for each row, the spaces of the names replaced by underscores.
-    pub(crate) fn json(&self) -> Value {
-        let member = |row: Row| (row.name.replace(' ', "_"), row.value);
-        let mut object: Map<String, Value> = self.rows().into_iter().map(member).collect();
-        object.insert("problems".into(), json!(self.problems()));
-        Value::Object(object)
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -102,53 +89,45 @@ impl Report {
         let seconds = self.elapsed.as_secs_f64();
         let rate = |count: u64| format!("{count} ({:.0} per second)", count as f64 / seconds);
         let mut rows = Vec::new();
-        let mut add = |name: &str, text: String, value: Value| {
-            rows.push(Row { name: name.into(), text, value });
-        };
+        let mut add = |name: &str, text: String| rows.push((name.to_owned(), text));
         let load =
             format!("{pattern}, {clients} clients, messages of {size} bytes, {seconds:.2} s");
-        add("pattern", load, json!([pattern, clients, size, seconds]));
-        add("connections", rate(connections), json!(connections));
-        add("messages", rate(messages), json!(messages));
+        add("pattern", load);
+        add("connections", rate(connections));
+        add("messages", rate(messages));
         let megabytes = bytes as f64 / 1e6 / seconds;
-        add("bytes", format!("{bytes} ({megabytes:.1} MB/s each way)"), json!(bytes));
+        add("bytes", format!("{bytes} ({megabytes:.1} MB/s each way)"));
         for (name, micros) in self.latencies() {
-            add(&format!("latency {name}"), format!("{micros:.1} us"), json!(micros));
+            add(&format!("latency {name}"), format!("{micros:.1} us"));
         }
-        add("errors", by_kind(&totals.failures), json!(totals.failures.total()));
+        add("errors", by_kind(&totals.failures));
         if totals.cut.total() > 0 {
-            add("cut after the signal", by_kind(&totals.cut), json!(totals.cut.total()));
+            add("cut after the signal", by_kind(&totals.cut));
         }
         if totals.port_waits > 0 {
-            let waits = totals.port_waits;
-            add("waits for a free port", waits.to_string(), json!(waits));
+            add("waits for a free port", totals.port_waits.to_string());
         }
         if let Some(idle) = &self.idle {
             let (seconds, share) = (idle.silence.as_secs_f64(), idle.cpu_share);
-            let cpu = format!("{:.3} % of one core in {seconds:.1} s", share * 1e2);
-            add("idle CPU", cpu, json!(share));
-            let calls = idle.system_calls.as_ref().ok().map(|calls| calls.total);
-            add("idle system calls", system_calls(&idle.system_calls), json!(calls));
+            add("idle CPU", format!("{:.3} % of one core in {seconds:.1} s", share * 1e2));
+            add("idle system calls", system_calls(&idle.system_calls));
             let (switches, threads) = (idle.voluntary_switches, idle.threads);
-            add("idle wake-ups", format!("{switches} in {threads} threads"), json!(switches));
+            add("idle wake-ups", format!("{switches} in {threads} threads"));
             let (resident, shared) =
                 (idle.resident_per_connection, idle.proportional_per_connection);
             let each = format!("{resident} bytes resident, {shared} proportional");
-            add("memory per connection", each, json!([resident, shared]));
-            add("memory with all", format!("{} KiB", idle.resident_kib), json!(idle.resident_kib));
+            add("memory per connection", each);
+            add("memory with all", format!("{} KiB", idle.resident_kib));
         }
         if let Some(server) = &self.server {
             let (unit, each) = self.cpu_each(server);
             let cpu = server.cpu.as_secs_f64();
-            add("server CPU", format!("{cpu:.2} s, {each:.2} us per {unit}"), json!(cpu));
-            let peak = server.after.peak_kib;
-            add("server peak memory", format!("{peak} KiB"), json!(peak));
-            let (status, took) = (server.ending.status, server.ending.took.as_millis() as u64);
-            let end = format!("{status}, {took} ms after the signal");
-            add("server end", end, json!([status.code(), took]));
+            add("server CPU", format!("{cpu:.2} s, {each:.2} us per {unit}"));
+            add("server peak memory", format!("{} KiB", server.after.peak_kib));
+            let (status, took) = (server.ending.status, server.ending.took.as_millis());
+            add("server end", format!("{status}, {took} ms after the signal"));
             if server.prints_summary {
-                let line = &server.ending.last_line;
-                add("server summary", line.clone(), json!(line));
+                add("server summary", server.ending.last_line.clone());
             }
         }
         rows

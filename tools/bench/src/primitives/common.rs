@@ -105,4 +105,41 @@ macro_rules! common_programs {
     };
 }
 
-pub(super) use common_programs;
+/// Defines `lock` and `contend`, for runtimes with a mutex.
+macro_rules! lock_programs {
+    (
+        ($($executor:ident: $executor_type:ty)?),
+        spawn: |$future:ident| $spawn:expr,
+        join_all: |$tasks:ident| $join_all:expr,
+    ) => {
+        async fn lock(n: u64) -> Cost {
+            let mutex = Mutex::new(0_u64);
+            let meter = Meter::start();
+            for _ in 0..n {
+                *mutex.lock().await += 1;
+            }
+            meter.stop(n)
+        }
+
+        async fn contend($($executor: $executor_type,)? n: u64, tasks: u64) -> Cost {
+            let mutex = std::rc::Rc::new(Mutex::new(0_u64));
+            let meter = Meter::start();
+            let spawn = |_| {
+                let mutex = std::rc::Rc::clone(&mutex);
+                let $future = async move {
+                    for _ in 0..n / tasks {
+                        let mut guard = mutex.lock().await;
+                        *guard += 1;
+                        yield_now().await;
+                    }
+                };
+                $spawn
+            };
+            let $tasks: Vec<_> = (0..tasks).map(spawn).collect();
+            $join_all;
+            meter.stop(n / tasks * tasks)
+        }
+    };
+}
+
+pub(super) use {common_programs, lock_programs};

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::cost::{Cost, Meter};
 use crate::figure::Kind;
-use common::common_programs;
+use common::{common_programs, lock_programs};
 
 /// A program in one runtime. It takes the number of operations, and returns the cost of one.
 pub(crate) struct Program {

@@ -8,7 +8,7 @@ use matou_runtime::{
     Builder, MainError, Orphans, Promise, Task, sleep, spawn, try_spawn, yield_now,
 };
 
-use super::{Random, Row, end, store_waker, wakers};
+use super::{Row, common_programs, end};
 use crate::cost::{Cost, Meter};
 
 const NAME: &str = "matou";
@@ -34,62 +34,9 @@ fn on(main: impl Future<Output = Result<Cost, MainError>> + 'static) -> Result<(
     run.map_err(|error| anyhow!("{error}"))
 }
 
-/// Idle tasks that have been polled.
-async fn idle(population: u64) {
-    std::mem::forget((0..population).map(|_| spawn(pending::<()>())).collect::<Vec<_>>());
-    yield_now().await;
-}
-
-async fn spawn_one(population: u64, n: u64) -> Result<Cost, MainError> {
-    idle(population).await;
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(spawn(async move { number }).await?);
-    }
-    Ok(meter.stop(n))
-}
-
-async fn wake(population: u64, n: u64) -> Result<Cost, MainError> {
-    let wakers = wakers(population);
-    let task = |index| spawn(store_waker(wakers.clone(), index));
-    std::mem::forget((0..population).map(task).collect::<Vec<_>>());
-    yield_now().await;
-    let mut random = Random(1);
-    let meter = Meter::start();
-    for _ in 0..n {
-        super::wake(&wakers, random.below(population));
-        yield_now().await;
-    }
-    Ok(meter.stop(n))
-}
-
-async fn cancel(population: u64, n: u64) -> Result<Cost, MainError> {
-    idle(population).await;
-    let meter = Meter::start();
-    for _ in 0..n {
-        let child = spawn(pending::<()>());
-        yield_now().await;
-        child.cancel().await;
-    }
-    Ok(meter.stop(n))
-}
-
-async fn timer(population: u64, n: u64) -> Result<Cost, MainError> {
-    let mut random = Random(1);
-    let mut timers = Vec::with_capacity(population as usize);
-    for _ in 0..population {
-        let mut timer = Box::pin(sleep(random.long_duration()));
-        assert!(futures::poll!(timer.as_mut()).is_pending());
-        timers.push(timer);
-    }
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut timer = std::pin::pin!(sleep(random.long_duration()));
-        assert!(futures::poll!(timer.as_mut()).is_pending());
-    }
-    let cost = meter.stop(n);
-    std::mem::forget(timers);
-    Ok(cost)
+common_programs! {
+    result: Result<Cost, MainError>,
+    cancel: |child| child.cancel().await,
 }
 
 async fn orphan(population: u64, n: u64) -> Result<Cost, MainError> {

@@ -139,6 +139,72 @@ fn end(cost: &Cost) -> ! {
     std::process::exit(0)
 }
 
+/// Defines `spawn_one`, `wake`, `cancel` and `timer`, which differ between the runtimes only in the
+/// type of their errors and in how a task is cancelled.
+macro_rules! common_programs {
+    (result: $result:ty, cancel: |$child:ident| $cancel:expr,) => {
+        /// Idle tasks that have been polled.
+        async fn idle(population: u64) {
+            let tasks: Vec<_> = (0..population).map(|_| spawn(pending::<()>())).collect();
+            std::mem::forget(tasks);
+            yield_now().await;
+        }
+
+        async fn spawn_one(population: u64, n: u64) -> $result {
+            idle(population).await;
+            let meter = Meter::start();
+            for number in 0..n {
+                black_box(spawn(async move { number }).await?);
+            }
+            Ok(meter.stop(n))
+        }
+
+        async fn wake(population: u64, n: u64) -> $result {
+            let wakers = super::wakers(population);
+            let task = |index| spawn(super::store_waker(wakers.clone(), index));
+            std::mem::forget((0..population).map(task).collect::<Vec<_>>());
+            yield_now().await;
+            let mut random = super::Random(1);
+            let meter = Meter::start();
+            for _ in 0..n {
+                super::wake(&wakers, random.below(population));
+                yield_now().await;
+            }
+            Ok(meter.stop(n))
+        }
+
+        async fn cancel(population: u64, n: u64) -> $result {
+            idle(population).await;
+            let meter = Meter::start();
+            for _ in 0..n {
+                let $child = spawn(pending::<()>());
+                yield_now().await;
+                let _ = $cancel;
+            }
+            Ok(meter.stop(n))
+        }
+
+        async fn timer(population: u64, n: u64) -> $result {
+            let mut random = super::Random(1);
+            let mut timers = Vec::with_capacity(population as usize);
+            for _ in 0..population {
+                let mut timer = Box::pin(sleep(random.long_duration()));
+                assert!(futures::poll!(timer.as_mut()).is_pending());
+                timers.push(timer);
+            }
+            let meter = Meter::start();
+            for _ in 0..n {
+                let mut timer = std::pin::pin!(sleep(random.long_duration()));
+                assert!(futures::poll!(timer.as_mut()).is_pending());
+            }
+            let cost = meter.stop(n);
+            std::mem::forget(timers);
+            Ok(cost)
+        }
+    };
+}
+use common_programs;
+
 /// Random numbers, so that members of the population are used in an order that caches cannot
 /// predict.
 struct Random(u64);

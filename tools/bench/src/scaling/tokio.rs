@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use tokio::task::{JoinSet, spawn, yield_now};
 use tokio::time::sleep;
 
-use super::{Random, Row, end, store_waker, wakers};
+use super::{Row, common_programs, end};
 use crate::cost::{Cost, Meter};
 
 const NAME: &str = "tokio-ct";
@@ -28,62 +28,12 @@ fn on(main: impl Future<Output = Result<Cost>> + Send + 'static) -> Result<()> {
     runtime.block_on(async { end(&spawn(main).await??) })
 }
 
-/// Idle tasks that have been polled.
-async fn idle(population: u64) {
-    (0..population).for_each(|_| drop(spawn(pending::<()>())));
-    yield_now().await;
-}
-
-async fn spawn_one(population: u64, n: u64) -> Result<Cost> {
-    idle(population).await;
-    let meter = Meter::start();
-    for number in 0..n {
-        black_box(spawn(async move { number }).await?);
-    }
-    Ok(meter.stop(n))
-}
-
-async fn wake(population: u64, n: u64) -> Result<Cost> {
-    let wakers = wakers(population);
-    (0..population).for_each(|index| drop(spawn(store_waker(wakers.clone(), index))));
-    yield_now().await;
-    let mut random = Random(1);
-    let meter = Meter::start();
-    for _ in 0..n {
-        super::wake(&wakers, random.below(population));
-        yield_now().await;
-    }
-    Ok(meter.stop(n))
-}
-
-async fn cancel(population: u64, n: u64) -> Result<Cost> {
-    idle(population).await;
-    let meter = Meter::start();
-    for _ in 0..n {
-        let child = spawn(pending::<()>());
-        yield_now().await;
+common_programs! {
+    result: Result<Cost>,
+    cancel: |child| {
         child.abort();
-        let _ = child.await;
-    }
-    Ok(meter.stop(n))
-}
-
-async fn timer(population: u64, n: u64) -> Result<Cost> {
-    let mut random = Random(1);
-    let mut timers = Vec::with_capacity(population as usize);
-    for _ in 0..population {
-        let mut timer = Box::pin(sleep(random.long_duration()));
-        assert!(futures::poll!(timer.as_mut()).is_pending());
-        timers.push(timer);
-    }
-    let meter = Meter::start();
-    for _ in 0..n {
-        let mut timer = std::pin::pin!(sleep(random.long_duration()));
-        assert!(futures::poll!(timer.as_mut()).is_pending());
-    }
-    let cost = meter.stop(n);
-    std::mem::forget(timers);
-    Ok(cost)
+        child.await
+    },
 }
 
 async fn orphan(population: u64, n: u64) -> Result<Cost> {

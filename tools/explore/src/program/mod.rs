@@ -58,8 +58,11 @@ pub(crate) struct Child {
 /// A step of a job. Durations are in milliseconds.
 #[derive(Debug)]
 pub(crate) enum Step {
+    /// Lets other tasks run.
     Yield,
+    /// Sleeps for a number of milliseconds.
     Sleep(u64),
+    /// Spawns a child, which a later step awaits or cancels.
     Spawn(Child),
     /// Awaits a child that an earlier step spawned.
     Await(usize),
@@ -67,27 +70,22 @@ pub(crate) enum Step {
     Cancel(usize),
     /// Spawns a child and drops its promise.
     Forget(Child),
+    /// Awaits all children with `await_all`.
     AwaitAll(Vec<Child>),
+    /// Awaits the first of the children with `await_first`.
     AwaitFirst(Vec<Child>),
     /// Awaits the children with `await_one`, until all are complete.
     AwaitOne(Vec<Child>),
+    /// Awaits the children as a group.
     Orphans(Vec<Child>),
     /// Awaits a child with a timeout.
     Timeout(u64, Child),
     /// Awaits a child with a deadline, which applies to its descendants as well.
     Deadline(u64, Child),
-    /// Awaits a shielded job for a limited time.
-    Shield {
-        timeout: u64,
-        /// The time for which the shield may run after a cancel request.
-        limit: u64,
-        job: Arc<Job>,
-    },
+    /// Awaits a shielded job for a limited time. It may run for `limit` after a cancel request.
+    Shield { timeout: u64, limit: u64, job: Arc<Job> },
     /// Creates a resource, whose finalizer is a future if it is asynchronous.
-    Own {
-        resource: usize,
-        is_async: bool,
-    },
+    Own { resource: usize, is_async: bool },
     /// Accesses a resource of the job by a shared reference.
     Use(usize),
     /// Finalizes a resource of the job.
@@ -95,15 +93,9 @@ pub(crate) enum Step {
     /// Defers a future with this number until the job completes.
     Defer(usize),
     /// Holds a lock while yielding a number of times.
-    Lock {
-        lock: usize,
-        yields: u32,
-    },
+    Lock { lock: usize, yields: u32 },
     /// Waits for the condition of a lock, with a timeout.
-    Wait {
-        lock: usize,
-        timeout: u64,
-    },
+    Wait { lock: usize, timeout: u64 },
     /// Signals the condition of a lock.
     Signal(usize),
 }

@@ -7,7 +7,7 @@ use compio::net::{TcpListener, TcpStream};
 use compio::runtime::{Runtime, spawn};
 use futures_lite::future::yield_now;
 
-use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
+use super::{BUFFER, Setting, cpu_hog, on_each};
 
 /// One runtime per thread, as this runtime is meant to be used.
 pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
@@ -18,7 +18,7 @@ pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
     for _ in 0..setting.cpu_hogs {
-        spawn(cpu_hog()).detach();
+        spawn(cpu_hog(yield_now)).detach();
     }
     let listener = TcpListener::from_std(listener)?;
     loop {
@@ -40,12 +40,5 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
         }
         message.clear();
         buffer = message;
-    }
-}
-
-async fn cpu_hog() {
-    loop {
-        compute(HOG_STEPS);
-        yield_now().await;
     }
 }

@@ -7,12 +7,12 @@ use matou_echo::{Level, Limits, Listeners, Log, Shutdown};
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{Builder, MainError, Orphans, Task, race, spawn, yield_now};
 
-use super::{BUFFER, HOG_STEPS, Setting, announce, compute};
+use super::{BUFFER, Setting, announce, cpu_hog, echo_with};
 
 /// The same server as in the other runtimes.
 pub(super) fn serve(mut listeners: Vec<Listener>, setting: Setting) -> Result<()> {
     let run = Builder::new().domains(listeners.len()).run(async move {
-        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog())).collect();
+        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog(yield_now))).collect();
         let first = listeners.remove(0);
         let mut others = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -41,32 +41,14 @@ async fn accept(listener: Listener, setting: Setting) -> Result<()> {
     }
 }
 
-async fn echo_one(mut stream: TcpStream, setting: Setting) -> std::io::Result<()> {
-    let mut buffer = [0; BUFFER];
-    loop {
-        match stream.read(&mut buffer).await? {
-            0 => return Ok(()),
-            count => {
-                setting.work();
-                stream.write_all(&buffer[..count]).await?;
-            }
-        }
-    }
-}
-
-async fn cpu_hog() {
-    loop {
-        compute(HOG_STEPS);
-        yield_now().await;
-    }
-}
+echo_with!(TcpStream);
 
 /// The server of the crate `matou-echo`, with its limits and timeouts, and with buffers of the same
 /// size.
 pub(super) fn echo(setting: Setting) -> Result<()> {
     anyhow::ensure!(!setting.cpu_work, "it only echoes");
     let run = Builder::new().domains(setting.cores).run(async move {
-        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog())).collect();
+        let cpu_hogs: Vec<_> = (0..setting.cpu_hogs).map(|_| spawn(cpu_hog(yield_now))).collect();
         let listeners = Listeners::bind(&["127.0.0.1:0".parse()?], setting.cores)?;
         announce(listeners.addresses()[0])?;
         let limits =

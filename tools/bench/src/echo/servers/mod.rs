@@ -144,6 +144,30 @@ fn on_each(
     serve(first, setting)
 }
 
+/// Defines the task of a connection, for streams that borrow their buffers.
+macro_rules! echo_with {
+    ($stream:ty) => {
+        async fn echo_one(mut stream: $stream, setting: Setting) {
+            let mut buffer = [0; super::BUFFER];
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                setting.work();
+                if stream.write_all(&buffer[..count]).await.is_err() {
+                    break;
+                }
+            }
+        }
+    };
+}
+use echo_with;
+
+/// A task that uses the CPU and yields forever.
+async fn cpu_hog<Y: Future<Output = ()>>(yield_now: impl Fn() -> Y) {
+    loop {
+        compute(HOG_STEPS);
+        yield_now().await;
+    }
+}
+
 fn compute(steps: u64) {
     let mut state = black_box(0x9e37_79b9_7f4a_7c15_u64);
     for _ in 0..steps {

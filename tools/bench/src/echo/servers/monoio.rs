@@ -6,7 +6,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::{TcpListener, TcpStream};
 use monoio::{FusionDriver, RuntimeBuilder, spawn};
 
-use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
+use super::{BUFFER, Setting, cpu_hog, on_each};
 
 /// One runtime per thread, as this runtime is meant to be used.
 pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
@@ -17,7 +17,7 @@ pub(super) fn serve(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
     for _ in 0..setting.cpu_hogs {
-        spawn(cpu_hog());
+        spawn(cpu_hog(yield_now));
     }
     let listener = TcpListener::from_std(listener)?;
     loop {
@@ -41,12 +41,5 @@ async fn echo_one(mut stream: TcpStream, setting: Setting) {
         }
         buffer = message;
         buffer.resize(BUFFER, 0);
-    }
-}
-
-async fn cpu_hog() {
-    loop {
-        compute(HOG_STEPS);
-        yield_now().await;
     }
 }

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::{spawn, yield_now};
 
-use super::{BUFFER, HOG_STEPS, Setting, compute, on_each};
+use super::{Setting, cpu_hog, echo_with, on_each};
 
 /// One runtime per thread.
 pub(super) fn current_thread(listeners: Vec<Listener>, setting: Setting) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) fn multi_thread(mut listeners: Vec<Listener>, setting: Setting) -> Re
 
 async fn accept(listener: Listener, setting: Setting) -> Result<()> {
     for _ in 0..setting.cpu_hogs {
-        spawn(cpu_hog());
+        spawn(cpu_hog(yield_now));
     }
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -36,19 +36,4 @@ async fn accept(listener: Listener, setting: Setting) -> Result<()> {
     }
 }
 
-async fn echo_one(mut stream: TcpStream, setting: Setting) {
-    let mut buffer = [0; BUFFER];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        setting.work();
-        if stream.write_all(&buffer[..count]).await.is_err() {
-            break;
-        }
-    }
-}
-
-async fn cpu_hog() {
-    loop {
-        compute(HOG_STEPS);
-        yield_now().await;
-    }
-}
+echo_with!(TcpStream);

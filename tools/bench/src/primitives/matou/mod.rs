@@ -2,7 +2,6 @@ mod across;
 
 use std::hint::black_box;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,7 +13,7 @@ use matou_runtime::{
 };
 use matou_sync::Mutex;
 
-use super::{Row, common_programs, idle};
+use super::{Row, common_programs, idle, lock_programs};
 use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
@@ -99,28 +98,10 @@ common_programs! {
     },
 }
 
-async fn lock(n: u64) -> Cost {
-    let mutex = Mutex::new(0_u64);
-    let meter = Meter::start();
-    for _ in 0..n {
-        *mutex.lock().await += 1;
-    }
-    meter.stop(n)
-}
-
-async fn contend(n: u64, tasks: u64) -> Cost {
-    let mutex = Rc::new(Mutex::new(0_u64));
-    let meter = Meter::start();
-    let task = move |mutex: Rc<Mutex<u64>>| async move {
-        for _ in 0..n / tasks {
-            let mut guard = mutex.lock().await;
-            *guard += 1;
-            yield_now().await;
-        }
-    };
-    let promises: Vec<_> = (0..tasks).map(|_| spawn(task(Rc::clone(&mutex)))).collect();
-    await_all(promises).await.into_iter().for_each(done);
-    meter.stop(n / tasks * tasks)
+lock_programs! {
+    (),
+    spawn: |future| spawn(future),
+    join_all: |tasks| await_all(tasks).await.into_iter().for_each(done),
 }
 
 async fn cancel_fan(n: u64) -> Cost {

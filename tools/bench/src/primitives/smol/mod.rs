@@ -12,7 +12,7 @@ use event_listener::Event;
 use futures::channel::oneshot;
 use futures_lite::future::{block_on, yield_now};
 
-use super::{Row, common_programs, idle};
+use super::{Row, common_programs, idle, lock_programs};
 use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
@@ -61,30 +61,12 @@ common_programs! {
     discard: |tasks| forget(tasks),
 }
 
-async fn lock(n: u64) -> Cost {
-    let mutex = Mutex::new(0_u64);
-    let meter = Meter::start();
-    for _ in 0..n {
-        *mutex.lock().await += 1;
-    }
-    meter.stop(n)
-}
-
-async fn contend(executor: Shared, n: u64, tasks: u64) -> Cost {
-    let mutex = Rc::new(Mutex::new(0_u64));
-    let meter = Meter::start();
-    let task = move |mutex: Rc<Mutex<u64>>| async move {
-        for _ in 0..n / tasks {
-            let mut guard = mutex.lock().await;
-            *guard += 1;
-            yield_now().await;
-        }
-    };
-    let tasks_made: Vec<_> = (0..tasks).map(|_| executor.spawn(task(Rc::clone(&mutex)))).collect();
-    for task in tasks_made {
+lock_programs! {
+    (executor: Shared),
+    spawn: |future| executor.spawn(future),
+    join_all: |tasks| for task in tasks {
         task.await;
-    }
-    meter.stop(n / tasks * tasks)
+    },
 }
 
 /// Whose turn it is in a ping-pong.

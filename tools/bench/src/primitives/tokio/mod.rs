@@ -2,7 +2,6 @@ mod across;
 
 use std::future::Future;
 use std::mem::forget;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -10,7 +9,7 @@ use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::{JoinHandle, LocalSet, spawn, spawn_local, yield_now};
 use tokio::time::{sleep, sleep_until};
 
-use super::{Row, common_programs, idle};
+use super::{Row, common_programs, idle, lock_programs};
 use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
@@ -77,30 +76,12 @@ common_programs! {
     discard: |tasks| forget(tasks),
 }
 
-async fn lock(n: u64) -> Cost {
-    let mutex = Mutex::new(0_u64);
-    let meter = Meter::start();
-    for _ in 0..n {
-        *mutex.lock().await += 1;
-    }
-    meter.stop(n)
-}
-
-async fn contend(n: u64, tasks: u64) -> Cost {
-    let mutex = Rc::new(Mutex::new(0_u64));
-    let meter = Meter::start();
-    let task = move |mutex: Rc<Mutex<u64>>| async move {
-        for _ in 0..n / tasks {
-            let mut guard = mutex.lock().await;
-            *guard += 1;
-            yield_now().await;
-        }
-    };
-    let tasks_made: Vec<_> = (0..tasks).map(|_| spawn_local(task(Rc::clone(&mutex)))).collect();
-    for task in tasks_made {
-        task.await.expect("it does not panic");
-    }
-    meter.stop(n / tasks * tasks)
+lock_programs! {
+    (),
+    spawn: |future| spawn_local(future),
+    join_all: |tasks| for task in tasks {
+        task.await.expect("the task does not panic");
+    },
 }
 
 async fn notify(n: u64) -> Cost {
