@@ -46,7 +46,8 @@ impl fmt::Display for DisconnectReason {
 /// memory than its socket.
 pub(crate) struct Client {
     context: Rc<ServerContext>,
-    stream: TcpStream,
+    /// `None` after the client is dropped.
+    stream: Option<TcpStream>,
     /// Bytes that were received and could not be sent yet. Until it is empty, nothing is read.
     pending: PendingWrite,
     /// When the current timeout expires; `None` if it never does.
@@ -55,6 +56,8 @@ pub(crate) struct Client {
     /// late: while a client is active, the deadline moves without a timer operation.
     timer: Option<Sleep>,
 }
+
+const HAS_STREAM: &str = "a client has its stream until it is dropped";
 
 /// Bytes to send.
 #[derive(Default)]
@@ -84,7 +87,8 @@ impl Client {
         context: Rc<ServerContext>,
     ) -> Client {
         let deadline = accepted_at.checked_add(context.limits.idle_timeout);
-        Client { context, stream, pending: PendingWrite::default(), deadline, timer: None }
+        let (stream, pending) = (Some(stream), PendingWrite::default());
+        Client { context, stream, pending, deadline, timer: None }
     }
 
     /// Echoes until the end of the stream.
@@ -94,7 +98,8 @@ impl Client {
             let context = Rc::clone(&self.context);
             // No other client of the domain borrows the buffer: this function does not suspend.
             let mut buffer = context.buffer.borrow_mut();
-            let count = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let stream = Pin::new(self.stream.as_mut().expect(HAS_STREAM));
+            let count = ready!(stream.poll_read(cx, &mut buffer))?;
             if count == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -113,8 +118,8 @@ impl Client {
             return Poll::Ready(Ok(()));
         }
         while !self.pending.is_empty() {
-            let rest = self.pending.rest();
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            let stream = Pin::new(self.stream.as_mut().expect(HAS_STREAM));
+            let count = ready!(stream.poll_write(cx, self.pending.rest()))?;
             self.pending.sent += count;
             self.context.counters.add_bytes(count);
             self.restart_timeout(now, self.context.limits.write_timeout);
@@ -127,9 +132,10 @@ impl Client {
 
     /// Sends bytes until the socket would block, and returns how many were sent.
     fn send_some(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let stream = self.stream.as_mut().expect(HAS_STREAM);
         let mut sent = 0;
         while sent < bytes.len() {
-            match Pin::new(&mut self.stream).poll_write(cx, &bytes[sent..]) {
+            match Pin::new(&mut *stream).poll_write(cx, &bytes[sent..]) {
                 Poll::Ready(count) => sent += count?,
                 Poll::Pending => break,
             }
@@ -186,6 +192,14 @@ impl Future for Client {
             }
             // Poll the socket again after the timer, so that reports show the task as reading or
             // writing, not as sleeping. This makes no system call: the socket is known to block.
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.context.streams_of_cancelled.add(stream);
         }
     }
 }

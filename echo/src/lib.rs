@@ -6,6 +6,7 @@ mod client;
 mod context;
 mod descriptors;
 mod limits;
+mod line_writer;
 mod listeners;
 mod log;
 mod server;
@@ -14,6 +15,7 @@ mod stats;
 
 pub use descriptors::{open_descriptors, raise_descriptor_limit};
 pub use limits::{InvalidLimits, Limits};
+pub use line_writer::LineWriter;
 pub use listeners::Listeners;
 pub use log::{Level, Log};
 pub use server::run;

@@ -1,11 +1,13 @@
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use matou_net::AcceptPause;
 use matou_runtime::now;
-use matou_sync::Mutex;
+
+use crate::LineWriter;
 
 /// The shortest time between two lines about pauses of `accept`.
 const PAUSE_LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,10 +54,10 @@ impl fmt::Display for Level {
     }
 }
 
-/// A log on standard error, shared by all servers.
+/// A log, shared by all servers.
 ///
-/// An asynchronous mutex protects each line: lines are not mixed, and a domain does not block while
-/// another one writes.
+/// A thread writes the lines, so that a reader that is slow or gone delays neither the servers nor
+/// their shutdown; see [`LineWriter`].
 ///
 /// # Examples
 ///
@@ -68,15 +70,20 @@ impl fmt::Display for Level {
 #[derive(Debug)]
 pub struct Log {
     level: Level,
-    /// Locked while a line is written. Contains the time of the last line about a pause of
-    /// `accept`.
-    output: Mutex<Option<Instant>>,
+    output: LineWriter,
+    /// The time of the last line about a pause of `accept`.
+    last_pause: Mutex<Option<Instant>>,
 }
 
 impl Log {
-    /// Creates a log of all lines up to `level`.
+    /// Creates a log on standard error of all lines up to `level`.
     pub fn new(level: Level) -> Log {
-        Log { level, output: Mutex::new(None) }
+        Log::to(LineWriter::new("echo-log", io::stderr()), level)
+    }
+
+    /// Creates a log on `output` of all lines up to `level`.
+    pub fn to(output: LineWriter, level: Level) -> Log {
+        Log { level, output, last_pause: Mutex::new(None) }
     }
 
     /// Returns whether lines of `level` are written. Check it before a line that is expensive to
@@ -85,33 +92,31 @@ impl Log {
         level != Level::Off && level <= self.level
     }
 
-    /// Writes a line, after those of other tasks.
-    ///
-    /// # Cancel safety
-    ///
-    /// If the future is dropped, the line was written completely or not at all.
-    pub async fn line(&self, level: Level, text: fmt::Arguments<'_>) {
+    /// Logs a line, without waiting until it is written.
+    pub fn line(&self, level: Level, text: fmt::Arguments<'_>) {
         if self.enabled(level) {
-            let _guard = self.output.lock().await;
-            write_line(level, text);
+            self.output.line(format!("{level}: {text}"));
         }
     }
 
-    /// Logs a pause of `accept`, at most one per second. The caller cannot wait: while another task
-    /// writes a line, the pause is not logged.
+    /// Waits until all lines are written, but no longer than `limit`. Returns whether they are.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.output.flush(limit)
+    }
+
+    /// Logs a pause of `accept`, at most one per second.
     pub(crate) fn accept_pause(&self, pause: &AcceptPause<'_>) {
         if !self.enabled(Level::Warn) {
             return;
         }
-        let Some(mut last_pause) = self.output.try_lock() else {
-            return;
-        };
         let now = now();
+        let mut last_pause = self.last_pause.lock().unwrap_or_else(PoisonError::into_inner);
         if last_pause.is_some_and(|last| now.duration_since(last) < PAUSE_LINE_INTERVAL) {
             return;
         }
         *last_pause = Some(now);
-        write_line(
+        drop(last_pause);
+        self.line(
             Level::Warn,
             format_args!(
                 "accepting no connections for {:?}: {} (pause {})",
@@ -119,10 +124,4 @@ impl Log {
             ),
         );
     }
-}
-
-fn write_line(level: Level, text: fmt::Arguments<'_>) {
-    let line = format!("{level}: {text}\n");
-    // If standard error is closed, there is nowhere to report that.
-    let _ = io::stderr().write_all(line.as_bytes());
 }

@@ -3,17 +3,18 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use matou_echo::{
-    Level, Limits, Listeners, Log, Shutdown, Stats, open_descriptors, raise_descriptor_limit, run,
+    Level, Limits, LineWriter, Listeners, Log, Shutdown, Stats, open_descriptors,
+    raise_descriptor_limit, run,
 };
 use matou_runtime::{Builder, RunError, live_tasks, signal, signal::Signal};
 
@@ -21,11 +22,13 @@ use matou_runtime::{Builder, RunError, live_tasks, signal, signal::Signal};
 const RESERVED_MIN: usize = 32;
 /// Descriptors of each domain, for its event queue and its wake-ups.
 const DESCRIPTORS_PER_DOMAIN: usize = 4;
+/// How long the end of the process waits for a reader of its last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The default of `--max-clients`, if the descriptors suffice.
 const CLIENTS_DEFAULT_MAX: usize = 65_536;
 
 /// Sends back the bytes that it receives, to many clients concurrently.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "echo", version)]
 struct Options {
     /// Address to listen on; may be given several times. Port 0 chooses a free port.
@@ -108,36 +111,48 @@ impl Options {
     }
 }
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    match start(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+/// The standard streams. No line blocks the server, also if no process reads it.
+#[derive(Clone)]
+struct Streams {
+    output: LineWriter,
+    errors: LineWriter,
 }
 
-fn start(options: &Options) -> Result<()> {
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let streams = Streams {
+        output: LineWriter::new("echo-out", io::stdout()),
+        errors: LineWriter::new("echo-log", io::stderr()),
+    };
+    let status = match start(&options, &streams) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            streams.errors.line(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    // If a line cannot be written, there is nowhere to report that.
+    let _ = streams.output.flush(FLUSH_TIMEOUT);
+    let _ = streams.errors.flush(FLUSH_TIMEOUT);
+    status
+}
+
+fn start(options: &Options, streams: &Streams) -> Result<()> {
     let limits = options.limits()?;
-    // The process keeps its signal pipe forever. Create it before descriptors are counted.
-    run_on(1, async { Ok(watch_signals(&Arc::default())?) })?;
     let before = open_descriptors();
-    let (served, tasks_left) = run_on(options.domains(), {
-        let domains = options.domains();
-        let (listen, level, quiet) = (options.listen.clone(), options.level(), options.quiet);
-        async move { serve(&listen, domains, limits, level, quiet).await }
+    let Served { stats, tasks_left, descriptors_kept } = run_on(options.domains(), {
+        let (options, streams) = (options.clone(), streams.clone());
+        async move { serve(&options, limits, streams).await }
     })?;
-    let descriptors_left = match (before, open_descriptors()) {
-        (Some(before), Some(after)) => after.saturating_sub(before).to_string(),
+    let descriptors_left = match (before, descriptors_kept, open_descriptors()) {
+        (Some(before), Some(kept), Some(after)) => after.saturating_sub(before + kept).to_string(),
         _ => "unknown".to_owned(),
     };
     if !options.quiet {
-        print_line(format_args!(
+        streams.output.line(format!(
             "served {} connections, {} bytes, tasks left {tasks_left}, descriptors left \
              {descriptors_left}",
-            served.connections, served.bytes,
+            stats.connections, stats.bytes,
         ));
     }
     Ok(())
@@ -165,41 +180,39 @@ fn watch_signals(shutdown: &Arc<Shutdown>) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve(
-    listen: &[SocketAddr],
-    domains: usize,
-    limits: Limits,
-    level: Level,
-    quiet: bool,
-) -> Result<(Stats, usize)> {
+/// What the server has done and left.
+struct Served {
+    stats: Stats,
+    tasks_left: usize,
+    /// The descriptors by which the process receives signals, which it never closes.
+    descriptors_kept: Option<usize>,
+}
+
+async fn serve(options: &Options, limits: Limits, streams: Streams) -> Result<Served> {
+    // First the signals: until then, they terminate the process.
     let shutdown = Arc::new(Shutdown::new());
-    let log = Arc::new(Log::new(level));
+    let before = open_descriptors();
+    watch_signals(&shutdown).context("failed to watch for signals")?;
+    let after = open_descriptors();
+    let descriptors_kept = after.zip(before).map(|(after, before)| after.saturating_sub(before));
     // A server without room for a client would never accept the connections in its queue.
-    let servers = domains.min(limits.connections_max);
-    let listeners = Listeners::bind(listen, servers)?;
-    watch_signals(&shutdown)?;
-    if !quiet {
+    let servers = options.domains().min(limits.connections_max);
+    let listeners = Listeners::bind(&options.listen, servers)?;
+    if !options.quiet {
         for address in listeners.addresses() {
-            print_line(format_args!("listening on {address}"));
+            streams.output.line(format!("listening on {address}"));
         }
     }
+    let log = Arc::new(Log::to(streams.errors, options.level()));
     let clients = limits.connections_max;
-    let line = format!("serving at most {clients} clients on {servers} domains");
-    log.line(Level::Info, format_args!("{line}")).await;
-    let served = run(listeners, limits, shutdown, log).await?;
-    Ok((served, tasks_left()))
+    log.line(Level::Info, format_args!("serving at most {clients} clients on {servers} domains"));
+    let stats = run(listeners, limits, shutdown, log).await?;
+    Ok(Served { stats, tasks_left: tasks_left(), descriptors_kept })
 }
 
 /// Returns the number of live tasks besides the main task, which calls this function.
 fn tasks_left() -> usize {
     live_tasks().saturating_sub(1)
-}
-
-/// Writes a line on standard output, for programs that read it.
-fn print_line(line: std::fmt::Arguments<'_>) {
-    let mut out = io::stdout().lock();
-    // The server continues if standard output is closed.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]

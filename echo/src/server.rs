@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
+use std::time::Duration;
 
-use matou_net::{TcpListener, TcpStream};
+use futures_io::AsyncRead;
+use matou_net::{Shutdown as Direction, TcpListener, TcpStream};
 use matou_runtime::{Orphans, Outcome, Task, TaskError, now, parallel, race, timeout, try_spawn};
 
 use crate::client::{Client, DisconnectReason};
 use crate::context::ServerContext;
 use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
+
+/// How long a client that was cancelled may take to receive the bytes that were sent to it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the clients that connect to `listeners`, until `shutdown` begins and all connections have
 /// ended. Returns the numbers of served connections and bytes.
@@ -21,7 +26,8 @@ use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 ///
 /// The shutdown has three steps. The listeners are closed, and with them the connections that were
 /// not accepted yet. Then the clients have the drain timeout to finish. Then the remaining ones are
-/// cancelled.
+/// cancelled: the server echoes nothing more, and closes their connections so that they receive all
+/// bytes that were sent before, for which they have one more second.
 ///
 /// # Errors
 ///
@@ -106,6 +112,10 @@ fn to_io_error(error: TaskError<io::Error>) -> io::Error {
     }
 }
 
+fn accept_failed(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to accept connections: {error}"))
+}
+
 enum Event {
     Accepted(io::Result<(TcpStream, SocketAddr)>),
     Disconnected(Outcome<DisconnectReason>),
@@ -129,8 +139,10 @@ async fn serve(
     let mut stop = pin!(shutdown.wait());
     loop {
         match next_event(&mut listeners, &clients, &context, stop.as_mut()).await {
-            Event::Accepted(accepted) => spawn_client(accepted?, &clients, &context).await,
-            Event::Disconnected(outcome) => log_disconnect(outcome, &context.log).await,
+            Event::Accepted(accepted) => {
+                spawn_client(accepted.map_err(accept_failed)?, &clients, &context);
+            }
+            Event::Disconnected(outcome) => log_disconnect(outcome, &context.log),
             Event::Shutdown => break,
         }
     }
@@ -193,7 +205,7 @@ async fn accept_any(
     .await
 }
 
-async fn spawn_client(
+fn spawn_client(
     (stream, peer): (TcpStream, SocketAddr),
     clients: &Orphans<DisconnectReason>,
     context: &Rc<ServerContext>,
@@ -206,11 +218,11 @@ async fn spawn_client(
     let id = spawned.expect("a full server does not accept");
     if context.log.enabled(Level::Debug) {
         let text = format_args!("client {id} connected from {peer}");
-        context.log.line(Level::Debug, text).await;
+        context.log.line(Level::Debug, text);
     }
 }
 
-async fn log_disconnect(outcome: Outcome<DisconnectReason>, log: &Log) {
+fn log_disconnect(outcome: Outcome<DisconnectReason>, log: &Log) {
     let (level, text) = match outcome {
         Ok(DisconnectReason::Closed) => return,
         Ok(reason) if !log.enabled(Level::Debug) => return drop(reason),
@@ -218,31 +230,64 @@ async fn log_disconnect(outcome: Outcome<DisconnectReason>, log: &Log) {
         Err(error) if error.is_cancelled() => return,
         Err(error) => (Level::Error, format!("client task failed: {error}")),
     };
-    log.line(level, format_args!("{text}")).await;
+    log.line(level, format_args!("{text}"));
 }
 
 /// Waits until the clients have finished, and cancels those that exceed the drain timeout.
-async fn drain(clients: &Orphans<DisconnectReason>, context: &ServerContext) {
+async fn drain(clients: &Orphans<DisconnectReason>, context: &Rc<ServerContext>) {
     let drained = async {
         while let Some(outcome) = clients.next().await {
-            log_disconnect(outcome, &context.log).await;
+            log_disconnect(outcome, &context.log);
         }
     };
     if timeout(context.limits.drain_timeout, drained).await.is_ok() {
         return;
     }
+    // fault: streams-of-cancelled-clients-reset
+    context.streams_of_cancelled.start();
     // Request all cancellations before the first one is awaited, so that they run concurrently.
     let mut cancelled = Vec::with_capacity(clients.len());
     while let Some(promise) = clients.take() {
         cancelled.push(promise.cancel());
     }
-    let line = format!(
-        "drain timeout of {:?} elapsed, cancelling {} clients",
-        context.limits.drain_timeout,
-        cancelled.len()
+    context.log.line(
+        Level::Info,
+        format_args!(
+            "drain timeout of {:?} elapsed, cancelling {} clients",
+            context.limits.drain_timeout,
+            cancelled.len()
+        ),
     );
-    context.log.line(Level::Info, format_args!("{line}")).await;
     for cancelled in cancelled {
         cancelled.await;
     }
+    close_all(context.streams_of_cancelled.take(), context).await;
+}
+
+/// Closes the connections of cancelled clients.
+async fn close_all(streams: Vec<TcpStream>, context: &Rc<ServerContext>) {
+    let closing = Orphans::new();
+    for stream in streams {
+        let task = Task::new().name("close").orphans(&closing);
+        let spawned = task.spawn(timeout(CLOSE_TIMEOUT, close(stream, Rc::clone(context))));
+        spawned.expect("the group has no limit");
+    }
+    while closing.next().await.is_some() {}
+}
+
+/// Closes a connection after the peer has received everything that was sent.
+///
+/// If a socket is closed while it contains unread input, or receives more, the system resets the
+/// connection and discards the output that it has not delivered. So the input is read until the
+/// peer has closed its side as well.
+async fn close(mut stream: TcpStream, context: Rc<ServerContext>) {
+    if stream.shutdown(Direction::Write).is_err() {
+        return;
+    }
+    poll_fn(|cx| {
+        let mut discarded = context.buffer.borrow_mut();
+        while let Ok(1..) = ready!(Pin::new(&mut stream).poll_read(cx, &mut discarded)) {}
+        Poll::Ready(())
+    })
+    .await;
 }

@@ -1,9 +1,10 @@
 //! The ownership check in front of every socket operation.
 
 use std::io;
+use std::panic::Location;
 use std::task::Poll;
 
-use matou_ownership::{AccessError, ResourceHandle, adopt, check, in_task};
+use matou_ownership::{AccessError, ResourceHandle, adopt, check, check_at, in_task};
 
 /// How an operation borrows its socket, which decides the ownership check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,34 +21,41 @@ impl AccessMode {
     #[inline]
     #[track_caller]
     pub(crate) fn check(self, handle: &impl ResourceHandle) -> io::Result<()> {
-        self.adopt_or_check(handle).map_err(to_io_error)
+        self.adopt_or_check(handle, Location::caller()).map_err(to_io_error)
     }
 
     /// Checks an operation that may wait.
     ///
     /// Returns `Pending` forever in a task that is not the owner: the violation is recorded, and
-    /// the runtime does not resume the task.
+    /// the runtime does not resume the task. `at` is the line that started the operation.
     #[inline]
-    pub(crate) fn poll_check(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_check(
+        self,
+        handle: &impl ResourceHandle,
+        at: &'static Location<'static>,
+    ) -> Poll<io::Result<()>> {
         if handle.ticket().is_owned_by_current() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_check_slow(handle)
+        self.poll_check_slow(handle, at)
     }
 
     #[cold]
-    fn poll_check_slow(self, handle: &impl ResourceHandle) -> Poll<io::Result<()>> {
-        match self.adopt_or_check(handle) {
+    fn poll_check_slow(
+        self,
+        handle: &impl ResourceHandle,
+        at: &'static Location<'static>,
+    ) -> Poll<io::Result<()>> {
+        match self.adopt_or_check(handle, at) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(AccessError::NotOwner(_)) if in_task() => Poll::Pending,
             Err(error) => Poll::Ready(Err(to_io_error(error))),
         }
     }
 
-    /// Records a violation with the line that creates the future of an operation.
+    /// Records a violation when the future of an operation is created.
     ///
-    /// The result is ignored, because [`poll_check`](AccessMode::poll_check) checks again. The
-    /// caller's line is only known here: `Future::poll` has no caller in the user's program.
+    /// The result is ignored, because [`poll_check`](AccessMode::poll_check) checks again.
     #[inline]
     #[track_caller]
     pub(crate) fn check_caller(self, handle: &impl ResourceHandle) {
@@ -57,11 +65,14 @@ impl AccessMode {
     }
 
     #[inline]
-    #[track_caller]
-    fn adopt_or_check(self, handle: &impl ResourceHandle) -> Result<(), AccessError> {
+    fn adopt_or_check(
+        self,
+        handle: &impl ResourceHandle,
+        at: &'static Location<'static>,
+    ) -> Result<(), AccessError> {
         match self {
             AccessMode::Exclusive => adopt(handle),
-            AccessMode::Shared => check(handle),
+            AccessMode::Shared => check_at(handle, at),
         }
     }
 }

@@ -103,7 +103,7 @@ pub use error::{AccessError, NotOwner};
 pub use finalize::{FinalizeAll, FinalizeReport};
 pub use ids::replace_id_source;
 pub use info::{OwnerInfo, ResourceInfo};
-pub use ops::{adopt, check, disown, give, own, transfer};
+pub use ops::{adopt, check, check_at, disown, give, give_at, own, transfer};
 pub use owned::{Owned, OwnedError, OwnedMut, OwnedRef, Release};
 pub use registry::{FinalizeStatus, Ledger, Resource, ResourceHandle, Ticket};
 pub use release::{defer, release};

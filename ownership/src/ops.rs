@@ -82,10 +82,46 @@ impl Ticket {
 #[inline]
 #[track_caller]
 pub fn check<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
+    check_at(handle, Location::caller())
+}
+
+/// As [`check`], for a use whose line is known already: `used_at` is the line that a
+/// [`NotOwner`] error names.
+///
+/// For authors of futures, which remember the line that created them, because the line that polls
+/// them belongs to a combinator or to a runtime.
+///
+/// # Errors
+///
+/// As [`check`].
+///
+/// # Examples
+///
+/// ```
+/// use std::panic::Location;
+/// use matou_ownership::{AccessError, Owned, check_at, enter};
+///
+/// let entered = enter(None);
+/// let owned = Owned::new(1, drop);
+/// let _owner = entered.leave();
+///
+/// let entered = enter(None);
+/// let line = Location::caller();
+/// match check_at(&owned, line) {
+///     Err(AccessError::NotOwner(error)) => assert_eq!(error.used_at, line),
+///     other => panic!("{other:?}"),
+/// }
+/// # drop(entered.leave());
+/// ```
+#[inline]
+pub fn check_at<H: ResourceHandle + ?Sized>(
+    handle: &H,
+    used_at: &'static Location<'static>,
+) -> Result<(), AccessError> {
     if handle.ticket().is_owned_by_current() {
         return Ok(());
     }
-    check_slow(&handle.resource(), Location::caller())
+    check_slow(&handle.resource(), used_at)
 }
 
 /// Makes the current task the owner of a resource, from any previous owner. Outside any task the
@@ -234,11 +270,30 @@ pub fn transfer<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessErro
 /// ```
 #[track_caller]
 pub fn give<H: ResourceHandle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<(), AccessError> {
+    give_at(handle, to, Location::caller())
+}
+
+/// As [`give`], for a builder that was told to give the resource at the line `used_at`, which a
+/// [`NotOwner`] error names.
+///
+/// # Errors
+///
+/// As [`give`].
+///
+/// # Panics
+///
+/// As [`give`].
+#[track_caller]
+pub fn give_at<H: ResourceHandle + ?Sized>(
+    handle: &H,
+    to: &Arc<Ledger>,
+    used_at: &'static Location<'static>,
+) -> Result<(), AccessError> {
     refuse_in_finalizer("give", handle.ticket());
     let (resource, current) = (handle.resource(), ledger_or_new());
     let _moved;
     let locked = resource.ticket().lock();
-    let mut locked = check_locked(&resource, locked, current.as_ref(), Location::caller())?;
+    let mut locked = check_locked(&resource, locked, current.as_ref(), used_at)?;
     _moved = locked.move_to(&resource, Arc::clone(to), List::Owned);
     Ok(())
 }

@@ -17,6 +17,7 @@ mod run;
 pub mod signal;
 mod signal_table;
 mod simulation;
+mod source_line;
 mod spawn;
 mod sys;
 mod task;

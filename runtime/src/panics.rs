@@ -1,15 +1,38 @@
 //! Catching panics, and recording where they happened.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::task::Waker;
 
 thread_local! {
-    /// Where the most recent panic of this thread happened. The hook writes it; the code that
-    /// catches the panic takes it.
-    static LOCATION: Cell<Option<String>> = const { Cell::new(None) };
+    /// The most recent panic of this thread. The hook writes it; the code that catches the panic
+    /// takes it.
+    static LATEST: Cell<Option<Recorded>> = const { Cell::new(None) };
+}
+
+/// A panic that the hook has recorded.
+struct Recorded {
+    payload: PayloadId,
+    location: String,
+}
+
+/// Identifies the payload of a panic. A payload that `resume_unwind` raises did not pass the hook:
+/// the most recent panic that did may be another one, which the program has caught.
+#[derive(PartialEq)]
+struct PayloadId {
+    type_id: TypeId,
+    /// The address of its text, if it is text. The hook receives the payload before it is boxed, so
+    /// the address of the payload itself changes.
+    text: Option<usize>,
+}
+
+impl PayloadId {
+    fn of(payload: &(dyn Any + Send)) -> PayloadId {
+        let text = text_of(payload).map(|text| text.as_ptr() as usize);
+        PayloadId { type_id: payload.type_id(), text }
+    }
 }
 
 /// Installs a panic hook that records the location of a panic and then calls the previous hook.
@@ -25,27 +48,33 @@ pub(crate) fn install_hook() {
     INSTALLED.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let location = info.location().map(ToString::to_string);
-            let _ = LOCATION.try_with(|cell| cell.set(location));
+            let recorded = info.location().map(|location| Recorded {
+                payload: PayloadId::of(info.payload()),
+                location: location.to_string(),
+            });
+            let _ = LATEST.try_with(|latest| latest.set(recorded));
             previous(info);
         }));
     });
 }
 
-/// Takes the location of the most recent panic of this thread.
-pub(crate) fn take_location() -> Option<String> {
-    LOCATION.try_with(Cell::take).ok().flatten()
+/// Takes the location of the panic that this thread has just caught with this payload; `None` if
+/// the hook has not seen it.
+pub(crate) fn take_location(payload: &(dyn Any + Send)) -> Option<String> {
+    let latest = LATEST.try_with(Cell::take).ok().flatten()?;
+    (latest.payload == PayloadId::of(payload)).then_some(latest.location)
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    match payload.downcast_ref::<&'static str>() {
+        Some(text) => Some(text),
+        None => payload.downcast_ref::<String>().map(|text| &**text),
+    }
 }
 
 /// Returns the message of a payload.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&'static str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a payload that is not text".to_owned()
-    }
+    text_of(payload).unwrap_or("a payload that is not text").to_owned()
 }
 
 /// Runs `f` and returns the payload of a panic as an error.
@@ -63,10 +92,18 @@ pub(crate) fn wake(waker: Waker) {
     ignore(|| waker.wake());
 }
 
+/// Runs `f`, and aborts the process if it panics: neither the caller nor another thread could go on.
+/// The panic hook has reported the panic.
+pub(crate) fn abort_on_panic(f: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(f)).is_err() {
+        std::process::abort();
+    }
+}
+
 /// Runs `f` and ignores a panic, which the panic hook has reported.
 pub(crate) fn ignore(f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
-        let _ = take_location();
+        let _ = take_location(&*payload);
         // The destructor of any other payload might panic as well, which could not be caught here.
         if !payload.is::<&'static str>() && !payload.is::<String>() {
             std::mem::forget(payload);

@@ -8,11 +8,12 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use crate::domain::{Domain, Message, Run};
-use crate::signal_table::{Disposition, Handler, StreamState};
+use crate::panics;
+use crate::signal_table::{Disposition, Handler, SignalSource, StreamClosed, StreamState};
 use crate::spawn::spawn_signal_handler;
 use crate::sys::{self, SignalWatcher};
 use crate::task::{TaskMeta, WaitSite};
@@ -28,8 +29,12 @@ pub use crate::signal_table::Signal;
 /// later call for the same signal replaces the handler. After the run, signals have their default
 /// behaviour again.
 ///
-/// A handler that is still running when the root completes is cancelled. A handler that panics
-/// fails the run.
+/// A handler that is still running when the root completes is cancelled. If the handler has not
+/// started yet when the run ends, the signal has its default behaviour, so that it is not lost. A
+/// handler that panics fails the run.
+///
+/// Process 1 (of a container, for example) has no default behaviour: where the signal would
+/// terminate any other process, it exits with status 128 plus the number of the signal.
 ///
 /// # Errors
 ///
@@ -119,6 +124,11 @@ impl Signals {
     /// # Cancel safety
     ///
     /// Dropping the future loses no occurrence.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if the run that created the stream is over and all occurrences were
+    /// returned: there will be no further one.
     #[track_caller]
     #[expect(clippy::should_implement_trait, reason = "it returns a future, as streams do")]
     pub fn next(&mut self) -> NextSignal<'_> {
@@ -138,17 +148,24 @@ impl Future for NextSignal<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let poll = self.signals.state.poll_next(cx);
-        if poll.is_pending() {
-            WaitSite::new("signal", self.location).note();
+        match self.signals.state.poll_next(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Ready(Err(StreamClosed)) => panic!(
+                "`Signals::next`, called at {}, waits for a signal after the end of the run that \
+                 created the stream: call `signal::stream` in the current run",
+                self.location
+            ),
+            Poll::Pending => {
+                WaitSite::new("signal", self.location).note();
+                Poll::Pending
+            }
         }
-        poll
     }
 }
 
 /// The signal thread of the process, and the runs that it delivers to.
 struct Watcher {
-    watcher: SignalWatcher,
+    thread: SignalWatcher,
     runs: Vec<Weak<Run>>,
 }
 
@@ -160,50 +177,67 @@ fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
         return Ok(());
     }
     let run = &domain.run;
-    let mut watcher = WATCHER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut watcher = lock_watcher();
     let watcher = match &mut *watcher {
         Some(watcher) => watcher,
         none => {
-            let watcher = SignalWatcher::start(signal.number(), on_signal)?;
-            none.insert(Watcher { watcher, runs: Vec::new() })
+            let thread = SignalWatcher::start(signal.number(), on_signal)?;
+            none.insert(Watcher { thread, runs: Vec::new() })
         }
     };
-    watcher.watcher.add(signal.number())?;
+    watcher.thread.add(signal.number())?;
     watcher.runs.retain(|run| run.strong_count() > 0);
-    if !run.signals.set_watched() {
+    if !watcher.runs.iter().any(|known| known.as_ptr() == Arc::as_ptr(run)) {
         watcher.runs.push(Arc::downgrade(run));
     }
     Ok(())
 }
 
+fn lock_watcher() -> MutexGuard<'static, Option<Watcher>> {
+    WATCHER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the runs that signals are delivered to.
+fn watched_runs() -> Vec<Arc<Run>> {
+    match &*lock_watcher() {
+        Some(watcher) => watcher.runs.iter().filter_map(Weak::upgrade).collect(),
+        None => Vec::new(),
+    }
+}
+
 /// Called by the signal thread.
 fn on_signal(number: i32) {
     let Some(signal) = Signal::from_number(number) else { return };
-    // Deliver without the lock: a handler or a waker may watch for another signal.
-    let runs: Vec<Arc<Run>> = match &*WATCHER.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(watcher) => watcher.runs.iter().filter_map(Weak::upgrade).collect(),
-        None => Vec::new(),
-    };
-    let dispositions: Vec<_> = runs.iter().map(|run| deliver(run, signal)).collect();
+    // Deliver without the lock: a waker may watch for another signal.
+    let runs = watched_runs();
+    let deliver = |run: &Arc<Run>| deliver(run, signal, SignalSource::System);
+    let dispositions: Vec<_> = runs.iter().map(deliver).collect();
     let is_handled = dispositions.iter().any(|disposition| disposition.is_handled());
     let terminate = dispositions.contains(&Disposition::Terminate);
     // fault: default-signal-not-restored
     if terminate || !is_handled {
-        // The default of both signals is to terminate the process, so this does not return.
+        // The default of both signals is to terminate the process.
         sys::terminate_by(signal.number());
     }
+    // The last reference to a run drops values of the program.
+    panics::ignore(|| drop(runs));
 }
 
 /// Delivers a signal to a run, and has domain 0 start the handler.
-fn deliver(run: &Run, signal: Signal) -> Disposition {
-    let disposition = run.signals.deliver(signal);
+fn deliver(run: &Run, signal: Signal, source: SignalSource) -> Disposition {
+    let disposition = run.signals.deliver(signal, source);
     if disposition == Disposition::StartHandler {
         // The handler is looked up when it starts, because it may have been replaced in the
         // meantime.
         let start = move |domain: &Domain| {
             spawn_signal_handler(domain, || {
                 let (handler, meta) = domain.run.signals.handler(signal)?;
-                Some((move || handler(), meta))
+                let run = Arc::clone(&domain.run);
+                let start = move || {
+                    run.signals.handler_started(signal);
+                    handler()
+                };
+                Some((start, meta))
             });
         };
         run.remote(0).send(Message::Signal(Box::new(start)));
@@ -214,5 +248,16 @@ fn deliver(run: &Run, signal: Signal) -> Disposition {
 /// Delivers a signal to one run, without the operating system. Returns whether the run handles it;
 /// if not, the system would have terminated the process.
 pub(crate) fn send(run: &Run, signal: Signal) -> bool {
-    deliver(run, signal).is_handled()
+    deliver(run, signal, SignalSource::Test).is_handled()
+}
+
+/// Ends the handling of signals by a run that is over. A signal that the process has received, and
+/// whose handler has not started, terminates the process, unless another run handles it as well.
+pub(crate) fn end_run(run: &Arc<Run>) {
+    for signal in run.signals.close() {
+        let is_handled = watched_runs().iter().any(|run| run.signals.handles(signal));
+        if !is_handled {
+            sys::terminate_by(signal.number());
+        }
+    }
 }

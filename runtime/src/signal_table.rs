@@ -51,14 +51,23 @@ struct Table {
     entries: [Entry; ALL.len()],
     /// A handler was started: the next signal for a handler terminates the process.
     handler_started: bool,
-    /// The signal watcher delivers to this run.
-    watched: bool,
 }
 
 #[derive(Default)]
 struct Entry {
     handler: Option<(Handler, TaskMeta)>,
     streams: Vec<Weak<StreamState>>,
+    /// The process received the signal, and domain 0 has not started the handler yet.
+    is_starting: bool,
+}
+
+/// The source of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalSource {
+    /// The process received it.
+    System,
+    /// A test sent it, to one run.
+    Test,
 }
 
 /// How the process must react to a signal.
@@ -91,17 +100,27 @@ pub(crate) struct StreamState {
 struct Pending {
     count: u64,
     waker: Option<Waker>,
+    /// The run is over: no signal will be counted any more.
+    closed: bool,
 }
 
+/// The run of a stream is over, and the stream has returned all its signals.
+#[derive(Debug)]
+pub(crate) struct StreamClosed;
+
 impl StreamState {
-    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamClosed>> {
+        // A foreign waker may run any code when it is cloned or dropped: not under the lock.
+        let waker = cx.waker().clone();
         let mut pending = lock(&self.pending);
         if pending.count > 0 {
             pending.count -= 1;
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
-        let old = pending.waker.replace(cx.waker().clone());
-        // A foreign waker may run any code when it is dropped: not under the lock.
+        if pending.closed {
+            return Poll::Ready(Err(StreamClosed));
+        }
+        let old = pending.waker.replace(waker);
         drop(pending);
         drop(old);
         Poll::Pending
@@ -111,6 +130,13 @@ impl StreamState {
     fn push(&self) -> Option<Waker> {
         let mut pending = lock(&self.pending);
         pending.count += 1;
+        pending.waker.take()
+    }
+
+    /// Marks the end of the run, and returns the waker to wake.
+    fn close(&self) -> Option<Waker> {
+        let mut pending = lock(&self.pending);
+        pending.closed = true;
         pending.waker.take()
     }
 }
@@ -136,39 +162,55 @@ impl SignalTable {
         streams.push(Arc::downgrade(stream));
     }
 
-    /// Marks the run as watched; returns whether it was watched already.
-    pub(crate) fn set_watched(&self) -> bool {
-        mem::replace(&mut lock(&self.table).watched, true)
+    /// Returns whether the run has a handler or a stream for a signal.
+    pub(crate) fn handles(&self, signal: Signal) -> bool {
+        let mut table = lock(&self.table);
+        let entry = table.entry(signal);
+        entry.handler.is_some() || entry.streams.iter().any(|stream| stream.strong_count() > 0)
+    }
+
+    /// Marks that the handler of a signal has started.
+    pub(crate) fn handler_started(&self, signal: Signal) {
+        lock(&self.table).entry(signal).is_starting = false;
     }
 
     /// Removes all handlers and streams at the end of the run: signals have their default behaviour
-    /// again.
+    /// again. Returns the signals that the process received and whose handlers never started.
     ///
     /// The run's memory may stay, because a waker may refer to it, and a handler may hold such a
     /// waker.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&self) -> Vec<Signal> {
         let entries = mem::take(&mut lock(&self.table).entries);
+        let unhandled = ALL.into_iter().zip(&entries).filter(|(_, entry)| entry.is_starting);
+        let unhandled = unhandled.map(|(signal, _)| signal).collect();
+        for stream in entries.iter().flat_map(|entry| &entry.streams).filter_map(Weak::upgrade) {
+            // fault: stream-of-a-past-run-hangs
+            stream.close().into_iter().for_each(panics::wake);
+        }
         // Handlers belong to the program, which may use the table when they are dropped.
         panics::ignore(|| drop(entries));
+        unhandled
     }
 
     /// Notifies the streams of a signal, and returns how the process must react.
-    pub(crate) fn deliver(&self, signal: Signal) -> Disposition {
-        let mut wakers = Vec::new();
+    pub(crate) fn deliver(&self, signal: Signal, source: SignalSource) -> Disposition {
         let mut table = lock(&self.table);
         let entry = table.entry(signal);
-        entry.streams.retain(|stream| match stream.upgrade() {
-            Some(stream) => {
-                wakers.extend(stream.push());
-                true
-            }
-            None => false,
-        });
-        let (has_stream, has_handler) = (!entry.streams.is_empty(), entry.handler.is_some());
+        let mut streams: Vec<_> = entry.streams.iter().filter_map(Weak::upgrade).collect();
+        entry.streams.retain(|stream| stream.strong_count() > 0);
+        let (has_stream, has_handler) = (!streams.is_empty(), entry.handler.is_some());
         let was_started = table.handler_started;
         table.handler_started |= has_handler;
+        if has_handler && !was_started && source == SignalSource::System {
+            // fault: unstarted-handler-swallows-signal
+            table.entry(signal).is_starting = true;
+        }
         drop(table);
-        wakers.into_iter().for_each(panics::wake);
+        // Not under the lock: if the last reference to a stream is dropped here, so is its waker.
+        streams.drain(..).for_each(|stream| {
+            stream.push().into_iter().for_each(panics::wake);
+            panics::ignore(|| drop(stream));
+        });
         match (has_handler, was_started, has_stream) {
             // fault: second-signal-swallowed
             (true, true, false) => Disposition::Terminate,

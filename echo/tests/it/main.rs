@@ -2,6 +2,8 @@
 //! library.
 
 mod commandline;
+#[cfg(target_os = "linux")]
+mod faults;
 mod library;
 mod limits;
 mod miou_tutorial;

@@ -44,8 +44,13 @@ impl Server {
     }
 
     #[track_caller]
-    pub(crate) fn spawn(mut command: Command) -> Server {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn spawn(command: Command) -> Server {
+        Server::spawn_with_stderr(command, Stdio::piped())
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn_with_stderr(mut command: Command, stderr: Stdio) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let mut server = Server { child, lines, address: ([0, 0, 0, 0], 0).into() };
@@ -64,7 +69,8 @@ impl Server {
             Err(_) => {
                 let _ = self.child.kill();
                 let mut err = String::new();
-                let _ = self.child.stderr.take().unwrap().read_to_string(&mut err);
+                let stderr = self.child.stderr.take();
+                let _ = stderr.map(|mut stderr| stderr.read_to_string(&mut err));
                 panic!("the server printed no listening address: {err}")
             }
         }
@@ -94,8 +100,9 @@ impl Server {
             thread::sleep(Duration::from_millis(2));
         };
         let mut err = String::new();
-        let mut stderr = self.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut err).unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut err).unwrap();
+        }
         let out = self.lines.iter().collect();
         Exit { status, out, err }
     }

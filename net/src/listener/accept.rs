@@ -71,7 +71,7 @@ impl Future for Accept<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        ready!(this.mode.poll_check(this.listener))?;
+        ready!(this.mode.poll_check(this.listener, this.at))?;
         let TcpListener { socket, backoff } = this.listener;
         loop {
             ready!(this.poll_pause(cx));

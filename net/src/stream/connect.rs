@@ -50,7 +50,7 @@ impl Connect {
         let Stage::Connecting(stream) = &self.stage else {
             unreachable!("`start` has created the socket")
         };
-        ready!(AccessMode::Exclusive.poll_check(stream))?;
+        ready!(AccessMode::Exclusive.poll_check(stream, self.at))?;
         stream.socket.backend().poll_connect(just_started, WaitSite::new("connect", self.at), cx)
     }
 

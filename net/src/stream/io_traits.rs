@@ -13,12 +13,14 @@ use crate::access::AccessMode;
 
 impl TcpStream {
     /// There is no user-space buffer to flush.
+    #[track_caller]
     fn poll_flush_as(&self, mode: AccessMode) -> Poll<io::Result<()>> {
-        mode.poll_check(self)
+        mode.poll_check(self, Location::caller())
     }
 
+    #[track_caller]
     fn poll_close_as(&self, mode: AccessMode) -> Poll<io::Result<()>> {
-        ready!(mode.poll_check(self))?;
+        ready!(mode.poll_check(self, Location::caller()))?;
         Poll::Ready(self.socket.backend().shutdown(Shutdown::Write))
     }
 }
@@ -48,10 +50,12 @@ impl AsyncWrite for TcpStream {
         self.poll_send(AccessMode::Exclusive, Location::caller(), cx, buf)
     }
 
+    #[track_caller]
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush_as(AccessMode::Exclusive)
     }
 
+    #[track_caller]
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_close_as(AccessMode::Exclusive)
     }
@@ -65,7 +69,6 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        AccessMode::Shared.check_caller(*self);
         self.poll_recv(AccessMode::Shared, Location::caller(), cx, buf)
     }
 }
@@ -80,14 +83,15 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AccessMode::Shared.check_caller(*self);
         self.poll_send(AccessMode::Shared, Location::caller(), cx, buf)
     }
 
+    #[track_caller]
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush_as(AccessMode::Shared)
     }
 
+    #[track_caller]
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_close_as(AccessMode::Shared)
     }

@@ -107,7 +107,7 @@ impl TcpStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(mode.poll_check(self))?;
+        ready!(mode.poll_check(self, at))?;
         if buf.is_empty() {
             return poll_empty(cx);
         }
@@ -121,7 +121,7 @@ impl TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(mode.poll_check(self))?;
+        ready!(mode.poll_check(self, at))?;
         if buf.is_empty() {
             return poll_empty(cx);
         }

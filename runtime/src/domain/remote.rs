@@ -11,6 +11,7 @@ use super::message_queue::MessageQueue;
 use super::parker::Parker;
 use super::{Domain, Message};
 use crate::driver::Unpark;
+use crate::panics;
 use crate::task::Slot;
 use crate::task::raw::{RemoteWake, Schedule, waker_vtable};
 
@@ -84,7 +85,9 @@ impl RemoteHandle {
         if must_notify && self.parker.notify() {
             // A domain that is not connected yet has not parked yet either.
             if let Some(unparker) = self.unparker.get() {
-                unparker.unpark();
+                // A domain that is not unparked may wait forever, and the run with it.
+                // fault: unparker-panic-ignored
+                panics::abort_on_panic(|| unparker.unpark());
             }
         }
     }

@@ -103,6 +103,9 @@ pub trait Driver: 'static {
 /// Makes the current or the next [`Driver::park`] of a domain return.
 pub trait Unpark: Send + Sync + 'static {
     /// Unparks the domain. Called only if the domain is parked, or about to park.
+    ///
+    /// It must not panic: a domain that is not unparked may wait forever, so a panic aborts the
+    /// process.
     fn unpark(&self);
 }
 

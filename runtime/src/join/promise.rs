@@ -157,6 +157,12 @@ impl<T, E> Promise<T, E> {
         self.handle.release(Release::Detached);
     }
 
+    /// Returns whether the child belongs to a task of `domain`.
+    pub(crate) fn is_child_of(&self, domain: &Domain) -> bool {
+        let is_own = |remote| domain.is_domain_of(remote, self.child().domain);
+        self.handle.remote().is_some_and(is_own)
+    }
+
     pub(crate) fn child(&self) -> ChildRef {
         self.handle.child()
     }

@@ -13,7 +13,7 @@ use crate::domain::{Config, Domain, Forgotten, Run};
 use crate::driver::{Driver, Reactor};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
-use crate::{host, panics};
+use crate::{host, panics, signal};
 
 /// The most domains that a run may have. The number of a domain is part of the ids of its tasks.
 const DOMAINS_MAX: usize = 1024;
@@ -167,19 +167,33 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let meta = TaskMeta::named(Location::caller(), Arc::from("main"));
+        self.run_at(main, Location::caller())
+    }
+
+    /// Runs `main`, which the program has passed to the runtime at the line `at`.
+    pub(crate) fn run_at<F, T, E>(
+        self,
+        main: F,
+        at: &'static Location<'static>,
+    ) -> Result<T, RunError<E>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        let meta = TaskMeta::named(at, Arc::from("main"));
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }
         panics::install_hook();
         host::install();
         let run = self.new_run().map_err(RunError::Setup)?;
-        let driver = (self.make_driver)(0).map_err(RunError::Setup)?;
+        let driver = make_driver(&self.make_driver, 0).map_err(RunError::Setup)?;
         let workers = Workers::start(&run, &self.make_driver).map_err(RunError::Setup)?;
         let domain = Domain::new(Arc::clone(&run), 0, driver);
         let handle = spawn_root(&domain, meta, main);
         run_domain(domain);
-        run.signals.close();
+        signal::end_run(&run);
         drop(workers);
         // The root has completed, because the run is over: the handle has its outcome.
         let outcome = handle.take();
@@ -207,6 +221,17 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let Builder { quantum, grace, forgotten, .. } = *self;
         Ok((domains, Config { seed, quantum, grace, forgotten }))
+    }
+}
+
+fn make_driver(make: &MakeDriver, domain: usize) -> io::Result<Box<dyn Driver>> {
+    make(domain).map_err(setup_failed("create the driver", domain))
+}
+
+/// Adds the step that failed to an error, whose kind stays the same.
+fn setup_failed(step: &'static str, domain: usize) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| {
+        io::Error::new(error.kind(), format!("failed to {step} of domain {domain}: {error}"))
     }
 }
 
@@ -242,7 +267,7 @@ impl Workers {
         for index in 1..run.domains() {
             let (run, make_driver, sender) = (run.clone(), make_driver.clone(), sender.clone());
             let thread = thread::Builder::new().name(format!("matou-{index}"));
-            workers.threads.push(thread.spawn(move || match make_driver(index) {
+            let thread = thread.spawn(move || match self::make_driver(&make_driver, index) {
                 Ok(driver) => {
                     let domain = Domain::new(run, index, driver);
                     let _ = sender.send(Ok(()));
@@ -250,7 +275,8 @@ impl Workers {
                     run_domain(domain);
                 }
                 Err(error) => drop(sender.send(Err(error))),
-            })?);
+            });
+            workers.threads.push(thread.map_err(setup_failed("start the thread", index))?);
         }
         drop(sender);
         let started = started.iter().collect::<io::Result<Vec<()>>>()?;

@@ -54,16 +54,15 @@ use crate::domain::Domain;
 #[track_caller]
 pub fn defer(future: impl Future<Output = ()> + 'static) {
     let ticket = Ticket::new("deferred future");
-    Domain::with("`defer`", |domain| {
-        assert!(domain.has_current(), "`defer` needs a task, at whose end the future is to run");
-        let id = ticket.id();
-        let deferred: Arc<dyn Resource> = Arc::new(Deferred { ticket });
-        // Owned first: this panics in a finalizer, and then the future is not stored.
-        matou_ownership::own(&deferred);
-        domain.deferred().insert(id, Box::pin(future));
-        // The program has no handle to release, so owning it at the end is not a leak.
-        matou_ownership::defer(&deferred);
-    });
+    let has_task = Domain::with("`defer`", Domain::has_current);
+    assert!(has_task, "`defer` needs a task, at whose end the future is to run");
+    let id = ticket.id();
+    let deferred: Arc<dyn Resource> = Arc::new(Deferred { ticket });
+    // Owned first: this panics in a finalizer, and then the future is not stored.
+    matou_ownership::own(&deferred);
+    Domain::with("`defer`", |domain| domain.deferred().insert(id, Box::pin(future)));
+    // The program has no handle to release, so owning it at the end is not a leak.
+    matou_ownership::defer(&deferred);
 }
 
 /// The entry of a deferred future in its task's ledger. The future itself is stored in its domain,

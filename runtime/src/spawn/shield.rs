@@ -171,11 +171,17 @@ impl<T, E> Shield<T, E> {
     }
 
     /// Sets how long the child may go on after a cancel request. Default: the grace period of the
-    /// run. Once there was a request, this has no effect.
+    /// run. Once there was a request, this has no effect, and neither outside the run and the domain
+    /// of the shield.
     pub fn limit(self, limit: Duration) -> Shield<T, E> {
         if let Some(promise) = &self.promise {
-            let entry = promise.child().entry;
-            Domain::try_with(|domain| domain.set_shield_limit(entry, limit));
+            Domain::try_with(|domain| {
+                // Another run, or another domain, may have a task with an equal key.
+                // fault: shield-of-another-run-limited
+                if promise.is_child_of(domain) {
+                    domain.set_shield_limit(promise.child().entry, limit);
+                }
+            });
         }
         self
     }

@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::time::Instant;
 
 use super::TaskId;
+use crate::source_line::At;
 
 /// The place where a leaf future waits: its operation, and the line that called it.
 ///
@@ -159,7 +160,7 @@ impl fmt::Display for BlockedOn {
             WaitTarget::IoSource(number) => write!(f, " on descriptor {number}")?,
         }
         match self.site.location {
-            Some(location) => write!(f, " at {location}"),
+            Some(location) => At(location).fmt(f),
             None => Ok(()),
         }
     }

@@ -81,7 +81,7 @@ impl Panic {
     pub(crate) fn caught(payload: Box<dyn Any + Send>) -> Panic {
         Panic(Box::new(Caught {
             message: panics::message(&*payload),
-            location: panics::take_location(),
+            location: panics::take_location(&*payload),
             payload: Mutex::new(payload),
         }))
     }

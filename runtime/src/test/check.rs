@@ -232,7 +232,7 @@ impl Check {
     {
         let builder = self.builder.clone().seed(seed);
         if !self.simulated {
-            return Trial::from_outcome(builder.run(main));
+            return Trial::from_outcome(builder.run_at(main, at));
         }
         if Domain::is_inside() {
             return Trial::from_outcome(Err(RunError::Nested));

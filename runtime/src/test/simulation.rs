@@ -41,8 +41,13 @@ impl Simulation {
     ///
     /// Each domain has a separate stream for it, so drawing a number affects neither the choices of
     /// the scheduler nor the numbers that are drawn on other domains.
+    ///
+    /// # Panics
+    ///
+    /// Outside the run that the simulation belongs to.
+    #[track_caller]
     pub fn random_below(&self, bound: u64) -> u64 {
-        self.0.leaf_choice(current_domain(), usize::try_from(bound).unwrap_or(usize::MAX)) as u64
+        self.0.leaf_choice(self.domain(), usize::try_from(bound).unwrap_or(usize::MAX)) as u64
     }
 
     /// Returns the run's value of type `T`.
@@ -54,13 +59,27 @@ impl Simulation {
     }
 
     /// Records an event: it becomes part of the run's hash and trace.
+    ///
+    /// # Panics
+    ///
+    /// Outside the run that the simulation belongs to.
+    #[track_caller]
     pub fn record_event(&self, name: &'static str, number: u64) {
-        self.0.record(current_domain(), EventKind::Custom(name, number));
+        self.0.record(self.domain(), EventKind::Custom(name, number));
     }
-}
 
-fn current_domain() -> usize {
-    Domain::try_with(Domain::index).unwrap_or(0)
+    /// Returns the current domain, which is a domain of this simulation.
+    #[track_caller]
+    fn domain(&self) -> usize {
+        let index = |domain: &Domain| {
+            let is_own = |state: &&Rc<SimulationState>| Rc::ptr_eq(state, &self.0);
+            domain.simulation().filter(is_own).map(|_| domain.index())
+        };
+        match Domain::try_with(index).flatten() {
+            Some(index) => index,
+            None => panic!("a `Simulation` is used outside its run"),
+        }
+    }
 }
 
 impl fmt::Debug for Simulation {

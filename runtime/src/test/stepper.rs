@@ -10,6 +10,7 @@ use super::Trial;
 use crate::domain::{Config, Domain, OutcomeHandle, Run, RunFailure};
 use crate::driver::{Driver, ParkTimeout, Unpark};
 use crate::run::{RunError, result_of};
+use crate::signal;
 use crate::simulation::{BlockedTask, Deadlock, EventKind, SimulationState, VirtualClock};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
@@ -136,7 +137,7 @@ impl Stepper {
 
     fn run_to_completion<T, E>(&mut self, handle: OutcomeHandle<T, E>) -> Result<T, RunError<E>> {
         let completed = self.step_until_stopped();
-        self.run.signals.close();
+        signal::end_run(&self.run);
         self.state.drop_values();
         if completed {
             self.domains.clear();
