@@ -182,7 +182,7 @@ impl Wait {
 /// }
 ///
 /// let task = TaskKey::from_parts(1, 7).unwrap();
-/// let offer = Offer::new(task, 3, Location::caller(), Arc::new(Closed));
+/// let offer = Offer::new(task, "lock", Location::caller(), 3, Arc::new(Closed));
 /// assert!(!offer.source.is_open(offer.key));
 /// ```
 #[derive(Clone)]
@@ -190,23 +190,27 @@ impl Wait {
 pub struct Offer {
     /// The task that polled the waiter last.
     pub task: TaskKey,
-    /// The number by which the source knows the waiter.
-    pub key: u64,
+    /// The operation that waits, in a word for reports: `"lock"`, `"push"`, `"pop"`.
+    pub operation: &'static str,
     /// The call that created the waiter's future.
     pub at: &'static Location<'static>,
+    /// The number by which the source knows the offer.
+    pub key: u64,
     /// The wait list of the primitive.
     pub source: Arc<dyn OfferSource>,
 }
 
 impl Offer {
-    /// Describes an offer to the waiter `key` of `source`, which `task` polled last.
+    /// Describes the offer `key` of `source` to a waiter of `operation`, called at `at`, which
+    /// `task` polled last.
     pub fn new(
         task: TaskKey,
-        key: u64,
+        operation: &'static str,
         at: &'static Location<'static>,
+        key: u64,
         source: Arc<dyn OfferSource>,
     ) -> Offer {
-        Offer { task, key, at, source }
+        Offer { task, operation, at, key, source }
     }
 }
 
@@ -214,8 +218,9 @@ impl fmt::Debug for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offer")
             .field("task", &self.task)
-            .field("key", &self.key)
+            .field("operation", &self.operation)
             .field("at", &self.at.to_string())
+            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
@@ -252,10 +257,10 @@ impl fmt::Debug for Offer {
 /// assert!(!list.decline(1) && !list.is_open(1));
 /// ```
 pub trait OfferSource: Send + Sync {
-    /// Returns whether the offer to the waiter `key` was neither taken nor withdrawn.
+    /// Returns whether the offer `key` was neither used nor withdrawn.
     fn is_open(&self, key: u64) -> bool;
 
-    /// Takes the offer back from the waiter `key` and passes it on to the next waiter. Returns
-    /// `false` and does nothing if it is not open.
+    /// Withdraws the offer `key` and passes it on to the next waiter. Returns `false` and does
+    /// nothing if it is not open, or must stay where it is.
     fn decline(&self, key: u64) -> bool;
 }

@@ -74,7 +74,7 @@ pub trait Host: Sync {
         let _ = target;
     }
 
-    /// A primitive has reserved something for one waiter and is about to wake it.
+    /// A primitive has reserved something for one waiter and has woken it.
     fn on_offer(&self, offer: Offer) {
         let _ = offer;
     }
@@ -217,7 +217,10 @@ pub fn on_release(target: Target) {
     }
 }
 
-/// Announces an offer, before its waiter is woken.
+/// Announces an offer, after its waiter was woken.
+///
+/// Not before: a combinator polls only those of its futures that were woken, and a host that knows
+/// of the offer declines it after the next poll of the task.
 ///
 /// # Examples
 ///
@@ -238,7 +241,7 @@ pub fn on_release(target: Target) {
 ///
 /// // The task that the waiter stored when it was registered.
 /// let task = TaskKey::from_parts(1, 7).unwrap();
-/// matou_hooks::on_offer(Offer::new(task, 3, Location::caller(), Arc::new(Closed)));
+/// matou_hooks::on_offer(Offer::new(task, "lock", Location::caller(), 3, Arc::new(Closed)));
 /// ```
 #[inline]
 pub fn on_offer(offer: Offer) {

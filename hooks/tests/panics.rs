@@ -46,7 +46,7 @@ fn f10_a_panic_of_a_report_is_contained() {
     matou_hooks::on_acquire(target, Holder::new(None, at));
     matou_hooks::on_release(target);
     let task = TaskKey::from_parts(1, 1).expect("the second number is not zero");
-    matou_hooks::on_offer(Offer::new(task, 1, at, Arc::new(NoOffers)));
+    matou_hooks::on_offer(Offer::new(task, "lock", at, 1, Arc::new(NoOffers)));
     // Before an operation there is nothing that a panic could damage.
     let begin = || matou_hooks::begin_operation(&mut Context::from_waker(Waker::noop()));
     assert!(catch_unwind(begin).is_err());

@@ -2,9 +2,9 @@
 
 use std::task::{Context, Poll, ready};
 
-use matou_hooks::{Holder, Host, Target, TaskKey, Wait};
+use matou_hooks::{Holder, Host, Offer, Target, TaskKey, Wait};
 
-use crate::domain::Domain;
+use crate::domain::{Domain, offers};
 
 /// Answers for the task that the current thread is polling. Other threads get the defaults.
 struct RuntimeHost;
@@ -41,5 +41,9 @@ impl Host for RuntimeHost {
 
     fn on_release(&self, target: Target) {
         Domain::try_with(|domain| domain.set_holder(target, None));
+    }
+
+    fn on_offer(&self, offer: Offer) {
+        offers::announce(offer);
     }
 }

@@ -37,20 +37,24 @@
 //!
 //! - **Order.** Waiters are woken in the order in which they began to wait. [`Condition::signal`]
 //!   ends the wait of the first one. A notified waiter of a [`Mutex`] or [`Queue`] may be overtaken
-//!   by a newcomer that takes the lock, the value or the slot. For the mutex this is bounded: a
-//!   waiter that has been overtaken five times holds newcomers back until it has locked. No clock
-//!   is involved.
+//!   by a newcomer that takes the lock, the value or the slot; it then keeps its place. This is
+//!   bounded: a waiter that has been overtaken five times holds newcomers back until it has what it
+//!   waits for. No clock is involved.
 //! - **Cancellation.** Any future may be dropped at any time without losing anything: a wake-up
 //!   that it has received goes to the next waiter, and a value stays in the queue. Details are
-//!   under *Cancel safety* of each future. A future that is kept but no longer polled keeps what it
-//!   was given.
+//!   under *Cancel safety* of each future.
+//! - **Futures that are kept.** A future that was woken and is kept without being polled, for
+//!   example by a `select!` that has gone on to something else, would keep others waiting
+//!   ("futurelock"). Under `matou-runtime` it does not: what a waiter was woken for is an offer that
+//!   is good for one poll of its task, and then goes to the next waiter; see [`matou_hooks::Offer`].
+//!   Under other runtimes a waiter that is polled takes what is free even if another one was
+//!   notified, so at least a task is not blocked by a future that it has set aside itself.
 //! - **Panics.** No poisoning: a guard unlocks when it is dropped, also by a panic.
-//! - **Wakers.** Those of a [`Condition`] are called while no lock is held, and if one panics, a
-//!   broadcast still wakes the other waiters. Those of a [`Mutex`] or a [`Queue`] are called by
-//!   event-listener 5.4 while its list is locked: they must not panic, and must not poll a task in
-//!   place that uses the same mutex or queue. Wakers of executors only schedule a task, and do
-//!   neither.
-//! - **Time and space.** All operations take constant time, except those that wake all waiters.
+//! - **Wakers** are cloned, called and dropped while no lock is held. They may use the primitive that
+//!   calls them. If one panics, nothing is lost and a broadcast still wakes the other waiters.
+//!   [`Condition::signal`] and [`Condition::broadcast`] continue the panic, other methods do not.
+//! - **Time and space.** All operations take constant time, except those that wake all waiters
+//!   and the return of an overtaken waiter to its place, which it looks for from both ends.
 //!   Locking and unlocking an uncontended mutex take one atomic operation each and do not allocate.
 //!   There are no timeouts: combine the futures with those of your runtime.
 //! - **Availability.** Each operation consumes a part of the task's budget, so a task that loops

@@ -12,11 +12,13 @@
 #![cfg(loom)]
 
 mod support {
+    pub(crate) mod host;
     pub(crate) mod loom;
 }
 
 mod model {
     mod condition;
     mod mutex;
+    mod offers;
     mod queue;
 }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Half of the schedules are random, half are PCT with depth 3. Shuttle switches threads at its own
-//! types only, that is, at each access to the state word of a mutex and to the list of waiters of a
-//! condition, but not within event-listener; and it does not model weak memory. Loom does both.
+//! types only, that is, at each access to the state word of a mutex and to the list of waiters; and
+//! it does not model weak memory. Loom does.
 
 #![cfg(all(shuttle, not(loom)))]
 

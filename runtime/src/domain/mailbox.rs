@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::adaptive_spin::AdaptiveSpin;
-use super::{Message, RemoteHandle};
+use super::{Message, RemoteHandle, offers};
 
 /// The messages of a domain, as its own thread sees them.
 pub(super) struct Mailbox {
@@ -53,6 +53,12 @@ impl Mailbox {
     /// Closes the queue and drops the messages that are left.
     pub(super) fn close(&self) {
         self.remote.close();
-        drop(self.remote.take(&mut self.drained.take()));
+        let mut rest = self.drained.take();
+        let first = self.remote.take(&mut rest);
+        for message in first.into_iter().chain(rest) {
+            if let Message::Offer(offer) = message {
+                offers::decline_at_once(*offer);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use matou_hooks::Offer;
 use matou_ownership::Resource;
 
 use super::{Domain, RemoteHandle};
@@ -37,6 +38,9 @@ pub(crate) enum Message {
     GroupDropped { group: u32 },
     /// The root task is cancelled. To domain 0.
     CancelRoot(Cancelled),
+    /// A synchronization primitive offers something to a task of the receiver. Boxed, because an
+    /// offer is larger than the other messages.
+    Offer(Box<Offer>),
     /// A signal was delivered: the function starts its handler. To domain 0.
     Signal(StartHandler),
     /// The run is over.
@@ -60,6 +64,7 @@ impl Message {
             Message::TimerDropped(_) => "timer dropped",
             Message::GroupDropped { .. } => "group dropped",
             Message::CancelRoot(_) => "cancel main",
+            Message::Offer(_) => "offer",
             Message::Signal(_) => "signal",
             Message::Stop => "stop",
         }
@@ -129,6 +134,7 @@ impl Domain {
                     self.request_cancel(root, &cancelled);
                 }
             }
+            Message::Offer(offer) => self.receive_offer(*offer),
             Message::Signal(start_handler) => start_handler(self),
             Message::Stop => self.stop(),
         }

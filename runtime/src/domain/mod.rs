@@ -20,7 +20,7 @@
 //!
 //! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
 //! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,
-//! `violations`, `waits`. `current` has the thread-local pointer to the domain.
+//! `violations`, `waits`, `offers`. `current` has the thread-local pointer to the domain.
 
 mod adaptive_spin;
 mod cancel;
@@ -34,6 +34,7 @@ mod groups;
 mod mailbox;
 mod message_queue;
 mod messages;
+pub(crate) mod offers;
 mod parker;
 mod placement;
 mod remote;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Run;
 use super::message_queue::MessageQueue;
 use super::parker::Parker;
-use super::{Domain, Message};
+use super::{Domain, Message, offers};
 use crate::driver::Unpark;
 use crate::panics;
 use crate::task::Slot;
@@ -80,6 +80,7 @@ impl RemoteHandle {
             Ok(must_notify) => must_notify,
             // A wake-up holds the memory of a task, but no future.
             Err(Message::Wake(wake)) => return drop(wake),
+            Err(Message::Offer(offer)) => return offers::decline_at_once(*offer),
             Err(message) => return std::mem::forget(message),
         };
         if must_notify && self.parker.notify() {

@@ -1,7 +1,8 @@
 //! The state that the domains of a run share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::error_log::{ErrorLog, RunFailure};
@@ -13,6 +14,13 @@ use crate::task::{CancelKind, CancelReason, Cancelled};
 use crate::violation::Violation;
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// The runs of the process, by their numbers, so that a thread outside a run can reach its domains.
+static RUNS: Mutex<BTreeMap<u64, Weak<Run>>> = Mutex::new(BTreeMap::new());
+
+fn runs() -> MutexGuard<'static, BTreeMap<u64, Weak<Run>>> {
+    RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The effect of dropping the promise of an unjoined child (R1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,7 +76,7 @@ impl Run {
         config: Config,
         new_remote: impl Fn(Weak<Run>, usize) -> RemoteHandle,
     ) -> Arc<Run> {
-        Arc::new_cyclic(|run| {
+        let run = Arc::new_cyclic(|run| {
             let remote = |index| Arc::new(new_remote(Weak::clone(run), index));
             let remotes = (0..domains).map(remote).collect();
             Run {
@@ -78,7 +86,14 @@ impl Run {
                 errors: ErrorLog::default(),
                 signals: SignalTable::default(),
             }
-        })
+        });
+        runs().insert(run.number, Arc::downgrade(&run));
+        run
+    }
+
+    /// Returns the run with this number, unless its memory is freed.
+    pub(crate) fn find(number: u64) -> Option<Arc<Run>> {
+        runs().get(&number)?.upgrade()
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -117,5 +132,11 @@ impl Run {
         for remote in &self.remotes[1..] {
             remote.send(Message::Stop);
         }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        runs().remove(&self.number);
     }
 }

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::{Domain, Message, Node, TimerTarget};
+use super::{Domain, Message, Node, TimerTarget, offers};
 use crate::panics;
 use crate::task::{Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline};
 
@@ -158,9 +158,11 @@ impl Domain {
 
     /// Releases the timer and the wakers of a task that has completed.
     pub(super) fn drop_cold_state(&self, slot: Slot) {
-        let Some(cold) = self.tree[slot].cold.take() else {
+        let Some(mut cold) = self.tree[slot].cold.take() else {
             return;
         };
+        // The waiters of the task are gone, except one that another task holds and has not polled.
+        cold.offers.take_all().into_iter().for_each(offers::decline_at_once);
         let target = cold.timer.and_then(|timer| self.timers.remove(timer));
         panics::ignore(|| drop((target, cold)));
     }

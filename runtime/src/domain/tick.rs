@@ -7,7 +7,7 @@ use matou_ownership::Ledger;
 
 use super::completion::owner_info_of;
 use super::shield::inherited_deadline;
-use super::{Domain, Node, OwnerRef, TimerTarget};
+use super::{Domain, Node, OwnerRef, TimerTarget, offers};
 use crate::driver::ParkTimeout;
 use crate::panics;
 use crate::simulation::EventKind;
@@ -144,6 +144,7 @@ impl Domain {
         if node.cold.is_some() {
             self.check_cancel_deadline(node);
             self.cancel.replace_deadline(inherited_deadline(node));
+            offers::mark_seen(node);
         }
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
@@ -185,14 +186,20 @@ impl Domain {
         let newly_cancelled = node.cancel.is_some() && !self.scheduler.current_cancelled();
         let is_woken = newly_cancelled || node.run_state.get() == RunState::Woken;
         node.run_state.set(if is_woken { RunState::Queued } else { RunState::Idle });
+        let mut had_offers = false;
         if node.cold.is_some() {
             self.arm_cancel_timer(slot, node);
+            had_offers = offers::has_seen(node);
         }
         if is_woken {
             // While it is the current task: the queue treats a task that woke itself as yielding.
             self.scheduler.enqueue(slot);
         }
         self.end_poll();
+        if had_offers {
+            // No task is the current one: declining wakes other tasks.
+            self.decline_unused_offers(slot, node);
+        }
     }
 
     /// Drops the outcome of a task for which no promise waits. If a resource in it has to be

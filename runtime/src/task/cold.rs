@@ -1,7 +1,10 @@
 //! The state that few tasks need: a shield, a deadline, futures that wait for a cancel request.
 
+use std::collections::VecDeque;
 use std::panic::Location;
 use std::time::{Duration, Instant};
+
+use matou_hooks::Offer;
 
 use super::cancel_reason::{CancelKind, CancelReason, Cancelled, TaskRef};
 use super::id::TaskId;
@@ -25,6 +28,44 @@ pub(crate) struct ColdState {
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,
     /// The timer for `cancel_at`, once it is set.
     pub(crate) timer: Option<TimerKey>,
+    /// The offers of synchronization primitives to the task.
+    pub(crate) offers: Offers,
+}
+
+/// The offers that a task has received and that it may still take, oldest first (R13).
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    received: VecDeque<Offer>,
+    /// How many of them were received before the current poll, or the last one, began.
+    seen: usize,
+}
+
+impl Offers {
+    pub(crate) fn push(&mut self, offer: Offer) {
+        self.received.push_back(offer);
+    }
+
+    #[inline]
+    pub(crate) fn begin_poll(&mut self) {
+        self.seen = self.received.len();
+    }
+
+    #[inline]
+    pub(crate) fn has_seen(&self) -> bool {
+        self.seen > 0
+    }
+
+    /// Takes the oldest offer that was received before the last poll.
+    pub(crate) fn pop_seen(&mut self) -> Option<Offer> {
+        self.seen = self.seen.checked_sub(1)?;
+        self.received.pop_front()
+    }
+
+    /// Takes all offers.
+    pub(crate) fn take_all(&mut self) -> VecDeque<Offer> {
+        self.seen = 0;
+        std::mem::take(&mut self.received)
+    }
 }
 
 /// The state of a shield: a task that is not cancelled with its parent.

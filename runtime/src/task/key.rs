@@ -36,7 +36,6 @@ impl KeyBase {
         TaskKey::from_parts(self.high | u64::from(slot), self.low | id.as_u64())
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for circles of waits"))]
     /// Returns where the task is, if it lives on this domain of this run.
     pub(crate) fn node_key(self, key: TaskKey) -> Option<NodeKey> {
         let (high, low) = key.into_parts();
@@ -53,6 +52,14 @@ pub(crate) fn task_id(key: TaskKey) -> TaskId {
     TaskId::from_u64(key.into_parts().1 & ID_MASK)
 }
 
+/// Returns the number of a task's run, and the domain that the task lives on.
+pub(crate) fn key_home(key: TaskKey) -> (u64, usize) {
+    let (high, low) = key.into_parts();
+    let run = high >> RUN_SHIFT | low >> ID_BITS << (u64::BITS - RUN_SHIFT);
+    let domain = high >> DOMAIN_SHIFT & ((1 << (RUN_SHIFT - DOMAIN_SHIFT)) - 1);
+    (run, domain as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +71,7 @@ mod tests {
         let key = base.key(Slot::MAX - 1, id).expect("a task has an id");
         assert_eq!(base.node_key(key), Some(NodeKey { slot: Slot::MAX - 1, id }));
         assert_eq!(task_id(key), id);
+        assert_eq!(key_home(key), (run, 1023));
         for other in [KeyBase::new(run, 1022), KeyBase::new(run - 1, 1023), KeyBase::new(5, 1023)] {
             assert_eq!(other.node_key(key), None);
             assert_ne!(other.key(Slot::MAX - 1, id), Some(key));

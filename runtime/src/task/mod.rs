@@ -25,7 +25,7 @@ pub use outcome::{Outcome, Panic, TaskError};
 pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
 pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
 pub(crate) use id::IdHasher;
-pub(crate) use key::{KeyBase, task_id};
+pub(crate) use key::{KeyBase, key_home, task_id};
 pub(crate) use node::{
     HandleState, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
 };

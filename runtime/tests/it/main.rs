@@ -1,5 +1,5 @@
-//! The behaviour of the runtime, one module per question. Modules `r01` to `r12` test the rules R1
-//! to R12; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
+//! The behaviour of the runtime, one module per question. Modules `r01` to `r13` test the rules R1
+//! to R13; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
 //! `docs/scenarios.md`.
 
 mod cancel_reasons;
@@ -26,6 +26,7 @@ mod r10_violations;
 mod r11_availability;
 mod r12_lost_signals;
 mod r12_signal_handlers;
+mod r13_offers;
 mod replay;
 mod scheduling;
 mod shields;

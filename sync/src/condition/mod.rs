@@ -2,12 +2,12 @@ mod wait;
 
 use std::fmt;
 use std::panic::Location;
-use std::task::{Context, Waker};
+use std::task::Context;
 
 pub use self::wait::{Wait, WaitWhile};
 use crate::mutex::MutexGuard;
 use crate::primitives::const_fn;
-use crate::waiting::{WaitList, WaiterKey, wake_each};
+use crate::waiting::{Kind, Request, WaitList, WaiterKey};
 
 /// A condition variable: tasks wait, with a [`Mutex`](crate::Mutex) unlocked during the wait, until
 /// another task signals.
@@ -25,6 +25,10 @@ use crate::waiting::{WaitList, WaiterKey, wake_each};
 /// true at the time of the signal may have changed again: use [`wait_while`](Self::wait_while).
 ///
 /// A signal without waiters has no effect; it is not stored.
+///
+/// Under `matou-runtime`, a signal for a wait that is kept without being polled goes to the next
+/// waiter after one poll of the task; see [`Mutex`](crate::Mutex#futures-that-are-kept). If no other
+/// task waits, it stays with that wait.
 ///
 /// # One condition, one mutex
 ///
@@ -57,7 +61,7 @@ use crate::waiting::{WaitList, WaiterKey, wake_each};
 #[doc(alias = "Event")]
 pub struct Condition {
     /// Each waiter's data is the address of its mutex.
-    waiters: WaitList<usize>,
+    waiters: WaitList,
 }
 
 impl Condition {
@@ -71,7 +75,7 @@ impl Condition {
         /// assert_eq!(CHANGED.waiters(), 0);
         /// ```
         pub fn new() -> Self {
-            Self { waiters: WaitList::new() }
+            Self { waiters: WaitList::new(Kind::Signal) }
         }
     }
 
@@ -164,7 +168,7 @@ impl Condition {
     /// ```
     #[doc(alias = "notify_one")]
     pub fn signal(&self) -> bool {
-        wake_one(self.waiters.wake_first_if(|_| true))
+        self.waiters.offer()
     }
 
     /// Wakes all tasks that wait, and returns their number.
@@ -181,10 +185,7 @@ impl Condition {
     #[doc(alias = "notify_all")]
     #[doc(alias = "notify_waiters")]
     pub fn broadcast(&self) -> usize {
-        let wakers = self.waiters.wake_all();
-        let woken = wakers.len();
-        wake_each(wakers);
-        woken
+        self.waiters.release_all()
     }
 
     /// Returns the number of waiters that have not been signalled. A waiter that was woken by a
@@ -206,19 +207,12 @@ impl Condition {
     }
 
     /// Registers a waiter, or returns `None` if other tasks wait with another mutex.
-    fn enqueue(&self, mutex_address: usize, cx: &Context<'_>) -> Option<WaiterKey> {
+    fn enqueue(&self, request: Request, cx: &Context<'_>) -> Option<WaiterKey> {
         // All waiters use the same mutex, so it is sufficient to check the first one.
-        let admit = |first: Option<usize>| match first {
-            Some(first_address) if first_address != mutex_address => Err(()),
-            _ => Ok(()),
+        let refuse = |first: Option<usize>, _| {
+            first.is_some_and(|first_address| first_address != request.data).then_some(())
         };
-        self.waiters.push_if(cx, mutex_address, admit).ok()
-    }
-
-    /// Passes the signal of a dropped waiter on to the next one, unless the next one waits with
-    /// another mutex: then it began to wait after that signal and for something else.
-    fn pass_on_signal(&self, mutex_address: usize) {
-        wake_one(self.waiters.wake_first_if(|next_address| next_address == Some(mutex_address)));
+        self.waiters.enqueue(cx, request, refuse).ok()
     }
 }
 
@@ -232,11 +226,4 @@ impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Condition").field("waiters", &self.waiters()).finish()
     }
-}
-
-/// Calls the waker, if there is one, and returns whether there was.
-fn wake_one(waker: Option<Waker>) -> bool {
-    let woken = waker.is_some();
-    waker.into_iter().for_each(Waker::wake);
-    woken
 }

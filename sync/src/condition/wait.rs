@@ -9,7 +9,7 @@ use matou_hooks::{Target, Wait as WaitReport};
 
 use super::Condition;
 use crate::mutex::{Lock, Mutex, MutexGuard};
-use crate::waiting::{WaiterKey, Wake};
+use crate::waiting::{Request, Turn, WaiterKey};
 
 /// The future of [`Condition::wait`].
 ///
@@ -41,7 +41,7 @@ enum State<'m, T: ?Sized> {
     /// Waiting, or woken and not polled since.
     Waiting { mutex: &'m Mutex<T>, key: WaiterKey },
     /// Woken. The wake-up is used only when the mutex is locked again.
-    Locking { mutex: &'m Mutex<T>, lock: Lock<'m, T>, wake: Wake },
+    Locking { mutex: &'m Mutex<T>, lock: Lock<'m, T>, woken_by: Turn },
     /// Completed, or ended by a panic.
     Done,
 }
@@ -59,7 +59,9 @@ impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
     fn start(&mut self, guard: MutexGuard<'m, T>, cx: &Context<'_>) {
         let mutex = MutexGuard::mutex(&guard);
         // fault: condition-unlocks-before-enqueue
-        let key = self.condition.enqueue(mutex.address(), cx);
+        let task = matou_hooks::current_task();
+        let request = Request { task, at: self.called_at, data: mutex.address() };
+        let key = self.condition.enqueue(request, cx);
         let key = key.expect("a `Condition` was used with two mutexes at the same time");
         self.state = State::Waiting { mutex, key };
         // Unlock last: from here on, other tasks can change the data and signal.
@@ -97,11 +99,14 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             return Poll::Pending;
         }
         if let State::Waiting { mutex, key } = this.state {
-            let Poll::Ready(wake) = this.condition.waiters.poll(key, cx) else {
+            // Only a signal or a broadcast ends the wait.
+            let woken = |turn| matches!(turn, Turn::Offered | Turn::Released).then_some(turn);
+            let task = matou_hooks::current_task();
+            let Poll::Ready(woken_by) = this.condition.waiters.poll(key, task, cx, woken) else {
                 this.report_wait(cx);
                 return Poll::Pending;
             };
-            this.state = State::Locking { mutex, lock: mutex.lock_at(this.called_at), wake };
+            this.state = State::Locking { mutex, lock: mutex.lock_at(this.called_at), woken_by };
         }
         let State::Locking { lock, .. } = &mut this.state else {
             panic!("`Wait` polled after completion");
@@ -116,18 +121,20 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
 
 impl<T: ?Sized> Drop for Wait<'_, '_, T> {
     fn drop(&mut self) {
-        let (mutex, wake) = match mem::replace(&mut self.state, State::Done) {
-            State::Holding(_) | State::Done => return,
-            State::Waiting { mutex, key } => (mutex, self.condition.waiters.remove(key)),
-            // The lock future is dropped at the end of this statement, before the signal is passed
-            // on.
-            State::Locking { mutex, wake, .. } => (mutex, Some(wake)),
-        };
-        // Not after a broadcast, which must not wake later waiters.
-        // fault: condition-keeps-signal
-        // fault: condition-hands-broadcast-over
-        if wake == Some(Wake::One) {
-            self.condition.pass_on_signal(mutex.address());
+        match mem::replace(&mut self.state, State::Done) {
+            State::Holding(_) | State::Done => {}
+            // The list passes a signal on, but no broadcast.
+            State::Waiting { key, .. } => self.condition.waiters.remove(key),
+            State::Locking { mutex, lock, woken_by } => {
+                // First the place among the waiters of the mutex.
+                drop(lock);
+                // Not after a broadcast, which must not wake later waiters.
+                // fault: condition-hands-broadcast-over
+                if woken_by == Turn::Offered {
+                    // fault: condition-keeps-signal
+                    self.condition.waiters.pass_on(mutex.address());
+                }
+            }
         }
     }
 }

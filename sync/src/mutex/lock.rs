@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use matou_hooks::{Holder, TaskKey, Wait};
 
-use super::raw::Waiter;
 use super::{Mutex, MutexGuard};
+use crate::waiting::{Request, WaiterKey};
 
 /// The future of [`Mutex::lock`].
 ///
@@ -30,7 +30,7 @@ pub struct Lock<'a, T: ?Sized> {
     mutex: Option<&'a Mutex<T>>,
     called_at: &'static Location<'static>,
     /// `None` as long as the future had no need to wait.
-    waiter: Option<Waiter>,
+    waiter: Option<WaiterKey>,
 }
 
 impl<'a, T: ?Sized> Lock<'a, T> {
@@ -52,9 +52,7 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mutex = this.mutex.expect("`Lock` polled after completion");
-        // A future that waits does not try to overtake the others.
-        let waiter = match &mut this.waiter {
-            Some(waiter) => waiter,
+        let (task, poll) = match this.waiter {
             None => {
                 // Only here: a waiter takes the lock that it was woken for, whatever the budget.
                 // fault: lock-spends-no-budget
@@ -62,15 +60,20 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
                 if mutex.raw.try_lock() {
                     return Poll::Ready(this.complete(mutex, task));
                 }
-                this.waiter.insert(mutex.raw.enqueue())
+                this.waiter = mutex.raw.enqueue(Request { task, at: this.called_at, data: 0 }, cx);
+                (task, if this.waiter.is_some() { Poll::Pending } else { Poll::Ready(()) })
+            }
+            Some(waiter) => {
+                let task = matou_hooks::current_task();
+                (task, mutex.raw.poll_waiter(waiter, task, cx))
             }
         };
-        if mutex.raw.poll_waiter(waiter, cx).is_pending() {
+        if poll.is_pending() {
             mutex.report_wait(Wait::new("lock", this.called_at), cx);
             return Poll::Pending;
         }
         this.waiter = None;
-        Poll::Ready(this.complete(mutex, matou_hooks::current_task()))
+        Poll::Ready(this.complete(mutex, task))
     }
 }
 

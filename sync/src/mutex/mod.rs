@@ -22,16 +22,22 @@ use crate::primitives::const_fn;
 ///
 /// Waiters are notified in the order in which they began to wait. A newcomer that finds the mutex
 /// unlocked takes it ahead of them, which keeps a busy mutex fast, and the waiter that was notified
-/// then waits again, last. This is bounded: a waiter that has been overtaken five times is
-/// *starved* and holds newcomers back until it has locked, so from then on it waits only for those
-/// waiters that are ahead of it. (async-lock has the same rule with a time instead of a number.
-/// Here no clock is involved.)
+/// keeps its place. This is bounded: a waiter that has been overtaken five times is *starved* and
+/// holds newcomers back until it has locked. (async-lock has the same rule with a time instead of a
+/// number. Here no clock is involved.)
 ///
-/// A future that was notified must be polled or dropped. If it is kept and never polled again
-/// ("futurelock"), the other waiters keep waiting; newcomers still get the lock, unless the kept
-/// future is starved. You can recognise it by a [`holder`](Self::holder) of `None` together with
-/// [`waiters`](Self::waiters) that stay. So do not keep a [`Lock`] that has been polled while the
-/// same task locks elsewhere.
+/// # Futures that are kept
+///
+/// A task may keep a [`Lock`] that has been polled, in a `select!` for example, and wait for
+/// something else. If the lock is then offered to this future, it is not taken ("futurelock"). Under
+/// `matou-runtime` the offer goes to the next waiter after one poll of the task, newcomers are not
+/// held back any longer, and the runtime reports the line. The future keeps its place for when it is
+/// polled again. The same holds for a cancelled task that waits for its children.
+///
+/// Under other runtimes the waiters behind such a future wait until it is polled or dropped, except
+/// that one which is polled for another reason locks an unlocked mutex; newcomers still get the
+/// lock, unless the kept future is starved. You can recognise it by a [`holder`](Self::holder) of
+/// `None` together with [`waiters`](Self::waiters) that stay.
 ///
 /// # Panics while locked
 ///
@@ -107,8 +113,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Panics
     ///
-    /// The future panics if 2^31 - 1 tasks wait already (2^15 - 1 on a 32-bit target), or if it is
-    /// polled after completion.
+    /// The future panics if 2^32 - 1 tasks wait already, or if it is polled after completion.
     ///
     /// # Cancel safety
     ///

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use matou_hooks::{Target, Wait};
 
 use super::Queue;
-use crate::error::{PopError, PushError, TryPopError, TryPushError};
-use crate::waiting::{Listener, Notify};
+use crate::error::{PopError, PushError};
+use crate::waiting::{Notify, Request, Waiting};
 
 /// Reports that the current task waits for a queue.
 fn report_wait<T>(
@@ -21,37 +21,27 @@ fn report_wait<T>(
     matou_hooks::on_wait(&Wait::new(operation, called_at).on(target), cx);
 }
 
-/// Repeats `attempt` until it succeeds, and waits for a notification in between.
-fn poll_attempt<'a, R>(
-    notify: &'a Notify,
-    listener: &mut Option<Listener<'a>>,
+/// The common part of the two futures: tries as a newcomer, and then waits.
+#[inline]
+fn poll_attempt<R>(
+    notify: &Notify,
+    waiting: &mut Waiting<'_>,
+    called_at: &'static Location<'static>,
     cx: &mut Context<'_>,
-    mut attempt: impl FnMut() -> Option<R>,
+    mut attempt: impl FnMut(usize) -> Option<R>,
 ) -> Poll<R> {
-    if listener.is_none() {
+    let task = if waiting.is_waiting() {
+        matou_hooks::current_task()
+    } else {
         // Only here: a waiter takes the value or the slot that it was woken for.
         // fault: queue-spends-no-budget
-        ready!(matou_hooks::poll_budget(cx));
-    }
-    loop {
-        if let Some(listening) = listener {
-            ready!(listening.poll(cx));
-            *listener = None;
-        }
-        // The fast path, or the use of a notification.
-        if let Some(result) = attempt() {
+        let task = ready!(matou_hooks::begin_operation(cx));
+        if let Some(result) = notify.as_newcomer(&mut attempt) {
             return Poll::Ready(result);
         }
-        *listener = Some(notify.listen());
-        // Again, since the queue may have changed before the listener was registered.
-        // fault: queue-without-second-attempt
-        if let Some(result) = attempt() {
-            // If the listener was notified in the meantime, that was for another value or slot: the
-            // drop passes it on.
-            *listener = None;
-            return Poll::Ready(result);
-        }
-    }
+        task
+    };
+    waiting.poll(cx, Request { task, at: called_at, data: 0 }, attempt)
 }
 
 /// The future of [`Queue::push`].
@@ -74,7 +64,7 @@ pub struct Push<'a, T> {
     queue: &'a Queue<T>,
     /// `None` once the future has completed.
     value: Option<T>,
-    listener: Option<Listener<'a>>,
+    waiting: Waiting<'a>,
     called_at: &'static Location<'static>,
 }
 
@@ -87,7 +77,7 @@ impl<'a, T> Push<'a, T> {
         value: T,
         called_at: &'static Location<'static>,
     ) -> Self {
-        Self { queue, value: Some(value), listener: None, called_at }
+        Self { queue, value: Some(value), waiting: Waiting::new(&queue.popped), called_at }
     }
 
     /// Cancels the push and returns the value, or `None` if the future has completed.
@@ -112,20 +102,21 @@ impl<T> Future for Push<'_, T> {
     type Output = Result<(), PushError<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { queue, value, listener, called_at } = &mut *self;
-        let poll = poll_attempt(&queue.popped, listener, cx, || {
+        let Self { queue, value, waiting, called_at } = &mut *self;
+        let poll = poll_attempt(&queue.popped, waiting, called_at, cx, |reserved| {
             let pushed = value.take().expect("`Push` polled after completion");
-            match queue.try_push(pushed) {
-                Ok(()) => Some(Ok(())),
-                Err(TryPushError::Closed(returned)) => Some(Err(PushError(returned))),
-                Err(TryPushError::Full(returned)) => {
+            match queue.push_unless_full(pushed, reserved) {
+                Ok(result) => Some(result),
+                Err(returned) => {
                     *value = Some(returned);
                     None
                 }
             }
         });
-        if poll.is_pending() {
-            report_wait(queue, "push", called_at, cx);
+        match &poll {
+            Poll::Ready(Ok(())) => queue.pushed.notify_one(),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => report_wait(queue, "push", called_at, cx),
         }
         poll
     }
@@ -133,7 +124,7 @@ impl<T> Future for Push<'_, T> {
 
 impl<T> fmt::Debug for Push<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Push").field("waiting", &self.listener.is_some()).finish_non_exhaustive()
+        f.debug_struct("Push").field("waiting", &self.waiting.is_waiting()).finish_non_exhaustive()
     }
 }
 
@@ -157,13 +148,13 @@ impl<T> fmt::Debug for Push<'_, T> {
 pub struct Pop<'a, T> {
     /// `None` once the future has completed.
     queue: Option<&'a Queue<T>>,
-    listener: Option<Listener<'a>>,
+    waiting: Waiting<'a>,
     called_at: &'static Location<'static>,
 }
 
 impl<'a, T> Pop<'a, T> {
     pub(super) fn new(queue: &'a Queue<T>, called_at: &'static Location<'static>) -> Self {
-        Self { queue: Some(queue), listener: None, called_at }
+        Self { queue: Some(queue), waiting: Waiting::new(&queue.pushed), called_at }
     }
 }
 
@@ -173,15 +164,16 @@ impl<T> Future for Pop<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let queue = this.queue.expect("`Pop` polled after completion");
-        let poll = poll_attempt(&queue.pushed, &mut this.listener, cx, || match queue.try_pop() {
-            Ok(value) => Some(Ok(value)),
-            Err(TryPopError::Closed) => Some(Err(PopError)),
-            Err(TryPopError::Empty) => None,
-        });
-        if poll.is_pending() {
-            report_wait(queue, "pop", this.called_at, cx);
-        } else {
-            this.queue = None;
+        let pop = |reserved| queue.pop_unless_empty(reserved);
+        let poll = poll_attempt(&queue.pushed, &mut this.waiting, this.called_at, cx, pop);
+        match &poll {
+            Poll::Ready(result) => {
+                this.queue = None;
+                if result.is_ok() {
+                    queue.popped.notify_one();
+                }
+            }
+            Poll::Pending => report_wait(queue, "pop", this.called_at, cx),
         }
         poll
     }
@@ -189,6 +181,6 @@ impl<T> Future for Pop<'_, T> {
 
 impl<T> fmt::Debug for Pop<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pop").field("waiting", &self.listener.is_some()).finish_non_exhaustive()
+        f.debug_struct("Pop").field("waiting", &self.waiting.is_waiting()).finish_non_exhaustive()
     }
 }

@@ -6,12 +6,9 @@ use std::panic::Location;
 use concurrent_queue::ConcurrentQueue;
 
 pub use self::futures::{Pop, Push};
-use crate::error::{TryPopError, TryPushError};
+use crate::error::{PopError, PushError, TryPopError, TryPushError};
 use crate::primitives::const_fn;
-use crate::waiting::Notify;
-
-#[cfg(not(any(loom, shuttle)))]
-use crate::error::{PopError, PushError};
+use crate::waiting::{Kind, Notify};
 
 /// A queue of values between tasks, for any number of producers and consumers.
 ///
@@ -19,7 +16,12 @@ use crate::error::{PopError, PushError};
 ///
 /// Values leave in the order in which they were pushed. Waiting tasks are notified in the order in
 /// which they began to wait, but are not handed the value or the slot: a newcomer may take it ahead
-/// of them, and the task that was notified then waits again, last.
+/// of them, and the task that was notified keeps its place. This is bounded, as for
+/// [`Mutex`](crate::Mutex): a push or pop that has been overtaken five times holds newcomers back,
+/// as far as they would take what is reserved for it.
+///
+/// A [`Push`] or [`Pop`] that is kept without being polled does not keep others waiting under
+/// `matou-runtime`; see [`Mutex`](crate::Mutex#futures-that-are-kept).
 ///
 /// # Closing
 ///
@@ -88,8 +90,8 @@ impl<T> Queue<T> {
         assert!(capacity > 0, "the capacity of a queue must not be zero");
         Self {
             values: ConcurrentQueue::bounded(capacity),
-            pushed: Notify::new(),
-            popped: Notify::new(),
+            pushed: Notify::new(Kind::Pop),
+            popped: Notify::new(Kind::Push),
         }
     }
 
@@ -106,8 +108,8 @@ impl<T> Queue<T> {
         pub fn unbounded() -> Self {
             Self {
                 values: ConcurrentQueue::unbounded(),
-                pushed: Notify::new(),
-                popped: Notify::new(),
+                pushed: Notify::new(Kind::Pop),
+                popped: Notify::new(Kind::Push),
             }
         }
     }
@@ -148,7 +150,8 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// Returns the value if the queue is full or closed.
+    /// Returns the value if the queue is full or closed. It also counts as full if each free slot is
+    /// reserved for a waiting push that was overtaken too often.
     ///
     /// # Examples
     ///
@@ -159,13 +162,13 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "try_send")]
     pub fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
-        match self.values.push(value) {
-            Ok(()) => {
+        match self.popped.as_newcomer(|reserved| self.push_unless_full(value, reserved)) {
+            Ok(Ok(())) => {
                 self.pushed.notify_one();
                 Ok(())
             }
-            Err(concurrent_queue::PushError::Full(value)) => Err(TryPushError::Full(value)),
-            Err(concurrent_queue::PushError::Closed(value)) => Err(TryPushError::Closed(value)),
+            Ok(Err(PushError(value))) => Err(TryPushError::Closed(value)),
+            Err(value) => Err(TryPushError::Full(value)),
         }
     }
 
@@ -204,7 +207,8 @@ impl<T> Queue<T> {
     /// # Errors
     ///
     /// Returns [`TryPopError::Empty`] if there is none, and [`TryPopError::Closed`] if in addition
-    /// the queue is closed.
+    /// the queue is closed. The queue also counts as empty if each value is reserved for a waiting
+    /// pop that was overtaken too often.
     ///
     /// # Examples
     ///
@@ -216,14 +220,46 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "try_recv")]
     pub fn try_pop(&self) -> Result<T, TryPopError> {
-        match self.values.pop() {
-            Ok(value) => {
+        match self.pushed.as_newcomer(|reserved| self.pop_unless_empty(reserved)) {
+            Some(Ok(value)) => {
                 self.popped.notify_one();
                 Ok(value)
             }
-            Err(concurrent_queue::PopError::Empty) => Err(TryPopError::Empty),
-            Err(concurrent_queue::PopError::Closed) => Err(TryPopError::Closed),
+            Some(Err(PopError)) => Err(TryPopError::Closed),
+            None => Err(TryPopError::Empty),
         }
+    }
+
+    /// Pushes a value, without a notification, or gives it back if no more than `reserved` slots are
+    /// free.
+    fn push_unless_full(&self, value: T, reserved: usize) -> Result<Result<(), PushError<T>>, T> {
+        // fault: push-overtakes-starved-waiter
+        if reserved > 0 && self.free_slots() <= reserved && !self.is_closed() {
+            return Err(value);
+        }
+        match self.values.push(value) {
+            Ok(()) => Ok(Ok(())),
+            Err(concurrent_queue::PushError::Full(value)) => Err(value),
+            Err(concurrent_queue::PushError::Closed(value)) => Ok(Err(PushError(value))),
+        }
+    }
+
+    /// Pops a value, without a notification, or returns `None` if there are no more than `reserved`
+    /// values.
+    fn pop_unless_empty(&self, reserved: usize) -> Option<Result<T, PopError>> {
+        // fault: pop-overtakes-starved-waiter
+        if reserved > 0 && self.len() <= reserved && !self.is_closed() {
+            return None;
+        }
+        match self.values.pop() {
+            Ok(value) => Some(Ok(value)),
+            Err(concurrent_queue::PopError::Empty) => None,
+            Err(concurrent_queue::PopError::Closed) => Some(Err(PopError)),
+        }
+    }
+
+    fn free_slots(&self) -> usize {
+        self.capacity().map_or(usize::MAX, |capacity| capacity.saturating_sub(self.len()))
     }
 
     /// Pushes a value, blocking the current thread until there is a free slot. Do not call it in a

@@ -1,76 +1,85 @@
-//! How tasks wait: which mechanism to use for a new primitive, and why.
+//! How tasks wait: one mechanism for all primitives, and how to use it for a new one.
 //!
-//! All primitives share two problems. A task checks some state, finds that it must wait, and
+//! All primitives share three problems. A task checks some state, finds that it must wait, and
 //! registers its waker; between the check and the registration another task may change the state
-//! and find no waiter to wake. And a future that was woken may be dropped before it is polled, so
-//! that its wake-up is lost for the others. Two mechanisms solve both.
+//! and find no waiter to wake. A future that was woken may be dropped before it is polled, so that
+//! its wake-up is lost for the others. And it may be kept without being polled, by a `select!` that
+//! has gone on to something else or by a cancelled task that waits for its children: then its
+//! wake-up is lost as well, for as long as that takes ("futurelock").
 //!
-//! | | [`Notify`] | [`WaitList`] |
+//! # Offers
+//!
+//! A [`WaitList`] is a line of waiters. A task that makes something available *offers* it to the
+//! first one: [`WaitList::offer`] marks the waiter and wakes it. The offer ends when the waiter
+//!
+//! - is polled: it tries to take what it waits for. If a newcomer was faster, it returns to its
+//!   place in the line. After five such losses it is *starved* and newcomers are held back;
+//! - is dropped: the offer is passed on to the next waiter;
+//! - *declines*: the offer is passed on, and the waiter is offered nothing until it is polled. The
+//!   runtime declines on behalf of a waiter, since only it knows that the waiter's task was polled
+//!   without polling the waiter, or will not be polled any more. For this the list announces each
+//!   offer to the host of `matou-hooks`, with the task that polled the waiter last.
+//!
+//! A waiter that no task of a host has polled never declines. It may try whenever it is polled,
+//! not only when it was offered something, so that at least its own task is not blocked by a future
+//! that this task has set aside.
+//!
+//! # Where the state is
+//!
+//! The state of the primitive, such as the word of a mutex, is not in the list, so that operations
+//! without contention do not touch the list. The gap between check and registration is closed by
+//! the lock of the list: a task that is about to wait checks the state for the last time under it
+//! ([`WaitList::enqueue`]), a waiter that is polled tries under it ([`WaitList::poll`]), and an
+//! offer is made under it, after the change of the state.
+//!
+//! A task that makes something available must then find out whether any task waits:
+//!
+//! | | how | used by |
 //! | --- | --- | --- |
-//! | a woken waiter | checks the state again | has what it waited for |
-//! | the state is | an atomic or lock-free structure | decided under the lock of the list |
-//! | newcomers | may overtake a woken waiter | cannot take what a waiter was given |
-//! | the list is | event-listener's, an allocation per wait | a slab, whose slots are reused |
-//! | waking without waiters costs | a fence and a load | an uncontended lock |
-//! | the woken task pays | a lock of the list | a load |
-//! | a dropped woken waiter | wakes the next one by itself | gets a [`Wake`] to pass on |
-//! | used by | `Queue` | `Condition` |
+//! | the state is one word of the primitive's own | it counts the waiters in the word | `Mutex` |
+//! | the state has its own synchronization | [`Notify`]: a count of waiters, a fence and a load | `Queue` |
+//! | the wake-up is all there is | it locks the list | `Condition` |
 //!
-//! # Take `Notify` if the waiter has to check the state anyway
+//! [`Kind`] says what an offer is. Usually it is the permission to try, and what is offered stays
+//! in the state of the primitive, where a newcomer may take it. A signal of a condition is given:
+//! no newcomer can take it, and if no other task waits, it stays with the waiter that declined it.
 //!
-//! The waiter loops: check; `listen`; check again; wait. The second check closes the gap described
-//! above. This gives the best throughput, since the state is free for whichever task runs first,
-//! and only weak fairness.
+//! A primitive whose waiters request different amounts, such as a semaphore, keeps the request of
+//! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release offers as long as
+//! the first waiter's request can be met, and a waiter that has taken its permits passes the rest
+//! on.
 //!
-//! [`Mutex`](crate::Mutex) works by the same rule but uses an event directly: its state word counts
-//! the waiters already, so the value that `unlock` replaces says whether there are any, and no
-//! fence is needed. The word also counts *starved* waiters, which bounds how often a waiter can be
-//! overtaken.
+//! A future keeps its [`WaiterKey`] and does the following.
 //!
-//! # Take `WaitList` if a wake-up hands something over
+//! - In `poll`, it calls [`WaitList::poll`] and is done when that is `Ready`.
+//! - In `drop`, it calls [`WaitList::remove`], which passes an open offer on.
+//! - What it has taken and not used, as a signalled wait that is dropped while it locks its mutex,
+//!   it gives back by [`WaitList::pass_on`].
 //!
-//! The task that wakes decides under the lock of the list what the first waiter gets
-//! ([`WaitList::wake_first_if`]), and a task that is about to wait checks the state for the last
-//! time under the same lock ([`WaitList::push_if`]), so there is no gap. An error of that check
-//! says why the task need not wait: it took what it wanted, or was refused. The list's `T`
-//! describes the request of a waiter, for example its number of permits. The list does not
-//! interpret it.
-//!
-//! A method that never waits, such as the `try_acquire` of a semaphore, also uses `wake_first_if`:
-//! its closure takes the permits if there is no first waiter, and returns `false`.
-//!
-//! A future that waits keeps its [`WaiterKey`] and does the following.
-//!
-//! - In `poll`, it calls [`WaitList::poll`] and is done when that is `Ready`: it then holds what
-//!   the waking task gave it.
-//! - In `drop`, it calls [`WaitList::remove`]. If that returns [`Wake::One`], it gives back what it
-//!   was given, usually by waking the next waiter. After [`Wake::All`] it gives nothing back,
-//!   because later waiters must not be woken. `None` means that the waiter was still in the list. A
-//!   primitive whose first waiter can block those behind it (a semaphore whose first waiter
-//!   requests many permits) must then check the new first waiter.
-//!
-//! # Rules for both
+//! # Rules
 //!
 //! - Wakers are foreign code: clone, drop and call them while no lock of this crate is held. The
-//!   methods of `WaitList` return the wakers for that reason; [`wake_each`] calls several, even if
-//!   one of them panics. (event-listener calls them under its own lock, which the crate's
-//!   documentation states.)
-//! - Report each poll that is about to return `Pending` to [`hooks::on_wait`](crate::hooks).
+//!   list does so for the wakers that it stores. A waker may use the primitive that clones, drops
+//!   or calls it, and may panic.
+//! - The closures that the list calls under its lock must not call foreign code either, and must
+//!   not access another list: notify other waiters afterwards.
+//! - Report each poll that is about to return `Pending` to [`matou_hooks::on_wait`].
 //! - Write a loom model, in `tests/model`, for each wake-up that could be lost: one for a dropped
-//!   waiter, one for the gap between check and registration. Mark the statement that each model
-//!   protects with a `// fault: NAME` comment and enter the edit that breaks it in
-//!   `xtask/faults.toml`; `cargo xtask mutants NAME` then shows that the model fails.
+//!   waiter, one for a waiter that declines, one for the gap between check and registration. Mark
+//!   the statement that each model protects with a `// fault: NAME` comment and enter the edit that
+//!   breaks it in `xtask/faults.toml`; `cargo xtask mutants NAME` then shows that the model fails.
 //!
 //! # Files that a new primitive changes
 //!
 //! | file | change |
 //! | --- | --- |
 //! | `src/<name>/` | the type, its guards and its futures |
+//! | `src/waiting/wait_list.rs` | its [`Kind`] |
 //! | `src/lib.rs` | `mod`, the exports, `futures`, and *Guarantees* |
 //! | `src/error.rs` | the errors, with `Display` and `Error` |
-//! | `src/hooks.rs` | the names of its operations in the docs of `Hooks::on_wait` |
 //! | `tests/it/main.rs`, `tests/it/<name>.rs` | tests of the public interface |
 //! | `tests/it/alloc.rs` | that its uncontended operations do not allocate |
+//! | `tests/it/reentrant.rs` | that its wakers may use it |
 //! | `tests/hooks.rs` | that a waiting task is reported |
 //! | `tests/loom.rs`, `tests/model/<name>.rs` | the models; `tests/shuttle.rs` runs larger ones |
 //! | `xtask/faults.toml` | the edits that the models must find |
@@ -80,6 +89,8 @@
 
 mod notify;
 mod wait_list;
+mod waiters;
 
-pub(crate) use notify::{Listener, Notify};
-pub(crate) use wait_list::{WaitList, WaiterKey, Wake, wake_each};
+pub(crate) use notify::{Notify, Waiting};
+pub(crate) use wait_list::{Kind, Turn, WaitList};
+pub(crate) use waiters::{Request, WaiterKey};

@@ -1,98 +1,134 @@
-//! An event whose notifier pays one fence and one load while no task waits.
+//! A wait list whose notifier pays one fence and one load while no task waits.
 //!
-//! `Event::notify` locks the list of listeners on every call. A queue is used far more often than a
-//! task waits for it, so the listeners are counted, and the notifier reads the count first:
+//! A queue is used far more often than a task waits for it, so the waiters are counted, and the
+//! notifier reads the count before it locks the list:
 //!
 //! ```text
-//! notifier:  change the state;  fence;  read the count        -> notify unless it is 0
-//! waiter:    count itself;  listen;  fence;  read the state   -> wait unless it has changed
+//! notifier:  change the state;  fence;  read the count        -> offer unless it is 0
+//! waiter:    lock the list;  count itself;  fence;  look at the state   -> enter unless it changed
 //! ```
 //!
 //! Both fences are sequentially consistent. So either the notifier reads a count that includes the
-//! waiter, or the waiter reads the changed state.
+//! waiter, or the waiter sees the changed state. In the first case the notifier locks the list: if
+//! that is before the waiter looks at the state, the lock makes the change visible to it; if it is
+//! later, the waiter is in the line.
+//!
+//! A waiter that was overtaken looks at the state and returns to the line under one lock. Its count
+//! has been visible since it entered, so the same holds for each later change.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use event_listener::{Event, EventListener};
-
+use super::wait_list::{Kind, WaitList};
+use super::waiters::{Request, WaiterKey};
 use crate::primitives::{AtomicUsize, Ordering, const_fn, fence};
 
-/// Lets tasks wait until another task has changed some state.
+/// Lets tasks wait until another task has changed some state that has its own synchronization.
 #[derive(Debug)]
 pub(crate) struct Notify {
-    /// How many [`Listener`]s exist. Cannot overflow, since each one owns an allocation.
-    listeners: AtomicUsize,
-    event: Event,
+    /// How many [`Waiting`]s are in the list. Cannot overflow, since each needs memory.
+    waiters: AtomicUsize,
+    list: WaitList,
 }
 
 impl Notify {
     const_fn! {
-        pub(crate) fn new() -> Self {
-            Self { listeners: AtomicUsize::new(0), event: Event::new() }
+        pub(crate) fn new(kind: Kind) -> Self {
+            Self { waiters: AtomicUsize::new(0), list: WaitList::new(kind) }
         }
     }
 
-    /// Wakes the first listener that has not been notified. Call it after changing the state.
+    /// Offers a change to the first waiter that has none. Call it after changing the state.
     #[inline]
     pub(crate) fn notify_one(&self) {
-        // Pairs with the fence in `listen`.
+        // Pairs with the fence in `poll`.
         // fault: notify-without-fence
         fence(Ordering::SeqCst);
-        if self.listeners.load(Ordering::Relaxed) > 0 {
-            self.notify(1);
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            self.list.offer();
         }
     }
 
-    /// Wakes all listeners. Call it after changing the state.
+    /// Releases all waiters. Call it after changing the state.
     pub(crate) fn notify_all(&self) {
-        // Pairs with the fence in `listen`.
+        // Pairs with the fence in `poll`.
         fence(Ordering::SeqCst);
-        if self.listeners.load(Ordering::Relaxed) > 0 {
-            self.notify(usize::MAX);
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            self.list.release_all();
         }
     }
 
-    #[cold]
-    fn notify(&self, count: usize) {
-        // "Additional": two changes wake two listeners, even if the first one has not run yet.
-        self.event.notify_additional(count);
-    }
-
-    /// Starts to listen. The caller must check the state once more before it waits.
-    #[cold]
-    pub(crate) fn listen(&self) -> Listener<'_> {
-        self.listeners.fetch_add(1, Ordering::Relaxed);
-        let listener = Some(self.event.listen());
-        // Pairs with the fences in `notify_one` and `notify_all`.
-        fence(Ordering::SeqCst);
-        Listener { notify: self, listener }
+    /// Calls `attempt` with the number of items that it must leave to waiters that were overtaken
+    /// too often.
+    #[inline]
+    pub(crate) fn as_newcomer<R>(&self, attempt: impl FnOnce(usize) -> R) -> R {
+        match self.list.reserved() {
+            0 => attempt(0),
+            _ => self.list.as_newcomer(attempt),
+        }
     }
 }
 
-/// Waits for one notification. If it is dropped after it was notified and before
-/// [`poll`](Self::poll) has returned `Ready`, the notification goes to the next listener.
+/// A future's place in the list. Dropping it takes the waiter out; an offer to it is passed on.
 #[derive(Debug)]
-pub(crate) struct Listener<'a> {
+pub(crate) struct Waiting<'a> {
     notify: &'a Notify,
-    /// `None` only while `drop` runs.
-    listener: Option<EventListener>,
+    /// `None` before the first poll, and after the last one.
+    key: Option<WaiterKey>,
 }
 
-impl Listener<'_> {
-    /// Waits for a notification. `Ready` consumes it; drop the listener then.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.listener.as_mut().map_or(Poll::Ready(()), |listener| Pin::new(listener).poll(cx))
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(notify: &'a Notify) -> Self {
+        Self { notify, key: None }
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// Waits until `attempt` returns a result. It gets the number of items that it must leave to
+    /// others, and runs under the lock of the list.
+    pub(crate) fn poll<R>(
+        &mut self,
+        cx: &Context<'_>,
+        request: Request,
+        mut attempt: impl FnMut(usize) -> Option<R>,
+    ) -> Poll<R> {
+        let Notify { waiters, list } = self.notify;
+        if let Some(key) = self.key {
+            let poll = list.poll(key, request.task, cx, |turn| attempt(turn.reserved()));
+            if poll.is_ready() {
+                self.key = None;
+                waiters.fetch_sub(1, Ordering::Relaxed);
+            }
+            return poll;
+        }
+        let enqueued = list.enqueue(cx, request, |_, reserved| {
+            waiters.fetch_add(1, Ordering::Relaxed);
+            // Pairs with the fences in `notify_one` and `notify_all`.
+            fence(Ordering::SeqCst);
+            // fault: queue-without-second-attempt
+            let result = attempt(reserved);
+            if result.is_some() {
+                waiters.fetch_sub(1, Ordering::Relaxed);
+            }
+            result
+        });
+        match enqueued {
+            Ok(key) => {
+                self.key = Some(key);
+                Poll::Pending
+            }
+            Err(result) => Poll::Ready(result),
+        }
     }
 }
 
-impl Drop for Listener<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // Leave the event before counting down: as long as the event could choose this listener,
-        // the count must include it.
-        // fault: listener-keeps-notification
-        drop(self.listener.take());
-        self.notify.listeners.fetch_sub(1, Ordering::Relaxed);
+        if let Some(key) = self.key.take() {
+            // First, since a panic of another waiter's waker may leave `remove`.
+            self.notify.waiters.fetch_sub(1, Ordering::Relaxed);
+            self.notify.list.remove(key);
+        }
     }
 }

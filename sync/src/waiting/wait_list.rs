@@ -1,373 +1,429 @@
-//! A list of waiting tasks, first in first out, in which a dropped waiter can pass its wake-up on.
-//!
-//! Why not an `Event`? If a listener that was notified is dropped, event-listener notifies the next
-//! one, even if the first was notified together with all others; and it does not say which it was.
-//! Here a waiter can read how it was woken, and its primitive decides.
-//!
-//! # Tickets
-//!
-//! Each waiter has a ticket, a number larger than those before it, and waiters leave the list in
-//! that order, except those that give up. So one number, the ticket that was woken last, says
-//! without a lock of every other ticket whether it was woken.
+//! The wait list of a primitive: see the documentation of the parent module.
 
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::PoisonError;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::{mem, thread};
 
-use crate::primitives::{AtomicU64, Mutex, MutexGuard, Ordering, const_fn};
+use matou_hooks::{Offer, OfferSource, TaskKey};
 
-/// How a waiter was woken.
+use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
+use crate::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, const_fn};
+
+/// The operation that waits in a list, and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    /// By [`WaitList::wake_first_if`], alone. A waiter that does not use it must pass it on.
-    One,
-    /// By [`WaitList::wake_all`]. It must not be passed on: later waiters must not be woken.
-    All,
+pub(crate) enum Kind {
+    Lock,
+    Push,
+    Pop,
+    Signal,
 }
 
-/// Identifies a waiter. Must go back to its list: either [`WaitList::poll`] returns `Ready` for it,
-/// or [`WaitList::remove`] takes it out; otherwise its slot is leaked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WaiterKey {
-    slot: u32,
-    ticket: u64,
-}
+impl Kind {
+    /// Whether a waiter was given what it waits for when it was woken, so that it does not look for
+    /// it. Such an offer is not lost if no other waiter can take it: it stays with its waiter.
+    fn is_given(self) -> bool {
+        self == Kind::Signal
+    }
 
-/// See the documentation of the module. `T` is the primitive's data for each waiter.
-#[derive(Debug)]
-pub(crate) struct WaitList<T> {
-    waiters: Mutex<Waiters<T>>,
-    /// The last ticket that was woken alone. Written under the lock, as is the next field.
-    last_woken_alone: AtomicU64,
-    /// The last ticket that was issued before all were woken.
-    last_woken_with_all: AtomicU64,
-}
-
-impl<T: Copy> WaitList<T> {
-    const_fn! {
-        pub(crate) fn new() -> Self {
-            Self {
-                waiters: Mutex::new(Waiters::new()),
-                last_woken_alone: AtomicU64::new(0),
-                last_woken_with_all: AtomicU64::new(0),
-            }
+    /// The name of the operation, for reports.
+    fn operation(self) -> &'static str {
+        match self {
+            Kind::Lock => "lock",
+            Kind::Push => "push",
+            Kind::Pop => "pop",
+            Kind::Signal => "condition",
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiters<T>> {
-        // The closures that the primitives pass must not panic. If one does, it panics before the
-        // list was changed, so a poisoned list is intact.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the number of waiters, including those that [`wake_all`](Self::wake_all) has woken
-    /// and that have not been polled since.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().occupied
-    }
-
-    /// Appends a waiter, unless `admit` returns an error, which is passed on. `admit` gets the data
-    /// of the first waiter, if there is one, and runs under the lock: no waiter is woken between
-    /// its check and the registration.
-    pub(crate) fn push_if<E>(
-        &self,
-        cx: &Context<'_>,
-        data: T,
-        admit: impl FnOnce(Option<T>) -> Result<(), E>,
-    ) -> Result<WaiterKey, E> {
-        // Declared before the guard, so that a waker that is not stored is dropped after unlocking.
-        let waker = cx.waker().clone();
-        let mut waiters = self.lock();
-        admit(waiters.first())?;
-        Ok(waiters.push(waker, data))
-    }
-
-    /// Removes the first waiter, if there is one and `admit` returns `true`. The caller must wake
-    /// it.
+    /// Wakes a waiter, if there is one.
     ///
-    /// `admit` gets the data of the first waiter. It runs under the lock, also if the list is
-    /// empty: it can take from the primitive's state what the waiter is given, or decide that a
-    /// newcomer overtakes no waiter.
-    #[must_use = "the waiter has to be woken"]
-    pub(crate) fn wake_first_if(&self, admit: impl FnOnce(Option<T>) -> bool) -> Option<Waker> {
-        let mut waiters = self.lock();
-        if !admit(waiters.first()) {
-            return None;
+    /// # Panics
+    ///
+    /// If the waker panics, a signal continues the panic: it has been delivered. A guard that
+    /// unlocks and a push or pop that has succeeded do not, because the caller would lose more than
+    /// the panic is worth; the panic hook has reported it.
+    fn send(self, notice: Option<Notice>) {
+        if let Some(payload) = notice.and_then(Notice::deliver) {
+            if self == Kind::Signal { resume(payload) } else { mem::forget(payload) }
         }
-        let (ticket, waker) = waiters.pop_first()?;
-        // Pairs with the load in `was_woken_alone`: a waiter that learns of its wake-up there also
-        // sees what the waking thread did before, and earlier writes to `last_woken_with_all`.
-        self.last_woken_alone.store(ticket, Ordering::Release);
-        Some(waker)
     }
 
-    /// Wakes all waiters that are in the list, in order. The caller must call the wakers.
-    #[must_use = "the waiters have to be woken"]
-    pub(crate) fn wake_all(&self) -> Vec<Waker> {
-        let mut waiters = self.lock();
-        // Relaxed: `was_woken_alone` needs it only after it has read a later ticket in
-        // `last_woken_alone`, whose store is a release.
-        self.last_woken_with_all.store(waiters.tickets, Ordering::Relaxed);
-        waiters.mark_all_woken()
-    }
-
-    /// Returns how the waiter was woken and frees its slot, or registers the waker of `cx`.
-    pub(crate) fn poll(&self, key: WaiterKey, cx: &Context<'_>) -> Poll<Wake> {
-        if self.was_woken_alone(key) {
-            return Poll::Ready(Wake::One);
-        }
-        {
-            let mut waiters = self.lock();
-            match waiters.waker_mut(key) {
-                None => return Poll::Ready(waiters.take_wake(key)),
-                Some(waker) if waker.will_wake(cx.waker()) => return Poll::Pending,
-                Some(_) => {}
-            }
-        }
-        // Another waker than before. Cloning it and dropping the old one run foreign code, so both
-        // happen without the lock.
-        let new = cx.waker().clone();
-        let old;
-        {
-            let mut waiters = self.lock();
-            // Look again: the waiter may have been woken while the list was unlocked.
-            let Some(waker) = waiters.waker_mut(key) else {
-                return Poll::Ready(waiters.take_wake(key));
-            };
-            old = mem::replace(waker, new);
-        }
-        drop(old);
-        Poll::Pending
-    }
-
-    /// Returns `true` if the waiter was woken alone. After `false`, the caller must check the list.
-    fn was_woken_alone(&self, key: WaiterKey) -> bool {
-        // Read `last_woken_alone` first (acquire): if this waiter was woken with all others, that
-        // was before a later ticket was woken alone, and so `last_woken_with_all` already contains
-        // it.
-        // fault: wake-all-read-first
-        let (alone, with_all) = (
-            self.last_woken_alone.load(Ordering::Acquire),
-            self.last_woken_with_all.load(Ordering::Relaxed),
-        );
-        with_all < key.ticket && key.ticket <= alone
-    }
-
-    /// Takes out a waiter that gives up. Returns how it was woken, or `None` if it was not.
-    pub(crate) fn remove(&self, key: WaiterKey) -> Option<Wake> {
-        // The list is unlocked at the end of this statement, before a waker is dropped.
-        let removed = self.lock().remove(key);
-        removed.ok()
+    /// Whether an offer to one waiter can be passed on to another one.
+    fn can_pass(self, from: usize, to: usize) -> bool {
+        // Waiters with another mutex began to wait after the signal, and for something else.
+        self != Kind::Signal || from == to
     }
 }
 
-/// Calls all wakers, even if some of them panic; then resumes the first panic. Call it while no
-/// lock is held. The iterator may lock the list, but must not panic.
-pub(crate) fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
-    let mut first_panic = None;
-    for waker in wakers {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-            first_panic.get_or_insert(panic);
+/// Why a waiter that is polled may take what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It was offered that.
+    Offered,
+    /// It was released with all others.
+    Released,
+    /// Like a newcomer: it must leave this many items to waiters that are starved.
+    Newcomer { reserved: usize },
+}
+
+impl Turn {
+    /// How many items the waiter must leave to others.
+    pub(crate) fn reserved(self) -> usize {
+        match self {
+            Turn::Offered | Turn::Released => 0,
+            Turn::Newcomer { reserved } => reserved,
         }
-    }
-    if let Some(panic) = first_panic {
-        resume_unwind(panic);
     }
 }
 
-/// The index of no slot.
-const NIL: u32 = u32::MAX;
+/// See the documentation of the module.
+#[derive(Debug)]
+pub(crate) struct WaitList {
+    kind: Kind,
+    /// Allocated when a task first waits: a primitive that never makes a task wait needs no memory,
+    /// and its constructor is `const`. In an `Arc`, because an offer can be declined after the
+    /// primitive was dropped.
+    shared: OnceLock<Arc<Shared>>,
+}
 
 #[derive(Debug)]
-enum Slot<T> {
-    /// In the list, between its neighbours `prev` and `next`.
-    Waiting { waker: Waker, data: T, ticket: u64, prev: u32, next: u32 },
-    /// Woken with all others, and not polled since. A waiter that is woken alone leaves its slot at
-    /// once.
-    WokenWithAll { ticket: u64 },
-    /// Unused. `next` is the next free slot.
-    Free { next: u32 },
+struct Shared {
+    kind: Kind,
+    waiters: Mutex<Waiters>,
+    /// A copy of `Waiters::starved`, for newcomers. Written under the lock.
+    starved: AtomicUsize,
+    this: Weak<Shared>,
 }
 
-/// A doubly linked list in a slab. All methods take constant time except `mark_all_woken`.
-#[derive(Debug)]
-struct Waiters<T> {
-    slots: Vec<Slot<T>>,
-    first_free: u32,
-    head: u32,
-    tail: u32,
-    /// The last ticket that was issued.
-    tickets: u64,
-    /// How many slots are not free.
-    occupied: usize,
-}
-
-impl<T: Copy> Waiters<T> {
-    const fn new() -> Self {
-        Self { slots: Vec::new(), first_free: NIL, head: NIL, tail: NIL, tickets: 0, occupied: 0 }
-    }
-
-    fn first(&self) -> Option<T> {
-        match self.slots.get(self.head as usize) {
-            Some(Slot::Waiting { data, .. }) => Some(*data),
-            _ => None,
+impl WaitList {
+    const_fn! {
+        pub(crate) fn new(kind: Kind) -> Self {
+            Self { kind, shared: OnceLock::new() }
         }
     }
 
-    fn push(&mut self, waker: Waker, data: T) -> WaiterKey {
-        self.tickets += 1;
-        let (ticket, prev) = (self.tickets, self.tail);
-        let slot = self.allocate(Slot::Waiting { waker, data, ticket, prev, next: NIL });
-        self.set_next(prev, slot);
-        self.tail = slot;
-        WaiterKey { slot, ticket }
-    }
-
-    fn pop_first(&mut self) -> Option<(u64, Waker)> {
-        let slot = self.head;
-        (slot != NIL).then(|| {
-            self.unlink(slot);
-            expect_waiting(self.free(slot))
+    /// Both sides come here, the waiter and the task that wakes it, so the list is visible to both
+    /// whichever of them is first.
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.get_or_init(|| {
+            Arc::new_cyclic(|this| Shared {
+                kind: self.kind,
+                waiters: Mutex::new(Waiters::new()),
+                starved: AtomicUsize::new(0),
+                this: Weak::clone(this),
+            })
         })
     }
 
-    fn mark_all_woken(&mut self) -> Vec<Waker> {
-        let mut wakers = Vec::new();
-        while self.head != NIL {
-            let slot = self.head;
-            self.unlink(slot);
-            let waiting = mem::replace(self.slot(slot), Slot::Free { next: NIL });
-            let (ticket, waker) = expect_waiting(waiting);
-            *self.slot(slot) = Slot::WokenWithAll { ticket };
-            wakers.push(waker);
-        }
-        wakers
+    /// The list for a task that wakes waiters. `None` if no task has ever waited for a signal: a
+    /// signal that has to be seen by a waiter comes after its registration. In the other primitives
+    /// a count says that there is a waiter, but does not make the list visible.
+    fn shared_if_used(&self) -> Option<&Arc<Shared>> {
+        if self.kind == Kind::Signal { self.shared.get() } else { Some(self.shared()) }
     }
 
-    /// Returns the waker of a waiter, or `None` if it was woken.
-    fn waker_mut(&mut self, key: WaiterKey) -> Option<&mut Waker> {
-        match self.slot(key.slot) {
-            Slot::Waiting { waker, ticket, .. } if *ticket == key.ticket => Some(waker),
-            _ => None,
+    /// Returns the number of waiters to which no offer is open, including those that were released
+    /// and not polled since.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.get().map_or(0, |shared| shared.lock().waiters.len())
+    }
+
+    /// Returns how many items a newcomer must leave to starved waiters. One load, or two.
+    ///
+    /// Relaxed: the number decides about fairness only. A newcomer that finds it outdated overtakes
+    /// a waiter once more, or waits where it need not have: then [`enqueue`](Self::enqueue) reads
+    /// the exact number under the lock.
+    #[inline]
+    pub(crate) fn reserved(&self) -> usize {
+        self.shared.get().map_or(0, |shared| shared.starved.load(Ordering::Relaxed))
+    }
+
+    /// Calls `attempt` with the number of items that a newcomer must leave to starved waiters; under
+    /// the lock, so that two newcomers do not both take the last item that is not reserved.
+    pub(crate) fn as_newcomer<R>(&self, attempt: impl FnOnce(usize) -> R) -> R {
+        let locked = self.shared().lock();
+        attempt(locked.waiters.starved)
+    }
+
+    /// Appends a waiter to the line, unless `attempt` returns a result, which is passed on.
+    ///
+    /// `attempt` gets the data of the first waiter, and the number of items that it must leave to
+    /// starved waiters. It runs under the lock: nothing is offered between its look at the state of
+    /// the primitive and the registration.
+    ///
+    /// # Panics
+    ///
+    /// Panics, before it calls `attempt`, if there is no room for another waiter.
+    pub(crate) fn enqueue<R>(
+        &self,
+        cx: &Context<'_>,
+        request: Request,
+        attempt: impl FnOnce(Option<usize>, usize) -> Option<R>,
+    ) -> Result<WaiterKey, R> {
+        // Declared before the lock, so that a waker that is not stored is dropped after unlocking.
+        let waker = cx.waker().clone();
+        let mut locked = self.shared().lock();
+        let waiters = &mut locked.waiters;
+        waiters.assert_room();
+        let first = waiters.first().or_else(|| waiters.first_declined());
+        let first = first.map(|slot| waiters.request(slot).data);
+        match attempt(first, waiters.starved) {
+            Some(result) => Err(result),
+            None => Ok(waiters.insert(request, waker)),
         }
     }
 
-    /// Returns how a waiter was woken that has been, and frees its slot.
-    fn take_wake(&mut self, key: WaiterKey) -> Wake {
-        match *self.slot(key.slot) {
-            Slot::WokenWithAll { ticket } if ticket == key.ticket => {
-                self.free(key.slot);
-                Wake::All
+    /// Polls a waiter. If it may take what it waits for, `attempt` tries that, under the lock.
+    /// `Ready` has its result; the waiter is then out of the list. Otherwise the waiter is in its
+    /// place in the line and its waker is registered. `task` is the task that polls.
+    pub(crate) fn poll<R>(
+        &self,
+        key: WaiterKey,
+        task: Option<TaskKey>,
+        cx: &Context<'_>,
+        mut attempt: impl FnMut(Turn) -> Option<R>,
+    ) -> Poll<R> {
+        // Cloning a waker and dropping one run foreign code, so both happen without the lock.
+        let mut new_waker = None;
+        loop {
+            let mut locked = self.shared().lock();
+            let waiters = &mut locked.waiters;
+            let starved = waiters.starved;
+            let entry = waiters.get(key);
+            entry.request.task = task;
+            if let Some(turn) = turn(entry, starved)
+                && let Some(result) = attempt(turn)
+            {
+                let removed = waiters.remove(key);
+                drop(locked);
+                drop(removed);
+                return Poll::Ready(result);
             }
-            // The slot is free, or another waiter uses it by now.
-            _ => Wake::One,
+            // From here on the waiter can be offered something again. If that happens while the
+            // list is unlocked below, there is no waker to call, and the next round notices it.
+            waiters.wait_again(key);
+            let entry = waiters.get(key);
+            if entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            if let Some(waker) = new_waker.take() {
+                let old = entry.waker.replace(waker);
+                drop(locked);
+                drop(old);
+                return Poll::Pending;
+            }
+            drop(locked);
+            new_waker = Some(cx.waker().clone());
         }
     }
 
-    /// Takes out a waiter: returns how it was woken, or its waker if it was not.
-    fn remove(&mut self, key: WaiterKey) -> Result<Wake, Waker> {
-        if self.waker_mut(key).is_none() {
-            return Ok(self.take_wake(key));
-        }
-        self.unlink(key.slot);
-        Err(expect_waiting(self.free(key.slot)).1)
-    }
-
-    fn slot(&mut self, slot: u32) -> &mut Slot<T> {
-        &mut self.slots[slot as usize]
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let &mut Slot::Waiting { prev, next, .. } = self.slot(slot) else {
-            unreachable!("only waiting slots are linked");
+    /// Takes out a waiter that gives up. If it was offered something, that is passed on.
+    pub(crate) fn remove(&self, key: WaiterKey) {
+        let shared = self.shared();
+        let mut locked = shared.lock();
+        let removed = locked.waiters.remove(key);
+        let notice = if removed.state == State::Offered {
+            // fault: dropped-waiter-keeps-offer
+            locked.pass_on(removed.request.data)
+        } else {
+            None
         };
-        self.set_next(prev, next);
-        self.set_prev(next, prev);
+        drop(locked);
+        drop(removed);
+        self.kind.send(notice);
     }
 
-    /// Sets the successor of `slot`, or the head of the list if `slot` is `NIL`.
-    fn set_next(&mut self, slot: u32, new: u32) {
-        match slot {
-            NIL => self.head = new,
-            slot => {
-                if let Slot::Waiting { next, .. } = self.slot(slot) {
-                    *next = new;
-                }
-            }
-        }
+    /// Offers what a waiter with this data has received, and not used, to the next one.
+    pub(crate) fn pass_on(&self, data: usize) {
+        let notice = self.shared().lock().pass_on(data);
+        self.kind.send(notice);
     }
 
-    /// Sets the predecessor of `slot`, or the tail of the list if `slot` is `NIL`.
-    fn set_prev(&mut self, slot: u32, new: u32) {
-        match slot {
-            NIL => self.tail = new,
-            slot => {
-                if let Slot::Waiting { prev, .. } = self.slot(slot) {
-                    *prev = new;
-                }
-            }
-        }
+    /// Offers something to the first waiter in the line, and wakes it. Returns whether there was
+    /// one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the waker does and the operation is a signal, see [`Kind::send`].
+    #[cold]
+    pub(crate) fn offer(&self) -> bool {
+        let notice = self.shared_if_used().and_then(|shared| shared.lock().offer_next());
+        let offered = notice.is_some();
+        self.kind.send(notice);
+        offered
     }
 
-    /// Stores `new` in a free slot and returns its index.
-    fn allocate(&mut self, new: Slot<T>) -> u32 {
-        self.occupied += 1;
-        let slot = self.first_free;
-        if slot == NIL {
-            let index = self.slots.len() as u32;
-            assert!(index != NIL, "a wait list has at most 2^32 - 1 waiters");
-            self.slots.push(new);
-            return index;
-        }
-        match mem::replace(self.slot(slot), new) {
-            Slot::Free { next } => self.first_free = next,
-            _ => unreachable!("the free list contains free slots only"),
-        }
-        slot
+    /// Like [`offer`](Self::offer), but does nothing while an offer is open. For primitives that
+    /// only one task can have: one woken waiter is enough to take it.
+    #[cold]
+    pub(crate) fn offer_unless_open(&self) {
+        let notice = {
+            let mut locked = self.shared().lock();
+            if locked.waiters.has_open_offer() { None } else { locked.offer_next() }
+        };
+        self.kind.send(notice);
     }
 
-    fn free(&mut self, slot: u32) -> Slot<T> {
-        self.occupied -= 1;
-        let next = mem::replace(&mut self.first_free, slot);
-        mem::replace(self.slot(slot), Slot::Free { next })
+    /// Releases all waiters, except those with an open offer, which were woken already. Returns
+    /// their number.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a waker does, after all others have been called.
+    #[cold]
+    pub(crate) fn release_all(&self) -> usize {
+        let Some(shared) = self.shared_if_used() else { return 0 };
+        let (released, wakers) = shared.lock().waiters.release_all();
+        let panics = wakers.into_iter().filter_map(call_waker);
+        panics.reduce(keep_first).into_iter().for_each(resume);
+        released
     }
 }
 
-/// Returns ticket and waker of a slot that was linked.
-fn expect_waiting<T>(slot: Slot<T>) -> (u64, Waker) {
-    match slot {
-        Slot::Waiting { waker, ticket, .. } => (ticket, waker),
-        _ => unreachable!("only waiting slots are linked"),
+/// Returns whether a waiter that is polled may take what it waits for.
+fn turn(entry: &Entry, starved: usize) -> Option<Turn> {
+    let reserved = starved - usize::from(entry.holds_back());
+    match entry.state {
+        State::Offered => Some(Turn::Offered),
+        State::Released => Some(Turn::Released),
+        // A waiter that has declined has an old ticket, and no offer is on its way to it.
+        State::Declined => Some(Turn::Newcomer { reserved }),
+        // No host declines offers that were made to set-aside waiters before this one. So a waiter
+        // that is polled does not rely on being offered something.
+        State::Waiting if entry.request.task.is_none() => Some(Turn::Newcomer { reserved }),
+        State::Waiting => None,
     }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use super::*;
+/// The locked state of a list.
+struct Locked<'a> {
+    shared: &'a Shared,
+    starved_before: usize,
+    waiters: MutexGuard<'a, Waiters>,
+}
 
-    #[test]
-    fn both_decisions_are_made_under_the_lock_even_if_the_list_is_empty() {
-        let (list, cx) = (WaitList::new(), Context::from_waker(Waker::noop()));
-        let is_locked = || list.waiters.try_lock().is_err();
+impl Shared {
+    fn lock(&self) -> Locked<'_> {
+        // The closures that the primitives pass must not panic. If one does, it panics before the
+        // list was changed, so a poisoned list is intact.
+        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { shared: self, starved_before: waiters.starved, waiters }
+    }
+}
 
-        let mut seen = Vec::new();
-        let mut wake = |admit: bool| {
-            let waker = list.wake_first_if(|first| {
-                seen.push((first, is_locked()));
-                admit
-            });
-            waker.is_some()
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if self.waiters.starved != self.starved_before {
+            self.shared.starved.store(self.waiters.starved, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Offers something to the first waiter in the line.
+    fn offer_next(&mut self) -> Option<Notice> {
+        let slot = self.next()?;
+        Some(self.offer_to(slot))
+    }
+
+    /// Offers what a waiter with this data has not used.
+    fn pass_on(&mut self, data: usize) -> Option<Notice> {
+        let slot = self.next()?;
+        let can_pass = self.shared.kind.can_pass(data, self.waiters.request(slot).data);
+        can_pass.then(|| self.offer_to(slot))
+    }
+
+    /// The next waiter that is offered something. What is given to a waiter goes to one that has
+    /// declined if no other one waits, because it could not find that later.
+    fn next(&self) -> Option<u32> {
+        let declined = || self.waiters.first_declined().filter(|_| self.shared.kind.is_given());
+        self.waiters.first().or_else(declined)
+    }
+
+    fn offer_to(&mut self, slot: u32) -> Notice {
+        let Request { task, at, .. } = self.waiters.request(slot);
+        let (waker, key) = self.waiters.offer(slot);
+        let source = task.and_then(|task| Some((task, self.shared.this.upgrade()?)));
+        let operation = self.shared.kind.operation();
+        let offer = source.map(|(task, source)| Offer::new(task, operation, at, key, source));
+        Notice { waker, offer }
+    }
+}
+
+impl OfferSource for Shared {
+    fn is_open(&self, key: u64) -> bool {
+        self.lock().waiters.find_open(key).is_some()
+    }
+
+    fn decline(&self, key: u64) -> bool {
+        let mut locked = self.lock();
+        // Under the lock the offer is either used already, or can no longer be used.
+        let Some(slot) = locked.waiters.find_open(key) else { return false };
+        let data = locked.waiters.request(slot).data;
+        let notice = if self.kind.is_given() {
+            // Not to one that has declined: the two would pass the signal to each other for ever.
+            let first = locked.waiters.first();
+            let heir =
+                first.filter(|&first| self.kind.can_pass(data, locked.waiters.request(first).data));
+            // fault: declined-signal-lost
+            let Some(heir) = heir else { return false };
+            locked.waiters.decline(slot);
+            Some(locked.offer_to(heir))
+        } else {
+            // If no other task waits, the next one finds what was declined in the state of the
+            // primitive. The offer must not stay open: it would hold later ones back.
+            // fault: decline-to-an-empty-line
+            locked.waiters.decline(slot);
+            // fault: decline-lost
+            locked.offer_next()
         };
-        assert!(!wake(true), "the list is empty");
-        let key = list.push_if(&cx, 1, |first| if is_locked() { Ok(()) } else { Err(first) });
-        let key = key.expect("the waiter is admitted");
-        assert_eq!(list.push_if(&cx, 2, Err), Err(Some(1)));
-        assert!(!wake(false));
-        assert!(wake(true));
+        drop(locked);
+        // The host does not expect a panic. The panic hook has reported it.
+        mem::forget(notice.and_then(Notice::deliver));
+        true
+    }
+}
 
-        assert_eq!(list.poll(key, &cx), Poll::Ready(Wake::One));
-        assert_eq!(seen, [(None, true), (Some(1), true), (Some(1), true)]);
-        assert_eq!(list.len(), 0);
+type Payload = Box<dyn std::any::Any + Send>;
+
+/// A waiter that has to be woken, which is done without a lock: wakers are foreign code.
+#[must_use = "the waiter has to be woken"]
+struct Notice {
+    waker: Option<Waker>,
+    offer: Option<Offer>,
+}
+
+impl Notice {
+    /// Wakes the waiter and announces the offer to the host. Returns the payload if the waker
+    /// panics.
+    fn deliver(self) -> Option<Payload> {
+        let panic = self.waker.and_then(call_waker);
+        // After the wake-up: a combinator polls only those of its futures that were woken. If the
+        // host knew of the offer earlier, it could decline it after a poll of the task in which the
+        // future was not polled because its wake-up was still to come.
+        // fault: offer-not-announced
+        self.offer.into_iter().for_each(matou_hooks::on_offer);
+        panic
+    }
+}
+
+fn call_waker(waker: Waker) -> Option<Payload> {
+    catch_unwind(AssertUnwindSafe(|| waker.wake())).err()
+}
+
+fn keep_first(first: Payload, other: Payload) -> Payload {
+    // Its destructor could panic as well.
+    mem::forget(other);
+    first
+}
+
+/// Continues a panic of a waker. If the thread is panicking already, a second panic would abort the
+/// process.
+fn resume(payload: Payload) {
+    if thread::panicking() {
+        mem::forget(payload);
+    } else {
+        resume_unwind(payload);
     }
 }

@@ -13,4 +13,5 @@ mod condition;
 mod executors;
 mod mutex;
 mod queue;
+mod reentrant;
 mod support;

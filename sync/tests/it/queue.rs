@@ -61,13 +61,15 @@ fn each_value_wakes_one_pop_in_order() {
 }
 
 #[test]
-fn a_notified_pop_that_was_overtaken_waits_again() {
+fn a_notified_pop_that_was_overtaken_waits_again_in_its_place() {
     let (queue, task) = (Queue::unbounded(), Task::new());
     let mut pop = queue.pop();
     task.assert_pending(&mut pop);
     queue.try_push(1).unwrap();
     assert_eq!(queue.try_pop(), Ok(1));
     task.assert_pending(&mut pop);
+    let mut later = queue.pop();
+    Task::new().assert_pending(&mut later);
     queue.try_push(2).unwrap();
     assert_eq!((task.wakes(), task.assert_ready(pop)), (2, Ok(2)));
 }
@@ -99,6 +101,132 @@ fn m2_a_notified_push_dropped_before_its_poll_wakes_the_next() {
     assert_eq!(second_task.wakes(), 1);
     assert_eq!(second_task.assert_ready(second), Ok(()));
     assert_eq!(queue.try_pop(), Ok(2));
+}
+
+#[test]
+fn f20_b11_a_push_that_was_overtaken_five_times_goes_first() {
+    let (queue, task) = (Queue::bounded(1), Task::new());
+    queue.try_push("job").unwrap();
+    let mut push = queue.push("outsider");
+    task.assert_pending(&mut push);
+    for overtaken in 1..=5 {
+        assert_eq!(queue.try_pop(), Ok("job"));
+        assert_eq!(task.wakes(), overtaken);
+        // The slot is free and the push is notified, but the newcomer is faster.
+        queue.try_push("job").unwrap();
+        task.assert_pending(&mut push);
+    }
+    assert_eq!(queue.try_pop(), Ok("job"));
+    assert_eq!(queue.try_push("job"), Err(TryPushError::Full("job")), "newcomers are held back");
+    let mut newcomer = queue.push("job");
+    Task::new().assert_pending(&mut newcomer);
+    assert_eq!(task.assert_ready(push), Ok(()));
+    assert_eq!(queue.try_pop(), Ok("outsider"));
+    assert_eq!(Task::new().assert_ready(newcomer), Ok(()));
+}
+
+#[test]
+fn f20_b11_a_pop_that_was_overtaken_five_times_goes_first() {
+    let (queue, task) = (Queue::unbounded(), Task::new());
+    let mut pop = queue.pop();
+    task.assert_pending(&mut pop);
+    for round in 0..5 {
+        queue.try_push(round).unwrap();
+        assert_eq!(queue.try_pop(), Ok(round));
+        task.assert_pending(&mut pop);
+    }
+    queue.try_push(5).unwrap();
+    assert_eq!(queue.try_pop(), Err(TryPopError::Empty), "newcomers are held back");
+    // Only the value that is reserved is held back.
+    queue.try_push(6).unwrap();
+    assert_eq!(queue.try_pop(), Ok(5));
+    assert_eq!(task.assert_ready(pop), Ok(6));
+    queue.try_push(7).unwrap();
+    assert_eq!(queue.try_pop(), Ok(7));
+}
+
+#[test]
+fn f20_a_starved_push_that_is_dropped_holds_no_newcomer_back() {
+    let (queue, task) = (Queue::bounded(1), Task::new());
+    queue.try_push(0).unwrap();
+    let mut push = queue.push(1);
+    task.assert_pending(&mut push);
+    for _ in 0..5 {
+        queue.try_pop().unwrap();
+        queue.try_push(0).unwrap();
+        task.assert_pending(&mut push);
+    }
+    queue.try_pop().unwrap();
+    let mut newcomer = queue.push(2);
+    let newcomer_task = Task::new();
+    newcomer_task.assert_pending(&mut newcomer);
+    drop(push);
+    assert_eq!(newcomer_task.wakes(), 1);
+    assert_eq!(newcomer_task.assert_ready(newcomer), Ok(()));
+}
+
+#[test]
+fn b11_newcomers_on_another_thread_overtake_a_push_a_bounded_number_of_times() {
+    let rounds = with_deadline(|| {
+        let queue = Queue::bounded(2);
+        queue.try_push(0).unwrap();
+        queue.try_push(0).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Pops and pushes as fast as it can, and so usually takes the slot that it has freed.
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let _ = queue.try_pop();
+                    let _ = queue.try_push(0);
+                    assert!(queue.len() <= 2);
+                }
+            });
+            for _ in 0..100 {
+                block_on(queue.push(1)).unwrap();
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        100
+    });
+    assert_eq!(rounds, 100);
+}
+
+#[test]
+fn b13_a_queue_that_is_closed_while_many_wait_loses_and_keeps_none_of_them() {
+    for is_full in [true, false] {
+        let queue = Queue::bounded(3);
+        if is_full {
+            (0..3).for_each(|number| queue.try_push(number).unwrap());
+        }
+        let task = Task::new();
+        let mut pushes: Vec<_> = (10..20).map(|number| queue.push(number)).collect();
+        let mut pops: Vec<_> = (0..10).map(|_| queue.pop()).collect();
+        if is_full {
+            pushes.iter_mut().for_each(|push| task.assert_pending(push));
+        } else {
+            pops.iter_mut().for_each(|pop| task.assert_pending(pop));
+        }
+        queue.close();
+        for (number, push) in (10..).zip(pushes) {
+            assert_eq!(task.assert_ready(push), Err(PushError(number)));
+        }
+        let popped: Vec<_> =
+            pops.into_iter().filter_map(|pop| task.assert_ready(pop).ok()).collect();
+        assert_eq!(popped, if is_full { vec![0, 1, 2] } else { vec![] });
+    }
+}
+
+#[test]
+fn b14_a_queue_is_empty_after_each_push_and_pop() {
+    for capacity in [None, Some(1), Some(31), Some(32), Some(33)] {
+        let queue = capacity.map_or_else(Queue::unbounded, Queue::bounded);
+        for number in 0..256 {
+            queue.try_push(number).unwrap();
+            assert_eq!((queue.len(), queue.is_empty()), (1, false));
+            assert_eq!(queue.try_pop(), Ok(number));
+            assert_eq!((queue.len(), queue.is_empty()), (0, true), "with {capacity:?}");
+        }
+    }
 }
 
 #[test]

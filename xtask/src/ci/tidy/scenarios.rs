@@ -56,7 +56,7 @@ pub(super) fn problems(files: &[File]) -> Result<Vec<String>> {
 
 /// Whether a prefix such as `r01_` belongs to a rule instead of a scenario.
 fn is_rule(prefix: &str) -> bool {
-    prefix.starts_with('r') && prefix.len() == 4 && prefix <= "r12_"
+    prefix.starts_with('r') && prefix.len() == 4 && prefix <= "r14_"
 }
 
 #[cfg(test)]
