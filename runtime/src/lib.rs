@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod coop;
+mod diagnostic;
 mod domain;
 mod driver;
 mod host;
@@ -10,6 +11,7 @@ mod join;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
+mod outcome;
 mod panics;
 mod race;
 mod random;
@@ -24,17 +26,20 @@ mod task;
 pub mod test;
 mod time;
 mod timer_queue;
-mod violation;
 mod waker_set;
 
 pub use coop::{poll_proceed, yield_now};
-pub use domain::Forgotten;
+pub use diagnostic::{
+    Ancestor, ChildInfo, ChildState, Diagnostic, Finding, Report, TaskInfo, Violation,
+};
+pub use domain::{Forgotten, Leaks, Violations};
 pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
     Token, Unpark,
 };
 pub use io_source::IoSource;
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
+pub use outcome::{Outcome, Panic, TaskError};
 pub use race::race;
 pub use run::{Builder, MainError, RunError, live_tasks, run};
 pub use spawn::{
@@ -42,9 +47,8 @@ pub use spawn::{
     try_call, try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};
-pub use task::{BlockedOn, Cancelled, Outcome, Panic, TaskError, TaskId, WaitSite, WaitTarget};
+pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
-pub use violation::{Ancestor, ChildInfo, ChildState, Report, TaskInfo, Violation};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {

@@ -104,9 +104,19 @@ pub(crate) fn abort_on_panic(f: impl FnOnce()) {
 pub(crate) fn ignore(f: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
         let _ = take_location(&*payload);
-        // The destructor of any other payload might panic as well, which could not be caught here.
-        if !payload.is::<&'static str>() && !payload.is::<String>() {
-            std::mem::forget(payload);
-        }
+        forget_payload(payload);
+    }
+}
+
+/// Drops each item. A panic of a destructor does not keep the others from being dropped; two of
+/// them in one collection would abort the process.
+pub(crate) fn drop_each<T>(items: impl IntoIterator<Item = T>) {
+    items.into_iter().for_each(|item| ignore(|| drop(item)));
+}
+
+/// Drops a payload, unless its destructor is unknown code that might panic as well.
+pub(crate) fn forget_payload(payload: Box<dyn Any + Send>) {
+    if !payload.is::<&'static str>() && !payload.is::<String>() {
+        std::mem::forget(payload);
     }
 }

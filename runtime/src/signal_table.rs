@@ -188,7 +188,7 @@ impl SignalTable {
             stream.close().into_iter().for_each(panics::wake);
         }
         // Handlers belong to the program, which may use the table when they are dropped.
-        panics::ignore(|| drop(entries));
+        panics::drop_each(entries);
         unhandled
     }
 

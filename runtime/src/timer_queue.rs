@@ -178,6 +178,12 @@ impl<T> TimerQueue<T> {
         Some(self.slots.remove(key.slot as usize).target)
     }
 
+    /// Removes all timers and returns their targets.
+    pub(crate) fn take_targets(&mut self) -> impl Iterator<Item = T> + use<T> {
+        let slots = mem::take(&mut self.slots);
+        slots.into_iter().map(|(_, slot)| slot.target)
+    }
+
     /// Returns the target of a timer that has not fired.
     #[inline]
     pub(crate) fn target(&self, key: TimerKey) -> Option<&T> {

@@ -238,7 +238,7 @@ fn x7_a_hundred_runs_leak_no_descriptor() {
     let _exclusive = exclusive();
     let before = descriptors();
     for _ in 0..100 {
-        let builder = matou_runtime::Builder::new().domains(2);
+        let builder = strict().domains(2);
         bounded(builder, async {
             let (mut client, mut server) = pair().await?;
             let child = try_spawn(async move {

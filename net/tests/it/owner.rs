@@ -266,7 +266,7 @@ fn a_stream_in_a_static_is_closed_with_its_owner_and_reported() {
     let _exclusive = exclusive();
     let before = descriptors();
     let made = line_below(include_str!("owner.rs"), "Accepted and stored.");
-    let result = bounded(matou_runtime::Builder::new().domains(1), async {
+    let result = bounded(strict().domains(1), async {
         let mut listener = TcpListener::bind(any_v4())?;
         let address = listener.local_addr()?;
         let client = std::net::TcpStream::connect(address)?;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{
-    Builder, Driver, MainError, ParkTimeout, Poller, Reactor, RunError, Unpark, timeout,
+    Builder, Driver, Forgotten, Leaks, MainError, ParkTimeout, Poller, Reactor, RunError, Unpark,
+    Violations, timeout,
 };
 
 /// Longer than any test, unless it hangs.
@@ -31,6 +32,14 @@ pub(crate) fn leak<T>(value: T) {
     LEAKED.lock().unwrap_or_else(PoisonError::into_inner).push(address);
 }
 
+/// Strict settings: every violation is the error of the run, so that no test overlooks one.
+pub(crate) fn strict() -> Builder {
+    Builder::new()
+        .violations(Violations::FailRun)
+        .forgotten(Forgotten::Strict)
+        .leaks(Leaks::AtTaskEnd)
+}
+
 /// Runs `main` on `domains` domains, with a deadline.
 #[track_caller]
 pub(crate) fn run_on<T: 'static>(
@@ -38,7 +47,7 @@ pub(crate) fn run_on<T: 'static>(
     main: impl Future<Output = Result<T>> + 'static,
 ) -> Result<T, RunError> {
     let _shared = shared();
-    bounded(Builder::new().domains(domains), main)
+    bounded(strict().domains(domains), main)
 }
 
 #[track_caller]
@@ -66,7 +75,7 @@ pub(crate) fn count_on<T: 'static>(
 ) -> (Result<T, RunError>, isize) {
     let _exclusive = exclusive();
     let before = descriptors();
-    let result = bounded(Builder::new().domains(domains), main);
+    let result = bounded(strict().domains(domains), main);
     (result, descriptors() as isize - before as isize)
 }
 
@@ -156,7 +165,7 @@ impl CountingReactor {
     pub(crate) fn builder<const N: usize>() -> (Builder, [Arc<ReactorCounters>; N]) {
         let counters: [Arc<ReactorCounters>; N] = std::array::from_fn(|_| Arc::default());
         let for_domains = counters.clone();
-        let builder = Builder::new().domains(N).driver(move |index| {
+        let builder = strict().domains(N).driver(move |index| {
             Ok(CountingReactor {
                 reactor: Reactor::new()?,
                 counters: Arc::clone(&for_domains[index]),

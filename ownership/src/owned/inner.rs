@@ -1,18 +1,37 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::error::OwnedError;
 use crate::background::finalize_detached;
 use crate::finalize::LocalFuture;
+use crate::panic_message::panic_message;
 use crate::registry::{FinalizeStatus, Ledger, Resource, Ticket};
 
 thread_local! {
     /// Finalizers of this thread that a [`Release`](super::Release) started and was dropped before
     /// they completed. They are not `Send`, so the ledger cannot hold them. The owner's end takes
     /// them from here.
-    static SUSPENDED: RefCell<HashMap<Key, LocalFuture>> = RefCell::new(HashMap::new());
+    static SUSPENDED: Suspended = Suspended::default();
+}
+
+#[derive(Default)]
+struct Suspended {
+    futures: RefCell<HashMap<Key, LocalFuture>>,
+}
+
+impl Drop for Suspended {
+    /// Drops what is left at the end of the thread. A panic that leaves the destructor of a
+    /// thread-local aborts the process.
+    fn drop(&mut self) {
+        for (_, future) in self.futures.take() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
+                drop(panic_message(payload));
+            }
+        }
+    }
 }
 
 /// The address and the id of an `Inner`. Ids are unique within one source only, but two values with
@@ -92,7 +111,7 @@ impl<T: Send + 'static> Inner<T> {
     pub(super) fn suspend(&self, future: LocalFuture) {
         // If the thread-local is destroyed, no task ends on this thread any more.
         let _ = SUSPENDED.try_with(|suspended| {
-            let previous = suspended.borrow_mut().insert(self.key(), future);
+            let previous = suspended.futures.borrow_mut().insert(self.key(), future);
             drop(previous);
         });
         if self.ticket.is_finalized() {
@@ -102,7 +121,8 @@ impl<T: Send + 'static> Inner<T> {
     }
 
     fn take_suspended(&self) -> Option<LocalFuture> {
-        SUSPENDED.try_with(|suspended| suspended.borrow_mut().remove(&self.key())).ok().flatten()
+        let take = |suspended: &Suspended| suspended.futures.borrow_mut().remove(&self.key());
+        SUSPENDED.try_with(take).ok().flatten()
     }
 
     fn key(&self) -> Key {

@@ -165,6 +165,20 @@ impl Domain {
         site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        ready!(self.poll_child_end(remote, child, site, cx));
+        self.tree.remove(child.entry.slot).drop();
+        Poll::Ready(())
+    }
+
+    /// Waits until a child of the current task completes.
+    #[inline]
+    pub(crate) fn poll_child_end(
+        &self,
+        remote: &RemoteHandle,
+        child: ChildRef,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let Some(node) = self.own_child(remote, child) else {
             self.raise_not_parent(child);
             // The violation cancels the current task, so it is not polled again.
@@ -172,9 +186,7 @@ impl Domain {
         };
         if node.is_complete() {
             // Otherwise a task that awaits many complete children would never yield.
-            ready!(self.scheduler.spend_budget(cx));
-            self.tree.remove(child.entry.slot).drop();
-            return Poll::Ready(());
+            return self.scheduler.spend_budget(cx);
         }
         self.set_blocked_on(BlockedOn::new(site, child.wait_target()));
         // If the parent polls with its own waker, no waker is stored: the parent outlives the

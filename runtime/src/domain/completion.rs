@@ -24,7 +24,7 @@ impl Domain {
         let node = &self.tree[current];
         if node.stage.get() == Stage::Running {
             // A misused resource in this very poll is reported first: it makes the end abnormal.
-            self.raise_not_owner(matou_ownership::take_not_owner());
+            self.raise_recorded_not_owner();
             let violated = self.current_has_violated();
             // An abnormal end may leave children: only a normal one claims to have joined them
             // (R1).
@@ -82,6 +82,7 @@ impl Domain {
             // The root: the run is over.
             Parent::None => {
                 self.tree.remove(slot).drop();
+                panics::drop_each(transferred);
                 self.run.stop();
                 self.stop();
             }

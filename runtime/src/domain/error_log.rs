@@ -4,12 +4,11 @@ use std::io;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::diagnostic::Report;
+use crate::outcome::Panic;
+use crate::panics;
 use crate::simulation::Deadlock;
-use crate::task::Panic;
-use crate::violation::{Report, Violation};
-
-/// The most violations that a report contains. The first ones are the most useful.
-const VIOLATIONS_MAX: usize = 64;
+use crate::task::Cause;
 
 /// Why a run cannot go on although no rule was broken.
 #[derive(Debug)]
@@ -24,6 +23,23 @@ pub(crate) enum RunFailure {
     TickLimit(u64),
 }
 
+impl RunFailure {
+    /// Returns the failure as text, for a run whose error is another one.
+    pub(crate) fn into_causes(self) -> Vec<Cause> {
+        match self {
+            RunFailure::Driver(error) => {
+                let cause = Cause::failed(&error);
+                // The error may contain a user's type.
+                panics::ignore(|| drop(error));
+                vec![cause]
+            }
+            RunFailure::SignalHandler(panic) => panic.into_causes().collect(),
+            RunFailure::Deadlock(deadlock) => vec![Cause::failed(&deadlock.to_string())],
+            RunFailure::TickLimit(ticks) => vec![Cause::failed(&format!("{ticks} ticks"))],
+        }
+    }
+}
+
 /// The recorded cause of a run's failure.
 #[derive(Debug)]
 pub(crate) enum RecordedError {
@@ -31,7 +47,7 @@ pub(crate) enum RecordedError {
     Failed(RunFailure),
 }
 
-/// The violations of a run, and the failure that ended it.
+/// The violations that fail a run, and the failure that ended it.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorLog {
     log: Mutex<Log>,
@@ -39,9 +55,7 @@ pub(crate) struct ErrorLog {
 
 #[derive(Debug, Default)]
 struct Log {
-    violations: Vec<Violation>,
-    /// The number of further violations.
-    more: usize,
+    report: Report,
     failure: Option<RunFailure>,
     /// The run was stuck before any rule was broken. Then the failure is reported, not the
     /// violations that its forced end caused.
@@ -53,38 +67,39 @@ impl ErrorLog {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, violation: Violation) {
-        let mut log = self.lock();
-        if log.violations.len() < VIOLATIONS_MAX {
-            // fault: violation-not-recorded
-            log.violations.push(violation);
-        } else {
-            log.more += 1;
-        }
+    pub(crate) fn append(&self, report: Report) {
+        self.lock().report.append(report);
     }
 
-    /// Records a failure, unless there is one already.
-    pub(crate) fn set_failure(&self, failure: RunFailure) {
+    /// Records a failure. If there is one already, the new one is returned, because dropping it may
+    /// run user code, which must not happen under the lock.
+    #[must_use]
+    pub(crate) fn set_failure(&self, failure: RunFailure) -> Option<RunFailure> {
         let mut log = self.lock();
-        if log.failure.is_none() {
-            let is_stuck = matches!(failure, RunFailure::Deadlock(_) | RunFailure::TickLimit(_));
-            log.deadlock_first = is_stuck && log.violations.is_empty();
-            log.failure = Some(failure);
+        if log.failure.is_some() {
+            return Some(failure);
         }
+        let is_stuck = matches!(failure, RunFailure::Deadlock(_) | RunFailure::TickLimit(_));
+        log.deadlock_first = is_stuck && log.report.is_empty();
+        log.failure = Some(failure);
+        None
     }
 
     /// Replaces all recorded errors with a failure that explains them.
     pub(crate) fn replace_with(&self, failure: RunFailure) {
-        *self.lock() = Log { failure: Some(failure), ..Log::default() };
+        let log = Log { failure: Some(failure), ..Log::default() };
+        let replaced = mem::replace(&mut *self.lock(), log);
+        panics::ignore(|| drop(replaced));
     }
 
     /// Takes the cause of the run's failure: its violations, unless they belong to the forced end
     /// of a run that was stuck.
     pub(crate) fn take(&self) -> Option<RecordedError> {
-        let Log { violations, more, failure, deadlock_first } = mem::take(&mut *self.lock());
-        if !violations.is_empty() && !deadlock_first {
-            return Some(RecordedError::Violated(Report { violations, more }));
+        let Log { mut report, failure, deadlock_first } = mem::take(&mut *self.lock());
+        if report.is_empty() || deadlock_first {
+            return failure.map(RecordedError::Failed);
         }
-        failure.map(RecordedError::Failed)
+        report.add_causes(failure.map(RunFailure::into_causes).unwrap_or_default());
+        Some(RecordedError::Violated(report))
     }
 }

@@ -10,11 +10,11 @@ use matou_ownership::{FinalizeAll, FinalizeReport};
 
 use super::RunFailure;
 use super::{Domain, Node, Timer};
+use crate::diagnostic::{Finding, Violation};
+use crate::outcome::{Outcome, Panic, TaskError};
+use crate::panics;
 use crate::task::raw::OutcomeTo;
-use crate::task::{
-    BlockedOn, HandleState, NIL, Outcome, Panic, Stage, TaskError, WaitSite, WaitTarget,
-};
-use crate::violation::Violation;
+use crate::task::{BlockedOn, HandleState, NIL, Stage, WaitSite, WaitTarget};
 
 /// A future that a task has deferred to its end. It stays on its domain.
 pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -33,6 +33,12 @@ impl DeferredFutures {
     pub(crate) fn remove(&self, resource: u64) -> Option<LocalFuture> {
         self.futures.borrow_mut().remove(&resource)
     }
+
+    /// Drops the futures that are left at the end of the run.
+    pub(super) fn clear(&self) {
+        let futures = self.futures.take();
+        panics::drop_each(futures);
+    }
 }
 
 /// The finalizers of a task, one of which is pending.
@@ -45,8 +51,8 @@ pub(crate) struct PendingFinalizers {
 }
 
 impl PendingFinalizers {
-    /// Continues them. Returns the first panic of a finalizer, if there was one, or gives `self`
-    /// back if a finalizer is still pending.
+    /// Continues them. Returns the panics of finalizers as one, if there were any, or gives
+    /// `self` back if a finalizer is still pending.
     pub(crate) fn poll(
         mut self: Box<Self>,
         domain: &Domain,
@@ -69,8 +75,8 @@ impl PendingFinalizers {
 
 impl Domain {
     /// Joins the children of the current task, whose body has returned or is dropped, and then
-    /// finalizes the resources of the task. Returns the first panic of a finalizer, if there was
-    /// one.
+    /// finalizes the resources of the task. Returns the panics of finalizers as one, if there were
+    /// any.
     ///
     /// All code that does not depend on the type of the body is in this function, because
     /// `TaskFuture` is compiled once for each body.
@@ -91,7 +97,12 @@ impl Domain {
             }
         };
         match finalized {
-            Ok(panic) => Poll::Ready(panic),
+            Ok(panic) => {
+                // The drop of the body, or a finalizer, may have used what another task owns.
+                // fault: late-foreign-use-ignored
+                self.raise_recorded_not_owner();
+                Poll::Ready(panic)
+            }
             Err(still_pending) => {
                 // fault: end-before-finalizers
                 *pending = Some(still_pending);
@@ -100,8 +111,8 @@ impl Domain {
         }
     }
 
-    /// Finalizes the resources that the current task still owns, newest first. Returns the first
-    /// panic of a finalizer, if there was one, or the finalizers if one of them is pending.
+    /// Finalizes the resources that the current task still owns, newest first. Returns the panics of
+    /// finalizers as one, if there were any, or the finalizers if one of them is pending.
     fn finalize_resources(
         &self,
         normal: bool,
@@ -123,7 +134,7 @@ impl Domain {
         }
     }
 
-    /// Records the violations that finalization has found, and returns the first panic.
+    /// Records the violations that finalization has found. Returns the panics as one.
     fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
         // fault: leak-not-reported
         if normal && !report.leaked.is_empty() {
@@ -135,9 +146,12 @@ impl Domain {
             let task = self.current_info();
             self.raise(Violation::FinalizerUnfinished { task, resources: report.unfinished });
         }
-        report.panicked.into_iter().next().map(|(resource, message)| {
+        let mut panics = report.panicked.into_iter().map(|(resource, message)| {
             Panic::from_message(format!("the finalizer of {resource} panicked: {message}"))
-        })
+        });
+        let mut first = panics.next()?;
+        first.add_causes(panics.flat_map(Panic::into_causes));
+        Some(first)
     }
 
     /// From here on the current task can neither own nor spawn.
@@ -169,10 +183,14 @@ impl Domain {
         node.stage.set(Stage::Complete);
         match node.handle_state.get() {
             HandleState::SignalHandler => {
-                // No parent receives the outcome of a signal handler, so its panic fails the run.
-                if let Some(Err(TaskError::Panicked(panic))) = outcome.take() {
+                // No parent receives the outcome of a signal handler, so its panic or violation
+                // fails the run.
+                match outcome.take() {
                     // fault: handler-panic-swallowed
-                    self.run.fail(RunFailure::SignalHandler(panic));
+                    Some(Err(TaskError::Panicked(panic))) => self.signal_handler_panicked(panic),
+                    // fault: handler-violation-swallowed
+                    Some(Err(TaskError::Violation(report))) => self.fail_by_signal_handler(report),
+                    _ => {}
                 }
                 OutcomeTo::Nothing
             }
@@ -180,6 +198,18 @@ impl Domain {
             HandleState::Held | HandleState::InGroup { .. } | HandleState::Cancelling => {
                 OutcomeTo::Promise
             }
+        }
+    }
+
+    #[cold]
+    fn signal_handler_panicked(&self, panic: Panic) {
+        // If the run has failed already, its error does not say so.
+        match self.run.fail(RunFailure::SignalHandler(panic)) {
+            Some(RunFailure::SignalHandler(panic)) => {
+                let (task, causes) = (self.current_info(), panic.into_causes().collect());
+                self.report_finding(Finding::FailureUnseen { task, causes });
+            }
+            other => panics::ignore(|| drop(other)),
         }
     }
 }

@@ -38,6 +38,12 @@ impl Groups {
         panics::ignore(|| drop(state));
     }
 
+    /// Drops the groups that are left at the end of the run, which were leaked.
+    pub(super) fn clear(&self) {
+        let groups = self.groups.take();
+        panics::drop_each(groups.into_iter().map(|(_, state)| state));
+    }
+
     /// Takes the position of the child that completed first.
     pub(crate) fn pop_completed(&self, group: u32) -> Option<u32> {
         self.groups.borrow_mut()[group as usize].completed.pop_front()

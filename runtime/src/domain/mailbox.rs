@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::adaptive_spin::AdaptiveSpin;
-use super::{Message, RemoteHandle, offers};
+use super::{Message, RemoteHandle};
 
 /// The messages of a domain, as its own thread sees them.
 pub(super) struct Mailbox {
@@ -50,15 +50,10 @@ impl Mailbox {
         self.spin.spin_until(|| !self.remote.is_empty())
     }
 
-    /// Closes the queue and drops the messages that are left.
-    pub(super) fn close(&self) {
+    /// Closes the queue and returns the messages that are left.
+    pub(super) fn close(&self) -> impl Iterator<Item = Message> + use<> {
         self.remote.close();
         let mut rest = self.drained.take();
-        let first = self.remote.take(&mut rest);
-        for message in first.into_iter().chain(rest) {
-            if let Message::Offer(offer) = message {
-                offers::decline_at_once(*offer);
-            }
-        }
+        self.remote.take(&mut rest).into_iter().chain(rest)
     }
 }

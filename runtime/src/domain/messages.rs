@@ -8,6 +8,7 @@ use matou_hooks::Offer;
 use matou_ownership::Resource;
 
 use super::{Domain, RemoteHandle};
+use crate::diagnostic::Diagnostic;
 use crate::panics;
 use crate::simulation::EventKind;
 use crate::task::raw::{RemoteWake, Unstarted};
@@ -36,6 +37,8 @@ pub(crate) enum Message {
     TimerDropped(TimerKey),
     /// A group was dropped on a thread that is not its domain's.
     GroupDropped { group: u32 },
+    /// A thread that is running no domain of the run has reported something. To domain 0.
+    Diagnostic(Box<Diagnostic>),
     /// The root task is cancelled. To domain 0.
     CancelRoot(Cancelled),
     /// A synchronization primitive offers something to a task of the receiver. Boxed, because an
@@ -63,6 +66,7 @@ impl Message {
             Message::DetachHandle { .. } => "shield detached",
             Message::TimerDropped(_) => "timer dropped",
             Message::GroupDropped { .. } => "group dropped",
+            Message::Diagnostic(_) => "diagnostic",
             Message::CancelRoot(_) => "cancel main",
             Message::Offer(_) => "offer",
             Message::Signal(_) => "signal",
@@ -129,6 +133,7 @@ impl Domain {
                 panics::ignore(|| drop(target));
             }
             Message::GroupDropped { group } => self.groups.remove(group),
+            Message::Diagnostic(diagnostic) => self.report(*diagnostic),
             Message::CancelRoot(cancelled) => {
                 if let Some(root) = self.root() {
                     self.request_cancel(root, &cancelled);

@@ -17,6 +17,8 @@
 //! | [`CancelContext`]: deadline of the running code, newest reason | `cancel_context` |
 //! | [`Placement`] of calls | `placement` |
 //! | [`TaskCount`]: the number of live tasks | `task_count` |
+//! | [`Offenders`]: the violations of tasks that are not complete | `violations` |
+//! | [`PendingDiagnostics`]: reports that the user has not received yet | `diagnostics` |
 //!
 //! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
 //! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,
@@ -28,6 +30,7 @@ mod cancel_context;
 mod children;
 mod completion;
 mod current;
+mod diagnostics;
 mod error_log;
 mod finalize;
 mod groups;
@@ -66,12 +69,13 @@ pub(crate) use finalize::PendingFinalizers;
 pub(crate) use message_queue::MessageQueue;
 pub(crate) use messages::{Message, RemoteSpawn};
 pub(crate) use remote::RemoteHandle;
-pub use run::Forgotten;
 pub(crate) use run::{Config, Run};
+pub use run::{Forgotten, Leaks, Violations};
 pub(crate) use timer::{Timer, TimerTarget};
 
 use cancel_context::CancelContext;
 use children::RemoteChildren;
+use diagnostics::PendingDiagnostics;
 use finalize::DeferredFutures;
 use groups::Groups;
 use mailbox::Mailbox;
@@ -80,12 +84,15 @@ use run_queue::RunQueue;
 use scheduler::Scheduler;
 use task_count::TaskCount;
 use timers::Timers;
+use violations::Offenders;
 
 use crate::driver::{Driver, Poller};
+use crate::outcome::Outcome;
+use crate::panics;
 use crate::random::{Purpose, Random};
 use crate::simulation::{EventKind, SimulationState};
 use crate::task::wait_targets::WaitTargets;
-use crate::task::{self, BlockedOn, KeyBase, NIL, NodeKey, Outcome, Slot, TaskId, raw};
+use crate::task::{self, BlockedOn, KeyBase, NIL, NodeKey, Slot, TaskId, raw};
 use crate::timer_queue::TimerQueue;
 
 /// A domain's own reference to one of its tasks.
@@ -118,6 +125,8 @@ pub(crate) struct Domain {
     task_count: TaskCount,
     /// The primitives that tasks wait for; in a simulated run, those of `simulation` are used.
     wait_targets: RefCell<WaitTargets>,
+    offenders: Offenders,
+    diagnostics: PendingDiagnostics,
     /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
@@ -166,6 +175,8 @@ impl Domain {
             placement: Placement::new(run.domains(), &random),
             task_count: TaskCount::default(),
             wait_targets: RefCell::default(),
+            offenders: Offenders::default(),
+            diagnostics: PendingDiagnostics::default(),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
             simulation,
@@ -235,7 +246,9 @@ impl Domain {
     }
 
     fn driver_failed(&self, error: io::Error) {
-        self.run.fail(RunFailure::Driver(error));
+        // The first error is the run's error; the driver probably repeats it.
+        let repeated = self.run.fail(RunFailure::Driver(error));
+        panics::ignore(|| drop(repeated));
         // Without a driver there is neither I/O nor time, but the tasks can still be cancelled. The
         // pause keeps this loop from using a whole processor.
         thread::sleep(Duration::from_millis(1));
@@ -345,8 +358,20 @@ impl Domain {
 }
 
 impl Drop for Domain {
+    /// Nothing that is left may keep the run from returning its result: a destructor of a user's
+    /// value or of a foreign waker may panic.
     fn drop(&mut self) {
-        self.mailbox.close();
+        for message in self.mailbox.close() {
+            match message {
+                Message::Diagnostic(diagnostic) => self.report(*diagnostic),
+                Message::Offer(offer) => offers::decline_at_once(*offer),
+                message => panics::ignore(|| drop(message)),
+            }
+        }
+        self.timers.clear();
+        self.groups.clear();
+        self.deferred.clear();
+        self.flush_diagnostics();
     }
 }
 

@@ -10,6 +10,7 @@ use super::Run;
 use super::message_queue::MessageQueue;
 use super::parker::Parker;
 use super::{Domain, Message, offers};
+use crate::diagnostic::{Diagnostic, Finding};
 use crate::driver::Unpark;
 use crate::panics;
 use crate::task::Slot;
@@ -47,6 +48,13 @@ impl RemoteHandle {
         std::ptr::eq(self.run.as_ptr(), Arc::as_ptr(run))
     }
 
+    /// Returns the number of the domain; 0 if the run's memory is freed.
+    pub(crate) fn index(&self) -> usize {
+        let Some(run) = self.run.upgrade() else { return 0 };
+        let is_this = |&index: &usize| std::ptr::eq(&raw const **run.remote(index), self);
+        (0..run.domains()).find(is_this).unwrap_or(0)
+    }
+
     /// Publishes the task count's balance. Relaxed, because the message that reports a completion
     /// orders the accesses.
     pub(super) fn set_task_balance(&self, balance: isize) {
@@ -81,6 +89,7 @@ impl RemoteHandle {
             // A wake-up holds the memory of a task, but no future.
             Err(Message::Wake(wake)) => return drop(wake),
             Err(Message::Offer(offer)) => return offers::decline_at_once(*offer),
+            Err(Message::Diagnostic(diagnostic)) => return self.report_late(&diagnostic),
             Err(message) => return std::mem::forget(message),
         };
         if must_notify && self.parker.notify() {
@@ -90,6 +99,22 @@ impl RemoteHandle {
                 // fault: unparker-panic-ignored
                 panics::abort_on_panic(|| unparker.unpark());
             }
+        }
+    }
+
+    /// Hands a diagnostic to the user on this thread, because the domain has stopped.
+    #[cold]
+    fn report_late(&self, diagnostic: &Diagnostic) {
+        if let Some(run) = self.run.upgrade() {
+            run.reporter().report(diagnostic);
+        }
+    }
+
+    /// Reports a finding from a thread that is running no domain of the run, unless the run's
+    /// memory is freed.
+    pub(crate) fn report_finding(&self, finding: Finding) {
+        if let Some(run) = self.run.upgrade() {
+            run.report_finding(finding);
         }
     }
 
@@ -123,6 +148,15 @@ impl RemoteHandle {
     /// Closes the queue. Called by the domain's thread when the domain is dropped.
     pub(crate) fn close(&self) {
         self.queue.close();
+    }
+}
+
+impl Drop for RemoteHandle {
+    fn drop(&mut self) {
+        // The last reference may be a waker anywhere, even in a thread-local destructor, where a
+        // panic of a user's type would abort the process.
+        let unparker = self.unparker.take();
+        panics::ignore(|| drop(unparker));
     }
 }
 

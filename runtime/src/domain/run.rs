@@ -1,17 +1,18 @@
 //! The state that the domains of a run share.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::error_log::{ErrorLog, RunFailure};
 use super::{Message, MessageQueue, RemoteHandle};
+use crate::diagnostic::{Diagnostic, Finding, Hook, Report, Reporter};
 use crate::random::{Purpose, Random};
 use crate::signal_table::SignalTable;
 use crate::simulation::VirtualClock;
 use crate::task::{CancelKind, CancelReason, Cancelled};
-use crate::violation::Violation;
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -25,32 +26,64 @@ fn runs() -> MutexGuard<'static, BTreeMap<u64, Weak<Run>>> {
 /// The effect of dropping the promise of an unjoined child (R1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forgotten {
-    /// The child is cancelled, and the normal end of its parent reports it, unless the drop belongs
-    /// to an abandoned branch.
+    /// At present the same as [`Strict`](Forgotten::Strict).
     #[default]
-    Violation,
+    Report,
+    /// The child is cancelled, and the normal end of its parent is the violation
+    /// [`StillHasChildren`](crate::Violation::StillHasChildren), unless the drop belongs to an
+    /// abandoned branch.
+    Strict,
     /// The child is cancelled, as by [`Promise::cancel`](crate::Promise::cancel). For programs that
     /// use `select!` macros of other crates.
     Cancel,
 }
 
+/// The effect of a violation on the run (R10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Violations {
+    /// The task that committed the violation ends, and its parent receives
+    /// [`TaskError::Violation`](crate::TaskError::Violation), as it would receive a panic. Other
+    /// tasks go on. If no task can receive it, because the root, a signal handler, or code outside
+    /// any task committed the violation, it is the error of the run.
+    #[default]
+    FailTask,
+    /// In addition the root is cancelled, and `run` returns
+    /// [`RunError::Violated`](crate::RunError::Violated) with all violations of the run.
+    FailRun,
+}
+
+/// When a resource that was not released counts as leaked (R7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaks {
+    /// At present the same as [`AtTaskEnd`](Leaks::AtTaskEnd).
+    #[default]
+    AtRunEnd,
+    /// When its owner ends normally: that is the violation
+    /// [`ResourceLeaked`](crate::Violation::ResourceLeaked).
+    AtTaskEnd,
+}
+
 /// The settings of a run.
-#[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) seed: u64,
     pub(crate) quantum: usize,
     pub(crate) grace: Duration,
+    pub(crate) violations: Violations,
     pub(crate) forgotten: Forgotten,
+    #[expect(dead_code, reason = "`AtRunEnd` is not implemented yet")]
+    pub(crate) leaks: Leaks,
+    /// Receives the diagnostics; `None` to print them. Taken when the run is created.
+    pub(crate) hook: Option<Hook>,
 }
 
 /// The state that the domains of a run share.
-#[derive(Debug)]
 pub(crate) struct Run {
     /// Counts the runs of the process.
     number: u64,
     remotes: Box<[Arc<RemoteHandle>]>,
     pub(crate) config: Config,
     errors: ErrorLog,
+    reporter: Reporter,
     pub(crate) signals: SignalTable,
 }
 
@@ -73,9 +106,11 @@ impl Run {
 
     fn with_remotes(
         domains: usize,
-        config: Config,
+        mut config: Config,
         new_remote: impl Fn(Weak<Run>, usize) -> RemoteHandle,
     ) -> Arc<Run> {
+        let prints_violations = config.violations == Violations::FailTask;
+        let reporter = Reporter::new(config.hook.take(), prints_violations);
         let run = Arc::new_cyclic(|run| {
             let remote = |index| Arc::new(new_remote(Weak::clone(run), index));
             let remotes = (0..domains).map(remote).collect();
@@ -84,6 +119,7 @@ impl Run {
                 remotes,
                 config,
                 errors: ErrorLog::default(),
+                reporter,
                 signals: SignalTable::default(),
             }
         });
@@ -112,19 +148,47 @@ impl Run {
         &self.errors
     }
 
-    /// Records a violation at once, so that nothing can hide it, and cancels the root (R10).
-    pub(crate) fn raise(&self, violation: Violation) {
-        let cancelled = Cancelled::new(violation.reason());
-        self.errors.push(violation);
-        // fault: violation-spares-root
-        self.remote(0).send(Message::CancelRoot(cancelled));
+    pub(crate) fn reporter(&self) -> &Reporter {
+        &self.reporter
     }
 
-    /// Records why the run cannot go on, and cancels the root. The first failure counts.
-    pub(crate) fn fail(&self, failure: RunFailure) {
-        self.errors.set_failure(failure);
+    /// Returns whether each violation fails the run.
+    pub(crate) fn is_failed_by_violations(&self) -> bool {
+        self.config.violations == Violations::FailRun
+    }
+
+    /// Records violations as the error of the run, and cancels the root (R10).
+    pub(crate) fn fail_by(&self, report: Report) {
+        let first = report.violations().first();
+        let reason = first.expect("a report contains a violation").reason();
+        self.errors.append(report);
+        // fault: violation-spares-root
+        self.remote(0).send(Message::CancelRoot(Cancelled::new(reason)));
+    }
+
+    /// Records why the run cannot go on, and cancels the root. The first failure counts; a later
+    /// one is returned.
+    pub(crate) fn fail(&self, failure: RunFailure) -> Option<RunFailure> {
+        let rejected = self.errors.set_failure(failure);
         let reason = CancelReason::new(CancelKind::RunFailed);
         self.remote(0).send(Message::CancelRoot(Cancelled::new(reason)));
+        rejected
+    }
+
+    /// Hands a finding to the user on this thread, after the end of the run.
+    pub(crate) fn report_now(&self, finding: Finding) {
+        if self.reporter.count(&finding) {
+            self.reporter.report(&Diagnostic::Finding(finding));
+        }
+    }
+
+    /// Reports a finding from a thread that is running no domain of this run. Domain 0 hands it to
+    /// the user, or this thread if the run is over.
+    pub(crate) fn report_finding(&self, finding: Finding) {
+        if self.reporter.count(&finding) {
+            let diagnostic = Box::new(Diagnostic::Finding(finding));
+            self.remote(0).send(Message::Diagnostic(diagnostic));
+        }
     }
 
     /// Stops the domains other than domain 0.
@@ -138,5 +202,11 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         runs().remove(&self.number);
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("domains", &self.domains()).finish_non_exhaustive()
     }
 }

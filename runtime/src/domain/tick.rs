@@ -1,5 +1,6 @@
 //! One iteration of a domain's loop: messages, timers, polls of ready tasks, and the driver.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,9 @@ use matou_ownership::Ledger;
 use super::completion::owner_info_of;
 use super::shield::inherited_deadline;
 use super::{Domain, Node, OwnerRef, TimerTarget, offers};
+use crate::diagnostic::Finding;
 use crate::driver::ParkTimeout;
+use crate::outcome::Panic;
 use crate::panics;
 use crate::simulation::EventKind;
 use crate::task::raw::PollResult;
@@ -23,6 +26,7 @@ impl Domain {
         // fault: tasks-starve-messages
         self.drain_mailbox();
         self.fire_timers();
+        self.flush_diagnostics();
         self.run_ready();
         self.publish_task_count();
         if !self.stopped.get() {
@@ -94,17 +98,25 @@ impl Domain {
             // From here on senders unpark this domain; see `parker`.
             || !self.remote().prepare_park();
         let parked = if is_busy {
-            self.driver.park(ParkTimeout::Immediate)
+            self.park_driver(ParkTimeout::Immediate)
         } else {
             let deadline = self.timers.next_deadline();
             let timeout = deadline.map_or(ParkTimeout::Forever, ParkTimeout::Deadline);
-            let parked = self.driver.park(timeout);
+            let parked = self.park_driver(timeout);
             self.remote().end_park();
             parked
         };
         if let Err(error) = parked {
             self.driver_failed(error);
         }
+    }
+
+    /// Waits in the driver, which may be a user's. A panic there is an error of the driver.
+    fn park_driver(&self, timeout: ParkTimeout) -> io::Result<()> {
+        // fault: driver-panic-unwinds
+        Panic::catch(|| self.driver.park(timeout)).unwrap_or_else(|panic| {
+            Err(io::Error::other(format!("the driver panicked: {}", panic.into_text())))
+        })
     }
 
     fn spin_for_messages(&self) -> bool {
@@ -135,6 +147,8 @@ impl Domain {
             PollResult::Complete => self.finish_task(slot, node, ledger),
             PollResult::Detached(owner) => self.finish_detached(slot, node, owner, ledger),
         }
+        // fault: report-during-poll
+        self.flush_diagnostics();
     }
 
     /// Makes a task the current one. Takes the reference by which it is polled and its ledger out
@@ -221,8 +235,16 @@ impl Domain {
             ledger
         });
         let entered = matou_ownership::enter(ledger);
-        owner.drop_outcome();
+        let causes = owner.drop_outcome();
+        // The drop is code of this task, so its violations are reported, although no parent
+        // receives them.
+        // fault: outcome-drop-unchecked
+        self.raise_recorded_not_owner();
         let ledger = entered.leave();
+        drop(self.take_violations());
+        if !causes.is_empty() {
+            self.report_finding(Finding::FailureUnseen { task: self.current_info(), causes });
+        }
         // fault: outcome-finalizers-lost
         let Some(unfinalized) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
             owner.complete_detached();

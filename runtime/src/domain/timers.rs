@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::TimerTarget;
+use crate::panics;
 use crate::timer_queue::{TimerKey, TimerQueue};
 
 /// The timer queue of a domain, with a buffer for the targets of expired timers.
@@ -36,6 +37,12 @@ impl Timers {
     /// which this leaves to the caller.
     pub(super) fn remove(&self, key: TimerKey) -> Option<TimerTarget> {
         self.queue.borrow_mut().remove(key)
+    }
+
+    /// Drops the timers that are left at the end of the run, whose futures were leaked.
+    pub(super) fn clear(&self) {
+        let targets = self.queue.borrow_mut().take_targets();
+        panics::drop_each(targets);
     }
 
     /// Removes the timers that are due at `now`, calls `count` with their number, and then passes

@@ -1,22 +1,68 @@
 //! Recording violations of the rules.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use matou_ownership::NotOwner;
 
 use super::{ChildRef, Domain};
-use crate::task::{CancelKind, Cancelled, NIL, Slot, TaskId};
-use crate::violation::{ChildInfo, TaskInfo, Violation};
+use crate::diagnostic::{ChildInfo, Diagnostic, Report, TaskInfo, Violation};
+use crate::task::{Cancelled, NIL, NodeKey, Slot, TaskId};
+
+/// The violations of the tasks of a domain that are not complete, by their nodes.
+#[derive(Default)]
+pub(super) struct Offenders {
+    reports: RefCell<HashMap<Slot, Report>>,
+}
+
+impl Offenders {
+    fn push(&self, slot: Slot, violation: Violation) {
+        self.reports.borrow_mut().entry(slot).or_default().push(violation);
+    }
+
+    fn contains(&self, slot: Slot) -> bool {
+        self.reports.borrow().contains_key(&slot)
+    }
+
+    fn take(&self, slot: Slot) -> Option<Report> {
+        self.reports.borrow_mut().remove(&slot)
+    }
+}
 
 impl Domain {
-    /// Records a violation by the current task. The task is cancelled, so that it is not polled
-    /// again, and the run fails (R10).
+    /// Records a violation by the current task at once, so that nothing can hide it. The task is
+    /// cancelled, so that it is not polled again, and its parent receives the violation (R10).
+    ///
+    /// If no task is running, no parent receives it, and the run fails.
     pub(crate) fn raise(&self, violation: Violation) {
         let current = self.scheduler.current();
+        self.report(Diagnostic::Violation(violation.clone()));
+        // fault: violation-fails-every-run
+        if current == NIL || self.run.is_failed_by_violations() {
+            let mut report = Report::default();
+            report.push(violation.clone());
+            self.run.fail_by(report);
+        }
         if current != NIL {
             let cancelled = Cancelled::new(violation.reason());
+            self.offenders.push(current, violation);
             // fault: offender-resumed
             drop(self.tree[current].cancel.replace(Some(cancelled)));
         }
-        self.run.raise(violation);
+    }
+
+    /// Takes the violations of the current task, if it has committed any.
+    pub(crate) fn take_violations(&self) -> Option<Report> {
+        self.offenders.take(self.scheduler.current())
+    }
+
+    /// Makes the violations of a signal handler the error of the run, because no task receives the
+    /// handler's outcome.
+    #[cold]
+    pub(super) fn fail_by_signal_handler(&self, report: Report) {
+        if !self.run.is_failed_by_violations() {
+            self.run.fail_by(report);
+        }
     }
 
     /// R1: records a violation if the task, which has returned, has children that it neither
@@ -55,6 +101,12 @@ impl Domain {
         self.raise(Violation::NotAChild { task, child });
     }
 
+    /// R7: records that the current task used a resource that it does not own, if its ledger says
+    /// so.
+    pub(crate) fn raise_recorded_not_owner(&self) {
+        self.raise_not_owner(matou_ownership::take_not_owner());
+    }
+
     /// R7: records that the current task used a resource that it does not own, if it did. Returns
     /// whether it did.
     pub(super) fn raise_not_owner(&self, error: Option<NotOwner>) -> bool {
@@ -65,10 +117,16 @@ impl Domain {
         true
     }
 
-    /// Returns whether the current task was cancelled because it violated a rule.
-    pub(super) fn current_has_violated(&self) -> bool {
-        let cancel = &self.current_node().cancel;
-        cancel.peek(|cancelled| cancelled.map(Cancelled::kind)) == Some(CancelKind::Violation)
+    /// Returns whether the current task has violated a rule.
+    pub(crate) fn current_has_violated(&self) -> bool {
+        self.current_node().cancel.is_some() && self.offenders.contains(self.scheduler.current())
+    }
+
+    /// Returns the description of a child for a report, unless its node was freed.
+    pub(crate) fn child_info(&self, entry: NodeKey) -> Option<TaskInfo> {
+        let node = self.tree.get(entry)?;
+        let domain = node.remote_domain.get().map_or(self.index, usize::from);
+        Some(TaskInfo { domain, ..TaskInfo::of(&self.tree, entry.slot, self.index) })
     }
 
     /// Returns the description of the current task for a report.

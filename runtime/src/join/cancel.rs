@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use super::child_handle::{ChildHandle, Release};
 use crate::domain::{ChildRef, Domain};
-use crate::task::{Outcome, WaitSite};
+use crate::outcome::{Outcome, TaskError};
+use crate::task::WaitSite;
 
 /// The future of [`Promise::cancel`](super::Promise::cancel): waits until the cancelled child is
 /// complete.
@@ -28,21 +29,38 @@ impl<T, E> Cancel<T, E> {
     pub(super) fn refused(child: ChildRef, at: &'static Location<'static>) -> Self {
         Cancel { handle: ChildHandle::empty(child), refused: true, at }
     }
+
+    /// Waits for the child without taking its outcome: when the future is dropped, a failure in it is
+    /// reported.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.refused {
+            return Poll::Pending;
+        }
+        let site = self.site();
+        Domain::with("cancelling a task", |domain| self.handle.poll_end(domain, site, cx))
+    }
+
+    fn site(&self) -> WaitSite {
+        WaitSite::new("the end of a cancelled task", self.at)
+    }
 }
 
 impl<T, E> Future for Cancel<T, E> {
-    type Output = Option<T>;
+    type Output = Option<Outcome<T, E>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.refused {
             return Poll::Pending;
         }
         assert!(!this.handle.is_empty(), "`Cancel` is polled after it was ready");
-        let site = WaitSite::new("the end of a cancelled task", this.at);
+        let site = this.site();
         Domain::with("cancelling a task", |domain| {
-            // fault: finished-value-lost
-            this.handle.poll(domain, site, cx).map(Outcome::ok)
+            this.handle.poll(domain, site, cx).map(|outcome| match outcome {
+                Err(TaskError::Cancelled(_)) => None,
+                // fault: finished-value-lost
+                ended => Some(ended),
+            })
         })
     }
 }

@@ -1,7 +1,10 @@
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use crate::diagnostic::{Finding, TaskInfo};
 use crate::domain::{ChildRef, Domain, Message, OutcomeHandle, RemoteHandle};
-use crate::task::{Outcome, WaitSite};
+use crate::outcome::Outcome;
+use crate::task::WaitSite;
 
 /// The content of a promise: the reference to the child's outcome, and the child's node on the
 /// parent's domain.
@@ -73,6 +76,22 @@ impl<T, E> ChildHandle<T, E> {
         Poll::Ready(self.outcome.take().expect("it was there a moment ago").take())
     }
 
+    /// Waits until the child is complete, without taking its outcome.
+    ///
+    /// # Panics
+    ///
+    /// If the outcome is taken already.
+    pub(super) fn poll_end(
+        &mut self,
+        domain: &Domain,
+        site: WaitSite,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let outcome = self.outcome.as_ref();
+        let outcome = outcome.expect("a promise is polled after it yielded its outcome");
+        domain.poll_child_end(outcome.scheduler(), self.child, site, cx)
+    }
+
     /// Takes the outcome of a child that is complete, and frees the child's node.
     pub(super) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
         domain.reap(self.child.entry);
@@ -91,6 +110,7 @@ impl<T, E> ChildHandle<T, E> {
 
 fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
     let ChildRef { entry, domain: parent_domain, .. } = child;
+    let completed = outcome.is_complete().then(|| task_info(outcome.scheduler(), child));
     // On the parent's own domain the node is updated directly.
     let elsewhere = Domain::try_with(|domain| {
         if !domain.is_domain_of(outcome.scheduler(), parent_domain) {
@@ -112,5 +132,44 @@ fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
         };
         // fault: remote-drop-not-sent
         outcome.scheduler().send_to(usize::from(parent_domain), message);
+    }
+    match completed {
+        Some(task) => discard(outcome, task),
+        None => drop(outcome),
+    }
+}
+
+/// Describes a child that lives on the domain of `remote`.
+#[cold]
+fn task_info(remote: &RemoteHandle, child: ChildRef) -> TaskInfo {
+    let known = Domain::try_with(|domain| {
+        domain.is_domain_of(remote, child.domain).then(|| domain.child_info(child.entry))
+    });
+    let unknown = || TaskInfo::unknown(child.entry.id, remote.index(), child.spawned_at);
+    known.flatten().flatten().unwrap_or_else(unknown)
+}
+
+/// Drops the outcome of a complete child, and reports a failure in it, which no task receives.
+#[cold]
+fn discard<T, E>(outcome: OutcomeHandle<T, E>, task: TaskInfo) {
+    let remote = Arc::clone(outcome.scheduler());
+    let causes = outcome.discard();
+    if causes.is_empty() {
+        return;
+    }
+    let finding = Finding::FailureUnseen { task, causes };
+    // fault: unseen-failure-not-reported
+    report(&remote, finding);
+}
+
+fn report(remote: &RemoteHandle, finding: Finding) {
+    let mut finding = Some(finding);
+    Domain::try_with(|domain| {
+        if remote.belongs_to(&domain.run) {
+            domain.report_finding(finding.take().expect("it is reported once"));
+        }
+    });
+    if let Some(finding) = finding {
+        remote.report_finding(finding);
     }
 }

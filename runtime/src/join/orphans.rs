@@ -13,7 +13,8 @@ use slab::Slab;
 
 use super::Promise;
 use crate::domain::{Domain, Message, RemoteHandle};
-use crate::task::{BlockedOn, HandleState, NodeKey, Outcome, TaskId, WaitSite, WaitTarget};
+use crate::outcome::Outcome;
+use crate::task::{BlockedOn, HandleState, NodeKey, TaskId, WaitSite, WaitTarget};
 
 /// A group of children that run in the background. It returns their outcomes in the order in which
 /// they complete.

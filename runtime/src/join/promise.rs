@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use super::Cancel;
 use super::child_handle::{ChildHandle, Release};
 use crate::domain::{ChildRef, Domain, OutcomeHandle};
-use crate::task::{Outcome, TaskId, WaitSite};
+use crate::outcome::Outcome;
+use crate::task::{TaskId, WaitSite};
 
 /// A parent's handle to a child. The parent awaits it or cancels it.
 ///
@@ -49,9 +50,10 @@ impl<T, E> Promise<T, E> {
 
     /// Cancels the child and waits until it and all its descendants are complete.
     ///
-    /// The cancellation is requested by this call, not by the first poll of the future. If the
-    /// child has already returned a value, the future returns it, so that a finished value is not
-    /// lost. If the child was cancelled, failed or panicked, the future returns `None`.
+    /// The cancellation is requested by this call, not by the first poll of the future. The future
+    /// returns `None` if the child was cut off. If the child had ended before, the future returns its
+    /// outcome, so that neither a value nor a failure is lost; likewise if a destructor or a finalizer
+    /// of the child panicked, or the child violated a rule.
     ///
     /// # Cancel safety
     ///
@@ -71,11 +73,11 @@ impl<T, E> Promise<T, E> {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let endless = spawn(pending::<()>());
-    ///     assert_eq!(endless.cancel().await, None);
+    ///     assert!(endless.cancel().await.is_none());
     ///
     ///     let quick = spawn(async { 7 });
     ///     yield_now().await;
-    ///     assert_eq!(quick.cancel().await, Some(7));
+    ///     assert!(matches!(quick.cancel().await, Some(Ok(7))));
     ///     Ok(())
     /// })
     /// # }
@@ -170,6 +172,12 @@ impl<T, E> Promise<T, E> {
     /// Takes the outcome of a child that is complete.
     pub(super) fn into_outcome(mut self, domain: &Domain) -> Outcome<T, E> {
         self.handle.take().into_outcome(domain)
+    }
+
+    /// Waits for the child without taking its outcome: if the promise is dropped then, a failure in
+    /// it is reported.
+    pub(super) fn poll_end(&mut self, site: WaitSite, cx: &mut Context<'_>) -> Poll<()> {
+        Domain::with("awaiting a task", |domain| self.handle.poll_end(domain, site, cx))
     }
 
     /// Waits for the child. `site` says in reports where the parent waits.

@@ -9,14 +9,15 @@ use std::task::{Context, Poll, ready};
 
 use super::{Cancel, Promise};
 use crate::domain::Domain;
-use crate::task::{BlockedOn, Outcome, WaitSite, WaitTarget};
+use crate::outcome::Outcome;
+use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Waits for all promises and returns their outcomes in order. The failure of one child does not
 /// cancel the others.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future drops its promises, and the outcomes that it has collected.
+/// Dropping the future drops its promises, also of the children that have ended.
 ///
 /// # Examples
 ///
@@ -37,20 +38,19 @@ use crate::task::{BlockedOn, Outcome, WaitSite, WaitTarget};
 #[doc(alias = "join")]
 #[track_caller]
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
-    let promises: Vec<_> = promises.into_iter().collect();
-    let outcomes = Vec::with_capacity(promises.len());
-    let at = Location::caller();
-    AwaitAll { promises: promises.into_iter(), first: None, outcomes, done: false, at }
+    let promises = promises.into_iter().collect();
+    AwaitAll { promises, ended: 0, done: false, at: Location::caller() }
 }
 
 /// The future of [`await_all`].
 #[must_use = "futures do nothing unless polled"]
 pub struct AwaitAll<T, E = Infallible> {
-    promises: std::vec::IntoIter<Promise<T, E>>,
-    /// The promise that is awaited. The others are not polled until it is ready, in whatever order
-    /// the children complete.
-    first: Option<Promise<T, E>>,
-    outcomes: Vec<Outcome<T, E>>,
+    /// The outcomes stay in them until all children have ended, so that a failure is reported if
+    /// this future is dropped before.
+    promises: Vec<Promise<T, E>>,
+    /// The number of children at the beginning of the list that have ended. The next one is awaited;
+    /// the others are not polled before it has ended, in whatever order the children complete.
+    ended: usize,
     done: bool,
     at: &'static Location<'static>,
 }
@@ -61,19 +61,18 @@ impl<T, E> Future for AwaitAll<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         assert!(!this.done, "`AwaitAll` is polled after it was ready");
-        loop {
-            if this.first.is_none() {
-                this.first = this.promises.next();
-            }
-            let Some(first) = &mut this.first else {
-                this.done = true;
-                return Poll::Ready(std::mem::take(&mut this.outcomes));
-            };
-            let outcome =
-                ready!(first.poll_join(WaitSite::new("promise (of several)", this.at), cx));
-            this.first = None;
-            this.outcomes.push(outcome);
+        let site = WaitSite::new("promise (of several)", this.at);
+        while let Some(promise) = this.promises.get_mut(this.ended) {
+            ready!(promise.poll_end(site, cx));
+            this.ended += 1;
         }
+        this.done = true;
+        let promises = std::mem::take(&mut this.promises);
+        let take = |domain: &Domain| {
+            promises.into_iter().map(|promise| promise.into_outcome(domain)).collect()
+        };
+        // Without promises this works outside a run, too.
+        Poll::Ready(Domain::try_with(take).unwrap_or_default())
     }
 }
 
@@ -81,7 +80,7 @@ impl<T, E> Unpin for AwaitAll<T, E> {}
 
 impl<T, E> fmt::Debug for AwaitAll<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = self.promises.len() + usize::from(self.first.is_some());
+        let left = self.promises.len() - self.ended;
         f.debug_struct("AwaitAll").field("left", &left).finish_non_exhaustive()
     }
 }
@@ -146,8 +145,8 @@ impl<T, E> Future for AwaitFirst<T, E> {
             this.losers.extend(losers);
         }
         while let Some(loser) = this.losers.last_mut() {
-            // If a loser has returned a value already, the value is dropped; `await_one` keeps it.
-            drop(ready!(Pin::new(loser).poll(cx)));
+            ready!(loser.poll_end(cx));
+            // If a loser has ended already, its outcome is dropped; `await_one` keeps it.
             this.losers.pop();
         }
         Poll::Ready(this.outcome.take().expect("it is kept until the losers are gone"))

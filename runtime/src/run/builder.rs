@@ -3,13 +3,14 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::panic::Location;
+use std::panic::{self, Location};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use super::error::{RunError, result_of};
-use crate::domain::{Config, Domain, Forgotten, Run};
+use crate::diagnostic::{Diagnostic, Hook};
+use crate::domain::{Config, Domain, Forgotten, Leaks, Run, Violations};
 use crate::driver::{Driver, Reactor};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
@@ -86,7 +87,10 @@ pub struct Builder {
     seed: Option<u64>,
     quantum: usize,
     grace: Duration,
+    violations: Violations,
     forgotten: Forgotten,
+    leaks: Leaks,
+    hook: Option<Hook>,
     make_driver: MakeDriver,
 }
 
@@ -104,7 +108,10 @@ impl Builder {
             seed: None,
             quantum: 64,
             grace: Duration::from_secs(5),
+            violations: Violations::default(),
             forgotten: Forgotten::default(),
+            leaks: Leaks::default(),
+            hook: None,
             make_driver: Arc::new(|_| Ok(Box::new(Reactor::new()?))),
         }
     }
@@ -139,9 +146,83 @@ impl Builder {
         self
     }
 
-    /// Sets the effect of dropping the promise of an unjoined child. Default: a violation.
+    /// Sets the effect of a violation on the run. Default: the task that committed it ends, and
+    /// other tasks go on ([`Violations::FailTask`]).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use matou_runtime::{Builder, MainError, RunError, TaskError, Violations, spawn};
+    ///
+    /// async fn main_task() -> Result<(), MainError> {
+    ///     let child = spawn(async { std::mem::forget(spawn(pending::<()>())) });
+    ///     match child.await {
+    ///         Err(TaskError::Violation(report)) => {
+    ///             assert_eq!(report.violations()[0].name(), "StillHasChildren");
+    ///         }
+    ///         other => panic!("{other:?}"),
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let builder = Builder::new().on_report(|_| ());
+    /// assert!(builder.clone().run(main_task()).is_ok());
+    /// let result = builder.violations(Violations::FailRun).run(main_task());
+    /// assert!(matches!(result, Err(RunError::Violated(_))));
+    /// ```
+    pub fn violations(mut self, violations: Violations) -> Builder {
+        self.violations = violations;
+        self
+    }
+
+    /// Sets the effect of dropping the promise of an unjoined child. Default:
+    /// [`Forgotten::Report`].
     pub fn forgotten(mut self, forgotten: Forgotten) -> Builder {
         self.forgotten = forgotten;
+        self
+    }
+
+    /// Sets when a resource that was not released counts as leaked. Default:
+    /// [`Leaks::AtRunEnd`].
+    pub fn leaks(mut self, leaks: Leaks) -> Builder {
+        self.leaks = leaks;
+        self
+    }
+
+    /// Sets the function that receives the violations and findings of the run.
+    ///
+    /// It is called on the domain that reports something, after the poll in which that happened, and
+    /// under no lock. Reports from threads that run no domain arrive on domain 0; after the end of
+    /// the run they arrive on the thread that reports. A panic of the function is ignored.
+    ///
+    /// Default: they are printed to standard error, each finding once for each line of the program,
+    /// with a count at the end of the run. With [`Violations::FailRun`] violations are not printed,
+    /// because the run returns them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use std::sync::mpsc;
+    /// use matou_runtime::{Builder, RunError, spawn};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// let (sender, reports) = mpsc::channel();
+    /// Builder::new()
+    ///     .on_report(move |diagnostic| drop(sender.send(diagnostic.name())))
+    ///     .run(async {
+    ///         let child = spawn(async { std::mem::forget(spawn(pending::<()>())) });
+    ///         assert!(child.await.unwrap_err().is_violation());
+    ///         Ok(())
+    ///     })?;
+    /// assert_eq!(reports.recv(), Ok("StillHasChildren"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "log")]
+    pub fn on_report(mut self, hook: impl Fn(&Diagnostic) + Send + Sync + 'static) -> Builder {
+        self.hook = Some(Arc::new(hook));
         self
     }
 
@@ -182,27 +263,32 @@ impl Builder {
         E: 'static,
     {
         let meta = TaskMeta::named(at, Arc::from("main"));
+        let mut main = Some(main);
+        let result = panics::catch_payload(|| {
+            let started = self.start()?;
+            started.run_main(&meta, main.take().expect("the run starts once"))
+        });
+        // If the run could not start, a panic of this drop would hide the reason.
+        // fault: main-drop-hides-error
+        panics::ignore(|| drop(main));
+        // So would the destructors of what the settings' closures have captured.
+        panics::ignore(|| drop(self.make_driver));
+        panics::ignore(|| drop(self.hook));
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    /// Creates the domains. A panic of the function that creates a driver reaches the caller.
+    fn start<E>(&self) -> Result<Started, RunError<E>> {
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }
         panics::install_hook();
         host::install();
-        let run = self.new_run().map_err(RunError::Setup)?;
+        let (domains, config) = self.config().map_err(RunError::Setup)?;
+        let run = Run::new(domains, config);
         let driver = make_driver(&self.make_driver, 0).map_err(RunError::Setup)?;
         let workers = Workers::start(&run, &self.make_driver).map_err(RunError::Setup)?;
-        let domain = Domain::new(Arc::clone(&run), 0, driver);
-        let handle = spawn_root(&domain, meta, main);
-        run_domain(domain);
-        signal::end_run(&run);
-        drop(workers);
-        // The root has completed, because the run is over: the handle has its outcome.
-        let outcome = handle.take();
-        result_of(&run, || outcome)
-    }
-
-    fn new_run(&self) -> io::Result<Arc<Run>> {
-        let (domains, config) = self.config()?;
-        Ok(Run::new(domains, config))
+        Ok(Started { domain: Domain::new(Arc::clone(&run), 0, driver), workers, run })
     }
 
     /// Returns the number of domains and the other settings, if they are valid.
@@ -219,8 +305,33 @@ impl Builder {
             return invalid("the quantum must be at least one poll".to_owned());
         }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let Builder { quantum, grace, forgotten, .. } = *self;
-        Ok((domains, Config { seed, quantum, grace, forgotten }))
+        let Builder { quantum, grace, violations, forgotten, leaks, .. } = *self;
+        let hook = self.hook.clone();
+        Ok((domains, Config { seed, quantum, grace, violations, forgotten, leaks, hook }))
+    }
+}
+
+/// A run whose domains exist.
+struct Started {
+    domain: Domain,
+    workers: Workers,
+    run: Arc<Run>,
+}
+
+impl Started {
+    fn run_main<F, T, E>(self, meta: &TaskMeta, main: F) -> Result<T, RunError<E>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        let Started { domain, workers, run } = self;
+        let handle = spawn_root(&domain, meta.clone(), main);
+        run_domain(domain);
+        signal::end_run(&run);
+        drop(workers);
+        // The root has completed, because the run is over: the handle has its outcome.
+        result_of(&run, meta, Some(handle.take()))
     }
 }
 
@@ -249,8 +360,12 @@ fn run_domain(domain: Domain) {
             }
         }
     }
-    let _abort = Abort { in_panic: thread::panicking() };
+    let abort = Abort { in_panic: thread::panicking() };
     domain.run_until_stopped();
+    drop(abort);
+    // A user's driver, or a foreign waker that was left in the domain, may panic when it is dropped.
+    // fault: domain-drop-unwinds
+    panics::ignore(|| drop(domain));
 }
 
 /// The threads of the domains other than domain 0. Dropping it stops and joins them.
@@ -312,7 +427,9 @@ impl fmt::Debug for Builder {
             .field("seed", &self.seed)
             .field("quantum", &self.quantum)
             .field("grace", &self.grace)
+            .field("violations", &self.violations)
             .field("forgotten", &self.forgotten)
+            .field("leaks", &self.leaks)
             .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::diagnostic::{Finding, Report, TaskInfo};
 use crate::domain::{RecordedError, Run, RunFailure};
+use crate::outcome::{Outcome, Panic, TaskError, discard};
 use crate::simulation::Deadlock;
-use crate::task::{Cancelled, Outcome, Panic, TaskError};
-use crate::violation::Report;
+use crate::task::{Cancelled, TaskId, TaskMeta};
 
 /// The default error type of `main`: any error.
 pub type MainError = Box<dyn Error + Send + Sync>;
@@ -20,7 +21,8 @@ pub enum RunError<E = MainError> {
     Failed(E),
     /// `main` or a signal handler panicked.
     Panicked(Panic),
-    /// Rules were violated.
+    /// Rules were violated: by `main`, by a signal handler, or by code outside any task. With
+    /// [`Violations::FailRun`](crate::Violations::FailRun): by any task.
     Violated(Report),
     /// The run could not start: the system has no descriptor for a driver or no thread for a
     /// domain, or a setting is invalid.
@@ -47,30 +49,70 @@ impl<E> RunError<E> {
     }
 }
 
-/// Returns the result of a run whose root has completed with `outcome`. A recorded violation or
-/// failure takes precedence.
-pub(crate) fn result_of<T, E>(
+/// Returns the result of a run. `outcome` is that of the root; `None` if the root could not
+/// complete, and then a failure is recorded. `main` describes the root.
+///
+/// A recorded violation or failure takes precedence. The outcome is dropped then, and what it says
+/// becomes a part of the error, or is reported. So nothing that its drop does can hide the error.
+pub(crate) fn result_of<T, E: 'static>(
     run: &Run,
-    outcome: impl FnOnce() -> Outcome<T, E>,
+    main: &TaskMeta,
+    outcome: Option<Outcome<T, E>>,
 ) -> Result<T, RunError<E>> {
-    if let Some(error) = run.errors().take() {
-        return Err(error.into());
-    }
-    outcome().map_err(|error| match error {
-        TaskError::Failed(error) => RunError::Failed(error),
-        TaskError::Panicked(panic) => RunError::Panicked(panic),
-        TaskError::Cancelled(cancelled) => RunError::Cancelled(cancelled),
-    })
+    let result = match (run.errors().take(), outcome) {
+        (None, Some(outcome)) => outcome.map_err(RunError::of_root),
+        (None, None) => unreachable!("a run whose root did not complete has failed"),
+        (Some(RecordedError::Violated(mut report)), outcome) => {
+            match outcome {
+                // With `FailRun` its violations are in the report already.
+                Some(Err(TaskError::Violation(own))) if run.is_failed_by_violations() => {
+                    report.add_causes(own.into_further_causes());
+                }
+                Some(Err(TaskError::Violation(own))) => report.append(own),
+                // fault: main-outcome-drop-unwinds
+                Some(outcome) => report.add_causes(discard(outcome)),
+                None => {}
+            }
+            Err(RunError::Violated(report))
+        }
+        (Some(RecordedError::Failed(failure)), outcome) => {
+            report_unseen(run, main, outcome);
+            Err(RunError::from(failure))
+        }
+    };
+    run.reporter().finish();
+    result
 }
 
-impl<E> From<RecordedError> for RunError<E> {
-    fn from(error: RecordedError) -> RunError<E> {
+/// Reports the failure of a root whose run has failed for another reason.
+fn report_unseen<T, E: 'static>(run: &Run, main: &TaskMeta, outcome: Option<Outcome<T, E>>) {
+    let causes = outcome.map(discard).unwrap_or_default();
+    if !causes.is_empty() {
+        let name = main.name();
+        let task = TaskInfo { name, ..TaskInfo::unknown(TaskId::ROOT, 0, main.spawned_at) };
+        run.report_now(Finding::FailureUnseen { task, causes });
+    }
+}
+
+impl<E> RunError<E> {
+    /// Returns the error of a run whose root has ended with `error`.
+    fn of_root(error: TaskError<E>) -> RunError<E> {
         match error {
-            RecordedError::Violated(report) => RunError::Violated(report),
-            RecordedError::Failed(RunFailure::Driver(error)) => RunError::Driver(error),
-            RecordedError::Failed(RunFailure::SignalHandler(panic)) => RunError::Panicked(panic),
-            RecordedError::Failed(RunFailure::Deadlock(deadlock)) => RunError::Deadlock(deadlock),
-            RecordedError::Failed(RunFailure::TickLimit(ticks)) => RunError::TickLimit(ticks),
+            TaskError::Failed(error) => RunError::Failed(error),
+            TaskError::Panicked(panic) => RunError::Panicked(panic),
+            TaskError::Cancelled(cancelled) => RunError::Cancelled(cancelled),
+            TaskError::Violation(report) => RunError::Violated(report),
+        }
+    }
+}
+
+impl<E> From<RunFailure> for RunError<E> {
+    fn from(failure: RunFailure) -> RunError<E> {
+        match failure {
+            RunFailure::Driver(error) => RunError::Driver(error),
+            RunFailure::SignalHandler(panic) => RunError::Panicked(panic),
+            RunFailure::Deadlock(deadlock) => RunError::Deadlock(deadlock),
+            RunFailure::TickLimit(ticks) => RunError::TickLimit(ticks),
         }
     }
 }

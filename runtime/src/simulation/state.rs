@@ -101,7 +101,7 @@ impl SimulationState {
     /// borrow.
     pub(crate) fn drop_values(&self) {
         let values = self.values.take();
-        panics::ignore(|| drop(values));
+        panics::drop_each(values);
     }
 
     pub(crate) fn clock(&self) -> &VirtualClock {

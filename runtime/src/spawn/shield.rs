@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::Task;
 use crate::domain::Domain;
 use crate::join::Promise;
-use crate::task::{BlockedOn, Cancelled, Outcome, TaskId, WaitSite, WaitTarget};
+use crate::outcome::Outcome;
+use crate::task::{BlockedOn, Cancelled, TaskId, WaitSite, WaitTarget};
 
 /// Runs `future` as a child that is not cancelled with its parent, for work that must not be
 /// interrupted.

@@ -22,14 +22,15 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::domain::{Domain, OutcomeHandle, PendingFinalizers, RemoteHandle};
+use crate::outcome::{Outcome, Panic, TaskError, discard};
 use crate::panics;
+use crate::task::Cause;
 use crate::task::raw::{OutcomeTo, TaskBody, Unstarted, allocate};
-use crate::task::{Outcome, Panic, TaskError};
 
 /// How the output of a body becomes the outcome of its task.
 pub(super) trait IntoOutcome<O> {
     type Value;
-    type Error;
+    type Error: 'static;
 
     fn into_outcome(output: O) -> Result<Self::Value, Self::Error>;
 }
@@ -51,7 +52,7 @@ impl<T> IntoOutcome<T> for NeverFails {
 #[derive(Debug)]
 pub(super) struct MayFail;
 
-impl<T, E> IntoOutcome<Result<T, E>> for MayFail {
+impl<T, E: 'static> IntoOutcome<Result<T, E>> for MayFail {
     type Value = T;
     type Error = E;
 
@@ -107,17 +108,38 @@ where
         }
     }
 
-    /// Makes a panic of a destructor or a finalizer the outcome, unless the body has panicked.
-    fn record_panic(self: Pin<&mut Self>, panic: Panic) {
-        let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
-            unreachable!("only a finishing task has an outcome")
-        };
-        if matches!(outcome, Some(Err(TaskError::Panicked(_)))) {
+    /// Adds a panic of a destructor or a finalizer to the outcome: it is the main cause unless the
+    /// body has panicked before.
+    fn record_panic(self: Pin<&mut Self>, mut panic: Panic) {
+        let outcome = self.outcome();
+        if let Some(Err(TaskError::Panicked(first))) = outcome {
+            first.add_causes(panic.into_causes());
             return;
         }
-        // Dropping the replaced value may panic as well; the first panic is the outcome.
-        let old = outcome.replace(Err(TaskError::Panicked(panic)));
-        panics::ignore(|| drop(old));
+        // Dropping the replaced outcome may panic as well.
+        panic.add_causes(outcome.take().map(discard).unwrap_or_default());
+        *outcome = Some(Err(TaskError::Panicked(panic)));
+    }
+
+    /// Makes the violations of the current task its outcome, and the previous outcome a further
+    /// cause.
+    #[cold]
+    fn record_violations(self: Pin<&mut Self>, domain: &Domain) {
+        let outcome = self.outcome();
+        let causes = outcome.take().map(discard).unwrap_or_default();
+        // The drop of the outcome was code of this task, too.
+        domain.raise_recorded_not_owner();
+        if let Some(mut report) = domain.take_violations() {
+            report.add_causes(causes);
+            *outcome = Some(Err(TaskError::Violation(report)));
+        }
+    }
+
+    fn outcome(self: Pin<&mut Self>) -> &mut Option<Outcome<K::Value, K::Error>> {
+        match self.project() {
+            TaskFutureProj::Finishing { outcome, .. } => outcome,
+            _ => unreachable!("only a finishing task has an outcome"),
+        }
     }
 
     /// Polls the body. If this is ready, the outcome is stored.
@@ -179,6 +201,10 @@ where
                     if let Some(panic) = ready!(domain.poll_finishing(normal, pending, cx)) {
                         self.as_mut().record_panic(panic);
                     }
+                    // fault: violation-not-the-outcome
+                    if domain.current_has_violated() {
+                        self.as_mut().record_violations(domain);
+                    }
                     return Poll::Ready(());
                 }
             }
@@ -202,10 +228,7 @@ where
             ready!(self.as_mut().poll_body(cx));
         }
         ready!(self.as_mut().step(domain, cx));
-        let TaskFutureProj::Finishing { outcome, .. } = self.project() else {
-            unreachable!("a task whose steps are done is finishing")
-        };
-        Poll::Ready(domain.complete(outcome))
+        Poll::Ready(domain.complete(self.outcome()))
     }
 
     fn take(self: Pin<&mut Self>) -> Option<Self::Output> {
@@ -213,6 +236,10 @@ where
             TaskFutureProj::Finishing { outcome, .. } => outcome.take(),
             TaskFutureProj::Lazy { .. } | TaskFutureProj::Body { .. } => None,
         }
+    }
+
+    fn discard(self: Pin<&mut Self>) -> Vec<Cause> {
+        self.take().map(discard).unwrap_or_default()
     }
 }
 

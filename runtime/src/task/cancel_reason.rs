@@ -117,10 +117,6 @@ impl Cancelled {
         *self.0.reason == *reason && self.0.route == CancelRoute::Direct
     }
 
-    pub(crate) fn kind(&self) -> CancelKind {
-        self.0.reason.kind
-    }
-
     /// Returns the line that caused the cancellation: the one that called
     /// [`cancel`](crate::Promise::cancel), set the [`deadline`](crate::deadline), or created the
     /// combinator that dropped the branch. The line of a drop or of a return is not known; if the

@@ -1,4 +1,4 @@
-//! Tasks as data: identifiers, outcomes, cancel reasons, and the nodes of a domain's task tree.
+//! Tasks as data: identifiers, cancel reasons, and the nodes of a domain's task tree.
 //!
 //! Nothing in this folder depends on domains or on the scheduler. [`raw`] is the allocation of a
 //! task with its reference count and wakers; it reaches the scheduler through one trait,
@@ -7,20 +7,20 @@
 mod arena;
 mod blocked_on;
 mod cancel_reason;
+mod cause;
 mod cold;
 mod id;
 mod key;
 mod node;
 mod option_cell;
-mod outcome;
 pub(crate) mod raw;
 mod tree;
 pub(crate) mod wait_targets;
 
 pub use blocked_on::{BlockedOn, WaitSite, WaitTarget};
 pub use cancel_reason::Cancelled;
+pub use cause::Cause;
 pub use id::TaskId;
-pub use outcome::{Outcome, Panic, TaskError};
 
 pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
 pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};

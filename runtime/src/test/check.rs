@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::replay;
 use super::stepper::{Limits, simulate};
-use crate::domain::{Domain, Forgotten};
+use crate::diagnostic::Diagnostic;
+use crate::domain::{Domain, Forgotten, Leaks, Violations};
 use crate::run::{Builder, MainError, RunError};
 use crate::signal::{self, Signal};
 use crate::simulation::Event;
@@ -124,8 +125,16 @@ pub struct Trial<T, E = MainError> {
 
 impl Check {
     /// Creates a check that runs all domains on one thread, in virtual time.
+    ///
+    /// Its settings are strict: each violation fails the run
+    /// ([`Violations::FailRun`]), and so do forgotten children ([`Forgotten::Strict`]) and
+    /// resources that a task leaves behind ([`Leaks::AtTaskEnd`]).
     pub fn simulated() -> Check {
-        let builder = Builder::new().domains(3);
+        let builder = Builder::new()
+            .domains(3)
+            .violations(Violations::FailRun)
+            .forgotten(Forgotten::Strict)
+            .leaks(Leaks::AtTaskEnd);
         Check { builder, simulated: true, max_ticks: 10_000_000, trace: 0 }
     }
 
@@ -153,7 +162,28 @@ impl Check {
         self
     }
 
+    /// Sets the effect of violations on the run, as [`Builder::violations`]. Default:
+    /// [`Violations::FailRun`].
+    pub fn violations(mut self, violations: Violations) -> Check {
+        self.builder = self.builder.violations(violations);
+        self
+    }
+
+    /// Sets when a resource counts as leaked, as [`Builder::leaks`]. Default:
+    /// [`Leaks::AtTaskEnd`].
+    pub fn leaks(mut self, leaks: Leaks) -> Check {
+        self.builder = self.builder.leaks(leaks);
+        self
+    }
+
+    /// Sets the function that receives diagnostics, as [`Builder::on_report`].
+    pub fn on_report(mut self, hook: impl Fn(&Diagnostic) + Send + Sync + 'static) -> Check {
+        self.builder = self.builder.on_report(hook);
+        self
+    }
+
     /// Sets the effect of dropping the promise of an unjoined child, as [`Builder::forgotten`].
+    /// Default: [`Forgotten::Strict`].
     pub fn forgotten(mut self, forgotten: Forgotten) -> Check {
         self.builder = self.builder.forgotten(forgotten);
         self

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Trial;
 use crate::domain::{Config, Domain, OutcomeHandle, Run, RunFailure};
 use crate::driver::{Driver, ParkTimeout, Unpark};
+use crate::panics;
 use crate::run::{RunError, result_of};
 use crate::signal;
 use crate::simulation::{BlockedTask, Deadlock, EventKind, SimulationState, VirtualClock};
@@ -97,8 +98,8 @@ where
     let state = SimulationState::new(config.seed, domains, Arc::clone(&clock), limits.trace_max);
     let state = Rc::new(state);
     let mut stepper = Stepper::new(domains, config, limits.max_ticks, &clock, &state);
-    let handle = spawn_root(&stepper.domains[0], meta, main);
-    let outcome = stepper.run_to_completion(handle);
+    let handle = spawn_root(&stepper.domains[0], meta.clone(), main);
+    let outcome = stepper.run_to_completion(&meta, handle);
     Trial {
         outcome,
         hash: state.hash(),
@@ -135,7 +136,11 @@ impl Stepper {
         }
     }
 
-    fn run_to_completion<T, E>(&mut self, handle: OutcomeHandle<T, E>) -> Result<T, RunError<E>> {
+    fn run_to_completion<T, E: 'static>(
+        &mut self,
+        main: &TaskMeta,
+        handle: OutcomeHandle<T, E>,
+    ) -> Result<T, RunError<E>> {
         let completed = self.step_until_stopped();
         signal::end_run(&self.run);
         self.state.drop_values();
@@ -144,10 +149,10 @@ impl Stepper {
         } else {
             // The remaining tasks cannot complete, and their futures must not be dropped before
             // their children: leak them.
+            self.domains.iter().for_each(Domain::flush_diagnostics);
             mem::forget(mem::take(&mut self.domains));
         }
-        // The root has completed unless the run failed, and then its outcome is not taken.
-        result_of(&self.run, || handle.take())
+        result_of(&self.run, main, completed.then(|| handle.take()))
     }
 
     /// Runs ticks until all domains have stopped. Returns `false` if they never will.
@@ -184,7 +189,8 @@ impl Stepper {
         self.ticks_to_double = TICKS_TO_DOUBLE_AFTER_CANCEL.max(tasks * TICKS_PER_TASK);
         let ticks = self.max_ticks.max(TICKS_AFTER_CANCEL_MIN).max(self.ticks_to_double * 100);
         self.max_ticks = self.ticks.saturating_add(ticks);
-        self.run.fail(failure);
+        let rejected = self.run.fail(failure);
+        panics::ignore(|| drop(rejected));
     }
 
     /// Draws one of the domains that have work.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{
-    Builder, Forgotten, MainError, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
+    Forgotten, MainError, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
 };
 
 use crate::support::{Log, io_pair, read_byte, run_on, run_with};
@@ -37,7 +37,7 @@ fn run_without_reports<F>(main: impl FnOnce() -> F + Send + 'static)
 where
     F: Future<Output = Result<(), MainError>> + 'static,
 {
-    run_with(Builder::new().domains(1).forgotten(Forgotten::Cancel), main).unwrap();
+    run_with(strict().domains(1).forgotten(Forgotten::Cancel), main).unwrap();
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn children_end_before_the_future_before_the_resources_before_the_parent() {
             pending::<()>().await;
         });
         begun.reaches(1).await;
-        assert_eq!(task.cancel().await, None);
+        assert!(task.cancel().await.is_none());
         log.push("parent receives the outcome");
         Ok(())
     })
@@ -115,7 +115,7 @@ fn a_cancelled_task_is_not_polled_again_however_often_it_is_woken() {
             cx.waker().wake_by_ref();
             ended
         });
-        assert_eq!(ended.await, None);
+        assert!(ended.await.is_none());
         waker.wake();
         for _ in 0..STEPS {
             yield_now().await;
@@ -165,14 +165,14 @@ fn a_task_cancelled_before_its_first_poll_never_begins() {
             })?;
             let cancel = child.cancel();
             held.send(())?;
-            assert_eq!(cancel.await, None);
+            assert!(cancel.await.is_none());
             busy.await?;
         } else {
             let child = spawn(async move {
                 log.push("began");
                 drop(guard);
             });
-            assert_eq!(child.cancel().await, None);
+            assert!(child.cancel().await.is_none());
         }
         Ok(())
     })
@@ -233,7 +233,7 @@ fn a_task_that_returns_in_the_poll_in_which_it_is_cancelled_keeps_its_value() {
         entered.reaches(1).await;
         let cancel = child.cancel();
         leave.add();
-        assert_eq!(cancel.await, Some(7));
+        assert!(matches!(cancel.await, Some(Ok(7))));
         Ok(())
     })
     .unwrap();

@@ -9,7 +9,7 @@
 use std::future::{Future, pending};
 use std::pin::Pin;
 
-use matou_runtime::{Builder, Orphans, Promise, Task, call, spawn};
+use matou_runtime::{Orphans, Promise, Task, call, spawn};
 
 use crate::support::*;
 
@@ -54,7 +54,7 @@ where
 {
     let waits = Counter::new();
     let builder =
-        count_waits_with_stopped_clock(Builder::new().domains(domains).quantum(QUANTUM), &waits);
+        count_waits_with_stopped_clock(strict().domains(domains).quantum(QUANTUM), &waits);
     within_deadline_on_stack(STACK, move || {
         let result =
             builder.run(async move { Ok::<_, matou_runtime::MainError>(main(waits).await) });
@@ -74,7 +74,7 @@ fn cancel_nested(levels: usize) -> usize {
         let first = spawn(nested(levels, begun.clone(), dropped.clone()));
         begun.reaches(levels).await;
         let before = ticks.get();
-        assert_eq!(first.cancel().await, None);
+        assert!(first.cancel().await.is_none());
         assert_eq!(dropped.get(), levels);
         ticks.get() - before
     })
@@ -106,7 +106,7 @@ fn cancel_many(children: usize, place: Place) -> usize {
         });
         all_begun.reaches(children).await;
         let before = ticks.get();
-        assert_eq!(parent.cancel().await, None);
+        assert!(parent.cancel().await.is_none());
         assert_eq!(all_dropped.get(), children);
         ticks.get() - before
     })
@@ -136,7 +136,7 @@ fn a_chain_of_100_000_tasks_that_alternate_between_domains_is_cancelled() {
             call(move || remote_nested(MANY, begun, dropped)).expect("there are other domains");
         all_begun.reaches(MANY).await;
         let before = ticks.get();
-        assert_eq!(first.cancel().await, None);
+        assert!(first.cancel().await.is_none());
         assert_eq!(all_dropped.get(), MANY);
         ticks.get() - before
     });
@@ -150,7 +150,7 @@ fn a_chain_of_100_000_tasks_ends_normally_and_by_a_violation() {
         let (begun, dropped) = (Counter::new(), Counter::new());
         let (all_begun, all_dropped) = (begun.clone(), dropped.clone());
         let result = within_deadline_on_stack(STACK, move || {
-            Builder::new().domains(1).run(async move {
+            strict().domains(1).run(async move {
                 if violates {
                     let _first = spawn(nested(MANY, begun.clone(), dropped));
                     begun.reaches(MANY).await;

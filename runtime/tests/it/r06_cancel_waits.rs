@@ -1,11 +1,11 @@
-//! R6: `promise.cancel().await` returns when the whole subtree is complete. It returns the value of
-//! a child that had already returned. Other tasks run while it waits, and it does not busy-wait.
+//! R6: `promise.cancel().await` returns when the whole subtree is complete. It returns the outcome
+//! of a child that had ended before. Other tasks run while it waits, and it does not busy-wait.
 
 use std::future::pending;
 use std::time::Duration;
 
 use matou_ownership::Owned;
-use matou_runtime::{Builder, Task, call, sleep, spawn, yield_now};
+use matou_runtime::{Task, TaskError, call, deadline, now, sleep, spawn, yield_now};
 
 use crate::support::*;
 
@@ -30,7 +30,7 @@ fn cancel_returns_when_three_levels_on_several_domains_are_complete() {
             pending::<()>().await;
         });
         begun.reaches(1).await;
-        assert_eq!(child.cancel().await, None);
+        assert!(child.cancel().await.is_none());
         log.push("cancelled");
         Ok(())
     })
@@ -45,7 +45,7 @@ fn cancel_returns_the_value_of_a_child_that_had_returned() {
         let child = place.spawn(move || async move { child_done.add() });
         done.reaches(1).await;
         // The body has returned, whether or not its completion has arrived.
-        assert_eq!(child.cancel().await, Some(1));
+        assert!(matches!(child.cancel().await, Some(Ok(1))));
         Ok(())
     })
     .succeeds();
@@ -66,23 +66,72 @@ fn cancel_returns_the_value_of_a_child_that_is_finalizing() {
         returned.reaches(1).await;
         let cancel = child.cancel();
         released.add();
-        assert_eq!(cancel.await, Some(7));
+        assert!(matches!(cancel.await, Some(Ok(7))));
         Ok(())
     })
     .succeeds();
 }
 
 #[test]
-fn cancel_returns_none_for_a_child_that_failed_or_panicked() {
+fn cancel_returns_the_failure_or_the_panic_of_a_child_that_had_ended() {
     scenario(|place, _| async move {
-        let failed = place.try_spawn(|| async { Err::<i32, _>("on purpose") });
-        let panicked = place.spawn(|| async { panic!("on purpose") });
+        let ended = Counter::new();
+        let (fails, panics) = (ended.clone(), ended.clone());
+        let failed = place.try_spawn(move || async move {
+            fails.add();
+            Err::<i32, _>("on purpose")
+        });
+        let panicked = place.spawn(move || async move {
+            panics.add();
+            panic!("on purpose")
+        });
         let panicked: matou_runtime::Promise<i32> = panicked;
-        for _ in 0..5 {
-            yield_now().await;
+        ended.reaches(2).await;
+        // The bodies have ended, whether or not their completion has arrived.
+        match failed.cancel().await {
+            Some(Err(TaskError::Failed(error))) => assert_eq!(error, "on purpose"),
+            other => panic!("{other:?}"),
         }
-        assert_eq!(failed.cancel().await, None);
-        assert_eq!(panicked.cancel().await, None);
+        match panicked.cancel().await {
+            Some(Err(TaskError::Panicked(panic))) => assert_eq!(panic.message(), "on purpose"),
+            other => panic!("{other:?}"),
+        }
+        Ok(())
+    })
+    .succeeds();
+}
+
+#[test]
+fn cancel_returns_what_went_wrong_while_a_child_was_cut_off() {
+    scenario(|place, _| async move {
+        let begun = Counter::new();
+        let (in_drop, in_finalizer) = (begun.clone(), begun.clone());
+        let drop_panics = place.spawn(move || async move {
+            let _guard = PanicsOnDrop;
+            in_drop.add();
+            pending::<()>().await;
+        });
+        let finalizer_panics = place.spawn(move || async move {
+            leak(Owned::new((), |()| panic!("a finalizer that panics")));
+            in_finalizer.add();
+            pending::<()>().await;
+        });
+        begun.reaches(2).await;
+        for child in [drop_panics, finalizer_panics] {
+            let outcome = child.cancel().await.expect("a panic is not lost");
+            assert!(outcome.unwrap_err().is_panicked());
+        }
+        Ok(())
+    })
+    .succeeds();
+}
+
+#[test]
+fn cancel_returns_none_for_a_child_that_another_request_has_cut_off() {
+    scenario(|place, _| async move {
+        let child = deadline(now(), async move { place.spawn(|| pending::<()>()) }).await?;
+        yield_now().await;
+        assert!(child.cancel().await.is_none());
         Ok(())
     })
     .succeeds();
@@ -126,7 +175,7 @@ fn no_domain_busy_waits_while_a_cancelled_child_ends() {
     for place in Place::BOTH {
         let (waits, polls) = (Counter::new(), Counter::new());
         let main_polls = polls.clone();
-        let builder = count_waits(Builder::new().domains(place.domains()), &waits);
+        let builder = count_waits(strict().domains(place.domains()), &waits);
         let result = run_with(builder, move || async move {
             let child = place.spawn(|| async {
                 let _resource = Owned::with_async((), |()| sleep(Duration::from_millis(100)));
@@ -206,7 +255,7 @@ fn a_cancel_request_may_cross_the_completion_of_the_child() {
                 yield_now().await;
             }
             match child.cancel().await {
-                Some(7) => returned += 1,
+                Some(Ok(7)) => returned += 1,
                 None => cancelled += 1,
                 other => panic!("{other:?}"),
             }

@@ -1,6 +1,6 @@
-//! R10: a violation is recorded when it happens, so that `catch_unwind` cannot hide it. The
-//! offending task is not resumed, the root is cancelled, every finalizer runs, and `run` returns
-//! the report, as text and as data.
+//! R10 with `Violations::FailRun`: a violation is recorded when it happens, so that `catch_unwind`
+//! cannot hide it. The offending task is not resumed, the root is cancelled, every finalizer runs,
+//! and `run` returns the report, as text and as data.
 
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use matou_runtime::{
-    Builder, ChildState, MainError, Orphans, Promise, RunError, Task, Violation, race, spawn,
-    yield_now,
+    ChildState, MainError, Orphans, Promise, RunError, Task, Violation, race, spawn, yield_now,
 };
 
 use crate::support::*;
@@ -194,7 +193,7 @@ fn a_violation_takes_precedence_over_the_outcome_of_main() {
 
 #[test]
 fn a_report_keeps_the_first_violations_and_counts_the_rest() {
-    let builder = Builder::new().domains(1).quantum(1000);
+    let builder = strict().domains(1).quantum(1000);
     let result = run_with(builder, || async {
         let offenders: Vec<_> =
             (0..100).map(|_| spawn(async { drop(spawn(pending::<()>())) })).collect();

@@ -127,7 +127,7 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         any(&|event| matches!(event, Event::Transferred { .. })),
         any(&|event| matches!(event, Event::Used { as_owner: true, .. })),
         any(&|event| matches!(event, Event::CancelCompleted { child, .. } if was_cancelled(child))),
-        any(&|event| matches!(event, Event::CancelCompleted { value: true, .. })),
+        any(&|event| matches!(event, Event::CancelCompleted { outcome: Some(_), .. })),
         any(&|event| matches!(event, Event::Joined { outcome: OutcomeKind::Panic, .. })),
         any(&|event| matches!(event, Event::RaceLost { child } if was_cancelled(child))),
         any(&|event| matches!(event, Event::DeadlineSet { child, .. } if was_cancelled(child))),

@@ -32,6 +32,7 @@ pub(crate) enum OutcomeKind {
     Error,
     Panic,
     Cancelled,
+    Violation,
 }
 
 /// What happened. Jobs, resources and locks are identified by their numbers in the program.
@@ -57,8 +58,8 @@ pub(crate) enum Event {
     Dropped { job: usize },
     /// The parent requested the cancellation of the child.
     CancelRequested { child: usize },
-    /// `cancel` returned to the parent, with or without a value of the child.
-    CancelCompleted { child: usize, value: bool },
+    /// `cancel` returned to the parent; `None` if the child was cut off.
+    CancelCompleted { child: usize, outcome: Option<OutcomeKind> },
     /// The parent's timeout or deadline elapsed before the child completed.
     TimeoutElapsed { child: usize },
     /// The parent dropped the promise of the child.

@@ -58,7 +58,9 @@ fn run_program(seed: u64) -> Result<Passed, Failure> {
     let environment = Environment::new();
     // At least three: with two, no other domain is available to a task of domain 1 (R9).
     let domains = 3 + (seed % 2) as usize;
-    let run = || Check::simulated().domains(domains).trial(seed, main(&environment, &program));
+    // Failures that no job receives are ordinary in random programs.
+    let check = Check::simulated().domains(domains).on_report(|_| ());
+    let run = || check.trial(seed, main(&environment, &program));
     let trial = catch_unwind(AssertUnwindSafe(run));
     let events = environment.record.take();
     let check = |trial: &Trial<_, _>| model::check(&events, &trial.outcome);

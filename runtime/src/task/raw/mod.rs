@@ -35,6 +35,7 @@ pub(crate) use refs::{OutcomeRef, OwnerRef, PollResult, RemoteWake, Unstarted, W
 pub(crate) use state::State;
 pub(crate) use waker::vtable as waker_vtable;
 
+use super::cause::Cause;
 use super::node::Slot;
 use crate::panics;
 
@@ -70,6 +71,14 @@ pub(crate) trait TaskBody<L> {
 
     /// Takes the outcome of a body that was ready.
     fn take(self: Pin<&mut Self>) -> Option<Self::Output>;
+
+    /// Drops the outcome of a body that was ready, and returns the failures in it that no task
+    /// receives. Does not unwind.
+    fn discard(self: Pin<&mut Self>) -> Vec<Cause> {
+        let outcome = self.take();
+        panics::ignore(|| drop(outcome));
+        Vec::new()
+    }
 }
 
 /// Who receives the outcome of a completed task.
@@ -111,7 +120,7 @@ struct Vtable<S: Schedule> {
     poll: PollFn<S>,
     /// Writes the outcome to the `Option<Output>` behind the pointer.
     take: unsafe fn(NonNull<Header<S>>, *mut ()),
-    drop_outcome: unsafe fn(NonNull<Header<S>>),
+    drop_outcome: unsafe fn(NonNull<Header<S>>) -> Vec<Cause>,
     free: unsafe fn(NonNull<Header<S>>),
 }
 
@@ -158,10 +167,9 @@ impl<S: Schedule, B: TaskBody<S::Local>> RawTask<S, B> {
     /// # Safety
     ///
     /// As for [`body`](Self::body).
-    unsafe fn drop_outcome(header: NonNull<Header<S>>) {
+    unsafe fn drop_outcome(header: NonNull<Header<S>>) -> Vec<Cause> {
         // SAFETY: the caller promises what `body` requires.
-        let outcome = unsafe { Self::body(header) }.take();
-        panics::ignore(|| drop(outcome));
+        unsafe { Self::body(header) }.discard()
     }
 
     /// # Safety

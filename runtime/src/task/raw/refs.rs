@@ -7,6 +7,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::super::cause::Cause;
 use super::super::node::Slot;
 use super::{Header, OutcomeTo, Schedule, free, ref_dec, waker};
 
@@ -58,9 +59,9 @@ impl<S: Schedule> OwnerRef<S> {
         }
     }
 
-    /// Drops the outcome of a task whose last poll returned [`PollResult::Detached`]. The panic
-    /// hook has reported a panic of that drop; it goes no further.
-    pub(crate) fn drop_outcome(&mut self) {
+    /// Drops the outcome of a task whose last poll returned [`PollResult::Detached`]. Returns the
+    /// failures in it, which no task receives.
+    pub(crate) fn drop_outcome(&mut self) -> Vec<Cause> {
         // SAFETY: the outcome was not handed to the promise, so it belongs to this reference.
         unsafe { (self.header().vtable.drop_outcome)(self.header) }
     }
@@ -163,6 +164,11 @@ impl<O, S: Schedule> OutcomeRef<O, S> {
         &self.header().scheduler
     }
 
+    /// Returns whether the task is complete and its outcome can be taken.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.header().state.is_complete()
+    }
+
     /// Takes the outcome of a complete task.
     ///
     /// # Panics
@@ -185,17 +191,37 @@ impl<O, S: Schedule> OutcomeRef<O, S> {
     }
 }
 
-impl<O, S: Schedule> Drop for OutcomeRef<O, S> {
-    /// Gives the outcome up. The task goes on.
-    fn drop(&mut self) {
-        // SAFETY: the reference is released once. If the task is complete already, `drop_handle`
-        // says that the outcome belongs to this reference.
+impl<O, S: Schedule> OutcomeRef<O, S> {
+    /// Gives the outcome up. The task goes on. If it is complete, its outcome is dropped; this
+    /// returns the failures in it, which no task receives.
+    pub(crate) fn discard(self) -> Vec<Cause> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used afterwards, nor dropped.
+        unsafe { this.release() }
+    }
+
+    /// # Safety
+    ///
+    /// The reference is not used afterwards.
+    unsafe fn release(&mut self) -> Vec<Cause> {
+        // SAFETY: the reference is released once, as the caller promises. If the task is complete
+        // already, `drop_handle` says that the outcome belongs to this reference.
         unsafe {
-            if self.header().state.drop_handle() {
-                (self.header().vtable.drop_outcome)(self.header);
-            }
+            let causes = match self.header().state.drop_handle() {
+                true => (self.header().vtable.drop_outcome)(self.header),
+                false => Vec::new(),
+            };
             ref_dec(self.header);
+            causes
         }
+    }
+}
+
+impl<O, S: Schedule> Drop for OutcomeRef<O, S> {
+    /// Gives the outcome up, as [`discard`](OutcomeRef::discard).
+    fn drop(&mut self) {
+        // SAFETY: nothing is used after the drop.
+        drop(unsafe { self.release() });
     }
 }
 

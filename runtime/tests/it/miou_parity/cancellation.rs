@@ -16,7 +16,7 @@ fn cancel_returns_the_value_of_a_complete_task() {
         let child = spawn(async { 7 });
         yield_now().await;
         yield_now().await;
-        assert_eq!(child.cancel().await, Some(7));
+        assert!(matches!(child.cancel().await, Some(Ok(7))));
         Ok::<_, MainError>(())
     });
 }
@@ -38,7 +38,7 @@ fn a_task_cancelled_before_its_first_poll_never_runs() {
             Ok((value, ran.load(Ordering::Relaxed)))
         }) {
             match trial.outcome.unwrap() {
-                (Some(7), 1) => completed += 1,
+                (Some(Ok(7)), 1) => completed += 1,
                 (None, 0) => cancelled += 1,
                 other => panic!("{other:?}"),
             }
@@ -56,7 +56,7 @@ fn cancelling_a_task_on_another_domain_cancels_its_children() {
             let _ = first.await;
             let _ = second.await;
         })?;
-        assert_eq!(task.cancel().await, None);
+        assert!(task.cancel().await.is_none());
         Ok::<_, MainError>(())
     });
 }
@@ -67,7 +67,7 @@ fn an_endless_task_on_the_only_other_domain_is_cancelled() {
     check(2, || async {
         let task = call(endless)?;
         sleep(std::time::Duration::from_millis(1)).await;
-        assert_eq!(task.cancel().await, None);
+        assert!(task.cancel().await.is_none());
         Ok::<_, MainError>(())
     });
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use matou_runtime::{Builder, Driver, ParkTimeout, Poller, Reactor, Unpark};
 
-use super::Counter;
+use super::{Counter, strict};
 
 /// A future that is pending until the latch is opened, from any thread. It stores the waker of its
 /// last poll, of which tests take clones.
@@ -179,7 +179,7 @@ pub(crate) fn monitored() -> (Builder, Monitor) {
     // `run` is dropped when the memory of the run and of all its tasks is freed.
     let run = Mutex::new(Some(run));
     let driver_monitor = monitor.clone();
-    let builder = Builder::new().driver(move |index| {
+    let builder = strict().driver(move |index| {
         let run = match index {
             0 => run.lock().unwrap().take(),
             _ => None,

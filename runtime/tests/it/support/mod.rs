@@ -23,7 +23,7 @@ pub(crate) use process::{
     child_output, child_output_with, is_child_process, rerun_in_child_process, this_test,
 };
 pub(crate) use run::{
-    DEADLINE, leaked, report, run_on, run_with, violation, within_deadline,
+    DEADLINE, Reports, leaked, report, run_on, run_with, strict, violation, within_deadline,
     within_deadline_on_stack,
 };
 pub(crate) use scenario::{Run, Scenario, scenario};

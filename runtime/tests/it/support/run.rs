@@ -2,12 +2,15 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use matou_ownership::ResourceInfo;
-use matou_runtime::{Builder, MainError, Report, RunError, TaskInfo, Violation};
+use matou_runtime::{
+    Builder, Diagnostic, Finding, Forgotten, Leaks, MainError, Report, RunError, TaskInfo,
+    Violation, Violations,
+};
 
 use super::MakeFuture;
 
@@ -52,7 +55,15 @@ pub(crate) fn within_deadline_on_stack<R: Send + 'static>(
     }
 }
 
-/// Runs `main` on `domains` domains, within the deadline. `main` makes the future on domain 0.
+/// Strict settings: every violation is the error of the run, so that no test overlooks one.
+pub(crate) fn strict() -> Builder {
+    Builder::new()
+        .violations(Violations::FailRun)
+        .forgotten(Forgotten::Strict)
+        .leaks(Leaks::AtTaskEnd)
+}
+
+/// Runs `main` with [`strict`] settings on `domains` domains, within the deadline. `main` makes the future on domain 0.
 #[track_caller]
 pub(crate) fn run_on<M, F, T>(domains: usize, main: M) -> Result<T, RunError>
 where
@@ -60,7 +71,7 @@ where
     F: Future<Output = Result<T, MainError>> + 'static,
     T: Send + 'static,
 {
-    run_with(Builder::new().domains(domains), main)
+    run_with(strict().domains(domains), main)
 }
 
 /// Runs `main` with the settings of `builder`, within the deadline.
@@ -80,6 +91,54 @@ fn run_boxed<T: Send + 'static>(
     main: MakeFuture<Result<T, MainError>>,
 ) -> Result<T, RunError> {
     within_deadline(move || builder.run(async move { main().await }))
+}
+
+/// The diagnostics of a run, from all its domains.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reports(Arc<Mutex<Vec<Diagnostic>>>);
+
+impl Reports {
+    /// Default settings, with reports that are collected instead of printed.
+    pub(crate) fn collected() -> (Builder, Reports) {
+        Reports::collect(Builder::new())
+    }
+
+    pub(crate) fn collect(builder: Builder) -> (Builder, Reports) {
+        let reports = Reports::default();
+        let hook_reports = reports.clone();
+        let builder = builder.on_report(move |diagnostic| {
+            hook_reports.0.lock().unwrap().push(diagnostic.clone());
+        });
+        (builder, reports)
+    }
+
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().iter().map(Diagnostic::name).collect()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    /// The only one.
+    #[track_caller]
+    pub(crate) fn one(&self) -> Diagnostic {
+        match &**self.0.lock().unwrap() {
+            [diagnostic] => diagnostic.clone(),
+            all => panic!("expected one diagnostic: {all:?}"),
+        }
+    }
+
+    /// The causes of the only one, which is a failure that no task received.
+    #[track_caller]
+    pub(crate) fn unseen(&self) -> (TaskInfo, Vec<String>) {
+        match self.one() {
+            Diagnostic::Finding(Finding::FailureUnseen { task, causes, .. }) => {
+                (task, causes.iter().map(ToString::to_string).collect())
+            }
+            other => panic!("another diagnostic: {other}"),
+        }
+    }
 }
 
 /// The report of a run that violated rules.

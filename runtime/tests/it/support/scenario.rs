@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use matou_runtime::{Builder, MainError, RunError};
 
-use super::{Log, Place, run_with};
+use super::{Log, Place, run_with, strict};
 
 type Main<T> =
     dyn Fn(Place, Log) -> Pin<Box<dyn Future<Output = Result<T, MainError>>>> + Send + Sync;
@@ -49,7 +49,7 @@ impl<T: Debug + Send + 'static> Scenario<T> {
 
     fn run(&self, place: Place) -> Run<T> {
         let log = Log::new();
-        let builder = (self.settings)(Builder::new().domains(place.domains()));
+        let builder = (self.settings)(strict().domains(place.domains()));
         let (main, main_log) = (Arc::clone(&self.main), log.clone());
         let result = run_with(builder, move || main(place, main_log));
         Run { place, log, result }

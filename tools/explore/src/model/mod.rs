@@ -112,7 +112,9 @@ impl Model {
             | Event::TimeoutElapsed { child }
             | Event::Forgotten { child, .. } => self.request_end(child),
             Event::ShieldAbandoned { .. } => {}
-            Event::CancelCompleted { child, value } => return self.cancel_completed(child, value),
+            Event::CancelCompleted { child, outcome } => {
+                return self.cancel_completed(child, outcome);
+            }
             Event::Joined { child, outcome } => return self.joined(child, outcome),
             Event::RaceLost { child } => return self.completed(child, "R3: the race is decided"),
             Event::Violated { job, kind } => self.violated(job, kind),
@@ -214,22 +216,28 @@ impl Model {
             .try_for_each(|child| self.check_ended(child, "R5: the future is dropped"))
     }
 
-    /// R6: `cancel` returns after the child is complete, with the value if the child returned one.
-    fn cancel_completed(&mut self, child: usize, value: bool) -> CheckResult {
+    /// R6: `cancel` returns after the child is complete, with its outcome unless it was cut off.
+    fn cancel_completed(&mut self, child: usize, outcome: Option<OutcomeKind>) -> CheckResult {
         self.completed(child, "R6: cancel returned")?;
-        let returned = self.job(child).returned == Some(OutcomeKind::Value);
-        // After a violation the run is shut down, and a value may be lost.
-        ensure(value == returned || !self.violations.is_empty(), || {
-            format!("R6: job {child} returned a value: {returned}, cancel returned one: {value}")
+        let expected = self.outcome_of(child);
+        // After a violation the run is shut down, and an outcome may be lost.
+        ensure(outcome == expected || !self.violations.is_empty(), || {
+            format!("R6: job {child} ended with {expected:?}, cancel returned {outcome:?}")
         })
     }
 
     fn joined(&mut self, child: usize, outcome: OutcomeKind) -> CheckResult {
         self.completed(child, "R3: the parent has the outcome")?;
-        let returned = self.job(child).returned;
-        let expected = returned.unwrap_or(OutcomeKind::Cancelled);
+        let ended = self.outcome_of(child);
+        let expected = ended.unwrap_or(OutcomeKind::Cancelled);
         ensure(outcome == expected, || format!("job {child} ended with {expected:?}"))?;
-        if returned.is_none() { self.check_may_end(child) } else { Ok(()) }
+        if ended.is_none() { self.check_may_end(child) } else { Ok(()) }
+    }
+
+    /// How a job ended; `None` if it was cut off. R10: a violation comes first.
+    fn outcome_of(&mut self, job: usize) -> Option<OutcomeKind> {
+        let has_violated = self.violations.iter().any(|(offender, _)| *offender == job);
+        if has_violated { Some(OutcomeKind::Violation) } else { self.job(job).returned }
     }
 
     fn violated(&mut self, job: usize, kind: ViolationKind) {

@@ -94,9 +94,10 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         }
         _ => None,
     }),
-    ("a cancel loses a value, or invents one", 99, |_, event| match event {
-        Event::CancelCompleted { child, value } => {
-            Some(Change::Replace(Event::CancelCompleted { child, value: !value }))
+    ("a cancel loses an outcome, or invents one", 99, |_, event| match event {
+        Event::CancelCompleted { child, outcome } => {
+            let changed = if outcome.is_some() { None } else { Some(OutcomeKind::Value) };
+            Some(Change::Replace(Event::CancelCompleted { child, outcome: changed }))
         }
         _ => None,
     }),
@@ -219,7 +220,8 @@ fn altered_events_are_rejected() {
     for seed in 0..PROGRAMS {
         let (program, environment) = (Arc::new(generate(seed)), Environment::new());
         let domains = 3 + (seed % 2) as usize;
-        let trial = Check::simulated().domains(domains).trial(seed, main(&environment, &program));
+        let settings = Check::simulated().domains(domains).on_report(|_| ());
+        let trial = settings.trial(seed, main(&environment, &program));
         let events = environment.record.take();
         assert_eq!(check(&events, &trial.outcome), Ok(()), "seed {seed}");
         for ((_, _, alter), (changes, rejected)) in ALTERATIONS.iter().zip(&mut counts) {

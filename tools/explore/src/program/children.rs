@@ -45,9 +45,10 @@ impl Interpreter<'_> {
     pub(super) async fn cancel(&mut self, child: usize) {
         let promise = self.open.remove(&child).expect("the child is spawned");
         self.record(Event::CancelRequested { child });
-        let value = promise.cancel_because("a step of the program").await;
-        self.record(Event::CancelCompleted { child, value: value.is_some() });
-        self.accept_transferred(value);
+        let outcome = promise.cancel_because("a step of the program").await;
+        let outcome_kind = outcome.as_ref().map(kind_of);
+        self.record(Event::CancelCompleted { child, outcome: outcome_kind });
+        self.accept_transferred(outcome.and_then(Result::ok));
     }
 
     pub(super) async fn await_with_timeout(&mut self, millis: u64, child: &Child) {
@@ -76,13 +77,7 @@ impl Interpreter<'_> {
     }
 
     pub(super) fn joined(&mut self, child: usize, outcome: Outcome<Done, Failed>) {
-        let kind = match &outcome {
-            Ok(_) => OutcomeKind::Value,
-            Err(TaskError::Failed(_)) => OutcomeKind::Error,
-            Err(TaskError::Panicked(_)) => OutcomeKind::Panic,
-            Err(TaskError::Cancelled(_)) => OutcomeKind::Cancelled,
-        };
-        self.record(Event::Joined { child, outcome: kind });
+        self.record(Event::Joined { child, outcome: kind_of(&outcome) });
         self.accept_transferred(outcome.ok());
     }
 
@@ -100,5 +95,15 @@ impl Interpreter<'_> {
             assert!(is_owner, "job {} does not own {resource} after the transfer", self.job.id);
             self.owned.push(resource);
         }
+    }
+}
+
+fn kind_of(outcome: &Outcome<Done, Failed>) -> OutcomeKind {
+    match outcome {
+        Ok(_) => OutcomeKind::Value,
+        Err(TaskError::Failed(_)) => OutcomeKind::Error,
+        Err(TaskError::Panicked(_)) => OutcomeKind::Panic,
+        Err(TaskError::Cancelled(_)) => OutcomeKind::Cancelled,
+        Err(TaskError::Violation(_)) => OutcomeKind::Violation,
     }
 }

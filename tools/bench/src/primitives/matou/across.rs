@@ -47,7 +47,7 @@ async fn call_busy(n: u64) -> Cost {
         }
     });
     let cost = call_one(n).await;
-    let _: Option<()> = busy.cancel().await;
+    drop(busy.cancel().await);
     cost
 }
 
