@@ -15,7 +15,7 @@ use matou_runtime::{
     Forgotten, MainError, Orphans, Promise, RunError, Task, run, sleep, spawn, yield_now,
 };
 
-use crate::support::{Log, io_pair, read_byte, run_on, run_with};
+use crate::support::{Log, io_pair, read_byte, run_on, run_with, strict};
 
 /// A waker that does nothing but own a value.
 struct OwningWaker<T>(Mutex<Option<T>>);

@@ -200,8 +200,13 @@ fn failing_driver(parks: usize, drop_panics: bool) -> Builder {
 
 #[test]
 fn f08_a_driver_that_panics_fails_the_run() {
-    let result: Result<(), RunError> =
-        within_deadline(|| failing_driver(3, false).run(async { pending().await }));
+    let result: Result<(), RunError> = within_deadline(|| {
+        failing_driver(3, false).run(async {
+            loop {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+    });
     let error = result.unwrap_err();
     let RunError::Driver(error) = error else { panic!("{error}") };
     assert!(error.to_string().starts_with("the driver panicked: "), "{error}");
@@ -220,7 +225,7 @@ fn f08_the_drops_of_drivers_and_settings_hide_no_result() {
 }
 
 /// A waker whose drop panics.
-struct WakerThatPanics(#[expect(dead_code, reason = "dropped")] PanicsTwice);
+struct WakerThatPanics(#[allow(dead_code, reason = "dropped")] PanicsTwice);
 
 impl Wake for WakerThatPanics {
     fn wake(self: Arc<Self>) {}

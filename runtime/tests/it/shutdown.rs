@@ -21,7 +21,7 @@ use matou_runtime::{
 };
 
 use crate::support::{
-    Counter, CountsDrop, Log, Place, io_pair, monitored, poll_read_byte, run_on, run_with,
+    Counter, CountsDrop, Log, Place, io_pair, monitored, poll_read_byte, run_on, run_with, strict,
     violation,
 };
 

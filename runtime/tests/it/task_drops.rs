@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::thread;
 
-use matou_runtime::{Forgotten, Promise, RunError, call, race, spawn, yield_now};
+use matou_runtime::{Forgotten, Promise, RunError, TaskError, call, race, spawn, yield_now};
 
 use crate::support::{
     Counter, CountsDrop, PanicsOnDrop, Place, monitored, rerun_in_child_process, run_on, run_with,

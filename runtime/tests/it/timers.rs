@@ -19,7 +19,7 @@ use matou_runtime::{
 };
 
 use crate::support::{
-    Counter, Latch, Log, count_polls, monitored, run_on, run_with, within_deadline,
+    Counter, Latch, Log, count_polls, monitored, run_on, run_with, strict, within_deadline,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
