@@ -1,6 +1,9 @@
 //! The wait list of a primitive: see the documentation of the parent module.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+// std's atomic also under loom and shuttle: loom does not see that `OnceLock` publishes it, and the
+// number decides about fairness only.
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::{mem, thread};
@@ -8,7 +11,7 @@ use std::{mem, thread};
 use matou_hooks::{Offer, OfferSource, TaskKey};
 
 use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
-use crate::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, const_fn};
+use crate::primitives::{Mutex, MutexGuard, const_fn};
 
 /// The operation that waits in a list, and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,7 @@ fn f13_a_declined_lock_is_passed_on_to_a_waiter_that_comes_at_the_same_time() {
         waiting.join().unwrap();
         drop(set_aside);
         assert_eq!((mutex.waiters(), *mutex.try_lock().unwrap()), (0, 1));
+        drop(take_offers());
     });
 }
 
@@ -59,18 +60,19 @@ fn f13_a_lock_that_is_declined_while_its_waiter_is_polled_goes_to_one_of_the_two
         let second = enqueued(owned_lock(&mutex));
         drop(guard);
         let offer = take_offer();
-        let declining = thread::spawn(move || offer.source.decline(offer.key));
-        let polling = thread::spawn(move || {
-            let is_pending = poll_once(&mut first).is_pending();
-            is_pending.then_some(first)
+        as_task(|| {
+            let declining = thread::spawn(move || offer.source.decline(offer.key));
+            let polling =
+                thread::spawn(move || poll_once(&mut first).is_pending().then_some(first));
+            block_on(second);
+            let declined = declining.join().unwrap();
+            let first = polling.join().unwrap();
+            assert!(declined || first.is_none());
+            // In its second poll it has been offered the lock, or the lock is free.
+            first.into_iter().for_each(block_on);
         });
-        block_on(second);
-        let declined = declining.join().unwrap();
-        let first = polling.join().unwrap();
-        assert!(declined || first.is_none());
-        // In its second poll it is first again, or the lock is free.
-        first.into_iter().for_each(block_on);
         assert_eq!((mutex.waiters(), *mutex.try_lock().unwrap()), (0, 2));
+        drop(take_offers());
     });
 }
 

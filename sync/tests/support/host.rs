@@ -23,7 +23,7 @@ impl Host for ModelHost {
     }
 }
 
-/// Runs `poll` as a poll of a task of the host. It must not switch threads.
+/// Runs `poll` as a poll of a task of the host. So are the polls of all threads that run at the same time.
 pub(crate) fn as_task<R>(poll: impl FnOnce() -> R) -> R {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| assert!(matou_hooks::set_host(&ModelHost)));
