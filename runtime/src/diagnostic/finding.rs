@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use super::text::list;
 use super::{ChildInfo, TaskInfo};
-use crate::task::Cause;
+use crate::task::{BlockedOn, Cause};
 
 /// Something suspicious that breaks no rule and ends nothing (R10).
 ///
@@ -33,6 +33,19 @@ pub enum Finding {
         /// Why it ended; at least one.
         causes: Vec<Cause>,
     },
+    /// A future of a task was offered what it waits for, a lock for example, and its task was
+    /// polled without polling it, because it was set aside. The next waiter has it now (R13).
+    #[non_exhaustive]
+    DeclinedOffer {
+        /// The task.
+        task: TaskInfo,
+        /// The operation that waits, in a word: `"lock"`, `"push"`, `"pop"`, `"condition"`.
+        operation: &'static str,
+        /// The call that created the future.
+        waiting_at: &'static Location<'static>,
+        /// What the task waits for instead.
+        blocked_on: BlockedOn,
+    },
 }
 
 impl Finding {
@@ -41,6 +54,7 @@ impl Finding {
         match self {
             Finding::Forgotten { .. } => "Forgotten",
             Finding::FailureUnseen { .. } => "FailureUnseen",
+            Finding::DeclinedOffer { .. } => "DeclinedOffer",
         }
     }
 
@@ -50,6 +64,7 @@ impl Finding {
         match self {
             Finding::Forgotten { child, .. } => child.spawned_at,
             Finding::FailureUnseen { task, .. } => task.spawned_at,
+            Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
         }
     }
 
@@ -62,6 +77,12 @@ impl Finding {
             Finding::FailureUnseen { task, .. } => {
                 write!(f, "{task} failed, and no task received its outcome")
             }
+            Finding::DeclinedOffer { task, operation, .. } => {
+                write!(
+                    f,
+                    "{task} was offered what its `{operation}` waits for, and did not take it"
+                )
+            }
         }
     }
 
@@ -73,6 +94,9 @@ impl Finding {
             }
             Finding::FailureUnseen { task, .. } => {
                 writeln!(f, "  --> {} (where {task} was spawned)", self.at())
+            }
+            Finding::DeclinedOffer { operation, .. } => {
+                writeln!(f, "  --> {} (the `{operation}` that was not polled)", self.at())
             }
         }
     }
@@ -90,6 +114,11 @@ impl Finding {
                 list(f, "cause", causes)?;
                 list(f, "child of", &task.parents)
             }
+            Finding::DeclinedOffer { task, blocked_on, .. } => {
+                writeln!(f, "  = the task waits for {blocked_on} instead")?;
+                writeln!(f, "  = task spawned at {}", task.spawned_at)?;
+                list(f, "child of", &task.parents)
+            }
         }
     }
 
@@ -102,6 +131,10 @@ impl Finding {
             Finding::FailureUnseen { .. } => {
                 "await the promise, or handle the error inside the task; children that run in the \
                  background go into `Orphans`, whose `next` returns their outcomes"
+            }
+            Finding::DeclinedOffer { .. } => {
+                "go on polling a future that was polled, or drop it: do not await in a branch of a \
+                 `select!` that keeps its other futures; or spawn them"
             }
         }
     }

@@ -22,24 +22,35 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use matou_hooks::Offer;
 
 use super::{Domain, Message, Node, Run};
+use crate::diagnostic::{Finding, TaskInfo};
 use crate::panics;
 use crate::task::{RunState, Slot, Stage, key_home};
 
 /// Passes an offer on to the domain of its task. Called on any thread.
 pub(crate) fn announce(offer: Offer) {
-    let (run, domain) = key_home(offer.task);
     let mut offer = Some(offer);
     Domain::try_with(|current| {
-        if current.run.number() == run {
-            offer.take().into_iter().for_each(|offer| current.deliver_offer(domain, offer));
+        let is_here = |offer: &mut Offer| current.keys.node_key(offer.task).is_some();
+        if let Some(offer) = offer.take_if(is_here) {
+            current.receive_offer(offer);
         }
     });
-    let Some(offer) = offer else { return };
-    match Run::find(run) {
+    if let Some(offer) = offer {
+        announce_elsewhere(offer);
+    }
+}
+
+#[cold]
+fn announce_elsewhere(offer: Offer) {
+    let (number, domain) = key_home(offer.task);
+    let current = Domain::try_with(|current| Arc::clone(&current.run));
+    let run = current.filter(|run| run.number() == number).or_else(|| Run::find(number));
+    match run {
         // fault: offers-of-other-runs-lost
         Some(run) => run.remote(domain).send(Message::Offer(Box::new(offer))),
         // The run is over, and with it the task.
@@ -48,25 +59,16 @@ pub(crate) fn announce(offer: Offer) {
 }
 
 impl Domain {
-    /// Passes on an offer that is made on this domain's thread to a task on a domain of this run.
-    fn deliver_offer(&self, domain: usize, offer: Offer) {
-        if domain == self.index {
-            self.receive_offer(offer);
-        } else {
-            self.run.remote(domain).send(Message::Offer(Box::new(offer)));
-        }
-    }
-
     /// Keeps an offer to a task of this domain until the task has been polled.
     pub(super) fn receive_offer(&self, offer: Offer) {
         let key = self.keys.node_key(offer.task);
-        let node = key.and_then(|key| Some((key, self.tree.get(key)?)));
+        let node = key.and_then(|key| Some((key.slot, self.tree.get(key)?)));
         match node {
             // fault: cancelled-task-keeps-offers
-            Some((key, node)) if may_use_offers(node) => {
+            Some((slot, node)) if may_use_offers(node) => {
                 node.with_cold(|cold| cold.offers.push(offer));
                 // fault: offer-wakes-no-task
-                self.wake_key(key);
+                self.scheduler.wake(slot, node);
             }
             _ => decline_at_once(offer),
         }
@@ -88,7 +90,14 @@ impl Domain {
         }
     }
 
-    fn report_declined_offer(&self, _slot: Slot, _node: &Node, _offer: &Offer) {}
+    fn report_declined_offer(&self, slot: Slot, node: &Node, offer: &Offer) {
+        self.report_finding(Finding::DeclinedOffer {
+            task: TaskInfo::of(&self.tree, slot, self.index),
+            operation: offer.operation,
+            waiting_at: offer.at,
+            blocked_on: node.blocked_on.get(),
+        });
+    }
 }
 
 /// Notes which offers to a task were received before the poll that begins.

@@ -12,11 +12,15 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::select;
 use futures::stream::FuturesUnordered;
-use matou_runtime::test::check;
-use matou_runtime::{MainError, await_all, defer, shield, sleep, spawn, yield_now};
+use matou_runtime::test::Check;
+use matou_runtime::{
+    Builder, Diagnostic, Finding, MainError, await_all, defer, shield, sleep, spawn, yield_now,
+};
 use matou_sync::{Condition, Mutex, Queue};
 
-use crate::support::{Counter, Place, run_on, within_deadline, within_deadline_on_stack};
+use crate::support::{
+    Counter, Place, Reports, run_with, within_deadline, within_deadline_on_stack,
+};
 
 const SEEDS: std::ops::Range<u64> = 0..40;
 
@@ -25,8 +29,10 @@ fn everywhere<F: Future<Output = Result<(), MainError>> + 'static>(
     program: impl Fn(Place) -> F + Copy + Send + Sync + 'static,
 ) {
     for place in Place::BOTH {
-        run_on(3, move || program(place)).expect("the run succeeds");
-        check(SEEDS, move || program(place));
+        // The findings are the subject of other tests.
+        let builder = Builder::new().domains(3).on_report(|_| ());
+        run_with(builder, move || program(place)).expect("the run succeeds");
+        Check::simulated().on_report(|_| ()).run(SEEDS, move || program(place));
     }
 }
 
@@ -266,6 +272,90 @@ fn b8_a_cancelled_waiter_does_not_keep_the_lock_from_a_finalizer_of_its_child() 
     });
 }
 
+#[test]
+fn r13_a_declined_offer_is_a_finding_that_names_both_lines() {
+    let line = line!();
+    let program = |place: Place| async move {
+        let mutex = Arc::new(Mutex::new(()));
+        let guard = mutex.lock().await;
+        let (lock, end) = (Arc::clone(&mutex), Arc::new(Queue::<()>::unbounded()));
+        let other = Arc::clone(&end);
+        let careless = place.spawn(move || async move {
+            let mut set_aside = lock.lock();
+            poll_once(&mut set_aside).await;
+            assert!(other.pop().await.is_err());
+        });
+        waiters(&mutex, 1).await;
+        for _ in 0..50 {
+            yield_now().await;
+        }
+        drop(guard);
+        for _ in 0..50 {
+            yield_now().await;
+        }
+        end.close();
+        careless.await?;
+        Ok::<_, MainError>(())
+    };
+    let check = |findings: Vec<Diagnostic>| {
+        let [Diagnostic::Finding(finding)] = &*findings else { panic!("{findings:?}") };
+        let Finding::DeclinedOffer { operation, waiting_at, blocked_on, .. } = finding else {
+            panic!("{finding}")
+        };
+        assert_eq!((*operation, waiting_at.line()), ("lock", line + 7));
+        assert_eq!(blocked_on.site.operation, "pop");
+        assert_eq!(blocked_on.site.location.map(|at| at.line()), Some(line + 9));
+        let text = finding.to_string();
+        for part in ["warning[DeclinedOffer]", "`lock`", "the task waits for pop on queue"] {
+            assert!(text.contains(part), "{text}");
+        }
+    };
+    for place in Place::BOTH {
+        let (builder, reports) = Reports::collect(Builder::new().domains(3));
+        run_with(builder, move || program(place)).expect("the run succeeds");
+        // On threads, 50 polls may be too few for the other domain to get so far.
+        if place == Place::Local {
+            check(reports.all());
+        }
+        for seed in SEEDS {
+            let reports = Reports::default();
+            let hook = reports.clone();
+            let simulated = Check::simulated().on_report(move |found| hook.push(found.clone()));
+            simulated.trial(seed, program(place)).outcome.expect("the run succeeds");
+            if place == Place::Local {
+                check(reports.all());
+            }
+        }
+    }
+}
+
+#[test]
+fn r13_futures_of_a_set_that_are_polled_later_and_cancelled_tasks_are_no_findings() {
+    let (builder, reports) = Reports::collect(Builder::new().domains(1));
+    let run = run_with(builder, || async {
+        let mutex = Arc::new(Mutex::new(0));
+        let guard = mutex.lock().await;
+        let lock = |_| async { *mutex.lock().await += 1 };
+        let mut locks: FuturesUnordered<_> = (0..500).map(lock).collect();
+        let lock = Arc::clone(&mutex);
+        let cancelled = spawn(async move {
+            let done = shield(pending::<()>()).limit(Duration::ZERO);
+            let _guard = lock.lock().await;
+            let _ = done.await;
+        });
+        assert!(futures::FutureExt::now_or_never(locks.next()).is_none());
+        yield_now().await;
+        let cancelled = cancelled.cancel();
+        drop(guard);
+        while locks.next().await.is_some() {}
+        cancelled.await;
+        assert_eq!(*mutex.lock().await, 500);
+        Ok(())
+    });
+    run.expect("the run succeeds");
+    assert_eq!(reports.names(), Vec::<&str>::new());
+}
+
 /// The waker that is called wakes no task.
 #[test]
 fn f13_a_lock_that_was_polled_with_another_waker_and_kept_blocks_no_task() {
@@ -359,7 +449,7 @@ fn f13_a_select_loop_that_comes_back_to_its_lock_gets_it() {
 fn f13_many_cancelled_waiters_are_skipped_without_recursion() {
     const TASKS: usize = 10_000;
     within_deadline_on_stack(512 << 10, || {
-        let run = matou_runtime::Builder::new().domains(1).run(async {
+        let run = Builder::new().domains(1).run(async {
             let mutex = Arc::new(Mutex::new(()));
             let guard = mutex.lock().await;
             let done = Arc::new(Queue::<()>::unbounded());
@@ -399,7 +489,8 @@ fn f13_runs_and_threads_that_share_a_mutex_pass_it_on() {
     let end = Arc::clone(&queue);
     let careless = std::thread::spawn(move || {
         within_deadline(move || {
-            let run = matou_runtime::Builder::new().domains(1).run(async move {
+            let builder = Builder::new().domains(1).on_report(|_| ());
+            let run = builder.run(async move {
                 let mut set_aside = shared.lock();
                 poll_once(&mut set_aside).await;
                 assert!(end.pop().await.is_err());
@@ -413,7 +504,7 @@ fn f13_runs_and_threads_that_share_a_mutex_pass_it_on() {
     }
     let other = std::thread::spawn(move || {
         within_deadline(move || {
-            let run = matou_runtime::Builder::new().domains(1).run(async move {
+            let run = Builder::new().domains(1).run(async move {
                 *shared.lock().await += 1;
                 Ok::<_, MainError>(())
             });

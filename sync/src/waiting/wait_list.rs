@@ -1,6 +1,6 @@
 //! The wait list of a primitive: see the documentation of the parent module.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 // std's atomic also under loom and shuttle: loom does not see that `OnceLock` publishes it, and the
 // number decides about fairness only.
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,19 +36,6 @@ impl Kind {
             Kind::Push => "push",
             Kind::Pop => "pop",
             Kind::Signal => "condition",
-        }
-    }
-
-    /// Wakes a waiter, if there is one.
-    ///
-    /// # Panics
-    ///
-    /// If the waker panics, a signal continues the panic: it has been delivered. A guard that
-    /// unlocks and a push or pop that has succeeded do not, because the caller would lose more than
-    /// the panic is worth; the panic hook has reported it.
-    fn send(self, notice: Option<Notice>) {
-        if let Some(payload) = notice.and_then(Notice::deliver) {
-            if self == Kind::Signal { resume(payload) } else { mem::forget(payload) }
         }
     }
 
@@ -226,21 +213,22 @@ impl WaitList {
         let shared = self.shared();
         let mut locked = shared.lock();
         let removed = locked.waiters.remove(key);
-        let notice = if removed.state == State::Offered {
+        // fault: dropped-waiter-passes-broadcast-on
+        let notice = if removed.had_offer {
             // fault: dropped-waiter-keeps-offer
-            locked.pass_on(removed.request.data)
+            locked.pass_on(removed.data)
         } else {
             None
         };
         drop(locked);
         drop(removed);
-        self.kind.send(notice);
+        shared.send(notice);
     }
 
     /// Offers what a waiter with this data has received, and not used, to the next one.
     pub(crate) fn pass_on(&self, data: usize) {
         let notice = self.shared().lock().pass_on(data);
-        self.kind.send(notice);
+        self.shared().send(notice);
     }
 
     /// Offers something to the first waiter in the line, and wakes it. Returns whether there was
@@ -248,12 +236,13 @@ impl WaitList {
     ///
     /// # Panics
     ///
-    /// Panics if the waker does and the operation is a signal, see [`Kind::send`].
+    /// Panics if the waker does and the operation is a signal, see [`Shared::send`].
     #[cold]
     pub(crate) fn offer(&self) -> bool {
-        let notice = self.shared_if_used().and_then(|shared| shared.lock().offer_next());
+        let Some(shared) = self.shared_if_used() else { return false };
+        let notice = shared.lock().offer_next();
         let offered = notice.is_some();
-        self.kind.send(notice);
+        shared.send(notice);
         offered
     }
 
@@ -261,11 +250,12 @@ impl WaitList {
     /// only one task can have: one woken waiter is enough to take it.
     #[cold]
     pub(crate) fn offer_unless_open(&self) {
+        let shared = self.shared();
         let notice = {
-            let mut locked = self.shared().lock();
+            let mut locked = shared.lock();
             if locked.waiters.has_open_offer() { None } else { locked.offer_next() }
         };
-        self.kind.send(notice);
+        shared.send(notice);
     }
 
     /// Releases all waiters, except those with an open offer, which were woken already. Returns
@@ -295,7 +285,7 @@ fn turn(entry: &Entry, starved: usize) -> Option<Turn> {
         // No host declines offers that were made to set-aside waiters before this one. So a waiter
         // that is polled does not rely on being offered something.
         State::Waiting if entry.request.task.is_none() => Some(Turn::Newcomer { reserved }),
-        State::Waiting => None,
+        State::Waiting | State::Free => None,
     }
 }
 
@@ -312,6 +302,19 @@ impl Shared {
         // list was changed, so a poisoned list is intact.
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { shared: self, starved_before: waiters.starved, waiters }
+    }
+
+    /// Wakes a waiter, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// If the waker panics, a signal continues the panic: it has been delivered. A guard that
+    /// unlocks and a push or pop that has succeeded do not, because the caller would lose more than
+    /// the panic is worth; the panic hook has reported it.
+    fn send(self: &Arc<Self>, notice: Option<Notice>) {
+        if let Some(payload) = notice.and_then(|notice| notice.deliver(self)) {
+            if self.kind == Kind::Signal { resume(payload) } else { mem::forget(payload) }
+        }
     }
 }
 
@@ -347,10 +350,7 @@ impl Locked<'_> {
     fn offer_to(&mut self, slot: u32) -> Notice {
         let Request { task, at, .. } = self.waiters.request(slot);
         let (waker, key) = self.waiters.offer(slot);
-        let source = task.and_then(|task| Some((task, self.shared.this.upgrade()?)));
-        let operation = self.shared.kind.operation();
-        let offer = source.map(|(task, source)| Offer::new(task, operation, at, key, source));
-        Notice { waker, offer }
+        Notice { waker, task, at, key }
     }
 }
 
@@ -382,8 +382,10 @@ impl OfferSource for Shared {
             locked.offer_next()
         };
         drop(locked);
-        // The host does not expect a panic. The panic hook has reported it.
-        mem::forget(notice.and_then(Notice::deliver));
+        if let (Some(notice), Some(this)) = (notice, self.this.upgrade()) {
+            // The host does not expect a panic. The panic hook has reported it.
+            mem::forget(notice.deliver(&this));
+        }
         true
     }
 }
@@ -394,19 +396,27 @@ type Payload = Box<dyn std::any::Any + Send>;
 #[must_use = "the waiter has to be woken"]
 struct Notice {
     waker: Option<Waker>,
-    offer: Option<Offer>,
+    /// The task that polled the waiter last.
+    task: Option<TaskKey>,
+    at: &'static Location<'static>,
+    /// Of the offer.
+    key: u64,
 }
 
 impl Notice {
     /// Wakes the waiter and announces the offer to the host. Returns the payload if the waker
     /// panics.
-    fn deliver(self) -> Option<Payload> {
-        let panic = self.waker.and_then(call_waker);
+    fn deliver(self, shared: &Arc<Shared>) -> Option<Payload> {
+        let Notice { waker, task, at, key } = self;
+        let panic = waker.and_then(call_waker);
         // After the wake-up: a combinator polls only those of its futures that were woken. If the
         // host knew of the offer earlier, it could decline it after a poll of the task in which the
         // future was not polled because its wake-up was still to come.
-        // fault: offer-not-announced
-        self.offer.into_iter().for_each(matou_hooks::on_offer);
+        if let Some(task) = task {
+            let (operation, source) = (shared.kind.operation(), Arc::clone(shared) as _);
+            // fault: offer-not-announced
+            matou_hooks::on_offer(Offer::new(task, operation, at, key, source));
+        }
         panic
     }
 }

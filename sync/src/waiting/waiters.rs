@@ -39,6 +39,8 @@ const NIL: u32 = u32::MAX;
 /// offer is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Not a waiter: the slot is free.
+    Free,
     /// In the line.
     Waiting,
     /// It was woken and may take what it waits for in its next poll.
@@ -77,9 +79,18 @@ pub(super) struct Entry {
     offer: u32,
     /// How often a newcomer took what this waiter had been offered.
     losses: u8,
-    /// The neighbours, if the waiter is waiting or has declined.
+    /// The neighbours, if the waiter is waiting or has declined. Of a free slot, `next` is the next
+    /// free one.
     prev: u32,
     next: u32,
+}
+
+/// What is left of a waiter that was taken out. Dropped after unlocking, because of the waker.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) had_offer: bool,
+    pub(super) data: usize,
+    _waker: Option<Waker>,
 }
 
 impl Entry {
@@ -93,15 +104,6 @@ impl Entry {
         // fault: declined-waiter-holds-newcomers-back
         self.is_starved() && matches!(self.state, State::Waiting | State::Offered)
     }
-}
-
-#[derive(Debug)]
-enum Slot {
-    Used(Entry),
-    /// `next` is the next free slot.
-    Free {
-        next: u32,
-    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +120,7 @@ const EMPTY: Line = Line { head: NIL, tail: NIL };
 /// place from both ends.
 #[derive(Debug)]
 pub(super) struct Waiters {
-    slots: Vec<Slot>,
+    slots: Vec<Entry>,
     first_free: u32,
     occupied: usize,
     tickets: u64,
@@ -165,7 +167,8 @@ impl Waiters {
     /// Appends a waiter to the line.
     pub(super) fn insert(&mut self, request: Request, waker: Waker) -> WaiterKey {
         self.tickets += 1;
-        let slot = self.allocate(Entry {
+        self.occupied += 1;
+        let entry = Entry {
             request,
             state: State::Waiting,
             waker: Some(waker),
@@ -174,8 +177,20 @@ impl Waiters {
             losses: 0,
             prev: NIL,
             next: NIL,
-        });
-        self.enter_state(slot);
+        };
+        let slot = self.first_free;
+        let slot = match self.slots.get_mut(slot as usize) {
+            Some(free) => {
+                self.first_free = free.next;
+                *free = entry;
+                slot
+            }
+            None => {
+                self.slots.push(entry);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.link(slot, State::Waiting, self.waiting.tail);
         WaiterKey(slot)
     }
 
@@ -183,15 +198,15 @@ impl Waiters {
         self.entry_mut(key.0)
     }
 
-    /// Takes a waiter out. The caller drops it after unlocking the list.
-    pub(super) fn remove(&mut self, key: WaiterKey) -> Entry {
+    /// Takes a waiter out.
+    pub(super) fn remove(&mut self, key: WaiterKey) -> Removed {
         self.leave_state(key.0);
         self.occupied -= 1;
         let next = std::mem::replace(&mut self.first_free, key.0);
-        match std::mem::replace(&mut self.slots[key.0 as usize], Slot::Free { next }) {
-            Slot::Used(entry) => entry,
-            Slot::Free { .. } => unreachable!("{NOT_FREE}"),
-        }
+        let entry = self.entry_mut(key.0);
+        let had_offer = entry.state == State::Offered;
+        (entry.state, entry.next) = (State::Free, next);
+        Removed { had_offer, data: entry.request.data, _waker: entry.waker.take() }
     }
 
     /// The first waiter in the line.
@@ -223,14 +238,11 @@ impl Waiters {
     /// Returns the waiter of an offer, unless the offer was taken, declined or withdrawn. (The
     /// number of the offer repeats after 2^32 offers. The host asks within a few polls.)
     pub(super) fn find_open(&self, offer: u64) -> Option<u32> {
-        let slot = (offer >> 32) as u32;
-        match self.slots.get(slot as usize)? {
-            // fault: decline-of-a-used-offer
-            Slot::Used(entry) if entry.state == State::Offered && entry.offer == offer as u32 => {
-                Some(slot)
-            }
-            _ => None,
-        }
+        let (slot, number) = ((offer >> 32) as u32, offer as u32);
+        let entry = self.slots.get(slot as usize)?;
+        // fault: decline-of-a-used-offer
+        let is_open = entry.state == State::Offered && entry.offer == number;
+        is_open.then_some(slot)
     }
 
     /// Sets a waiter aside.
@@ -241,7 +253,7 @@ impl Waiters {
     /// Puts a waiter that was polled and has to wait back to its place in the line.
     pub(super) fn wait_again(&mut self, key: WaiterKey) {
         match self.get(key).state {
-            State::Waiting => {}
+            State::Waiting | State::Free => {}
             // fault: losses-not-counted
             State::Offered => self.change(key.0, |entry| {
                 entry.state = State::Waiting;
@@ -279,7 +291,7 @@ impl Waiters {
         match state {
             State::Waiting | State::Declined => self.unlink(slot, state),
             State::Offered => self.open -= 1,
-            State::Released => {}
+            State::Released | State::Free => {}
         }
     }
 
@@ -295,7 +307,7 @@ impl Waiters {
             }
             State::Declined => self.link(slot, state, self.declined.tail),
             State::Offered => self.open += 1,
-            State::Released => {}
+            State::Released | State::Free => {}
         }
     }
 
@@ -345,36 +357,14 @@ impl Waiters {
         }
     }
 
-    fn allocate(&mut self, entry: Entry) -> u32 {
-        self.occupied += 1;
-        let slot = self.first_free;
-        if slot == NIL {
-            self.slots.push(Slot::Used(entry));
-            return (self.slots.len() - 1) as u32;
-        }
-        match std::mem::replace(&mut self.slots[slot as usize], Slot::Used(entry)) {
-            Slot::Free { next } => self.first_free = next,
-            Slot::Used(_) => unreachable!("the list of free slots contains free slots only"),
-        }
-        slot
-    }
-
     fn entry(&self, slot: u32) -> &Entry {
-        match &self.slots[slot as usize] {
-            Slot::Used(entry) => entry,
-            Slot::Free { .. } => unreachable!("{NOT_FREE}"),
-        }
+        &self.slots[slot as usize]
     }
 
     fn entry_mut(&mut self, slot: u32) -> &mut Entry {
-        match &mut self.slots[slot as usize] {
-            Slot::Used(entry) => entry,
-            Slot::Free { .. } => unreachable!("{NOT_FREE}"),
-        }
+        &mut self.slots[slot as usize]
     }
 }
-
-const NOT_FREE: &str = "a key or a link refers to a slot in use";
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {

@@ -112,6 +112,14 @@ impl Reports {
         (builder, reports)
     }
 
+    pub(crate) fn push(&self, diagnostic: Diagnostic) {
+        self.0.lock().unwrap().push(diagnostic);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Diagnostic> {
+        self.0.lock().unwrap().clone()
+    }
+
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(Diagnostic::name).collect()
     }
