@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod abandon;
 mod coop;
 mod diagnostic;
 mod domain;
@@ -28,9 +29,10 @@ mod time;
 mod timer_queue;
 mod waker_set;
 
+pub use abandon::abandon;
 pub use coop::{poll_proceed, yield_now};
 pub use diagnostic::{
-    Ancestor, ChildInfo, ChildState, Diagnostic, Finding, Report, TaskInfo, Violation,
+    Ancestor, ChildInfo, ChildState, Diagnostic, DroppedWhen, Finding, Report, TaskInfo, Violation,
 };
 pub use domain::{Forgotten, Leaks, Violations};
 pub use driver::{
@@ -43,8 +45,8 @@ pub use outcome::{Outcome, Panic, TaskError};
 pub use race::race;
 pub use run::{Builder, MainError, RunError, live_tasks, run};
 pub use spawn::{
-    AtCapacity, NoDomainAvailable, Task, TaskInto, call, cancelled, defer, parallel, shield, spawn,
-    try_call, try_shield, try_spawn,
+    AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, call,
+    cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};
@@ -52,8 +54,9 @@ pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {
+    pub use crate::abandon::Abandon;
     pub use crate::coop::YieldNow;
-    pub use crate::join::{AwaitAll, AwaitFirst, AwaitOne, Cancel, Next};
+    pub use crate::join::{AwaitAll, AwaitFirst, AwaitOne, Cancel, Next, NextOrPending};
     pub use crate::race::Race;
     pub use crate::spawn::{CancelledWait, Parallel, Shield};
     pub use crate::time::{Deadline, Sleep, Timeout};

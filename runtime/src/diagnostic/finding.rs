@@ -14,15 +14,27 @@ use crate::task::{BlockedOn, Cause};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The promise of a child that had not ended was dropped without ever having been awaited (R1).
+    /// A promise that was never polled was dropped, in the poll that spawned the child or by its
+    /// parent's last poll; or the parent's last poll dropped a group with children in it (R1).
     #[non_exhaustive]
     Forgotten {
         /// The child.
         child: ChildInfo,
         /// Its parent.
         parent: TaskInfo,
-        /// The line that dropped the promise, if it is known.
-        dropped_at: Option<&'static Location<'static>>,
+        /// How many children of this line the parent has forgotten in the same poll.
+        count: usize,
+        /// When the promise was dropped. A destructor cannot know the line that runs it.
+        when: DroppedWhen,
+    },
+    /// A task that was ending spawned a child, in a destructor or a finalizer. The child was
+    /// cancelled before it started.
+    #[non_exhaustive]
+    SpawnRefused {
+        /// The task that was ending.
+        task: TaskInfo,
+        /// The child.
+        child: ChildInfo,
     },
     /// A task failed or panicked, and no task received its outcome: the promise was dropped, or the
     /// task that held it ended.
@@ -48,11 +60,30 @@ pub enum Finding {
     },
 }
 
+/// When the promise of a forgotten child was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DroppedWhen {
+    /// In the poll that spawned the child.
+    AtOnce,
+    /// By the last poll of the parent, which returned.
+    AtEnd,
+}
+
 impl Finding {
+    /// Returns how often it has occurred.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Finding::Forgotten { count, .. } => *count as u64,
+            _ => 1,
+        }
+    }
+
     /// Returns the name of the finding: `"Forgotten"`, ..
     pub fn name(&self) -> &'static str {
         match self {
             Finding::Forgotten { .. } => "Forgotten",
+            Finding::SpawnRefused { .. } => "SpawnRefused",
             Finding::FailureUnseen { .. } => "FailureUnseen",
             Finding::DeclinedOffer { .. } => "DeclinedOffer",
         }
@@ -62,7 +93,9 @@ impl Finding {
     /// repetitions.
     pub fn at(&self) -> &'static Location<'static> {
         match self {
-            Finding::Forgotten { child, .. } => child.spawned_at,
+            Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
+                child.spawned_at
+            }
             Finding::FailureUnseen { task, .. } => task.spawned_at,
             Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
         }
@@ -71,8 +104,19 @@ impl Finding {
     fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "warning[{}]: ", self.name())?;
         match self {
-            Finding::Forgotten { child, parent, .. } => {
-                write!(f, "{parent} dropped the promise of {} without awaiting it", child.title())
+            Finding::Forgotten { child, parent, count, when } => {
+                let promises = match count {
+                    1 => format!("the promise of {}", child.title()),
+                    _ => format!("{count} promises, the first of {},", child.title()),
+                };
+                let when = match when {
+                    DroppedWhen::AtOnce => "in the poll that spawned the child",
+                    DroppedWhen::AtEnd => "when it returned",
+                };
+                write!(f, "{parent} dropped {promises} without awaiting it, {when}")
+            }
+            Finding::SpawnRefused { task, child } => {
+                write!(f, "{task} spawned {} while it was ending", child.title())
             }
             Finding::FailureUnseen { task, .. } => {
                 write!(f, "{task} failed, and no task received its outcome")
@@ -89,7 +133,7 @@ impl Finding {
     /// Writes the line that the finding is about.
     fn place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Finding::Forgotten { child, .. } => {
+            Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 writeln!(f, "  --> {} (where {} was spawned)", self.at(), child.title())
             }
             Finding::FailureUnseen { task, .. } => {
@@ -103,12 +147,13 @@ impl Finding {
 
     fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Finding::Forgotten { child, parent, dropped_at } => {
-                if let Some(dropped_at) = dropped_at {
-                    writeln!(f, "  = dropped at {dropped_at}")?;
-                }
+            Finding::Forgotten { child, parent, .. } => {
                 list(f, "child", std::slice::from_ref(child))?;
                 list(f, "child of", &parent.parents)
+            }
+            Finding::SpawnRefused { task, .. } => {
+                writeln!(f, "  = the child was cancelled before it started")?;
+                list(f, "child of", &task.parents)
             }
             Finding::FailureUnseen { task, causes } => {
                 list(f, "cause", causes)?;
@@ -125,8 +170,14 @@ impl Finding {
     fn help(&self) -> &'static str {
         match self {
             Finding::Forgotten { .. } => {
-                "await the promise or `cancel().await` it; children that run in the background go \
-                 into `Orphans`"
+                "await the promise or `cancel().await` it. Children that run in the background go \
+                 into `Orphans`. If the child is given up on purpose, say so with `abandon`, or \
+                 use `race` or another combinator; `Builder::forgotten(Forgotten::Cancel)` turns \
+                 this report off"
+            }
+            Finding::SpawnRefused { .. } => {
+                "a task that is ending cannot wait for children: put the work into the group of a \
+                 task that lives longer, with a handle made by `Orphans::spawner`"
             }
             Finding::FailureUnseen { .. } => {
                 "await the promise, or handle the error inside the task; children that run in the \

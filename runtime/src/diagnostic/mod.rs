@@ -18,7 +18,7 @@ mod violation;
 
 use std::fmt;
 
-pub use finding::Finding;
+pub use finding::{DroppedWhen, Finding};
 pub use info::{Ancestor, ChildInfo, ChildState, TaskInfo};
 pub use report::Report;
 pub use violation::Violation;

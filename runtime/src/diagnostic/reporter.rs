@@ -45,9 +45,10 @@ impl Reporter {
         }
         let mut counts = self.counts();
         let count = counts.entry((finding.name(), finding.at())).or_insert(0);
-        *count += 1;
+        let is_first = *count == 0;
+        *count += finding.count();
         // fault: finding-repeated
-        *count == 1
+        is_first
     }
 
     /// Hands a diagnostic to the user. The caller holds no lock and no borrow, because the hook is

@@ -35,7 +35,7 @@ impl Domain {
 
     /// Returns why the children of a task are cancelled when it ends: for the same reason as the
     /// task itself, or because their parent has returned.
-    fn parent_reason(&self, parent: Slot) -> Cancelled {
+    pub(super) fn parent_reason(&self, parent: Slot) -> Cancelled {
         let node = &self.tree[parent];
         let inherited = node.cancel.peek(|cancelled| cancelled.map(Cancelled::inherited));
         inherited.unwrap_or_else(|| {

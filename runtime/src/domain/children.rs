@@ -6,8 +6,8 @@ use std::hash::BuildHasherDefault;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker, ready};
 
-use super::Forgotten;
-use super::{Domain, Node, OwnerRef, RemoteHandle};
+use super::{Domain, Forgotten, Node, OwnerRef, RemoteHandle};
+use crate::diagnostic::{ChildInfo, Finding};
 use crate::task::{
     BlockedOn, Cancelled, HandleState, IdHasher, NIL, NodeKey, Parent, RunState, Slot, Stage,
     TaskId, TaskMeta, WaitSite, WaitTarget,
@@ -60,19 +60,42 @@ impl Domain {
     ///
     /// # Panics
     ///
-    /// If no task is running, or if it is completing: it could not wait for the child.
+    /// If no task is running.
     #[inline]
     #[track_caller]
     pub(crate) fn spawn_parent(&self) -> Slot {
         let current = self.scheduler.current();
-        assert_ne!(current, NIL, "a child needs a parent: spawn inside a task of the run");
-        let is_running =
-            self.tree[current].stage.get() == Stage::Running && !matou_ownership::in_finalizer();
-        assert!(
-            is_running,
-            "a task that is ending cannot spawn, neither in a destructor nor in a finalizer"
+        assert_ne!(
+            current, NIL,
+            "a child needs a parent: spawn inside a task of the run, or put the child into the \
+             group of a task with `Orphans::spawner`"
         );
         current
+    }
+
+    /// Returns whether children of the current task may start.
+    #[inline]
+    pub(crate) fn may_start_children(&self, parent: Slot) -> bool {
+        // fault: ending-task-spawns
+        self.tree[parent].stage.get() == Stage::Running && !matou_ownership::in_finalizer()
+    }
+
+    /// Cancels a child before it starts, because its parent is ending, and reports that.
+    ///
+    /// Such a child was spawned by a destructor or a finalizer. These must not fail: a panic in one
+    /// poisons the locks that it holds, and a second one in the same future ends the process. Nor
+    /// must the child's future be dropped in the call, under whatever locks the caller holds. So it
+    /// becomes a child like any other, and its parent waits for it.
+    #[cold]
+    pub(crate) fn refuse_child(&self, parent: Slot, child: Slot) {
+        self.request_cancel(child, &self.parent_reason(parent));
+        let (task, child) = (self.current_info(), ChildInfo::of(&self.tree[child]));
+        self.report_finding(Finding::SpawnRefused { task, child });
+    }
+
+    /// Returns whether a task that has joined its children has got new ones in the meantime.
+    pub(crate) fn has_new_children(&self) -> bool {
+        self.current_node().live_children.get() != 0
     }
 
     /// Returns the id of the next task that this domain creates.
@@ -189,6 +212,8 @@ impl Domain {
             return self.scheduler.spend_budget(cx);
         }
         self.set_blocked_on(BlockedOn::new(site, child.wait_target()));
+        // fault: polled-promise-forgotten
+        node.mark_polled();
         // If the parent polls with its own waker, no waker is stored: the parent outlives the
         // child, and the domain finds it through the child's node.
         let is_parent = self.scheduler.is_current_waker(cx.waker());
@@ -205,6 +230,13 @@ impl Domain {
     /// Returns whether a child of the current task is complete, without registering for it.
     pub(crate) fn child_is_complete(&self, entry: NodeKey) -> bool {
         self.tree.get(entry).is_some_and(Node::is_complete)
+    }
+
+    /// Records that the promise of a child was polled.
+    pub(crate) fn mark_polled(&self, entry: NodeKey) {
+        if let Some(node) = self.tree.get(entry) {
+            node.mark_polled();
+        }
     }
 
     /// Frees the node of a complete child.
@@ -241,7 +273,8 @@ impl Domain {
         }
     }
 
-    /// Returns whether a promise that is dropped right now is abandoned rather than forgotten (R1).
+    /// Returns whether a promise that is dropped right now is given up whatever the run's settings
+    /// are (R1): by a combinator, by a panic, or by a task that is ending.
     pub(crate) fn drop_is_abandonment(&self) -> bool {
         let current = self.scheduler.current();
         std::thread::panicking()
@@ -251,17 +284,28 @@ impl Domain {
     }
 
     /// Handles the drop of a promise: the child is cancelled, and its parent waits for it before it
-    /// completes.
+    /// completes. `abandoned` says that the promise was given up by its surroundings.
     pub(crate) fn promise_dropped(&self, entry: NodeKey, abandoned: bool) {
-        let abandoned = abandoned || self.run.config.forgotten == Forgotten::Cancel;
         let Some(node) = self.tree.get(entry) else { return };
-        let state = if abandoned { HandleState::Detached } else { HandleState::Forgotten };
-        node.handle_state.set(state);
-        match (node.is_complete(), abandoned) {
-            (true, true) => self.reap(entry),
-            // The node stays, for the parent to report it.
-            (true, false) => {}
-            (false, _) => self.request_cancel(entry.slot, &self.drop_reason(entry.slot)),
+        if !abandoned && self.run.config.forgotten == Forgotten::Strict {
+            return self.forget_strictly(entry.slot, node);
+        }
+        if !abandoned && self.run.config.forgotten == Forgotten::Report {
+            self.note_forgotten(node);
+        }
+        if node.is_complete() {
+            return self.reap(entry);
+        }
+        node.handle_state.set(HandleState::Detached);
+        self.request_cancel(entry.slot, &self.drop_reason(entry.slot));
+    }
+
+    /// Handles the drop of a promise in a run in which that is a violation: the node stays, for the
+    /// parent to report it.
+    fn forget_strictly(&self, slot: Slot, node: &Node) {
+        node.handle_state.set(HandleState::Forgotten);
+        if !node.is_complete() {
+            self.request_cancel(slot, &self.drop_reason(slot));
         }
     }
 }

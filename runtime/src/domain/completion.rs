@@ -4,10 +4,11 @@
 //! `finalize`), the last one after its final poll ([`Domain::finish_task`]).
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use matou_ownership::{Ledger, OwnerInfo, Resource};
 
+use super::forgotten::LastPoll;
 use super::{Domain, Message, Node};
 use crate::panics;
 use crate::simulation::EventKind;
@@ -31,9 +32,11 @@ impl Domain {
             // fault: abnormal-end-is-forgetting
             // fault: unjoined-children-ignored
             if normal && !violated {
+                self.report_forgotten(LastPoll::Yes);
                 // fault: handler-may-leave-children
-                self.check_unjoined_children(current);
+                ready!(self.check_unjoined_children(current));
             }
+            self.forgotten.clear();
             node.stage.set(Stage::Joining);
             // fault: abnormal-end-without-cancel
             self.cancel_children(current);
@@ -43,6 +46,9 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
+        // The task may have joined its children before, and a destructor or a finalizer has spawned
+        // another one. In this stage the last child to complete wakes its parent.
+        node.stage.set(Stage::Joining);
         let site = WaitSite::unlocated("the end of its children");
         self.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
         Poll::Pending
@@ -81,7 +87,7 @@ impl Domain {
         match parent {
             // The root: the run is over.
             Parent::None => {
-                self.tree.remove(slot).drop();
+                self.tree.complete_unlisted(slot).drop();
                 panics::drop_each(transferred);
                 self.run.stop();
                 self.stop();
@@ -93,7 +99,7 @@ impl Domain {
             }
             Parent::Remote { domain, proxy } => {
                 self.remote_children.remove(id);
-                self.tree.remove(slot).drop();
+                self.tree.complete_unlisted(slot).drop();
                 let proxy = NodeKey { slot: proxy, id };
                 let message = Message::ChildCompleted { proxy, transferred };
                 self.publish_task_count();
@@ -128,6 +134,10 @@ impl Domain {
     /// it.
     pub(super) fn complete_entry(&self, slot: Slot) {
         let Completion { notice, ready, leftovers } = self.tree.complete(slot);
+        // The parent is queued before any other code runs: it is marked as queued already.
+        if let Some(parent) = ready {
+            self.scheduler.enqueue(parent);
+        }
         if let Some(leftovers) = leftovers {
             leftovers.drop();
         }
@@ -136,9 +146,6 @@ impl Domain {
             // A panic in the waker of a foreign combinator does not reach the scheduler.
             CompletionNotice::Wake(waker) => panics::wake(waker),
             CompletionNotice::Group { group, index } => self.groups.child_completed(group, index),
-        }
-        if let Some(parent) = ready {
-            self.scheduler.enqueue(parent);
         }
     }
 

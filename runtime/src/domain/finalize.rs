@@ -159,14 +159,15 @@ impl Domain {
         self.current_node().stage.set(Stage::Finalizing);
     }
 
-    /// Returns whether the current task has neither children nor resources and has not been
-    /// cancelled, so that it completes at once. Most tasks are like that.
+    /// Returns whether the current task has neither children nor resources, and was not cancelled, so
+    /// that it completes at once. Most tasks are like that.
     #[inline]
     pub(crate) fn completes_immediately(&self) -> bool {
         let node = self.current_node();
         node.first_child.get() == NIL
             && node.stage.get() == Stage::Running
             && !node.cancel.is_some()
+            && self.forgotten.is_empty()
             && !matou_ownership::has_ledger()
     }
 
@@ -176,11 +177,12 @@ impl Domain {
         Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
-    /// Marks the current task as complete and determines who receives its outcome.
+    /// Determines who receives the outcome of the current task, which is done. The tree marks the
+    /// task as complete later, in [`finish_task`](Domain::finish_task): destructors run in between.
     #[inline]
     pub(crate) fn complete<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> OutcomeTo {
         let node: &Node = self.current_node();
-        node.stage.set(Stage::Complete);
+        // fault: complete-before-it-is-counted
         match node.handle_state.get() {
             HandleState::SignalHandler => {
                 // No parent receives the outcome of a signal handler, so its panic or violation
@@ -195,9 +197,10 @@ impl Domain {
                 OutcomeTo::Nothing
             }
             HandleState::Detached | HandleState::Forgotten => OutcomeTo::Nothing,
-            HandleState::Held | HandleState::InGroup { .. } | HandleState::Cancelling => {
-                OutcomeTo::Promise
-            }
+            HandleState::Held
+            | HandleState::Polled
+            | HandleState::InGroup { .. }
+            | HandleState::Cancelling => OutcomeTo::Promise,
         }
     }
 

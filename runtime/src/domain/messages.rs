@@ -39,6 +39,11 @@ pub(crate) enum Message {
     GroupDropped { group: u32 },
     /// A thread that is running no domain of the run has reported something. To domain 0.
     Diagnostic(Box<Diagnostic>),
+    /// A future was submitted to a group of the receiver.
+    GroupSubmitted { group: u32 },
+    /// All messages that the receiver had when it sent this one to itself are handled. A task waits
+    /// for that.
+    MessagesHandled { task: NodeKey },
     /// The root task is cancelled. To domain 0.
     CancelRoot(Cancelled),
     /// A synchronization primitive offers something to a task of the receiver. Boxed, because an
@@ -67,6 +72,8 @@ impl Message {
             Message::TimerDropped(_) => "timer dropped",
             Message::GroupDropped { .. } => "group dropped",
             Message::Diagnostic(_) => "diagnostic",
+            Message::GroupSubmitted { .. } => "submitted to a group",
+            Message::MessagesHandled { .. } => "messages handled",
             Message::CancelRoot(_) => "cancel main",
             Message::Offer(_) => "offer",
             Message::Signal(_) => "signal",
@@ -134,6 +141,8 @@ impl Domain {
             }
             Message::GroupDropped { group } => self.groups.remove(group),
             Message::Diagnostic(diagnostic) => self.report(*diagnostic),
+            Message::GroupSubmitted { group } => self.start_submitted(group),
+            Message::MessagesHandled { task } => self.messages_handled(task),
             Message::CancelRoot(cancelled) => {
                 if let Some(root) = self.root() {
                     self.request_cancel(root, &cancelled);

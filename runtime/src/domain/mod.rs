@@ -14,6 +14,7 @@
 //! | [`Timers`] | `timers`, `timer` |
 //! | [`Tree`]: the tasks | `task::tree` |
 //! | [`Groups`]: the children in `Orphans` | `groups` |
+//! | [`ForgottenChildren`]: promises dropped in the current poll | `forgotten` |
 //! | [`CancelContext`]: deadline of the running code, newest reason | `cancel_context` |
 //! | [`Placement`] of calls | `placement` |
 //! | [`TaskCount`]: the number of live tasks | `task_count` |
@@ -33,6 +34,7 @@ mod current;
 mod diagnostics;
 mod error_log;
 mod finalize;
+mod forgotten;
 mod groups;
 mod mailbox;
 mod message_queue;
@@ -66,6 +68,7 @@ pub(crate) use children::ChildRef;
 pub(crate) use completion::owner_info;
 pub(crate) use error_log::{RecordedError, RunFailure};
 pub(crate) use finalize::PendingFinalizers;
+pub(crate) use groups::Intake;
 pub(crate) use message_queue::MessageQueue;
 pub(crate) use messages::{Message, RemoteSpawn};
 pub(crate) use remote::RemoteHandle;
@@ -77,6 +80,7 @@ use cancel_context::CancelContext;
 use children::RemoteChildren;
 use diagnostics::PendingDiagnostics;
 use finalize::DeferredFutures;
+use forgotten::ForgottenChildren;
 use groups::Groups;
 use mailbox::Mailbox;
 use placement::Placement;
@@ -120,6 +124,7 @@ pub(crate) struct Domain {
     remote_children: RemoteChildren,
     deferred: DeferredFutures,
     groups: Groups,
+    forgotten: ForgottenChildren,
     cancel: CancelContext,
     placement: Placement,
     task_count: TaskCount,
@@ -171,6 +176,7 @@ impl Domain {
             remote_children: RemoteChildren::default(),
             deferred: DeferredFutures::default(),
             groups: Groups::default(),
+            forgotten: ForgottenChildren::new(),
             cancel: CancelContext::default(),
             placement: Placement::new(run.domains(), &random),
             task_count: TaskCount::default(),

@@ -124,6 +124,11 @@ impl RemoteHandle {
         self.queue.is_empty()
     }
 
+    /// Returns whether a message was sent that was not taken, arrived or not.
+    pub(crate) fn has_messages(&self) -> bool {
+        self.queue.has_messages()
+    }
+
     /// Takes the messages that have arrived: returns the first one, and puts the others into
     /// `rest`, which must be empty.
     pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {

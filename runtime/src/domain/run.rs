@@ -26,15 +26,16 @@ fn runs() -> MutexGuard<'static, BTreeMap<u64, Weak<Run>>> {
 /// The effect of dropping the promise of an unjoined child (R1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forgotten {
-    /// At present the same as [`Strict`](Forgotten::Strict).
+    /// The child is cancelled. If the promise was forgotten rather than given up, that is the
+    /// finding [`Forgotten`](crate::Finding::Forgotten); see [`Promise`](crate::Promise).
     #[default]
     Report,
     /// The child is cancelled, and the normal end of its parent is the violation
-    /// [`StillHasChildren`](crate::Violation::StillHasChildren), unless the drop belongs to an
-    /// abandoned branch.
+    /// [`StillHasChildren`](crate::Violation::StillHasChildren), unless a combinator of this crate,
+    /// a panic, or a task that ends abnormally has dropped the promise.
     Strict,
-    /// The child is cancelled, as by [`Promise::cancel`](crate::Promise::cancel). For programs that
-    /// use `select!` macros of other crates.
+    /// The child is cancelled, as by [`Promise::cancel`](crate::Promise::cancel), and nothing is
+    /// reported.
     Cancel,
 }
 

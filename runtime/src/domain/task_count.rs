@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::Domain;
+use crate::task::TaskId;
 
 /// How many tasks a domain has created, and how many have completed on it.
 ///
@@ -11,6 +12,8 @@ use super::Domain;
 #[derive(Debug, Default)]
 pub(super) struct TaskCount {
     created: Cell<u64>,
+    /// The value of `created` when the current poll began.
+    created_before_poll: Cell<u64>,
     completed: Cell<u64>,
     /// Whether the balance has changed since it was published. A tick without a new or completed
     /// task reads nothing else.
@@ -25,6 +28,16 @@ impl TaskCount {
         self.created.set(count);
         self.changed.set(true);
         count
+    }
+
+    #[inline]
+    pub(super) fn begin_poll(&self) {
+        self.created_before_poll.set(self.created.get());
+    }
+
+    /// Returns whether this domain has created the task in the current poll.
+    pub(super) fn is_of_this_poll(&self, id: TaskId) -> bool {
+        id.count() > self.created_before_poll.get()
     }
 
     #[inline]

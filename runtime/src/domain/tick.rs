@@ -7,6 +7,7 @@ use std::time::Instant;
 use matou_ownership::Ledger;
 
 use super::completion::owner_info_of;
+use super::forgotten::LastPoll;
 use super::shield::inherited_deadline;
 use super::{Domain, Node, OwnerRef, TimerTarget, offers};
 use crate::diagnostic::Finding;
@@ -164,6 +165,7 @@ impl Domain {
         node.blocked_on.clear();
         let owner =
             node.owner_ref.take().expect("a task in the queue is neither polled nor complete");
+        self.task_count.begin_poll();
         self.scheduler.begin_poll(slot, owner.waker_id(), node.cancel.is_some());
         (owner, node.ledger.take())
     }
@@ -192,6 +194,7 @@ impl Domain {
     /// poll.
     #[inline]
     fn suspend(&self, slot: Slot, node: &Node, owner: OwnerRef, ledger: Option<Arc<Ledger>>) {
+        self.report_forgotten(LastPoll::No);
         node.owner_ref.put(owner);
         if let Some(ledger) = ledger {
             node.ledger.put(ledger);
@@ -234,6 +237,8 @@ impl Domain {
             ledger.transfer_all();
             ledger
         });
+        // The destructor of the outcome runs in a task that is ending.
+        node.stage.set(Stage::Finalizing);
         let entered = matou_ownership::enter(ledger);
         let causes = owner.drop_outcome();
         // The drop is code of this task, so its violations are reported, although no parent
@@ -246,12 +251,14 @@ impl Domain {
             self.report_finding(Finding::FailureUnseen { task: self.current_info(), causes });
         }
         // fault: outcome-finalizers-lost
-        let Some(unfinalized) = ledger.as_ref().filter(|ledger| !ledger.is_empty()) else {
+        let unfinalized = ledger.as_ref().filter(|ledger| !ledger.is_empty());
+        if unfinalized.is_none() && node.live_children.get() == 0 {
             owner.complete_detached();
             return self.finish_task(slot, node, ledger);
-        };
-        unfinalized.set_owner(owner_info_of(node));
-        node.stage.set(Stage::Finalizing);
+        }
+        if let Some(unfinalized) = unfinalized {
+            unfinalized.set_owner(owner_info_of(node));
+        }
         self.wake(slot);
         self.suspend(slot, node, owner, ledger);
     }

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::task::{Poll, ready};
 
 use matou_ownership::NotOwner;
 
-use super::{ChildRef, Domain};
+use super::{ChildRef, Domain, Message};
 use crate::diagnostic::{ChildInfo, Diagnostic, Report, TaskInfo, Violation};
-use crate::task::{Cancelled, NIL, NodeKey, Slot, TaskId};
+use crate::task::{BlockedOn, Cancelled, NIL, NodeKey, Slot, TaskId, WaitSite, WaitTarget};
 
 /// The violations of the tasks of a domain that are not complete, by their nodes.
 #[derive(Default)]
@@ -65,15 +66,51 @@ impl Domain {
         }
     }
 
-    /// R1: records a violation if the task, which has returned, has children that it neither
-    /// awaited nor cancelled.
-    pub(super) fn check_unjoined_children(&self, parent: Slot) {
+    /// R1: records a violation if the current task, which has returned, has children that it
+    /// neither awaited nor cancelled. Waits until the messages that were sent before are handled:
+    /// one of them may report that a handle was dropped on another thread.
+    pub(super) fn check_unjoined_children(&self, parent: Slot) -> Poll<()> {
         let children = self.tree.children(parent).map(|slot| &self.tree[slot]);
-        let unjoined = children.filter(|child| child.handle_state.get().is_leak());
+        let mut unjoined = children.filter(|child| child.handle_state.get().is_leak()).peekable();
+        if unjoined.peek().is_none() {
+            return Poll::Ready(());
+        }
+        // fault: unread-drop-is-a-leak
+        ready!(self.poll_messages_handled(parent));
         let children: Vec<ChildInfo> = unjoined.map(ChildInfo::of).collect();
-        if !children.is_empty() {
-            let task = self.current_info();
-            self.raise(Violation::StillHasChildren { task, children });
+        let task = self.current_info();
+        self.raise(Violation::StillHasChildren { task, children });
+        Poll::Ready(())
+    }
+
+    /// Waits until all messages are handled that were sent to this domain before the first call for
+    /// this task.
+    fn poll_messages_handled(&self, task: Slot) -> Poll<()> {
+        let node = &self.tree[task];
+        let requested = node.cold.peek(|cold| cold.and_then(|cold| cold.messages_handled));
+        match requested {
+            None if !self.remote().has_messages() => return Poll::Ready(()),
+            None => {
+                // Messages are handled in the order in which they were sent.
+                node.with_cold(|cold| cold.messages_handled = Some(false));
+                let task = NodeKey { slot: task, id: node.id.get() };
+                self.remote().send(Message::MessagesHandled { task });
+            }
+            Some(true) => return Poll::Ready(()),
+            Some(false) => {}
+        }
+        let site = WaitSite::unlocated("messages from other threads");
+        self.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
+        Poll::Pending
+    }
+
+    /// Handles the message that follows those that [`poll_messages_handled`] waits for.
+    ///
+    /// [`poll_messages_handled`]: Domain::poll_messages_handled
+    pub(super) fn messages_handled(&self, task: NodeKey) {
+        if let Some(node) = self.tree.get(task) {
+            node.with_cold(|cold| cold.messages_handled = Some(true));
+            self.wake_key(task);
         }
     }
 

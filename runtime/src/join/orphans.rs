@@ -1,6 +1,5 @@
 //! Groups of children that run in the background.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -9,20 +8,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use slab::Slab;
-
 use super::Promise;
-use crate::domain::{Domain, Message, RemoteHandle};
+use super::group::{Group, Owner};
+use crate::domain::{Domain, Message};
 use crate::outcome::Outcome;
-use crate::task::{BlockedOn, HandleState, NodeKey, TaskId, WaitSite, WaitTarget};
+use crate::task::{BlockedOn, HandleState, TaskId, WaitSite, WaitTarget};
 
 /// A group of children that run in the background. It returns their outcomes in the order in which
 /// they complete.
 ///
-/// [`Task::orphans`](crate::Task::orphans) spawns a child into a group. The child counts as joined
-/// once the group has returned its outcome. Dropping a group that still contains children forgets
-/// them, as dropping their promises would. Each operation takes constant time, however many
-/// children the group contains.
+/// [`Task::orphans`](crate::Task::orphans) spawns a child into a group, and a
+/// [`spawner`](Orphans::spawner) puts children into it from anywhere else. The child counts as
+/// joined once the group has returned its outcome. Dropping a group that still contains children
+/// cancels them. If that happens in the last poll of a task that returns, the children count as
+/// forgotten, which is reported; see [`Promise`].
+/// Each operation takes constant time, however many children the group contains.
 ///
 /// A group belongs to the first task that uses it: only that task may spawn into it and take
 /// outcomes out. Another task that tries commits the violation
@@ -54,25 +54,7 @@ use crate::task::{BlockedOn, HandleState, NodeKey, TaskId, WaitSite, WaitTarget}
 #[doc(alias = "nursery")]
 #[doc(alias = "TaskTracker")]
 pub struct Orphans<T, E = Infallible> {
-    state: RefCell<State<T, E>>,
-    limit: usize,
-}
-
-struct State<T, E> {
-    promises: Slab<Promise<T, E>>,
-    /// No promise has an index below this one.
-    first_occupied: usize,
-    /// Set when the first child is added.
-    owner: Option<Owner>,
-}
-
-/// The task that owns a group, and the group's other half on that task's domain.
-#[derive(Clone)]
-struct Owner {
-    remote: Arc<RemoteHandle>,
-    /// The number of the group on that domain.
-    group: u32,
-    task: NodeKey,
+    group: Arc<Group<T, E>>,
 }
 
 /// The result of [`Orphans::care`].
@@ -95,13 +77,13 @@ impl<T, E> Orphans<T, E> {
 
     /// Creates an empty group that contains at most `limit` children, complete ones included.
     pub fn with_limit(limit: usize) -> Orphans<T, E> {
-        let state = State { promises: Slab::new(), first_occupied: 0, owner: None };
-        Orphans { state: RefCell::new(state), limit }
+        Orphans { group: Group::new(limit) }
     }
 
-    /// Returns the number of children in the group, complete ones included.
+    /// Returns the number of children in the group, complete ones and those of a
+    /// [`spawner`](Orphans::spawner) included.
     pub fn len(&self) -> usize {
-        self.state.borrow().promises.len()
+        self.group.len()
     }
 
     /// Returns whether the group contains no child.
@@ -112,12 +94,12 @@ impl<T, E> Orphans<T, E> {
     /// Returns how many children the group may contain.
     #[doc(alias = "capacity")]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.group.limit()
     }
 
     /// Returns whether the group contains as many children as it may.
     pub fn is_full(&self) -> bool {
-        self.len() >= self.limit
+        self.len() >= self.limit()
     }
 
     /// Returns the outcome of a complete child without waiting.
@@ -137,6 +119,10 @@ impl<T, E> Orphans<T, E> {
 
     /// Waits for the next child to complete and returns its outcome; `None` if the group is empty.
     ///
+    /// The future of an empty group is ready at once. A loop that races it against other events,
+    /// such as the next connection, then never waits: use
+    /// [`next_or_pending`](Orphans::next_or_pending) there.
+    ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: the group keeps an outcome until the future is ready.
@@ -146,87 +132,136 @@ impl<T, E> Orphans<T, E> {
         Next { orphans: self, at: Location::caller() }
     }
 
+    /// Waits for the next child to complete and returns its outcome. While the group is empty, the
+    /// future stays pending: it waits for a child that is spawned later.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the group keeps an outcome until the future is ready.
+    ///
+    /// # Examples
+    ///
+    /// A loop that accepts connections and joins the tasks that serve them:
+    ///
+    /// ```
+    /// use std::future::ready;
+    /// use matou_runtime::{Orphans, RunError, Task, race, run};
+    ///
+    /// enum Event {
+    ///     Accepted(u32),
+    ///     Served,
+    /// }
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let clients = Orphans::new();
+    ///     let (mut accepted, mut served) = (0, 0);
+    ///     while served < 3 {
+    ///         // Stands for a listener with three clients.
+    ///         let accept = async {
+    ///             match accepted {
+    ///                 3 => std::future::pending().await,
+    ///                 number => Event::Accepted(number),
+    ///             }
+    ///         };
+    ///         let join = async {
+    ///             drop(clients.next_or_pending().await);
+    ///             Event::Served
+    ///         };
+    ///         match race(accept, join).await {
+    ///             Event::Accepted(_) => {
+    ///                 accepted += 1;
+    ///                 Task::new().orphans(&clients).spawn(ready(()))?;
+    ///             }
+    ///             Event::Served => served += 1,
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn next_or_pending(&self) -> NextOrPending<'_, T, E> {
+        NextOrPending { orphans: self, at: Location::caller() }
+    }
+
     /// Takes a child out of the group, complete or not, lowest position first. Its promise belongs
     /// to the caller, which must await or cancel it.
     pub fn take(&self) -> Option<Promise<T, E>> {
-        let owner = self.state.borrow().owner.clone()?;
+        let owner = self.group.owner()?;
         if !self.check_owner(&owner) {
             return None;
         }
-        let promise = self.state.borrow_mut().take_first()?;
-        // The domain may have listed its position as complete. `pop` skips positions that are
-        // vacant or occupied by another child.
         Domain::with("`Orphans::take`", |domain| {
+            self.start_submitted(domain, &owner);
+            let promise = self.group.take_first()?;
+            // The domain may have listed its position as complete. `pop` skips positions that are
+            // vacant or occupied by another child.
             domain.with_entry(promise.child().entry, |node| {
                 node.handle_state.set(HandleState::Held);
             });
-        });
-        Some(promise)
+            Some(promise)
+        })
     }
 
     /// Adds a child of the current task.
     pub(crate) fn insert(&self, promise: Promise<T, E>) -> TaskId {
         let (id, child) = (promise.id(), promise.child());
-        let owner = Domain::with("`Task::orphans`", |domain| self.owner(domain));
-        if !self.check_owner(&owner) {
-            // The group belongs to another task. The child belongs to the current task, which the
-            // violation has cancelled: dropping the promise cancels the child as well.
-            Domain::abandon_branch(child.spawned_at, || drop(promise));
-            return id;
-        }
-        let index = self.state.borrow_mut().insert(promise);
         Domain::with("`Task::orphans`", |domain| {
-            let handle_state = HandleState::InGroup { group: owner.group, index };
-            domain.with_entry(child.entry, |node| node.handle_state.set(handle_state));
+            let owner = self.group.owner_or_current(domain);
+            if self.check_owner(&owner) {
+                self.group.insert(promise, domain, owner.group);
+            } else {
+                // The group belongs to another task. The child belongs to the current task, which
+                // the violation has cancelled: dropping the promise cancels the child as well.
+                Domain::abandon_branch(child.spawned_at, || drop(promise));
+            }
         });
         id
     }
 
-    /// Returns the owner of the group: the current task if it is the first one that uses it.
-    fn owner(&self, domain: &Domain) -> Owner {
-        let mut state = self.state.borrow_mut();
-        let owner = state.owner.get_or_insert_with(|| Owner {
-            remote: Arc::clone(domain.remote()),
-            group: domain.groups().insert(),
-            task: domain.current_key(),
-        });
-        owner.clone()
+    pub(crate) fn group(&self) -> &Arc<Group<T, E>> {
+        &self.group
     }
 
     /// R2: returns whether the current task owns the group. If not, the violation is recorded.
-    fn check_owner(&self, owner: &Owner) -> bool {
+    pub(crate) fn check_owner(&self, owner: &Owner) -> bool {
         Domain::with("`Orphans`", |domain| {
             // fault: any-task-may-use-group
             if domain.has_handle(&owner.remote) && domain.current_key() == owner.task {
                 return true;
             }
-            let child = self.state.borrow().promises.iter().next().map(|(_, p)| p.child());
-            domain.raise_not_group_owner(owner.task.id, child);
+            domain.raise_not_group_owner(owner.task.id, self.group.some_child());
             false
         })
     }
 
-    /// Takes the outcome of a complete child. If there is none, registers the waker, unless `wait`,
-    /// the line that waits, is `None`.
-    fn pop(
-        &self,
-        wait: Option<&'static Location<'static>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Outcome<T, E>>> {
-        if self.is_empty() {
+    /// Spawns the futures that were submitted, without waiting for the message about them.
+    fn start_submitted(&self, domain: &Domain, owner: &Owner) {
+        if self.group.has_submitted() {
+            domain.start_submitted(owner.group);
+        }
+    }
+
+    /// Takes the outcome of a complete child. If there is none, registers the waker, unless `wait`
+    /// is `None`.
+    fn pop(&self, wait: Option<Wait>, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
+        let stays_pending = wait.is_some_and(|wait| wait.when_empty == WhenEmpty::StayPending);
+        if !stays_pending && self.is_empty() {
             return Poll::Ready(None);
         }
-        let owner = self.state.borrow().owner.clone().expect("set with the first child");
-        if !self.check_owner(&owner) {
-            return Poll::Pending;
-        }
         Domain::with("`Orphans`", |domain| {
+            let owner = self.group.owner_or_current(domain);
+            if !self.check_owner(&owner) {
+                return Poll::Pending;
+            }
             if wait.is_some() {
                 ready!(domain.spend_budget(cx));
             }
+            self.start_submitted(domain, &owner);
             loop {
                 let Some(index) = domain.groups().pop_completed(owner.group) else {
-                    if let Some(at) = wait {
+                    if let Some(Wait { at, .. }) = wait {
                         domain.groups().register(owner.group, cx.waker());
                         let target = WaitTarget::TaskGroup(owner.group);
                         let site = WaitSite::new("orphans", at);
@@ -234,8 +269,8 @@ impl<T, E> Orphans<T, E> {
                     }
                     return Poll::Pending;
                 };
-                // Taking the outcome may run user code, so the borrow ends here.
-                let promise = self.state.borrow_mut().remove_completed(index, domain);
+                // Taking the outcome may run user code, so the lock is released before.
+                let promise = self.group.remove_completed(index, domain);
                 if let Some(promise) = promise {
                     return Poll::Ready(Some(promise.into_outcome(domain)));
                 }
@@ -244,30 +279,17 @@ impl<T, E> Orphans<T, E> {
     }
 }
 
-impl<T, E> State<T, E> {
-    fn insert(&mut self, promise: Promise<T, E>) -> u32 {
-        let index = self.promises.insert(promise);
-        self.first_occupied = self.first_occupied.min(index);
-        u32::try_from(index).expect("a group contains 2^32 children at most")
-    }
+/// How a future waits for the next outcome of a group.
+#[derive(Clone, Copy)]
+struct Wait {
+    at: &'static Location<'static>,
+    when_empty: WhenEmpty,
+}
 
-    fn take_first(&mut self) -> Option<Promise<T, E>> {
-        if self.promises.is_empty() {
-            return None;
-        }
-        while !self.promises.contains(self.first_occupied) {
-            self.first_occupied += 1;
-        }
-        Some(self.promises.remove(self.first_occupied))
-    }
-
-    /// Takes the promise at `index` out, unless it was taken before and the position is vacant or
-    /// occupied by a child that is not complete.
-    fn remove_completed(&mut self, index: u32, domain: &Domain) -> Option<Promise<T, E>> {
-        let index = index as usize;
-        let is_complete = |promise: &Promise<T, E>| domain.child_is_complete(promise.child().entry);
-        self.promises.get(index).is_some_and(is_complete).then(|| self.promises.remove(index))
-    }
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenEmpty {
+    ReturnNone,
+    StayPending,
 }
 
 impl<T, E> Default for Orphans<T, E> {
@@ -278,29 +300,32 @@ impl<T, E> Default for Orphans<T, E> {
 
 impl<T, E> Drop for Orphans<T, E> {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
+        let owner = self.group.owner();
+        let is_here = owner.as_ref().and_then(|owner| {
+            Domain::try_with(|domain| {
+                let is_here = domain.has_handle(&owner.remote);
+                if is_here {
+                    // Submitted futures are children: they are dropped as such.
+                    self.start_submitted(domain, owner);
+                }
+                is_here
+            })
+        });
         // First the promises: after that no child refers to the group.
-        let promises = std::mem::take(&mut state.promises);
-        drop(promises);
-        let Some(owner) = state.owner.take() else {
+        drop(self.group.close());
+        let Some(Owner { remote, group, .. }) = owner else {
             return;
         };
-        let is_here = Domain::try_with(|domain| {
-            let is_here = domain.has_handle(&owner.remote);
-            if is_here {
-                domain.groups().remove(owner.group);
-            }
-            is_here
-        });
-        if is_here != Some(true) {
-            owner.remote.send(Message::GroupDropped { group: owner.group });
+        match is_here {
+            Some(true) => drop(Domain::try_with(|domain| domain.groups().remove(group))),
+            _ => remote.send(Message::GroupDropped { group }),
         }
     }
 }
 
 impl<T, E> fmt::Debug for Orphans<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Orphans").field("len", &self.len()).field("limit", &self.limit).finish()
+        f.debug_struct("Orphans").field("len", &self.len()).field("limit", &self.limit()).finish()
     }
 }
 
@@ -316,6 +341,23 @@ impl<T, E> Future for Next<'_, T, E> {
     type Output = Option<Outcome<T, E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.orphans.pop(Some(self.at), cx)
+        self.orphans.pop(Some(Wait { at: self.at, when_empty: WhenEmpty::ReturnNone }), cx)
+    }
+}
+
+/// The future of [`Orphans::next_or_pending`].
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct NextOrPending<'a, T, E = Infallible> {
+    orphans: &'a Orphans<T, E>,
+    at: &'static Location<'static>,
+}
+
+impl<T, E> Future for NextOrPending<'_, T, E> {
+    type Output = Outcome<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wait = Wait { at: self.at, when_empty: WhenEmpty::StayPending };
+        self.orphans.pop(Some(wait), cx).map(|outcome| outcome.expect("it waits for one"))
     }
 }

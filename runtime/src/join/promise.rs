@@ -18,10 +18,13 @@ use crate::task::{TaskId, WaitSite};
 /// and their resources are finalized. Only the task that spawned the child may do so; any other
 /// task commits the violation [`NotAChild`](crate::Violation::NotAChild).
 ///
-/// Dropping a promise never detaches the child. It cancels the child and counts as *forgetting* it,
-/// which is reported when the parent returns, unless the drop is an abandonment: the parent is
-/// ending abnormally, a panic is unwinding, or one of matou's combinators
-/// ([`timeout`](crate::timeout), [`race`](crate::race), ..) drops a branch.
+/// Dropping a promise never detaches the child: it cancels the child, and the parent waits for it
+/// before it completes. In two cases the drop also counts as *forgetting* the child, which is
+/// reported as the finding [`Forgotten`](crate::Finding::Forgotten): a promise that was never
+/// polled is dropped in the poll that spawned the child, as by `let _ = spawn(..)`, or by the last
+/// poll of a parent that returns. To drop such a promise on purpose, use
+/// [`abandon`](crate::abandon). [`Builder::forgotten`](crate::Builder::forgotten) changes what is
+/// reported.
 ///
 /// A promise is `Send` if the outcome is, so that futures that hold one can be `Send`.
 ///
@@ -33,7 +36,8 @@ use crate::task::{TaskId, WaitSite};
 ///
 /// If it is polled again after it has returned the outcome, or outside a run.
 #[doc(alias = "JoinHandle")]
-#[must_use = "a child has to be awaited or cancelled by its parent"]
+#[must_use = "await it, `cancel` it, or spawn the child into `Orphans`; \
+              `let _ = ..` cancels the child at once, and is reported"]
 pub struct Promise<T, E = Infallible> {
     handle: ChildHandle<T, E>,
 }
@@ -152,6 +156,12 @@ impl<T, E> Promise<T, E> {
     pub(super) fn is_complete(&self) -> bool {
         let entry = self.child().entry;
         Domain::try_with(|domain| domain.child_is_complete(entry)).unwrap_or(false)
+    }
+
+    /// Records that the promise was polled, so that its drop gives the child up.
+    pub(super) fn mark_polled(&self) {
+        let entry = self.child().entry;
+        Domain::try_with(|domain| domain.mark_polled(entry));
     }
 
     /// Gives the promise up; the child goes on.

@@ -39,7 +39,7 @@ use crate::task::{BlockedOn, WaitSite, WaitTarget};
 #[track_caller]
 pub fn await_all<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitAll<T, E> {
     let promises = promises.into_iter().collect();
-    AwaitAll { promises, ended: 0, done: false, at: Location::caller() }
+    AwaitAll { promises, ended: 0, was_polled: false, done: false, at: Location::caller() }
 }
 
 /// The future of [`await_all`].
@@ -51,6 +51,7 @@ pub struct AwaitAll<T, E = Infallible> {
     /// The number of children at the beginning of the list that have ended. The next one is awaited;
     /// the others are not polled before it has ended, in whatever order the children complete.
     ended: usize,
+    was_polled: bool,
     done: bool,
     at: &'static Location<'static>,
 }
@@ -61,6 +62,7 @@ impl<T, E> Future for AwaitAll<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         assert!(!this.done, "`AwaitAll` is polled after it was ready");
+        this.was_polled = true;
         let site = WaitSite::new("promise (of several)", this.at);
         while let Some(promise) = this.promises.get_mut(this.ended) {
             ready!(promise.poll_end(site, cx));
@@ -77,6 +79,15 @@ impl<T, E> Future for AwaitAll<T, E> {
 }
 
 impl<T, E> Unpin for AwaitAll<T, E> {}
+
+impl<T, E> Drop for AwaitAll<T, E> {
+    fn drop(&mut self) {
+        // The first promise was polled on behalf of all: dropping the others gives them up.
+        if self.was_polled {
+            self.promises.iter().for_each(Promise::mark_polled);
+        }
+    }
+}
 
 impl<T, E> fmt::Debug for AwaitAll<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

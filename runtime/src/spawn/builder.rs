@@ -7,7 +7,7 @@ use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
 use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_lazy};
-use crate::domain::{Domain, Message, RemoteSpawn};
+use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn};
 use crate::join::{Orphans, Promise};
 use crate::task::raw::allocate;
 use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
@@ -93,7 +93,6 @@ impl Task {
     /// As [`spawn`](crate::spawn).
     #[inline]
     #[track_caller]
-    #[must_use = "a child has to be awaited or cancelled by its parent"]
     pub fn spawn<F>(self, future: F) -> Promise<F::Output>
     where
         F: Future + 'static,
@@ -108,7 +107,6 @@ impl Task {
     /// As [`spawn`](crate::spawn).
     #[inline]
     #[track_caller]
-    #[must_use = "a child has to be awaited or cancelled by its parent"]
     pub fn try_spawn<F, T, E>(self, future: F) -> Promise<T, E>
     where
         F: Future<Output = Result<T, E>> + 'static,
@@ -198,19 +196,46 @@ impl Task {
     {
         // The domain is entered twice, because a future that is captured by a closure is copied
         // once more. `allocate` creates it in its final place.
-        let spawned_at = self.meta.spawned_at;
         let (remote, id, parent) = Domain::with("spawn", |domain| {
             let parent = domain.spawn_parent();
             (Arc::clone(domain.remote()), domain.next_task_id(), parent)
         });
         let (owner, outcome) = allocate(remote, || TaskFuture::<fn() -> F, F, K>::new(future));
         Domain::with("spawn", |domain| {
-            let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), owner);
-            if !self.has_no_params() || domain.has_inherited_context(parent) {
-                node.apply(self.params(domain, parent, id));
+            let child = self.insert(domain, id, parent, owner);
+            if !domain.may_start_children(parent) {
+                domain.refuse_child(parent, child.entry.slot);
             }
-            Promise::new(outcome, domain.child_ref(entry, spawned_at))
+            Promise::new(outcome, child)
         })
+    }
+
+    /// Spawns a child of the task at `parent`, which is running but is not being polled.
+    pub(super) fn spawn_under<F, K>(
+        self,
+        domain: &Domain,
+        parent: Slot,
+        future: F,
+    ) -> Promise<K::Value, K::Error>
+    where
+        F: Future + 'static,
+        K: IntoOutcome<F::Output> + 'static,
+    {
+        let (remote, id) = (Arc::clone(domain.remote()), domain.next_task_id());
+        let (owner, outcome) = allocate(remote, || TaskFuture::<fn() -> F, F, K>::new(future));
+        Promise::new(outcome, self.insert(domain, id, parent, owner))
+    }
+
+    /// Adds a task to the tree, with the parameters of this description.
+    #[inline]
+    #[track_caller]
+    fn insert(self, domain: &Domain, id: TaskId, parent: Slot, owner: OwnerRef) -> ChildRef {
+        let spawned_at = self.meta.spawned_at;
+        let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), owner);
+        if !self.has_no_params() || domain.has_inherited_context(parent) {
+            node.apply(self.params(domain, parent, id));
+        }
+        domain.child_ref(entry, spawned_at)
     }
 
     #[track_caller]
@@ -252,6 +277,9 @@ impl Task {
                 proxy: proxy.slot,
                 params,
             }));
+            if !domain.may_start_children(parent) {
+                domain.refuse_child(parent, proxy.slot);
+            }
             Ok(Promise::new(outcome, domain.child_ref(proxy, spawned_at)))
         })
     }

@@ -7,6 +7,7 @@ mod builder;
 mod defer;
 mod root;
 mod shield;
+mod spawner;
 mod task_future;
 
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use std::panic::Location;
 pub use builder::{AtCapacity, Task, TaskInto};
 pub use defer::defer;
 pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};
+pub use spawner::{SendSpawner, Spawner, SubmitError};
 
 pub(crate) use root::{spawn_root, spawn_signal_handler};
 
@@ -26,13 +28,19 @@ use crate::join::{AwaitAll, Promise, await_all};
 /// Spawns a child of the current task on the same domain.
 ///
 /// The child runs at the parent's next suspension point at the earliest. The parent must await or
-/// cancel it before it returns. The future is passed by value, so it is on the stack for a moment:
-/// box a very large one.
+/// cancel it before it returns; dropping the promise cancels the child. The future is passed by
+/// value, so it is on the stack for a moment: box a very large one.
+///
+/// # In a task that is ending
+///
+/// A task that is ending cannot wait for new children. A child that it spawns, in a destructor of a
+/// value that a cancelled task held or in a finalizer, is cancelled before it starts, which is the
+/// finding [`SpawnRefused`](crate::Finding::SpawnRefused). Put such work into the group of a task
+/// that lives longer, by [`Orphans::spawner`](crate::Orphans::spawner).
 ///
 /// # Panics
 ///
-/// Outside a run, and in a task that is ending (in a destructor of a value that a cancelled task
-/// held, or in a finalizer): such a task could not wait for the child.
+/// Outside a task.
 ///
 /// # Examples
 ///
@@ -49,7 +57,6 @@ use crate::join::{AwaitAll, Promise, await_all};
 #[doc(alias = "spawn_local")]
 #[inline]
 #[track_caller]
-#[must_use = "a child has to be awaited or cancelled by its parent"]
 pub fn spawn<F>(future: F) -> Promise<F::Output>
 where
     F: Future + 'static,
@@ -80,7 +87,6 @@ where
 /// ```
 #[inline]
 #[track_caller]
-#[must_use = "a child has to be awaited or cancelled by its parent"]
 pub fn try_spawn<F, T, E>(future: F) -> Promise<T, E>
 where
     F: Future<Output = Result<T, E>> + 'static,

@@ -205,7 +205,11 @@ where
                     if domain.current_has_violated() {
                         self.as_mut().record_violations(domain);
                     }
-                    return Poll::Ready(());
+                    // A destructor or a finalizer may have spawned some: join them.
+                    // fault: refused-children-not-joined
+                    if !domain.has_new_children() {
+                        return Poll::Ready(());
+                    }
                 }
             }
         }

@@ -28,6 +28,9 @@ pub(crate) struct ColdState {
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,
     /// The timer for `cancel_at`, once it is set.
     pub(crate) timer: Option<TimerKey>,
+    /// Set if the task has returned and waits for the messages that were sent before (R1): whether
+    /// they are handled.
+    pub(crate) messages_handled: Option<bool>,
     /// The offers of synchronization primitives to the task.
     pub(crate) offers: Offers,
 }

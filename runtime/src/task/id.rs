@@ -28,6 +28,11 @@ impl TaskId {
         TaskId(id)
     }
 
+    /// Returns the number of the task among those that its domain has created.
+    pub(crate) fn count(self) -> u64 {
+        self.0 & ((1 << COUNT_BITS) - 1)
+    }
+
     /// Returns the id as one number, unique within the run.
     pub fn as_u64(self) -> u64 {
         self.0
@@ -37,7 +42,7 @@ impl TaskId {
 impl fmt::Display for TaskId {
     /// Writes `#7` for a task created on domain 0 and `#2.7` for one created on domain 2.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0 & ((1 << COUNT_BITS) - 1);
+        let count = self.count();
         match self.0 >> COUNT_BITS {
             0 => write!(f, "#{count}"),
             domain => write!(f, "#{domain}.{count}"),

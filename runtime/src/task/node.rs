@@ -127,8 +127,10 @@ pub(crate) enum Parent {
 /// The state of the parent's handle to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandleState {
-    /// The promise exists.
+    /// The promise exists, and was never polled.
     Held,
+    /// The promise exists, and was polled.
+    Polled,
     /// The promise is in a group, at this index.
     InGroup { group: u32, index: u32 },
     /// A `Cancel` future waits for the child and frees the node.
@@ -138,7 +140,8 @@ pub(crate) enum HandleState {
     /// The child is a signal handler, which the runtime has spawned. The node is freed on
     /// completion.
     SignalHandler,
-    /// The promise was dropped. If the parent returns, it has violated R1.
+    /// The promise was dropped in a run with [`Forgotten::Strict`](crate::Forgotten::Strict). If
+    /// the parent returns, it has violated R1.
     Forgotten,
 }
 
@@ -155,8 +158,9 @@ impl Parent {
 impl HandleState {
     /// Returns whether a parent that returns with this child in its list violates R1.
     pub(crate) fn is_leak(self) -> bool {
+        use HandleState::{Forgotten, Held, InGroup, Polled};
         // fault: undrained-group-excused
-        matches!(self, HandleState::Held | HandleState::InGroup { .. } | HandleState::Forgotten)
+        matches!(self, Held | InGroup { .. } | Polled | Forgotten)
     }
 }
 
@@ -169,8 +173,8 @@ impl HandleState {
 /// ```
 ///
 /// A task without children, resources and cancellation goes from `Running` to `Complete` at once.
-/// (There is one way back: a complete task without a promise to receive its outcome returns to
-/// `Finalizing` if a resource in that outcome needs a finalizer.)
+/// (There is one way back: a task that is ending returns from `Finalizing` to `Joining` if a
+/// destructor or a finalizer has spawned a child, which is cancelled before it starts.)
 ///
 /// Numbers in brackets are the transitions in ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +187,10 @@ pub(crate) enum Stage {
     /// The body is dropped or being dropped, and the resources of the task are finalized \[5\].
     Finalizing,
     /// The task is complete, and the parent can take its outcome \[6\].
+    ///
+    /// Only the tree sets this stage, together with the count of the parent's live children and the
+    /// removal of a detached node. In between no other code runs, so no destructor finds a node
+    /// that is complete but still counted, and none frees a node that is about to be freed.
     Complete,
 }
 
@@ -320,6 +328,14 @@ impl<R> Node<R> {
             RunState::Idle | RunState::Queued | RunState::Woken => {}
         }
         false
+    }
+
+    /// Records that the promise of this child was polled.
+    #[inline]
+    pub(crate) fn mark_polled(&self) {
+        if matches!(self.handle_state.get(), HandleState::Held) {
+            self.handle_state.set(HandleState::Polled);
+        }
     }
 
     #[inline]

@@ -53,6 +53,15 @@ impl<R> TaskTree<R> {
         }
     }
 
+    /// Marks a task as complete that is in no list of this domain, and frees its node: the root, or a
+    /// task whose parent lives on another domain.
+    pub(crate) fn complete_unlisted(&self, slot: Slot) -> NodeLeftovers {
+        let node = &self[slot];
+        debug_assert!(node.parent.get().local().is_none(), "{node:?} is in a list");
+        node.stage.set(Stage::Complete);
+        self.remove(slot)
+    }
+
     /// Removes and frees the node of a complete task.
     #[inline]
     pub(crate) fn remove(&self, slot: Slot) -> NodeLeftovers {
@@ -125,8 +134,10 @@ impl<R> TaskTree<R> {
     /// itself waits for it.
     #[inline]
     pub(crate) fn complete_fast(&self, node: &Node<R>) -> FastCompletion {
-        let is_held =
-            matches!(node.handle_state.get(), HandleState::Held | HandleState::Cancelling);
+        let is_held = matches!(
+            node.handle_state.get(),
+            HandleState::Held | HandleState::Polled | HandleState::Cancelling
+        );
         match node.parent.get() {
             Parent::Local(parent) if is_held && !node.join_waker.is_some() => {
                 node.stage.set(Stage::Complete);
@@ -158,7 +169,7 @@ impl<R> TaskTree<R> {
         let (handle_state, parent) = (node.handle_state.get(), node.parent.get());
         let mut awaited = false;
         let notice = match handle_state {
-            HandleState::Held | HandleState::Cancelling => {
+            HandleState::Held | HandleState::Polled | HandleState::Cancelling => {
                 awaited = node.wake_parent.replace(false);
                 node.join_waker
                     .take()

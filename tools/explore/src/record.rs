@@ -64,6 +64,8 @@ pub(crate) enum Event {
     TimeoutElapsed { child: usize },
     /// The parent dropped the promise of the child.
     Forgotten { parent: usize, child: usize },
+    /// The parent, or another task on its behalf, gave the child up.
+    GivenUp { child: usize },
     /// The parent dropped the future that awaits the shield.
     ShieldAbandoned { child: usize },
     /// The parent received the outcome of the child.

@@ -53,6 +53,11 @@ impl MessageQueue {
         }
     }
 
+    /// Returns whether a message was sent that was not taken, arrived or not.
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.is_empty() || self.next_arrival().is_some()
+    }
+
     /// Takes the messages that have arrived: returns the oldest one, and appends the others to
     /// `rest`, which must be empty, in the order in which they were sent.
     pub(crate) fn take(&self, rest: &mut Vec<Message>) -> Option<Message> {

@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports, reason = "each module uses what it needs")]
 
 mod doubles;
+mod findings;
 mod io;
 mod log;
 mod place;
@@ -16,6 +17,7 @@ mod run;
 mod scenario;
 
 pub(crate) use doubles::*;
+pub(crate) use findings::Findings;
 pub(crate) use io::{io_pair, poll_read_byte, read_byte};
 pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
 pub(crate) use place::Place;

@@ -110,6 +110,7 @@ impl Model {
             Event::Dropped { job } => return self.dropped(job),
             Event::CancelRequested { child }
             | Event::TimeoutElapsed { child }
+            | Event::GivenUp { child }
             | Event::Forgotten { child, .. } => self.request_end(child),
             Event::ShieldAbandoned { .. } => {}
             Event::CancelCompleted { child, outcome } => {

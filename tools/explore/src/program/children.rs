@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use matou_runtime::{
-    Outcome, Promise, Task, TaskError, TaskId, deadline, now, timeout, try_shield,
+    Outcome, Promise, Task, TaskError, TaskId, abandon, call, deadline, now, timeout, try_shield,
 };
 
 use super::interpreter::{Body, Done, Failed, Interpreter, body};
-use super::{Child, Job, Placement};
+use super::{Child, GiveUp, Job, Placement};
 use crate::record::{Event, OutcomeKind};
 
 impl Interpreter<'_> {
@@ -49,6 +49,22 @@ impl Interpreter<'_> {
         let outcome_kind = outcome.as_ref().map(kind_of);
         self.record(Event::CancelCompleted { child, outcome: outcome_kind });
         self.accept_transferred(outcome.and_then(Result::ok));
+    }
+
+    pub(super) async fn give_up(&mut self, child: &Child, how: GiveUp) {
+        let mut promise = self.spawn(child);
+        if how == GiveUp::Polled
+            && let Ok(outcome) = timeout(Duration::ZERO, &mut promise).await
+        {
+            return self.joined(child.job.id, outcome);
+        }
+        self.record(Event::GivenUp { child: child.job.id });
+        if how == GiveUp::Elsewhere {
+            let dropped = call(move || async move { drop(abandon(promise)) });
+            let _ = dropped.expect("there are other domains").await;
+        } else {
+            drop(abandon(promise));
+        }
     }
 
     pub(super) async fn await_with_timeout(&mut self, millis: u64, child: &Child) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, Ending, Job, Placement, Step};
+use super::{Child, Ending, GiveUp, Job, Placement, Step};
 use crate::record::ViolationKind;
 
 /// The greatest depth of a program's tree.
@@ -133,16 +133,19 @@ impl Generator {
         while !leaves_children && !draft.open.is_empty() {
             self.await_or_cancel(&mut draft);
         }
+        let leaks = ending == Ending::Value
+            && !draft.owned.is_empty()
+            && self.commits(ViolationKind::ResourceLeaked);
+        // The parent of a job that violates a rule does not receive its value, and so does not know
+        // which resources it now owns.
+        let violates = leaks || draft.steps.iter().any(|step| matches!(step, Step::Forget(_)));
         let mut transfers = Vec::new();
-        if limits.may_transfer && ending == Ending::Value && self.chance(30) {
+        if limits.may_transfer && ending == Ending::Value && !violates && self.chance(30) {
             let resource = self.new_resource();
             let is_async = self.chance(30);
             draft.steps.push(Step::Own { resource, is_async });
             transfers.push(resource);
         }
-        let leaks = ending == Ending::Value
-            && !draft.owned.is_empty()
-            && self.commits(ViolationKind::ResourceLeaked);
         Job { id, steps: draft.steps, ending, transfers, foreign_use: None, leaks }
     }
 
@@ -204,6 +207,15 @@ impl Generator {
         let step = match choice {
             _ if may_forget || self.commits(ViolationKind::StillHasChildren) => {
                 self.forget(depth, draft)
+            }
+            0..8 => {
+                let child = self.child(depth, ANY, draft);
+                let how = match self.below(3) {
+                    0 => GiveUp::AtOnce,
+                    1 => GiveUp::Polled,
+                    _ => GiveUp::Elsewhere,
+                };
+                Step::GiveUp { child, how }
             }
             30..50 => self.spawn(depth, CANCELLED, draft),
             50..60 => Step::AwaitAll(self.children(depth, AWAITED, draft)),

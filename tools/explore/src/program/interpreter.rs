@@ -89,6 +89,7 @@ impl Interpreter<'_> {
                 drop(self.spawn(child));
                 self.record(Event::Forgotten { parent: self.job.id, child: child.job.id });
             }
+            Step::GiveUp { child, how } => self.give_up(child, *how).await,
             Step::AwaitAll(children) => self.await_all(children).await,
             Step::AwaitFirst(children) => self.await_first(children).await,
             Step::AwaitOne(children) => self.await_one_by_one(children).await,

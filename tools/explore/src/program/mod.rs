@@ -47,6 +47,17 @@ pub(crate) enum Placement {
     Remote,
 }
 
+/// How a job gives a child up, which violates no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// It abandons the promise at once.
+    AtOnce,
+    /// It polls the promise, and abandons it later.
+    Polled,
+    /// Another task abandons it, on another domain.
+    Elsewhere,
+}
+
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) placement: Placement,
@@ -70,6 +81,8 @@ pub(crate) enum Step {
     Cancel(usize),
     /// Spawns a child and drops its promise.
     Forget(Child),
+    /// Spawns a child, and drops its promise as one that is given up.
+    GiveUp { child: Child, how: GiveUp },
     /// Awaits all children with `await_all`.
     AwaitAll(Vec<Child>),
     /// Awaits the first of the children with `await_first`.

@@ -1,0 +1,547 @@
+//! R1: dropping a promise gives the child up, except where it is forgetting, which is a finding.
+//!
+//! Method: a promise or a group is dropped in each possible way, with children on the same domain
+//! and on another one. All these runs succeed; the test is which of them report the drop, with
+//! which line. `r01_children_are_awaited` tests the violations.
+
+use std::cell::RefCell;
+use std::future::{Future, pending, poll_fn, ready};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::future::{FutureExt, join_all, select, try_join};
+use futures::stream::{FuturesUnordered, StreamExt};
+use matou_runtime::{
+    Builder, Finding, Forgotten, MainError, Orphans, Promise, RunError, Task, TaskError, abandon,
+    await_all, race, sleep, spawn, timeout, try_spawn, yield_now,
+};
+
+use crate::support::*;
+
+const SHORT: Duration = Duration::from_millis(1);
+
+/// Runs `main` with children in each place. Both runs must succeed. Returns the findings of the
+/// first, after comparing them with those of the second.
+#[track_caller]
+fn forgotten<F>(main: impl Fn(Place) -> F + Clone + Send + 'static) -> Vec<(u32, usize)>
+where
+    F: Future<Output = Result<(), MainError>> + 'static,
+{
+    let [local, remote] = Place::BOTH.map(|place| {
+        let (findings, main) = (Findings::new(), main.clone());
+        let builder = findings.of(Builder::new().domains(place.domains()));
+        let result = run_with(builder, move || main(place));
+        result.unwrap_or_else(|error| panic!("with {place:?} children the run fails:\n{error}"));
+        findings.forgotten()
+    });
+    assert_eq!(local, remote, "the same with children on other domains");
+    local
+}
+
+#[test]
+fn a_promise_dropped_at_once_is_reported_with_the_line_that_spawned_the_child() {
+    let line = line!() + 2;
+    let found = forgotten(|place| async move {
+        let _ = place.spawn(pending::<()>);
+        yield_now().await;
+        Ok(())
+    });
+    assert_eq!(found, [(line, 1)]);
+}
+
+#[test]
+fn the_report_says_that_the_promise_was_dropped_and_what_to_do() {
+    let findings = Findings::new();
+    let line = line!() + 2;
+    let result = run_with(findings.of(Builder::new().domains(1)), || async {
+        let _ = Task::new().name("prefetch").spawn(pending::<()>());
+        yield_now().await;
+        Ok(())
+    });
+    result.unwrap();
+    let found = findings.take();
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    let text = finding.to_string();
+    let spawned_at = format!("{}:{line}", file!());
+    for part in ["dropped", "`prefetch`", &spawned_at, "abandon", "race", "Orphans", "Forgotten"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
+#[test]
+fn a_promise_that_the_last_poll_drops_unpolled_is_reported() {
+    let line = line!() + 2;
+    let found = forgotten(|place| async move {
+        let _child = place.spawn(pending::<()>);
+        yield_now().await;
+        Ok(())
+    });
+    assert_eq!(found, [(line, 1)]);
+}
+
+#[test]
+fn a_promise_that_is_dropped_with_the_returned_body_is_reported() {
+    let line = line!() + 6;
+    let found = forgotten(|place| {
+        let mut child = None;
+        let mut polls = 0;
+        // The promise belongs to the future itself, which is dropped after it has returned.
+        poll_fn(move |cx| {
+            child.get_or_insert_with(|| place.spawn(pending::<()>));
+            polls += 1;
+            cx.waker().wake_by_ref();
+            if polls < 3 { Poll::Pending } else { Poll::Ready(Ok(())) }
+        })
+    });
+    assert_eq!(found, [(line, 1)]);
+}
+
+#[test]
+fn a_complete_child_that_was_never_awaited_is_reported() {
+    let line = line!() + 4;
+    let found = forgotten(|place| async move {
+        let done = Counter::new();
+        let counter = done.clone();
+        let _child = place.spawn(move || async move { counter.add() });
+        done.reaches(1).await;
+        sleep(SHORT).await;
+        Ok(())
+    });
+    assert_eq!(found, [(line, 1)]);
+}
+
+#[test]
+fn a_group_that_the_last_poll_drops_with_children_in_it_is_reported() {
+    let findings = Findings::new();
+    let line = line!() + 4;
+    let result = run_with(findings.of(Builder::new().domains(1)), || async {
+        let orphans = Orphans::new();
+        for _ in 0..3 {
+            Task::new().orphans(&orphans).spawn(pending::<()>())?;
+        }
+        yield_now().await;
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(findings.forgotten(), [(line, 3)]);
+}
+
+#[test]
+fn the_children_of_one_line_are_counted() {
+    let line = line!() + 3;
+    let found = forgotten(|place| async move {
+        for _ in 0..100 {
+            let _ = place.spawn(pending::<()>);
+        }
+        yield_now().await;
+        Ok(())
+    });
+    assert_eq!(found, [(line, 100)]);
+}
+
+#[test]
+fn a_promise_that_was_polled_is_given_up() {
+    let found = forgotten(|place| async move {
+        let mut child = place.spawn(pending::<()>);
+        assert!(timeout(SHORT, &mut child).await.is_err());
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn an_unpolled_promise_that_a_longer_task_drops_later_is_given_up() {
+    let found = forgotten(|place| async move {
+        let child = place.spawn(pending::<()>);
+        yield_now().await;
+        drop(child);
+        yield_now().await;
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_group_that_a_longer_task_drops_is_given_up() {
+    let findings = Findings::new();
+    let result = run_with(findings.of(Builder::new().domains(1)), || async {
+        let orphans = Orphans::new();
+        Task::new().orphans(&orphans).spawn(pending::<()>())?;
+        drop(orphans);
+        yield_now().await;
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(findings.forgotten(), []);
+}
+
+/// What combinators of other crates do with the futures that they give up.
+#[test]
+fn the_branches_of_foreign_combinators_are_given_up() {
+    let found = forgotten(|place| async move {
+        for _ in 0..3 {
+            let child = place.spawn(pending::<()>);
+            drop(select(child, pin!(yield_now())).await);
+        }
+        let fails = try_spawn(ready(Err::<(), &str>("on purpose")));
+        let other = place.try_spawn(pending::<Result<(), &str>>);
+        assert!(try_join(other, fails).await.is_err());
+        let mut unordered: FuturesUnordered<_> =
+            (0..4).map(|_| place.spawn(pending::<()>)).collect();
+        unordered.push(place.spawn(|| ready(())));
+        unordered.next().await.expect("a child")?;
+        drop(unordered);
+        let all = join_all((0..4).map(|_| place.spawn(pending::<()>)));
+        assert!(timeout(SHORT, all).await.is_err());
+        let race = place.spawn(pending::<()>).map(|_| ());
+        assert!(race.now_or_never().is_none());
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn the_rest_of_await_all_is_given_up_once_it_was_polled() {
+    let found = forgotten(|place| async move {
+        let promises: Vec<_> = (0..4).map(|_| place.spawn(pending::<()>)).collect();
+        let mut all = pin!(await_all(promises));
+        assert!(timeout(SHORT, all.as_mut()).await.is_err());
+        // Dropped by the last poll.
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+/// (d): the promise is held by the winner of a race.
+#[test]
+fn f05_a_promise_in_the_winner_of_a_race_is_given_up() {
+    let found = forgotten(|place| async move {
+        let child = place.spawn(pending::<()>).map(|_| Ok::<(), ()>(()));
+        let won = race(try_join(child, ready(Err::<(), ()>(()))), pending()).await;
+        assert!(won.is_err());
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn an_early_return_with_an_error_gives_the_children_up() {
+    let found = forgotten(|place| async move {
+        let task = try_spawn(async move {
+            let _child = place.spawn(pending::<()>);
+            "seven".parse::<i32>()?;
+            Ok::<_, std::num::ParseIntError>(())
+        });
+        assert!(matches!(task.await, Err(TaskError::Failed(_))));
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_panic_and_a_cancellation_give_the_children_up() {
+    let found = forgotten(|place| async move {
+        let panics = spawn(async move {
+            let _ = place.spawn(pending::<()>);
+            let _child = place.spawn(pending::<()>);
+            panic!("on purpose");
+        });
+        assert!(panics.await.is_err_and(|error: TaskError| error.is_panicked()));
+        let cancelled = spawn(async move {
+            let _child = place.spawn(pending::<()>);
+            pending::<()>().await;
+        });
+        yield_now().await;
+        assert!(cancelled.cancel().await.is_none());
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_promise_dropped_by_another_task_or_thread_is_given_up() {
+    let found = forgotten(|place| async move {
+        let child = place.spawn(pending::<()>);
+        spawn(async move { drop(child) }).await?;
+        let child = place.spawn(pending::<()>);
+        std::thread::spawn(move || drop(child)).join().expect("no panic");
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn abandon_gives_up_what_is_dropped_with_its_future() {
+    let found = forgotten(|place| async move {
+        drop(abandon(place.spawn(pending::<()>)));
+        let (first, second) = (place.spawn(|| ready(7)), place.spawn(pending::<()>));
+        // A future that returns keeps its captured values until it is dropped.
+        let mut first = Some(first);
+        let returned = abandon(poll_fn(move |cx| {
+            let _held = &second;
+            first.as_mut().expect("the child").poll_unpin(cx)
+        }));
+        assert_eq!(returned.await?, 7);
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn abandon_is_no_violation_in_strict_runs() {
+    scenario(|place, _| async move {
+        drop(abandon(place.spawn(pending::<()>)));
+        yield_now().await;
+        Ok(())
+    })
+    .settings(|builder| builder.forgotten(Forgotten::Strict))
+    .succeeds();
+}
+
+#[test]
+fn forgotten_cancel_reports_nothing() {
+    for place in Place::BOTH {
+        let findings = Findings::new();
+        let builder = Builder::new().domains(place.domains()).forgotten(Forgotten::Cancel);
+        let result = run_with(findings.of(builder), move || async move {
+            let _ = place.spawn(pending::<()>);
+            let _child = place.spawn(pending::<()>);
+            yield_now().await;
+            Ok(())
+        });
+        result.unwrap();
+        assert_eq!(findings.forgotten(), []);
+    }
+}
+
+#[test]
+fn a_forgotten_child_is_cancelled_and_waited_for() {
+    scenario(|place, log| async move {
+        let child_log = log.clone();
+        let task = spawn(async move {
+            let begun = Counter::new();
+            let child_begun = begun.clone();
+            let _child = place.spawn(move || async move {
+                let _resource = child_log.slow_resource("child is finalized", 20);
+                child_begun.add();
+                pending::<()>().await;
+            });
+            begun.reaches(1).await;
+        });
+        task.await?;
+        log.push("task is complete");
+        Ok(())
+    })
+    .settings(|builder| builder.forgotten(Forgotten::Report))
+    .expect(&["child is finalized", "task is complete"]);
+}
+
+/// A handler with two children, as a driver of connections drops it when its client disconnects.
+async fn handler(place: Place) -> Result<(), TaskError> {
+    let first = place.spawn(pending::<()>);
+    let second = place.spawn(pending::<()>);
+    first.await?;
+    second.await
+}
+
+#[test]
+fn b35_a_client_that_disconnects_ends_no_server() {
+    let found = forgotten(|place| async move {
+        let connection = spawn(async move {
+            for _ in 0..50 {
+                let handler = Box::pin(handler(place));
+                drop(select(handler, pin!(yield_now())).await);
+                yield_now().await;
+            }
+            "served"
+        });
+        assert_eq!(connection.await?, "served");
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn b35_a_client_that_disconnects_ends_its_connection_normally() {
+    let findings = Findings::new();
+    let result = run_with(findings.of(Builder::new().domains(1)), || async {
+        let sentinel = spawn(async {
+            sleep(SHORT).await;
+            "served"
+        });
+        // The connection's task returns in the poll that drops the handler.
+        let connection = spawn(async {
+            drop(select(Box::pin(handler(Place::Local)), pin!(yield_now())).await);
+        });
+        connection.await?;
+        assert_eq!(sentinel.await?, "served");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn children_in_a_cycle_of_promises_are_given_up() {
+    let found = forgotten(|place| async move {
+        let promises: Rc<RefCell<Vec<Promise<()>>>> = Rc::default();
+        let child = spawn({
+            let promises = Rc::clone(&promises);
+            async move {
+                yield_now().await;
+                drop(promises.take());
+            }
+        });
+        promises.borrow_mut().push(place.spawn(pending::<()>));
+        child.await?;
+        Ok(())
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_leaked_handle_of_a_living_child_is_a_violation_in_every_mode() {
+    for forgotten in [Forgotten::Report, Forgotten::Strict, Forgotten::Cancel] {
+        let runs = scenario(|place, _| async move {
+            leak(place.spawn(pending::<()>));
+            Ok(())
+        });
+        let runs = match forgotten {
+            Forgotten::Report => runs,
+            Forgotten::Strict => runs.settings(|builder| builder.forgotten(Forgotten::Strict)),
+            _ => runs.settings(|builder| builder.forgotten(Forgotten::Cancel)),
+        };
+        for run in runs.runs() {
+            let error = run.result.expect_err("the handle was leaked");
+            assert!(matches!(error, RunError::Violated(_)), "{forgotten:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_leaked_handle_ends_its_own_task_only() {
+    let builder = Builder::new().domains(1).on_report(|_| ());
+    let result = run_with(builder, || async {
+        let offender = spawn(async { leak(spawn(pending::<()>())) });
+        let bystander = spawn(async {
+            sleep(SHORT).await;
+            "goes on"
+        });
+        assert!(matches!(offender.await, Err(TaskError::Violation(_))));
+        assert_eq!(bystander.await?, "goes on");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// The handle is dropped before the task returns, but the message about it is not handled yet.
+#[test]
+fn f04_handles_that_were_dropped_on_another_thread_before_the_end_are_not_leaked() {
+    for forgotten in [Forgotten::Report, Forgotten::Cancel] {
+        let builder = Builder::new().domains(1).forgotten(forgotten);
+        let result = run_with(builder, || async {
+            for _ in 0..20 {
+                let task = spawn(async {
+                    let shielded = matou_runtime::shield(async {});
+                    let child = spawn(async {});
+                    let elsewhere = std::thread::spawn(move || drop((shielded, child)));
+                    elsewhere.join().expect("no panic");
+                });
+                task.await?;
+            }
+            let child = spawn(async {});
+            std::thread::spawn(move || drop(child)).join().expect("no panic");
+            yield_now().await;
+            Ok(())
+        });
+        result.unwrap();
+    }
+}
+
+#[test]
+fn f04_a_leaked_handle_is_found_in_a_domain_that_is_flooded_with_messages() {
+    let stop = Counter::new();
+    let flood = stop.clone();
+    let builder = Builder::new().domains(1).on_report(|_| ());
+    let result = run_with(builder, move || async move {
+        let latch = Latch::new();
+        let mut waits = pin!(latch.clone());
+        assert!(futures::poll!(waits.as_mut()).is_pending());
+        let waker = latch.waker().expect("it was polled");
+        let thread = std::thread::spawn(move || {
+            while flood.get() == 0 {
+                waker.wake_by_ref();
+            }
+        });
+        let offender = spawn(async { leak(spawn(pending::<()>())) });
+        let outcome = offender.await;
+        stop.add();
+        thread.join().expect("no panic");
+        assert!(matches!(outcome, Err(TaskError::Violation(_))), "{outcome:?}");
+        Ok(())
+    });
+    result.unwrap();
+}
+
+#[test]
+fn b7_a_cancelled_child_ends_although_no_task_awaits_its_cancellation() {
+    for place in Place::BOTH {
+        run_on(place.domains(), move || async move {
+            let alive = std::sync::Arc::new(());
+            let gone = std::sync::Arc::downgrade(&alive);
+            let child = place.spawn(move || async move {
+                let _alive = alive;
+                sleep(DEADLINE).await;
+            });
+            yield_now().await;
+            drop(child.cancel());
+            while gone.strong_count() > 0 {
+                yield_now().await;
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn b7_a_shield_in_a_cancelled_child_receives_the_request() {
+    scenario(|place, log| async move {
+        let (begun, child_log) = (Counter::new(), log.clone());
+        let child_begun = begun.clone();
+        let child = place.spawn(move || async move {
+            let shielded = matou_runtime::shield(async move {
+                child_begun.add();
+                matou_runtime::cancelled().await;
+                child_log.push("requested");
+            });
+            let _ = shielded.await;
+        });
+        begun.reaches(1).await;
+        drop(child.cancel());
+        log.is_written().await;
+        Ok(())
+    })
+    .expect(&["requested"]);
+}
+
+#[test]
+fn findings_name_the_parent() {
+    let findings = Findings::new();
+    let result = run_with(findings.of(Builder::new().domains(1)), || async {
+        let parent = Task::new().name("parent").spawn(async {
+            let _child = Task::new().name("child").spawn(pending::<()>());
+        });
+        parent.await?;
+        Ok(())
+    });
+    result.unwrap();
+    match &findings.take()[..] {
+        [Finding::Forgotten { child, parent, .. }] => {
+            assert_eq!(parent.name.as_deref(), Some("parent"));
+            assert_eq!(child.name.as_deref(), Some("child"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
