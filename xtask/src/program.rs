@@ -42,12 +42,9 @@ pub(crate) fn loadtest(arguments: &Forwarded) -> Result<()> {
 /// runtimes. Counting instructions needs matou alone, which builds in a third of the time.
 pub(crate) fn bench(arguments: &Forwarded) -> Result<()> {
     let package = "--release --locked --manifest-path tools/bench/Cargo.toml --target-dir target";
-    if arguments.arguments.iter().any(|argument| argument == "--counts-only") {
-        let package = format!("{package}/counts --no-default-features");
-        let mut command = cargo_run(&package, arguments);
-        return exec(command.env("CARGO_PROFILE_RELEASE_DEBUG", "false"));
-    }
-    exec(&mut cargo_run(&format!("{package}/bench"), arguments))
+    let counts_only = arguments.arguments.iter().any(|argument| argument == "--counts-only");
+    let peers = if counts_only { " --no-default-features" } else { "" };
+    exec(&mut cargo_run(&format!("{package}{peers}"), arguments))
 }
 
 /// `cargo run` for a package. `options` are separated by single spaces.

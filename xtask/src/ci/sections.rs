@@ -1,8 +1,8 @@
 //! The sections of CI.
 //!
-//! The tests and the lints share the ordinary debug build, the explorer and the load test share the
-//! ordinary release build. Builds with other flags have target directories of their own below the
-//! common one, since each of them would otherwise invalidate the others.
+//! The tests and the lints share the ordinary debug build; the explorer, the load test and the
+//! counts of instructions share the ordinary release build. Builds with other flags have target
+//! directories of their own below the common one.
 
 use std::path::Path;
 use std::process::Command;
@@ -53,7 +53,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("mutants", (252, "debug"), mutants, "each planted fault fails a test of its rule"),
     section("sanitizer", (109, "sanitizer"), sanitizer, "AddressSanitizer finds no fault"),
     section("clippy", (64, "debug"), clippy, "clippy has no warnings, the benchmarks included"),
-    section("counts", (98, "counts"), counts, "operations take as many instructions as committed"),
+    section("counts", (98, "release"), counts, "operations take as many instructions as committed"),
     section("explore", (86, "release"), explore, "random programs keep the rules"),
     section("shuttle", (30, "shuttle"), shuttle, "shuttle finds no failing schedule"),
     section("loadtest", (35, "release"), loadtest, "the echo servers lose no byte under load"),
@@ -93,7 +93,7 @@ fn tidy(runner: &mut Runner) -> Result<Outcome> {
 fn clippy(runner: &mut Runner) -> Result<Outcome> {
     runner.run_cargo("clippy --workspace --all-targets -- -D warnings")?;
     let mut benchmarks = runner.cargo("clippy --manifest-path tools/bench/Cargo.toml");
-    benchmarks.args(["--target-dir"]).arg(runner.target_below("bench"));
+    benchmarks.arg("--target-dir").arg(runner.workspace.target());
     runner.run(benchmarks.args(["--", "-D", "warnings"]))
 }
 
@@ -126,6 +126,7 @@ fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
     command.args(["test", "--lib", "--tests", "--no-fail-fast", "--target", HOST]);
     command.args(WITH_UNSAFE.map(|library| format!("--package=matou-{library}")));
     command.env("RUSTFLAGS", SANITIZED).env("CARGO_PROFILE_DEV_DEBUG", "false");
+    command.env("MATOU_TEST_FEWER_TASKS", "1");
     runner.run(command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer")))
 }
 
