@@ -17,8 +17,8 @@
 //! the task once more: the waker may have belonged to a combinator that is gone, and there must be
 //! another poll.
 //!
-//! A task of another domain gets a message, which follows that of the wake-up. A task of another run
-//! is found through the table of runs.
+//! A task of another domain gets a message, which follows that of the wake-up. The domains of
+//! another run are found through the table of runs.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -37,7 +37,7 @@
 //! | | how | used by |
 //! | --- | --- | --- |
 //! | the state is one word of the primitive's own | it counts the waiters in the word | `Mutex` |
-//! | the state has its own synchronization | [`Notify`]: a count of waiters, a fence and a load | `Queue` |
+//! | the state has its own synchronization | [`Notify`]: a count, a fence and a load | `Queue` |
 //! | the wake-up is all there is | it locks the list | `Condition` |
 //!
 //! [`Kind`] says what an offer is. Usually it is the permission to try, and what is offered stays
@@ -45,9 +45,9 @@
 //! no newcomer can take it, and if no other task waits, it stays with the waiter that declined it.
 //!
 //! A primitive whose waiters request different amounts, such as a semaphore, keeps the request of
-//! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release offers as long as
-//! the first waiter's request can be met, and a waiter that has taken its permits passes the rest
-//! on.
+//! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release makes offers
+//! while the first waiter's request can be met, and a waiter that has taken its permits passes the
+//! rest on.
 //!
 //! A future keeps its [`WaiterKey`] and does the following.
 //!
@@ -85,9 +85,10 @@
 //! | `xtask/faults.toml` | the edits that the models must find |
 //! | `docs/scenarios.md` | the rows of its tests, such as M15 of a semaphore |
 //! | `README.md` of the crate and of the workspace | the names of the types |
-//! | `docs/coming-from.md`, `CHANGELOG.md` | its equivalents elsewhere; what is new |
+//! | `docs/coming-from.md`, `CHANGELOG.md` | its equivalents elsewhere; the news |
 
 mod notify;
+mod offer;
 mod wait_list;
 mod waiters;
 

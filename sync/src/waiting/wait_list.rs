@@ -1,15 +1,14 @@
 //! The wait list of a primitive: see the documentation of the parent module.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 // std's atomic also under loom and shuttle: loom does not see that `OnceLock` publishes it, and the
 // number decides about fairness only.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
-use std::{mem, thread};
+use std::task::{Context, Poll};
 
-use matou_hooks::{Offer, OfferSource, TaskKey};
+use matou_hooks::TaskKey;
 
+use super::offer::Notice;
 use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
 use crate::primitives::{Mutex, MutexGuard, const_fn};
 
@@ -25,12 +24,12 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether a waiter was given what it waits for when it was woken, so that it does not look for
     /// it. Such an offer is not lost if no other waiter can take it: it stays with its waiter.
-    fn is_given(self) -> bool {
+    pub(super) fn is_given(self) -> bool {
         self == Kind::Signal
     }
 
     /// The name of the operation, for reports.
-    fn operation(self) -> &'static str {
+    pub(super) fn operation(self) -> &'static str {
         match self {
             Kind::Lock => "lock",
             Kind::Push => "push",
@@ -40,7 +39,7 @@ impl Kind {
     }
 
     /// Whether an offer to one waiter can be passed on to another one.
-    fn can_pass(self, from: usize, to: usize) -> bool {
+    pub(super) fn can_pass(self, from: usize, to: usize) -> bool {
         // Waiters with another mutex began to wait after the signal, and for something else.
         self != Kind::Signal || from == to
     }
@@ -78,12 +77,12 @@ pub(crate) struct WaitList {
 }
 
 #[derive(Debug)]
-struct Shared {
-    kind: Kind,
+pub(super) struct Shared {
+    pub(super) kind: Kind,
     waiters: Mutex<Waiters>,
     /// A copy of `Waiters::starved`, for newcomers. Written under the lock.
     starved: AtomicUsize,
-    this: Weak<Shared>,
+    pub(super) this: Weak<Shared>,
 }
 
 impl WaitList {
@@ -129,8 +128,8 @@ impl WaitList {
         self.shared.get().map_or(0, |shared| shared.starved.load(Ordering::Relaxed))
     }
 
-    /// Calls `attempt` with the number of items that a newcomer must leave to starved waiters; under
-    /// the lock, so that two newcomers do not both take the last item that is not reserved.
+    /// Calls `attempt` with the number of items that a newcomer must leave to starved waiters. It
+    /// runs under the lock: two newcomers do not both take the last item that is not reserved.
     pub(crate) fn as_newcomer<R>(&self, attempt: impl FnOnce(usize) -> R) -> R {
         let locked = self.shared().lock();
         attempt(locked.waiters.starved)
@@ -268,8 +267,7 @@ impl WaitList {
     pub(crate) fn release_all(&self) -> usize {
         let Some(shared) = self.shared_if_used() else { return 0 };
         let (released, wakers) = shared.lock().waiters.release_all();
-        let panics = wakers.into_iter().filter_map(call_waker);
-        panics.reduce(keep_first).into_iter().for_each(resume);
+        Shared::wake_all(wakers);
         released
     }
 }
@@ -290,31 +288,18 @@ fn turn(entry: &Entry, starved: usize) -> Option<Turn> {
 }
 
 /// The locked state of a list.
-struct Locked<'a> {
+pub(super) struct Locked<'a> {
     shared: &'a Shared,
     starved_before: usize,
-    waiters: MutexGuard<'a, Waiters>,
+    pub(super) waiters: MutexGuard<'a, Waiters>,
 }
 
 impl Shared {
-    fn lock(&self) -> Locked<'_> {
+    pub(super) fn lock(&self) -> Locked<'_> {
         // The closures that the primitives pass must not panic. If one does, it panics before the
         // list was changed, so a poisoned list is intact.
         let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { shared: self, starved_before: waiters.starved, waiters }
-    }
-
-    /// Wakes a waiter, if there is one.
-    ///
-    /// # Panics
-    ///
-    /// If the waker panics, a signal continues the panic: it has been delivered. A guard that
-    /// unlocks and a push or pop that has succeeded do not, because the caller would lose more than
-    /// the panic is worth; the panic hook has reported it.
-    fn send(self: &Arc<Self>, notice: Option<Notice>) {
-        if let Some(payload) = notice.and_then(|notice| notice.deliver(self)) {
-            if self.kind == Kind::Signal { resume(payload) } else { mem::forget(payload) }
-        }
     }
 }
 
@@ -328,7 +313,7 @@ impl Drop for Locked<'_> {
 
 impl Locked<'_> {
     /// Offers something to the first waiter in the line.
-    fn offer_next(&mut self) -> Option<Notice> {
+    pub(super) fn offer_next(&mut self) -> Option<Notice> {
         let slot = self.next()?;
         Some(self.offer_to(slot))
     }
@@ -340,103 +325,16 @@ impl Locked<'_> {
         can_pass.then(|| self.offer_to(slot))
     }
 
-    /// The next waiter that is offered something. What is given to a waiter goes to one that has
-    /// declined if no other one waits, because it could not find that later.
+    /// The next waiter that is offered something. A signal goes to a waiter that has declined if no
+    /// other one waits, because that waiter could not find it later.
     fn next(&self) -> Option<u32> {
         let declined = || self.waiters.first_declined().filter(|_| self.shared.kind.is_given());
         self.waiters.first().or_else(declined)
     }
 
-    fn offer_to(&mut self, slot: u32) -> Notice {
+    pub(super) fn offer_to(&mut self, slot: u32) -> Notice {
         let Request { task, at, .. } = self.waiters.request(slot);
         let (waker, key) = self.waiters.offer(slot);
         Notice { waker, task, at, key }
-    }
-}
-
-impl OfferSource for Shared {
-    fn is_open(&self, key: u64) -> bool {
-        self.lock().waiters.find_open(key).is_some()
-    }
-
-    fn decline(&self, key: u64) -> bool {
-        let mut locked = self.lock();
-        // Under the lock the offer is either used already, or can no longer be used.
-        let Some(slot) = locked.waiters.find_open(key) else { return false };
-        let data = locked.waiters.request(slot).data;
-        let notice = if self.kind.is_given() {
-            // Not to one that has declined: the two would pass the signal to each other for ever.
-            let first = locked.waiters.first();
-            let heir =
-                first.filter(|&first| self.kind.can_pass(data, locked.waiters.request(first).data));
-            // fault: declined-signal-lost
-            let Some(heir) = heir else { return false };
-            locked.waiters.decline(slot);
-            Some(locked.offer_to(heir))
-        } else {
-            // If no other task waits, the next one finds what was declined in the state of the
-            // primitive. The offer must not stay open: it would hold later ones back.
-            // fault: decline-to-an-empty-line
-            locked.waiters.decline(slot);
-            // fault: decline-lost
-            locked.offer_next()
-        };
-        drop(locked);
-        if let (Some(notice), Some(this)) = (notice, self.this.upgrade()) {
-            // The host does not expect a panic. The panic hook has reported it.
-            mem::forget(notice.deliver(&this));
-        }
-        true
-    }
-}
-
-type Payload = Box<dyn std::any::Any + Send>;
-
-/// A waiter that has to be woken, which is done without a lock: wakers are foreign code.
-#[must_use = "the waiter has to be woken"]
-struct Notice {
-    waker: Option<Waker>,
-    /// The task that polled the waiter last.
-    task: Option<TaskKey>,
-    at: &'static Location<'static>,
-    /// Of the offer.
-    key: u64,
-}
-
-impl Notice {
-    /// Wakes the waiter and announces the offer to the host. Returns the payload if the waker
-    /// panics.
-    fn deliver(self, shared: &Arc<Shared>) -> Option<Payload> {
-        let Notice { waker, task, at, key } = self;
-        let panic = waker.and_then(call_waker);
-        // After the wake-up: a combinator polls only those of its futures that were woken. If the
-        // host knew of the offer earlier, it could decline it after a poll of the task in which the
-        // future was not polled because its wake-up was still to come.
-        if let Some(task) = task {
-            let (operation, source) = (shared.kind.operation(), Arc::clone(shared) as _);
-            // fault: offer-not-announced
-            matou_hooks::on_offer(Offer::new(task, operation, at, key, source));
-        }
-        panic
-    }
-}
-
-fn call_waker(waker: Waker) -> Option<Payload> {
-    catch_unwind(AssertUnwindSafe(|| waker.wake())).err()
-}
-
-fn keep_first(first: Payload, other: Payload) -> Payload {
-    // Its destructor could panic as well.
-    mem::forget(other);
-    first
-}
-
-/// Continues a panic of a waker. If the thread is panicking already, a second panic would abort the
-/// process.
-fn resume(payload: Payload) {
-    if thread::panicking() {
-        mem::forget(payload);
-    } else {
-        resume_unwind(payload);
     }
 }

@@ -23,7 +23,8 @@ impl Host for ModelHost {
     }
 }
 
-/// Runs `poll` as a poll of a task of the host. So are the polls of all threads that run at the same time.
+/// Runs `poll` as a poll of a task of the host. So are the polls of all threads that run until it
+/// returns.
 pub(crate) fn as_task<R>(poll: impl FnOnce() -> R) -> R {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| assert!(matou_hooks::set_host(&ModelHost)));
