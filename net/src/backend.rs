@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use matou_runtime::WaitSite;
+use matou_runtime::{Direction, IoWait, WaitSite, WakerKey};
 
 use crate::listen_options::ListenOptions;
 use crate::simulated::{self, network};
@@ -31,7 +31,7 @@ pub(crate) enum Backend<S: InMemorySocket> {
 pub(crate) type StreamBackend = Backend<simulated::Endpoint>;
 
 /// The backend of a TCP listener.
-pub(crate) type ListenerBackend = Backend<Arc<simulated::Listener>>;
+pub(crate) type ListenerBackend = Backend<simulated::ListenerHandle>;
 
 /// Calls the same method of either implementation.
 macro_rules! dispatch {
@@ -72,6 +72,11 @@ impl<S: InMemorySocket> Backend<S> {
     pub(crate) fn close(&self) {
         dispatch!(self, socket => socket.close());
     }
+
+    /// Removes the waker of a future that is dropped while it waits.
+    pub(crate) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        dispatch!(self, socket => socket.cancel_wait(direction, key));
+    }
 }
 
 fn no_descriptors() -> io::Error {
@@ -106,20 +111,20 @@ impl StreamBackend {
     pub(crate) fn poll_recv(
         &self,
         buf: &mut [u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_recv(buf, site, cx))
+        dispatch!(self, socket => socket.poll_recv(buf, wait, cx))
     }
 
     #[inline]
     pub(crate) fn poll_send(
         &self,
         buf: &[u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_send(buf, site, cx))
+        dispatch!(self, socket => socket.poll_send(buf, wait, cx))
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -153,17 +158,25 @@ impl StreamBackend {
 
 /// Operations of a TCP listener.
 impl ListenerBackend {
+    /// Returns a second listener on the same accept queue.
+    pub(crate) fn share(&self) -> io::Result<ListenerBackend> {
+        match self {
+            Backend::System(listener) => listener.share().map(Backend::System),
+            Backend::InMemory(listener) => listener.share().map(Backend::InMemory),
+        }
+    }
+
     pub(crate) fn poll_accept(
         &self,
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(StreamBackend, SocketAddr)>> {
         match self {
             Backend::System(listener) => listener
-                .poll_accept(site, cx)
+                .poll_accept(wait, cx)
                 .map_ok(|(stream, peer)| (Backend::System(stream), peer)),
             Backend::InMemory(listener) => listener
-                .poll_accept(site, cx)
+                .poll_accept(wait, cx)
                 .map_ok(|(stream, peer)| (Backend::InMemory(stream), peer)),
         }
     }
@@ -198,7 +211,9 @@ impl BoundSocket {
         match self {
             BoundSocket::System(socket) => socket.listen(backlog).map(Backend::System),
             // A simulated listener accepts connections from the moment it is bound.
-            BoundSocket::InMemory(listener) => Ok(Backend::InMemory(listener)),
+            BoundSocket::InMemory(listener) => {
+                Ok(Backend::InMemory(simulated::ListenerHandle::new(listener)))
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ mod sys;
 
 pub use listen_options::ListenOptions;
 pub use listener::{AcceptPause, TcpListener, TcpListenerRef};
-pub use stream::{TcpStream, TcpStreamRef};
+pub use stream::{Ending, FinishLimit, TcpStream, TcpStreamRef};
 
 /// The runtime that the sockets run on, for packages that depend on this crate alone.
 #[doc(no_inline)]
@@ -39,5 +39,5 @@ pub mod test {
 /// The named futures that the methods of this crate return.
 pub mod futures {
     pub use crate::listener::Accept;
-    pub use crate::stream::{Connect, ConnectTimeout, Read, Write, WriteAll};
+    pub use crate::stream::{Connect, ConnectTimeout, Finish, Read, Write, WriteAll};
 }

@@ -23,6 +23,7 @@
 pub struct ListenOptions {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
+    pub(crate) shared_queue: bool,
     pub(crate) backlog: u32,
     pub(crate) only_v6: Option<bool>,
     pub(crate) nodelay: bool,
@@ -34,6 +35,7 @@ impl ListenOptions {
         ListenOptions {
             reuse_address: true,
             reuse_port: false,
+            shared_queue: false,
             backlog: 1024,
             only_v6: None,
             nodelay: false,
@@ -50,8 +52,27 @@ impl ListenOptions {
 
     /// Sets whether several listeners can share the address, each with its own accept queue
     /// (`SO_REUSEPORT`). All of them must set it. Default: `false`.
+    ///
+    /// When one of the listeners is closed, the system resets the connections in its queue, although
+    /// the others go on; see [`shared_queue`](ListenOptions::shared_queue).
     pub fn reuse_port(mut self, reuse: bool) -> ListenOptions {
         self.reuse_port = reuse;
+        self
+    }
+
+    /// Sets whether the listeners of [`listen_many`](ListenOptions::listen_many) share one accept
+    /// queue, instead of one each. Default: `false`.
+    ///
+    /// | | queues of their own | a shared queue |
+    /// | --- | --- | --- |
+    /// | A listener is closed | The connections in its queue are reset: of 100 clients that wait for two listeners, about 50. | None is lost while another listener is open. |
+    /// | A connection arrives | One domain wakes. | All domains that wait wake; one of them accepts it, the others wait again. |
+    /// | A domain is busy | The connections in its queue wait for it. | Another domain accepts them. |
+    ///
+    /// A shared queue suits servers that open and close listeners while they run, or whose domains
+    /// are unequally busy; queues of their own suit high rates of short connections.
+    pub fn shared_queue(mut self, shared: bool) -> ListenOptions {
+        self.shared_queue = shared;
         self
     }
 

@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use matou_runtime::{Direction, IoSource, WaitSite};
+use matou_runtime::{Direction, IoSource, IoWait, WaitSite, WakerKey};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
@@ -24,6 +24,8 @@ impl<T: From<OwnedFd> + Into<OwnedFd>> StdSocket for T {}
 /// of the standard library for sockets of its kind.
 pub(crate) struct Socket<T> {
     source: IoSource,
+    /// The program created the descriptor, so other code may change its mode.
+    foreign: bool,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -32,14 +34,14 @@ pub(crate) type Listener = Socket<std::net::TcpListener>;
 
 /// Every kind of socket.
 impl<T: StdSocket> Socket<T> {
+    /// Takes a descriptor in non-blocking mode.
     fn new(fd: OwnedFd) -> Socket<T> {
-        Socket { source: IoSource::new(fd), kind: PhantomData }
+        Socket { source: IoSource::from_nonblocking(fd), foreign: false, kind: PhantomData }
     }
 
     pub(crate) fn from_std(socket: T) -> io::Result<Socket<T>> {
-        let fd: OwnedFd = socket.into();
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        Ok(Socket::new(fd))
+        let source = IoSource::new(socket.into())?;
+        Ok(Socket { source, foreign: true, kind: PhantomData })
     }
 
     pub(crate) fn take_std(&self) -> io::Result<T> {
@@ -49,6 +51,11 @@ impl<T: StdSocket> Socket<T> {
 
     pub(crate) fn close(&self) {
         self.source.close();
+    }
+
+    /// Removes the waker of a future that is dropped while it waits.
+    pub(crate) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        self.source.cancel_wait(direction, key);
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -110,28 +117,34 @@ impl Stream {
     pub(crate) fn poll_recv(
         &self,
         buf: &mut [u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.source.poll_transfer(Direction::Read, site, cx, buf.len(), |fd| recv(fd, buf))
+        self.source.poll_transfer(Direction::Read, wait, cx, buf.len(), |fd| recv(fd, buf))
     }
 
     #[inline]
     pub(crate) fn poll_send(
         &self,
         buf: &[u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        self.source.poll_transfer(Direction::Write, site, cx, buf.len(), |fd| send(fd, buf))
+        self.source.poll_transfer(Direction::Write, wait, cx, buf.len(), |fd| send(fd, buf))
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.with_socket(|socket| to_std_address(socket.peer_addr()?))
     }
 
+    /// Shuts down one or both directions. It is a success if the connection has ended already: what
+    /// was to end has ended.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.with_socket(|socket| socket.shutdown(how))
+        self.source.with(|fd| match rustix::net::shutdown(fd, to_rustix(how)) {
+            // fault: shutdown-after-the-end-fails
+            Ok(()) | Err(Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
     }
 
     pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -178,30 +191,59 @@ fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+fn to_rustix(how: Shutdown) -> rustix::net::Shutdown {
+    match how {
+        Shutdown::Read => rustix::net::Shutdown::Read,
+        Shutdown::Write => rustix::net::Shutdown::Write,
+        Shutdown::Both => rustix::net::Shutdown::Both,
+    }
+}
+
+/// Receives without waiting, whatever the mode of the descriptor: another process that shares it
+/// may have changed the mode.
 fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    let (count, _) = rustix::net::recv(fd, buf, RecvFlags::empty())?;
+    // fault: receive-by-the-mode
+    let (count, _) = rustix::net::recv(fd, buf, RecvFlags::DONTWAIT)?;
     Ok(count)
 }
 
-/// Sends without raising `SIGPIPE`: if the peer has closed, the result is `EPIPE`.
+/// Sends without waiting, as [`recv`] receives, and without raising `SIGPIPE`: if the peer has
+/// closed, the result is `EPIPE`.
 fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     // Apple's systems have no `MSG_NOSIGNAL`. Rust's start-up code ignores the signal.
     #[cfg(not(target_vendor = "apple"))]
-    let flags = SendFlags::NOSIGNAL;
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     #[cfg(target_vendor = "apple")]
-    let flags = SendFlags::empty();
+    let flags = SendFlags::DONTWAIT;
     Ok(rustix::net::send(fd, buf, flags)?)
 }
 
 /// TCP listeners.
 impl Listener {
+    /// Returns a second listener on the same accept queue. Each is registered with the poller of
+    /// its own domain, so a new connection wakes all of them; it is accepted by one, and the others
+    /// find the queue empty and wait again.
+    pub(crate) fn share(&self) -> io::Result<Listener> {
+        let fd = self.source.with(|fd| fd.try_clone_to_owned())?;
+        Ok(Listener::new(fd))
+    }
+
     pub(crate) fn poll_accept(
         &self,
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Stream, SocketAddr)>> {
+        let foreign = self.foreign;
+        let accept = |fd: BorrowedFd<'_>| {
+            if foreign {
+                // There is no call that accepts without waiting whatever the mode is.
+                // fault: foreign-listener-mode-trusted
+                rustix::io::ioctl_fionbio(fd, true)?;
+            }
+            accept(fd)
+        };
         self.source
-            .poll(Direction::Read, site, cx, accept)
+            .poll(Direction::Read, wait, cx, accept)
             .map_ok(|(fd, peer)| (Stream::new(fd), peer))
     }
 }

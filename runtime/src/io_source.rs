@@ -1,12 +1,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
 use crate::domain::Domain;
-use crate::driver::{Attempt, Direction, SourceState};
-use crate::sys::{BorrowedSource, OwnedSource};
+use crate::driver::{Attempt, Direction, Poller, SourceState, WaitContext, Waiter};
+use crate::sys::{self, BorrowedSource, OwnedSource};
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
+use crate::waker_set::WakerKey;
 
 /// A non-blocking source of I/O that tasks can wait for, such as a socket or a pipe.
 ///
@@ -19,14 +21,27 @@ use crate::task::{BlockedOn, WaitSite, WaitTarget};
 /// Clones refer to the same source. The owner must [`close`](IoSource::close) it: while it is
 /// registered, the poller keeps it open. It is deregistered before it is closed, and no operation
 /// borrows the descriptor beyond its call, so the descriptor is never closed while it is in use.
+///
+/// Any number of futures can wait for a source. A future that keeps a [`WakerKey`] passes it in an
+/// [`IoWait`], and must call [`cancel_wait`](IoSource::cancel_wait) when it is dropped while it
+/// waits. Without a key, the waker of a future that was dropped stays until the next event.
 #[doc(alias = "AsyncFd")]
 #[doc(alias = "Async")]
 #[derive(Clone)]
 pub struct IoSource(Arc<SourceState>);
 
 impl IoSource {
-    /// Creates a source from a descriptor, which must be in non-blocking mode. Nothing is
-    /// registered yet.
+    /// Creates a source from a descriptor, and puts it into non-blocking mode. Nothing is registered
+    /// yet.
+    ///
+    /// The mode belongs to what the descriptor refers to, and so to all descriptors that were
+    /// duplicated from it, also in other processes. If one of them changes the mode later, an
+    /// operation can block the domain; use operations that do not depend on the mode, such as
+    /// `recv` with `MSG_DONTWAIT`, where there are any.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot change the mode.
     ///
     /// # Examples
     ///
@@ -39,8 +54,7 @@ impl IoSource {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let (ours, mut theirs) = UnixStream::pair()?;
-    ///     ours.set_nonblocking(true)?;
-    ///     let source = IoSource::new(ours.into());
+    ///     let source = IoSource::new(ours.into())?;
     ///     let site = WaitSite::here("read");
     ///     let reader = spawn(poll_fn({
     ///         let source = source.clone();
@@ -59,7 +73,16 @@ impl IoSource {
     /// })
     /// # }
     /// ```
-    pub fn new(source: OwnedSource) -> IoSource {
+    pub fn new(source: OwnedSource) -> io::Result<IoSource> {
+        // fault: blocking-descriptor-accepted
+        sys::set_nonblocking(&source)?;
+        Ok(IoSource(SourceState::new(source)))
+    }
+
+    /// Creates a source from a descriptor that is in non-blocking mode already, which saves the
+    /// system calls of [`new`](IoSource::new).
+    pub fn from_nonblocking(source: OwnedSource) -> IoSource {
+        debug_assert!(sys::is_nonblocking(&source), "the descriptor is in blocking mode");
         IoSource(SourceState::new(source))
     }
 
@@ -76,8 +99,9 @@ impl IoSource {
 
     /// Attempts `operation`, and waits for the source while it would block.
     ///
-    /// Reports show `site` while the task waits. `operation` runs under a lock: it must not block,
-    /// nor use this source. Each attempt consumes a part of the task's budget.
+    /// `wait` is a [`WaitSite`], which reports show while the task waits, or an [`IoWait`].
+    /// `operation` runs under a lock: it must not block, nor use this source. Each attempt consumes
+    /// a part of the task's budget.
     ///
     /// # Errors
     ///
@@ -90,14 +114,14 @@ impl IoSource {
     /// # Panics
     ///
     /// Panics outside a run.
-    pub fn poll<R>(
+    pub fn poll<'k, R>(
         &self,
         direction: Direction,
-        site: WaitSite,
+        wait: impl Into<IoWait<'k>>,
         cx: &mut Context<'_>,
         operation: impl FnMut(BorrowedSource<'_>) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.poll_with(direction, site, cx, operation, |_| false)
+        self.poll_with(direction, wait.into(), cx, operation, |_| false)
     }
 
     /// Transfers up to `wanted` bytes of a stream by `operation`, and waits as
@@ -117,10 +141,10 @@ impl IoSource {
     ///
     /// Panics outside a run.
     #[inline]
-    pub fn poll_transfer(
+    pub fn poll_transfer<'k>(
         &self,
         direction: Direction,
-        site: WaitSite,
+        wait: impl Into<IoWait<'k>>,
         cx: &mut Context<'_>,
         wanted: usize,
         operation: impl FnMut(BorrowedSource<'_>) -> io::Result<usize>,
@@ -129,30 +153,36 @@ impl IoSource {
             Direction::Read => 0 < moved && moved < wanted,
             Direction::Write => moved < wanted,
         };
-        self.poll_with(direction, site, cx, operation, is_short)
+        self.poll_with(direction, wait.into(), cx, operation, is_short)
     }
 
     #[inline]
     fn poll_with<R>(
         &self,
         direction: Direction,
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
         operation: impl FnMut(BorrowedSource<'_>) -> io::Result<R>,
-        is_short: impl FnOnce(&R) -> bool,
+        is_short: impl Fn(&R) -> bool,
     ) -> Poll<io::Result<R>> {
         Domain::with("a socket", |domain| {
             // A source that is always ready must not starve other tasks.
             ready!(domain.spend_budget(cx));
-            let waker = cx.waker();
-            match self.0.attempt(direction, domain.poller(), waker, operation, is_short) {
+            let waiter = Waiter { waker: cx.waker(), key: wait.key };
+            match self.0.attempt(direction, domain, waiter, operation, is_short) {
                 Attempt::Done(result) => Poll::Ready(result),
                 Attempt::Blocked(number) => {
-                    domain.set_blocked_on(BlockedOn::new(site, WaitTarget::IoSource(number)));
+                    let target = WaitTarget::IoSource(number);
+                    domain.set_blocked_on(BlockedOn::new(wait.site, target));
                     Poll::Pending
                 }
             }
         })
+    }
+
+    /// Removes the waker that a future has registered with `key`, because the future is dropped.
+    pub fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        self.0.cancel_wait(direction, key);
     }
 
     /// Deregisters and closes the source. Operations that wait for it are woken, and fail. Returns
@@ -165,6 +195,105 @@ impl IoSource {
     /// wait for it are woken, and fail.
     pub fn take(&self) -> Option<OwnedSource> {
         self.0.take()
+    }
+}
+
+/// How an operation waits for an [`IoSource`]: the line that reports show, and the key of a future
+/// that is found again by it.
+///
+/// # Examples
+///
+/// A future that leaves no waker behind when it is dropped:
+///
+/// ```
+/// use std::future::Future;
+/// use std::io::{self, Write};
+/// use std::os::unix::net::UnixStream;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll};
+/// use matou_runtime::{Direction, IoSource, IoWait, RunError, WaitSite, WakerKey, run};
+///
+/// struct ReadByte<'a> {
+///     source: &'a IoSource,
+///     key: WakerKey,
+/// }
+///
+/// impl Future for ReadByte<'_> {
+///     type Output = io::Result<u8>;
+///
+///     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u8>> {
+///         let ReadByte { source, key } = &mut *self;
+///         let wait = IoWait::new(WaitSite::here("read"), Some(key));
+///         source.poll(Direction::Read, wait, cx, |fd| {
+///             let mut byte = [0];
+///             rustix::io::read(fd, &mut byte)?;
+///             Ok(byte[0])
+///         })
+///     }
+/// }
+///
+/// impl Drop for ReadByte<'_> {
+///     fn drop(&mut self) {
+///         self.source.cancel_wait(Direction::Read, &mut self.key);
+///     }
+/// }
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let (ours, mut theirs) = UnixStream::pair()?;
+///     let source = IoSource::new(ours.into())?;
+///     theirs.write_all(b"m")?;
+///     assert_eq!(ReadByte { source: &source, key: WakerKey::new() }.await?, b'm');
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct IoWait<'k> {
+    site: WaitSite,
+    key: Option<&'k mut WakerKey>,
+}
+
+impl<'k> IoWait<'k> {
+    /// Creates a wait, of the future that keeps `key` if there is one.
+    #[inline]
+    pub fn new(site: WaitSite, key: Option<&'k mut WakerKey>) -> IoWait<'k> {
+        IoWait { site, key }
+    }
+
+    /// Returns the line that reports show.
+    #[inline]
+    pub fn site(&self) -> WaitSite {
+        self.site
+    }
+
+    /// Returns the key of the future, if it keeps one.
+    #[inline]
+    pub fn key(&mut self) -> Option<&mut WakerKey> {
+        self.key.as_deref_mut()
+    }
+}
+
+impl From<WaitSite> for IoWait<'_> {
+    #[inline]
+    fn from(site: WaitSite) -> Self {
+        IoWait { site, key: None }
+    }
+}
+
+impl WaitContext for Domain {
+    #[inline]
+    fn poller(&self) -> Option<&Arc<dyn Poller>> {
+        Domain::poller(self)
+    }
+
+    #[inline]
+    fn is_own(&self, waker: &Waker) -> bool {
+        self.is_current_waker(waker)
+    }
+
+    fn now(&self) -> Instant {
+        Domain::now(self)
     }
 }
 

@@ -9,6 +9,7 @@ mod driver;
 mod host;
 mod io_source;
 mod join;
+mod locks;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod model;
@@ -39,7 +40,7 @@ pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
     Token, Unpark,
 };
-pub use io_source::IoSource;
+pub use io_source::{IoSource, IoWait};
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use outcome::{Outcome, Panic, TaskError};
 pub use race::race;
@@ -51,6 +52,7 @@ pub use spawn::{
 pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
+pub use waker_set::{WakerKey, WakerSet};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {

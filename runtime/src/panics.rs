@@ -6,6 +6,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 use std::task::Waker;
 
+use crate::locks::assert_none_held;
+
 thread_local! {
     /// The most recent panic of this thread. The hook writes it; the code that catches the panic
     /// takes it.
@@ -83,6 +85,7 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
 /// future that panicked is only dropped.
 #[inline]
 pub(crate) fn catch_payload<R>(f: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    assert_none_held();
     panic::catch_unwind(AssertUnwindSafe(f))
 }
 
@@ -102,6 +105,7 @@ pub(crate) fn abort_on_panic(f: impl FnOnce()) {
 
 /// Runs `f` and ignores a panic, which the panic hook has reported.
 pub(crate) fn ignore(f: impl FnOnce()) {
+    assert_none_held();
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
         let _ = take_location(&*payload);
         forget_payload(payload);

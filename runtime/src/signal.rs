@@ -8,10 +8,11 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
 use crate::domain::{Domain, Message, Run};
+use crate::locks::{Guard, lock};
 use crate::panics;
 use crate::signal_table::{Disposition, Handler, SignalSource, StreamClosed, StreamState};
 use crate::spawn::spawn_signal_handler;
@@ -178,13 +179,12 @@ fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
     }
     let run = &domain.run;
     let mut watcher = lock_watcher();
-    let watcher = match &mut *watcher {
-        Some(watcher) => watcher,
-        none => {
-            let thread = SignalWatcher::start(signal.number(), on_signal)?;
-            none.insert(Watcher { thread, runs: Vec::new() })
-        }
-    };
+    // A forked process has the state of its parent, but not the thread.
+    if !watcher.as_ref().is_some_and(|watcher| watcher.thread.is_alive()) {
+        let thread = SignalWatcher::start(signal.number(), on_signal)?;
+        *watcher = Some(Watcher { thread, runs: Vec::new() });
+    }
+    let watcher = watcher.as_mut().expect("it was set above");
     watcher.thread.add(signal.number())?;
     watcher.runs.retain(|run| run.strong_count() > 0);
     if !watcher.runs.iter().any(|known| known.as_ptr() == Arc::as_ptr(run)) {
@@ -193,8 +193,8 @@ fn watch(domain: &Domain, signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
-fn lock_watcher() -> MutexGuard<'static, Option<Watcher>> {
-    WATCHER.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_watcher() -> Guard<'static, Option<Watcher>> {
+    lock(&WATCHER)
 }
 
 /// Returns the runs that signals are delivered to.

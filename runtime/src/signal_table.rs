@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::locks::{clone_waker, lock};
 use crate::panics;
 use crate::sys;
 use crate::task::TaskMeta;
@@ -111,19 +112,19 @@ pub(crate) struct StreamClosed;
 impl StreamState {
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamClosed>> {
         // A foreign waker may run any code when it is cloned or dropped: not under the lock.
-        let waker = cx.waker().clone();
+        let waker = clone_waker(cx.waker());
         let mut pending = lock(&self.pending);
-        if pending.count > 0 {
+        let (poll, unused) = if pending.count > 0 {
             pending.count -= 1;
-            return Poll::Ready(Ok(()));
-        }
-        if pending.closed {
-            return Poll::Ready(Err(StreamClosed));
-        }
-        let old = pending.waker.replace(waker);
+            (Poll::Ready(Ok(())), Some(waker))
+        } else if pending.closed {
+            (Poll::Ready(Err(StreamClosed)), Some(waker))
+        } else {
+            (Poll::Pending, pending.waker.replace(waker))
+        };
         drop(pending);
-        drop(old);
-        Poll::Pending
+        drop(unused);
+        poll
     }
 
     /// Counts a signal, and returns the waker to wake.
@@ -231,8 +232,4 @@ impl fmt::Debug for SignalTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignalTable").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

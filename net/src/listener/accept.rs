@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use matou_ownership::Ticket;
 use matou_runtime::futures::Sleep;
-use matou_runtime::{BlockedOn, WaitSite, WaitTarget, now, sleep_until};
+use matou_runtime::{
+    BlockedOn, Direction, IoWait, WaitSite, WaitTarget, WakerKey, now, sleep_until,
+};
 
 use super::TcpListener;
 use crate::access::AccessMode;
@@ -24,6 +26,7 @@ pub struct Accept<'a> {
     ticket: Option<Ticket>,
     /// The timer of the current pause.
     pause: Option<Sleep>,
+    key: WakerKey,
     at: &'static Location<'static>,
 }
 
@@ -36,6 +39,7 @@ impl<'a> Accept<'a> {
             mode,
             ticket: Some(Ticket::new(stream::KIND)),
             pause: None,
+            key: WakerKey::new(),
             at: Location::caller(),
         }
     }
@@ -75,7 +79,8 @@ impl Future for Accept<'_> {
         let TcpListener { socket, backoff } = this.listener;
         loop {
             ready!(this.poll_pause(cx));
-            match ready!(socket.backend().poll_accept(WaitSite::new("accept", this.at), cx)) {
+            let wait = IoWait::new(WaitSite::new("accept", this.at), Some(&mut this.key));
+            match ready!(socket.backend().poll_accept(wait, cx)) {
                 Ok((backend, peer)) => {
                     backoff.record_success();
                     let ticket = this.ticket.take();
@@ -88,6 +93,14 @@ impl Future for Accept<'_> {
                 // The error concerns one connection, or started a pause.
                 Err(_) => {}
             }
+        }
+    }
+}
+
+impl Drop for Accept<'_> {
+    fn drop(&mut self) {
+        if self.key.is_set() {
+            self.listener.socket.backend().cancel_wait(Direction::Read, &mut self.key);
         }
     }
 }

@@ -34,6 +34,9 @@ impl ListenOptions {
     /// connections instead of the error that the address is in use. Therefore the first listener is
     /// bound exclusively, and the address is shared with the others afterwards.
     ///
+    /// Each listener has its own accept queue, which is lost when the listener is closed, unless
+    /// [`shared_queue`](ListenOptions::shared_queue) is set.
+    ///
     /// # Errors
     ///
     /// As [`listen`](ListenOptions::listen).
@@ -67,15 +70,33 @@ impl ListenOptions {
         let exclusive = (*self).reuse_port(false);
         let first =
             BoundSocket::bind(address, &exclusive).map_err(with_context("bind", address))?;
-        if count > 1 {
+        if count > 1 && !self.shared_queue {
             first.allow_port_reuse().map_err(with_context("share", address))?;
         }
         listeners.push(self.start(Ticket::new(super::KIND), first, address)?);
+        if self.shared_queue {
+            return self.share_queue(listeners, count);
+        }
         // Port 0 was replaced by a free port.
         let address = listeners[0].local_addr()?;
         let shared = (*self).reuse_port(true);
         for _ in 1..count {
             listeners.push(shared.listen(address)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Adds listeners that refer to the queue of the first one.
+    #[track_caller]
+    fn share_queue(
+        &self,
+        mut listeners: Vec<TcpListener>,
+        count: usize,
+    ) -> io::Result<Vec<TcpListener>> {
+        for _ in 1..count {
+            let ticket = Ticket::new(super::KIND);
+            let backend = listeners[0].socket.backend().share()?;
+            listeners.push(TcpListener::new(ticket, backend));
         }
         Ok(listeners)
     }

@@ -51,7 +51,7 @@ const KIND: &str = "tcp listener";
 /// # }
 /// ```
 pub struct TcpListener {
-    socket: Arc<Socket<Arc<simulated::Listener>>>,
+    socket: Arc<Socket<simulated::ListenerHandle>>,
     backoff: AcceptBackoff,
 }
 

@@ -126,9 +126,11 @@ impl State {
         let now = now();
         let (from, to) = self.sender_and_receiver(sender);
         from.check_writable(now)?;
-        if to.closed {
+        if to.refuses_bytes() {
             // The segment travels to the closed peer, and the reset that answers it travels back.
-            from.reset(now + rng.latency() + rng.latency());
+            let arrives = now + rng.latency();
+            to.reset(arrives);
+            from.reset(arrives + rng.latency());
         }
         if to.closed || to.reset_arrival().is_some() {
             // The bytes are lost. None may follow them: the peer must not read past a gap.
@@ -151,6 +153,14 @@ impl State {
         }
         self.inject_reset(sender, count, network, rng);
         Ok(count)
+    }
+
+    /// Returns whether a peer is connected: neither was the connection reset, nor have both streams
+    /// ended.
+    pub(super) fn is_connected(&self, index: usize, now: Instant) -> bool {
+        let (own, peer) = (&self.halves[index], &self.halves[1 - index]);
+        let ended = own.has_both_ends(now) && peer.incoming.has_eof(now);
+        !own.is_reset(now) && !ended
     }
 
     /// Resets the connection if the drawn number of bytes is reached.

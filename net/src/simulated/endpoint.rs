@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use matou_runtime::test::simulation;
-use matou_runtime::{WaitSite, now, poll_proceed};
+use matou_runtime::{Direction, IoWait, WaitSite, WakerKey, now, poll_proceed};
 
 use super::InMemorySocket;
 use super::connection::{Connection, Handshake};
@@ -47,7 +47,7 @@ impl Endpoint {
                 listener.enqueue(peer, client);
             }
             Handshake::InFlight(arrives) => {
-                return self.block(&connection.writers, Some(arrives), site, cx);
+                return self.block(&connection.writers, Some(arrives), site.into(), cx);
             }
         }
         Poll::Ready(Ok(()))
@@ -56,7 +56,7 @@ impl Endpoint {
     pub(crate) fn poll_recv(
         &self,
         buf: &mut [u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
@@ -65,7 +65,7 @@ impl Endpoint {
         let result = connection.state().halves[self.index].read(buf, now(), &rng);
         let result = match Incomplete::split(result) {
             Ok(result) => result,
-            Err(until) => return self.block(&connection.readers, until, site, cx),
+            Err(until) => return self.block(&connection.readers, until, wait, cx),
         };
         // The peer's window may have room again.
         connection.writers[1 - self.index].wake_all();
@@ -75,7 +75,7 @@ impl Endpoint {
     pub(crate) fn poll_send(
         &self,
         bytes: &[u8],
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
@@ -87,7 +87,7 @@ impl Endpoint {
         drop(state);
         let result = match Incomplete::split(result) {
             Ok(result) => result,
-            Err(until) => return self.block(&connection.writers, until, site, cx),
+            Err(until) => return self.block(&connection.writers, until, wait, cx),
         };
         connection.wake(1 - self.index);
         if reset {
@@ -102,11 +102,10 @@ impl Endpoint {
         &self,
         lists: &[WakerList; 2],
         until: Option<Instant>,
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        lists[self.index].add(cx, until);
-        site.note();
+        lists[self.index].add(wait, cx, until);
         Poll::Pending
     }
 
@@ -115,12 +114,16 @@ impl Endpoint {
         let rng = self.connection.network.rng();
         let mut state = self.connection.state();
         let half = &mut state.halves[self.index];
-        half.check_connected(now())?;
+        half.check_open()?;
+        if half.is_reset(now()) {
+            // What was to end has ended.
+            return Ok(());
+        }
         if how != Shutdown::Write {
             half.shut_down_reads();
         }
         if how != Shutdown::Read && half.shut_down_writes() {
-            state.halves[1 - self.index].incoming.send_eof(now() + rng.latency());
+            state.halves[1 - self.index].receive_eof(now() + rng.latency());
         }
         drop(state);
         self.wake_both();
@@ -149,7 +152,7 @@ impl Endpoint {
         if reset {
             peer.reset(arrives);
         } else if send_eof {
-            peer.incoming.send_eof(arrives);
+            peer.receive_eof(arrives);
         }
         drop(state);
         self.wake_both();
@@ -162,7 +165,11 @@ impl Endpoint {
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         check_in_run()?;
-        self.connection.state().halves[self.index].check_connected(now())?;
+        let state = self.connection.state();
+        state.halves[self.index].check_open()?;
+        if !state.is_connected(self.index, now()) {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         Ok(self.connection.addresses[1 - self.index])
     }
 
@@ -175,6 +182,8 @@ impl Endpoint {
     }
 
     pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        // As in the system, the unit is a second, and a shorter time is none.
+        let linger = linger.map(|linger| Duration::from_secs(linger.as_secs()));
         self.with_half(|half| half.linger = linger)
     }
 
@@ -199,7 +208,16 @@ impl InMemorySocket for Endpoint {
     type Std = std::net::TcpStream;
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.connection.state().halves[self.index].check_open()?;
         Ok(self.connection.addresses[self.index])
+    }
+
+    fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        let lists = match direction {
+            Direction::Read => &self.connection.readers,
+            Direction::Write => &self.connection.writers,
+        };
+        lists[self.index].remove(key);
     }
 
     /// Ends the stream, or resets the connection if there are unread bytes.

@@ -61,13 +61,19 @@ impl Half {
         Ok(())
     }
 
-    /// Fails if the socket is closed or the connection was reset.
-    pub(super) fn check_connected(&self, now: Instant) -> io::Result<()> {
-        self.check_open()?;
-        match &self.reset {
-            Some(reset) if reset.arrives <= now => Err(ErrorKind::NotConnected.into()),
-            _ => Ok(()),
-        }
+    /// Returns whether a reset of the connection has arrived.
+    pub(super) fn is_reset(&self, now: Instant) -> bool {
+        self.reset_arrival().is_some_and(|arrives| arrives <= now)
+    }
+
+    /// Returns whether this peer has sent the end of its stream and received that of the other.
+    pub(super) fn has_both_ends(&self, now: Instant) -> bool {
+        self.write_shut_down && self.incoming.has_eof(now)
+    }
+
+    /// Returns whether bytes that arrive are answered by a reset: no one can ever read them.
+    pub(super) fn refuses_bytes(&self) -> bool {
+        self.closed || (self.read_shut_down && self.write_shut_down)
     }
 
     pub(super) fn read(
@@ -84,10 +90,14 @@ impl Half {
             self.incoming.read(&mut buf[..count]);
             return Ok(count);
         }
+        // As in the system, the end of the stream is final: a reset after it is not reported here.
+        if self.incoming.has_eof(now) {
+            return Ok(0);
+        }
         if let Some(reported) = self.report_reset(now) {
             return if reported { Ok(0) } else { Err(reset_error()) };
         }
-        if self.read_shut_down || self.incoming.has_eof(now) {
+        if self.read_shut_down {
             return Ok(0);
         }
         Err(self.blocked_until(self.incoming.next_arrival()))
@@ -97,8 +107,9 @@ impl Half {
     pub(super) fn check_writable(&mut self, now: Instant) -> Result<(), Incomplete> {
         self.check_open()?;
         match self.report_reset(now) {
-            Some(false) => return Err(reset_error()),
-            Some(true) => return Err(broken_pipe()),
+            // After the end of the peer's stream, the system reports its reset as a broken pipe.
+            Some(false) if !self.incoming.has_eof(now) => return Err(reset_error()),
+            Some(_) => return Err(broken_pipe()),
             None => {}
         }
         if self.write_shut_down {
@@ -137,6 +148,13 @@ impl Half {
         }
         self.reset = Some(Reset { arrives, reported: false });
         self.incoming.drop_after(arrives);
+    }
+
+    /// Sends the end of the stream to this peer, unless a reset has been sent.
+    pub(super) fn receive_eof(&mut self, arrives: Instant) {
+        if self.reset.is_none() {
+            self.incoming.send_eof(arrives);
+        }
     }
 
     pub(super) fn shut_down_reads(&mut self) {

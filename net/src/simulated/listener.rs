@@ -1,10 +1,11 @@
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use matou_runtime::{WaitSite, now, poll_proceed};
+use matou_runtime::{Direction, IoWait, WakerKey, now, poll_proceed};
 
 use super::fault_rng::FaultRng;
 use super::network::Network;
@@ -21,7 +22,13 @@ const ACCEPT_FAULTS: [AcceptFault; 4] = [
     AcceptFault::ConnectionAborted,
 ];
 
-/// The in-memory form of a TCP listener.
+/// The in-memory form of a TCP listener: one of the handles that share an accept queue.
+pub(crate) struct ListenerHandle {
+    listener: Arc<Listener>,
+    closed: AtomicBool,
+}
+
+/// An accept queue. It is closed with its last handle.
 pub(crate) struct Listener {
     network: Arc<Network>,
     address: SocketAddr,
@@ -35,6 +42,8 @@ struct State {
     queue: Vec<PendingConnection>,
     backlog: usize,
     reuse_port: bool,
+    /// How many handles are open.
+    handles: usize,
     closed: bool,
 }
 
@@ -59,10 +68,10 @@ impl Listener {
         address: SocketAddr,
         options: &ListenOptions,
     ) -> Listener {
-        // As in the system, the smallest backlog holds one connection.
-        let backlog = options.backlog.max(1) as usize;
+        // As in Linux, the queue holds one connection more than the backlog says.
+        let backlog = options.backlog as usize + 1;
         let reuse_port = options.reuse_port;
-        let state = State { queue: Vec::new(), backlog, reuse_port, closed: false };
+        let state = State { queue: Vec::new(), backlog, reuse_port, handles: 0, closed: false };
         Listener {
             network: Arc::clone(network),
             address,
@@ -106,18 +115,14 @@ impl Listener {
         self.acceptors.wake_all();
     }
 
-    pub(crate) fn poll_accept(
+    fn poll_accept(
         &self,
-        site: WaitSite,
+        wait: IoWait<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
         ready!(poll_proceed(cx));
         let rng = self.network.rng();
         let mut state = self.state();
-        if state.closed {
-            let closed = io::Error::new(io::ErrorKind::NotConnected, "the listener is closed");
-            return Poll::Ready(Err(closed));
-        }
         match state.first() {
             Some((index, arrives)) if arrives <= now() => {
                 if rng.chance(rng.faults.accept_errors) {
@@ -128,8 +133,7 @@ impl Listener {
             }
             first => {
                 drop(state);
-                self.acceptors.add(cx, first.map(|(_, arrives)| arrives));
-                site.note();
+                self.acceptors.add(wait, cx, first.map(|(_, arrives)| arrives));
                 Poll::Pending
             }
         }
@@ -159,25 +163,74 @@ impl Listener {
     }
 }
 
-impl InMemorySocket for Arc<Listener> {
-    type Std = std::net::TcpListener;
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-
-    /// Closes the listener, and resets the connections that are not accepted.
-    fn close(&self) {
+impl Listener {
+    /// Closes one handle, and with the last one the queue: the connections that are not accepted are
+    /// reset.
+    fn close_handle(&self) {
         let mut state = self.state();
-        if std::mem::replace(&mut state.closed, true) {
-            return;
+        state.handles -= 1;
+        let mut queue = Vec::new();
+        if state.handles == 0 {
+            state.closed = true;
+            queue = std::mem::take(&mut state.queue);
         }
-        let queue = std::mem::take(&mut state.queue);
+        let is_closed = state.closed;
         drop(state);
-        self.network.unregister(self.address);
+        if is_closed {
+            self.network.unregister(self.address);
+        }
         for pending in queue {
             pending.endpoint.abort();
         }
         self.acceptors.wake_all();
+    }
+}
+
+impl ListenerHandle {
+    pub(crate) fn new(listener: Arc<Listener>) -> ListenerHandle {
+        listener.state().handles += 1;
+        ListenerHandle { listener, closed: AtomicBool::new(false) }
+    }
+
+    /// Returns a second handle of the same queue.
+    pub(crate) fn share(&self) -> io::Result<ListenerHandle> {
+        self.check_open()?;
+        Ok(ListenerHandle::new(Arc::clone(&self.listener)))
+    }
+
+    pub(crate) fn poll_accept(
+        &self,
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
+        self.check_open()?;
+        self.listener.poll_accept(wait, cx)
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        // Relaxed: the domains of a simulated run share one thread.
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the listener is closed"));
+        }
+        Ok(())
+    }
+}
+
+impl InMemorySocket for ListenerHandle {
+    type Std = std::net::TcpListener;
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.check_open()?;
+        Ok(self.listener.address)
+    }
+
+    fn close(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.listener.close_handle();
+        }
+    }
+
+    fn cancel_wait(&self, _: Direction, key: &mut WakerKey) {
+        self.listener.acceptors.remove(key);
     }
 }

@@ -21,10 +21,12 @@ mod waker_list;
 use std::io;
 use std::net::SocketAddr;
 
+use matou_runtime::{Direction, WakerKey};
+
 use crate::sys::StdSocket;
 
 pub(crate) use endpoint::Endpoint;
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Listener, ListenerHandle};
 pub(crate) use network::network;
 
 pub use faults::{Counters, Faults};
@@ -38,4 +40,7 @@ pub(crate) trait InMemorySocket: Send + Sync + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     fn close(&self);
+
+    /// Removes the waker of a future that is dropped while it waits.
+    fn cancel_wait(&self, direction: Direction, key: &mut WakerKey);
 }

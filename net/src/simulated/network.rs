@@ -49,7 +49,7 @@ const EPHEMERAL_PORT_MIN: u16 = 32_768;
 ///         }
 ///     });
 ///     let (mut stream, _) = listener.accept().await?;
-///     let (reader, mut writer) = stream.split();
+///     let (reader, mut writer) = stream.halves();
 ///     let _ = futures::io::copy(reader, &mut writer).await; // the connection may be reset
 ///     drop(stream);
 ///     match client.await {

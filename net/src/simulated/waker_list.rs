@@ -5,10 +5,10 @@ use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use matou_runtime::futures::Sleep;
-use matou_runtime::sleep_until;
+use matou_runtime::{IoWait, WakerKey, WakerSet, now, sleep_until};
 
-/// The wakers of the tasks that wait for one event, such as bytes to read at one endpoint, and the
-/// timer that wakes them when the next event is due.
+/// The wakers of the futures that wait for one event, such as bytes to read at one endpoint, and
+/// the timer that wakes them when the next event is due.
 #[derive(Default)]
 pub(super) struct WakerList {
     wakers: Arc<Wakers>,
@@ -16,15 +16,22 @@ pub(super) struct WakerList {
 }
 
 #[derive(Default)]
-struct Wakers(Mutex<Vec<Waker>>);
+struct Wakers(Mutex<WakerSet>);
 
 impl WakerList {
-    /// Adds the waker of the current task. The list is woken at `until` or earlier.
-    pub(super) fn add(&self, cx: &mut Context<'_>, until: Option<Instant>) {
-        self.wakers.add(cx.waker());
+    /// Adds a future of the current task. The list is woken at `until` or earlier.
+    pub(super) fn add(&self, mut wait: IoWait<'_>, cx: &mut Context<'_>, until: Option<Instant>) {
+        self.wakers.add(wait.key(), cx.waker());
+        wait.site().note();
         if self.set_timer(until) {
             self.wake_all();
         }
+    }
+
+    /// Removes the waker of a future that does not wait any more.
+    pub(super) fn remove(&self, key: &mut WakerKey) {
+        let waker = lock(&self.wakers.0).remove(key);
+        drop(waker);
     }
 
     /// Sets the timer. Returns `true` if `until` has passed already.
@@ -53,16 +60,33 @@ impl WakerList {
 }
 
 impl Wakers {
-    fn add(&self, waker: &Waker) {
-        let mut wakers = lock(&self.0);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
+    fn add(&self, key: Option<&mut WakerKey>, waker: &Waker) {
+        let wakers = lock(&self.0);
+        let is_known = match &key {
+            Some(key) => wakers.is_registered(key, waker),
+            None => wakers.contains_unkeyed(waker),
+        };
+        drop(wakers);
+        if is_known {
+            return;
+        }
+        // A waker may run any code when it is cloned, woken or dropped: not under the lock.
+        let waker = waker.clone();
+        match key {
+            Some(key) => {
+                let replaced = lock(&self.0).register(key, waker);
+                drop(replaced);
+            }
+            None => {
+                let evicted = lock(&self.0).insert_unkeyed(waker, now);
+                evicted.into_iter().for_each(Waker::wake);
+            }
         }
     }
 
     fn wake_all(&self) {
-        let wakers = std::mem::take(&mut *lock(&self.0));
-        wakers.into_iter().for_each(Waker::wake);
+        let wakers = lock(&self.0).take();
+        wakers.wake_all();
     }
 }
 

@@ -33,7 +33,7 @@ impl AsyncRead for TcpStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_recv(AccessMode::Exclusive, Location::caller(), cx, buf)
+        self.poll_recv(AccessMode::Exclusive, Location::caller(), None, cx, buf)
     }
 }
 
@@ -47,7 +47,7 @@ impl AsyncWrite for TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(AccessMode::Exclusive, Location::caller(), cx, buf)
+        self.poll_send(AccessMode::Exclusive, Location::caller(), None, cx, buf)
     }
 
     #[track_caller]
@@ -69,7 +69,7 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_recv(AccessMode::Shared, Location::caller(), cx, buf)
+        self.poll_recv(AccessMode::Shared, Location::caller(), None, cx, buf)
     }
 }
 
@@ -83,7 +83,7 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(AccessMode::Shared, Location::caller(), cx, buf)
+        self.poll_send(AccessMode::Shared, Location::caller(), None, cx, buf)
     }
 
     #[track_caller]

@@ -1,4 +1,5 @@
 mod connect;
+mod finish;
 mod io_traits;
 mod options;
 mod shared;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
 
 pub use connect::{Connect, ConnectTimeout};
+pub use finish::{Ending, Finish, FinishLimit};
 pub use shared::TcpStreamRef;
 pub use transfer::{Read, Write, WriteAll};
 
@@ -31,7 +33,7 @@ pub(crate) const KIND: &str = "tcp stream";
 ///
 /// There are two ways to share a stream:
 ///
-/// - Within one task, [`split`](TcpStream::split) returns two references, one to read and one to
+/// - Within one task, [`halves`](TcpStream::halves) returns two references, one to read and one to
 ///   write at the same time.
 /// - A stream in an `Arc` or a `static` is used through [`shared`](TcpStream::shared), by the task
 ///   that it was given to.
@@ -301,10 +303,12 @@ impl TcpStream {
     /// Shuts down one or both directions of the connection. After [`Shutdown::Write`] the peer
     /// reads the end of the stream, and this side can still read.
     ///
+    /// To shut down a direction again, or after the peer has closed or reset the connection, is a
+    /// success: it has ended already.
+    ///
     /// # Errors
     ///
-    /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by
-    /// the peer.
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if this stream is closed.
     ///
     /// # Examples
     ///
@@ -333,10 +337,69 @@ impl TcpStream {
     }
 
     /// Closes the stream, as dropping it does.
+    ///
+    /// If there is input that was not read, or if some arrives later, the system resets the
+    /// connection, and the peer may lose what was written and not read yet. A server that answers
+    /// before it has read the whole request must use [`finish`](TcpStream::finish).
     pub fn close(self) {}
+
+    /// Ends the connection in good order: ends the stream to the peer, discards input until the
+    /// peer has ended its stream or `limit` is reached, and closes the stream.
+    ///
+    /// The peer reads everything that was written, also if it has sent more than was read. That
+    /// the connection has ended already is a success.
+    ///
+    /// # Errors
+    ///
+    /// If the system reports an error other than the end of the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the stream.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{Ending, FinishLimit, TcpListener, TcpStream};
+    /// use matou_runtime::{MainError, RunError, run, try_spawn};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut server, _) = listener.accept().await?;
+    ///     let server = try_spawn(async move {
+    ///         server.read(&mut [0; 4]).await?; // most of the request stays unread
+    ///         server.write_all(b"too large").await?;
+    ///         server.finish(FinishLimit::new()).await
+    ///     });
+    ///     client.write_all(&[0; 5000]).await?;
+    ///     let (mut answer, mut buf) = (Vec::new(), [0; 16]);
+    ///     while let count @ 1.. = client.read(&mut buf).await? {
+    ///         answer.extend_from_slice(&buf[..count]);
+    ///     }
+    ///     assert_eq!(answer, b"too large");
+    ///     client.close();
+    ///     assert_eq!(server.await?, Ending::Closed);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "lingering_close")]
+    #[track_caller]
+    pub fn finish(self, limit: FinishLimit) -> Finish {
+        Finish::new(self, limit)
+    }
 
     /// Makes the current task the owner, and returns two references, with which that task can read
     /// and write at the same time.
+    ///
+    /// (It is not called `split`, because `AsyncReadExt::split` of `futures::io`, which takes the
+    /// stream by value, would take its place wherever that trait is imported.)
     ///
     /// # Examples
     ///
@@ -351,7 +414,7 @@ impl TcpStream {
     ///     let address = listener.local_addr()?;
     ///     let server = spawn(async move {
     ///         let (mut stream, _) = listener.accept().await?;
-    ///         let (reader, mut writer) = stream.split();
+    ///         let (reader, mut writer) = stream.halves();
     ///         io::copy(reader, &mut writer).await // an echo
     ///     });
     ///     let mut client = TcpStream::connect(address).await?;
@@ -362,8 +425,9 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
+    #[doc(alias = "split")]
     #[doc(alias = "into_split")]
-    pub fn split(&mut self) -> (&TcpStream, &TcpStream) {
+    pub fn halves(&mut self) -> (&TcpStream, &TcpStream) {
         // If the stream is closed, the next operation returns the error.
         let _ = AccessMode::Exclusive.check(self);
         (self, self)

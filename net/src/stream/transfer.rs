@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_runtime::{WaitSite, poll_proceed};
+use matou_runtime::{Direction, IoWait, WaitSite, WakerKey, poll_proceed};
 
 use super::TcpStream;
 use crate::access::AccessMode;
@@ -17,13 +17,14 @@ pub struct Read<'a> {
     mode: AccessMode,
     buf: &'a mut [u8],
     at: &'static Location<'static>,
+    key: WakerKey,
 }
 
 impl<'a> Read<'a> {
     #[track_caller]
     pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a mut [u8]) -> Read<'a> {
         mode.check_caller(stream);
-        Read { stream, mode, buf, at: Location::caller() }
+        Read { stream, mode, buf, at: Location::caller(), key: WakerKey::new() }
     }
 }
 
@@ -32,7 +33,14 @@ impl Future for Read<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.stream.poll_recv(this.mode, this.at, cx, this.buf)
+        this.stream.poll_recv(this.mode, this.at, Some(&mut this.key), cx, this.buf)
+    }
+}
+
+impl Drop for Read<'_> {
+    fn drop(&mut self) {
+        // fault: dropped-read-leaves-its-waker
+        self.stream.cancel_wait(Direction::Read, &mut self.key);
     }
 }
 
@@ -44,17 +52,24 @@ pub struct Write<'a> {
     mode: AccessMode,
     buf: &'a [u8],
     at: &'static Location<'static>,
+    key: WakerKey,
 }
 
 impl<'a> Write<'a> {
     #[track_caller]
     pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a [u8]) -> Write<'a> {
         mode.check_caller(stream);
-        Write { stream, mode, buf, at: Location::caller() }
+        Write { stream, mode, buf, at: Location::caller(), key: WakerKey::new() }
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.stream.poll_send(self.mode, self.at, cx, self.buf)
+        self.stream.poll_send(self.mode, self.at, Some(&mut self.key), cx, self.buf)
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        self.stream.cancel_wait(Direction::Write, &mut self.key);
     }
 }
 
@@ -100,10 +115,19 @@ impl Future for WriteAll<'_> {
 }
 
 impl TcpStream {
+    /// Removes the waker of a future that is dropped, if it waits.
+    #[inline]
+    pub(super) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        if key.is_set() {
+            self.socket.backend().cancel_wait(direction, key);
+        }
+    }
+
     pub(super) fn poll_recv(
         &self,
         mode: AccessMode,
         at: &'static Location<'static>,
+        key: Option<&mut WakerKey>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
@@ -111,13 +135,14 @@ impl TcpStream {
         if buf.is_empty() {
             return poll_empty(cx);
         }
-        self.socket.backend().poll_recv(buf, WaitSite::new("read", at), cx)
+        self.socket.backend().poll_recv(buf, IoWait::new(WaitSite::new("read", at), key), cx)
     }
 
     pub(super) fn poll_send(
         &self,
         mode: AccessMode,
         at: &'static Location<'static>,
+        key: Option<&mut WakerKey>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -125,7 +150,7 @@ impl TcpStream {
         if buf.is_empty() {
             return poll_empty(cx);
         }
-        self.socket.backend().poll_send(buf, WaitSite::new("write", at), cx)
+        self.socket.backend().poll_send(buf, IoWait::new(WaitSite::new("write", at), key), cx)
     }
 }
 

@@ -165,7 +165,7 @@ fn the_traits_of_futures_io_copy_a_megabyte() {
         let (mut client, server) = pair().await?;
         let server = spawn(async move {
             let mut server = server;
-            let (reader, mut writer) = server.split();
+            let (reader, mut writer) = server.halves();
             let copied = futures::io::copy(reader, &mut writer).await?;
             writer.flush().await?;
             writer.close().await?;
@@ -173,7 +173,7 @@ fn the_traits_of_futures_io_copy_a_megabyte() {
         });
         let sent = pattern(5, 1 << 20);
         let expected = sent.clone();
-        let (reader, mut writer) = client.split();
+        let (reader, mut writer) = client.halves();
         let write = async {
             AsyncWriteExt::write_all(&mut writer, &sent).await?;
             writer.close().await

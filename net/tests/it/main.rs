@@ -3,11 +3,16 @@
 mod accept;
 mod alloc;
 mod close;
+mod conformance;
 mod connect;
 mod custom_driver;
 mod echo;
+mod finish;
+mod foreign_descriptors;
+mod many_waiters;
 mod owner;
 mod simulated;
 mod support;
 mod transfer;
 mod types;
+mod urgent;

@@ -171,7 +171,7 @@ fn r5_a_reader_and_a_writer_are_both_woken() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
         let pending = fill(&mut server).await?;
-        let (reader, writer) = server.split();
+        let (reader, writer) = server.halves();
         let (reader, writer) = (reader.shared(), writer.shared());
         let mut buf = [0; 4];
         let both = join(reader.read(&mut buf), writer.write_all(b"more"));
@@ -197,7 +197,7 @@ fn r5_a_reader_and_a_writer_are_both_woken() {
 fn r5_two_readers_are_both_woken() {
     let result = run_on(1, async {
         let (mut client, mut server) = pair().await?;
-        let (one, other) = server.split();
+        let (one, other) = server.halves();
         let (mut a, mut b) = ([0], [0]);
         let write = async {
             yield_now().await;

@@ -57,8 +57,9 @@ impl Domain {
     }
 
     /// Returns whether the current thread is inside a run.
+    /// Returns whether the current thread is running a domain of this process.
     pub(crate) fn is_inside() -> bool {
-        Domain::try_with(|_| ()).is_some()
+        Domain::try_with(|domain| !domain.is_forked()).unwrap_or(false)
     }
 }
 

@@ -10,9 +10,10 @@ use slab::Slab;
 
 use super::Domain;
 use super::shield::inherited_deadline;
+use crate::locks::clone_waker;
 use crate::panics;
 use crate::task::{NodeKey, Slot, Stage};
-use crate::waker_set::WakerSet;
+use crate::waker_set::{WakerKey, WakerSet};
 
 /// The groups of a domain, each by its number.
 #[derive(Default)]
@@ -88,15 +89,22 @@ impl Groups {
     }
 
     /// Registers a waker for the next completion.
-    pub(crate) fn register(&self, group: u32, waker: &Waker) {
-        let is_known = self.groups.borrow()[group as usize].waiters.contains(waker);
-        if is_known {
+    pub(crate) fn register(&self, group: u32, key: &mut WakerKey, waker: &Waker) {
+        if self.groups.borrow()[group as usize].waiters.is_registered(key, waker) {
             return;
         }
-        // Cloning and waking may run any code, so both happen outside the borrow.
-        let waker = waker.clone();
-        let evicted = self.groups.borrow_mut()[group as usize].waiters.insert(waker);
-        evicted.wake_all();
+        // Cloning and dropping may run any code, so both happen outside the borrow.
+        let waker = clone_waker(waker);
+        let replaced = self.groups.borrow_mut()[group as usize].waiters.register(key, waker);
+        drop(replaced);
+    }
+
+    /// Removes the waker of a future that does not wait any more.
+    pub(crate) fn cancel_wait(&self, group: u32, key: &mut WakerKey) {
+        let mut groups = self.groups.borrow_mut();
+        let waker = groups.get_mut(group as usize).and_then(|state| state.waiters.remove(key));
+        drop(groups);
+        panics::ignore(|| drop(waker));
     }
 
     /// Records that the child at `index` has completed, and wakes the futures that wait for it.

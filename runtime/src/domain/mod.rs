@@ -74,6 +74,7 @@ pub(crate) use messages::{Message, RemoteSpawn};
 pub(crate) use remote::RemoteHandle;
 pub(crate) use run::{Config, Run};
 pub use run::{Forgotten, Leaks, Violations};
+pub(crate) use shield::CancelWait;
 pub(crate) use timer::{Timer, TimerTarget};
 
 use cancel_context::CancelContext;
@@ -95,6 +96,7 @@ use crate::outcome::Outcome;
 use crate::panics;
 use crate::random::{Purpose, Random};
 use crate::simulation::{EventKind, SimulationState};
+use crate::sys::Process;
 use crate::task::wait_targets::WaitTargets;
 use crate::task::{self, BlockedOn, KeyBase, NIL, NodeKey, Slot, TaskId, raw};
 use crate::timer_queue::TimerQueue;
@@ -139,6 +141,8 @@ pub(crate) struct Domain {
     simulation: Option<Rc<SimulationState>>,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
+    /// The process that the domain belongs to.
+    process: Process,
 }
 
 impl Domain {
@@ -187,6 +191,7 @@ impl Domain {
             random,
             simulation,
             stopped: Cell::new(false),
+            process: Process::current(),
             run,
         }
     }
@@ -334,6 +339,13 @@ impl Domain {
 
     pub(crate) fn stop(&self) {
         self.stopped.set(true);
+    }
+
+    /// Returns whether the current process was forked inside the run, and has a copy of the domain
+    /// only.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process.is_forked()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -4,8 +4,10 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message, Node, TimerTarget, offers};
+use crate::locks::clone_waker;
 use crate::panics;
 use crate::task::{Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline};
+use crate::waker_set::WakerKey;
 
 /// The context that a child inherits from its parent.
 impl Domain {
@@ -109,18 +111,44 @@ impl Domain {
 
     /// Returns the cancel request that has reached the current task. If there is none, `waker` is
     /// woken when one arrives.
-    pub(crate) fn poll_cancel_request(&self, waker: &Waker) -> Option<Cancelled> {
+    pub(crate) fn poll_cancel_request(
+        &self,
+        wait: &mut CancelWait,
+        waker: &Waker,
+    ) -> Option<Cancelled> {
+        let task = self.current_key();
+        if wait.task != Some(task) {
+            // The future was polled by another task before.
+            self.end_cancel_wait(wait);
+            wait.task = Some(task);
+        }
         let node = self.current_node();
-        let (requested, is_known) = node
-            .with_cold(|cold| (cold.cancel_requested.clone(), cold.cancel_waiters.contains(waker)));
+        let (requested, is_known) = node.with_cold(|cold| {
+            let is_known = cold.cancel_waiters.is_registered(&wait.key, waker);
+            (cold.cancel_requested.clone(), is_known)
+        });
         if requested.is_none() && !is_known {
-            // Cloning and waking may run any code, so both happen outside the cell.
-            let waker = waker.clone();
-            let evicted = node.with_cold(|cold| cold.cancel_waiters.insert(waker));
-            evicted.wake_all();
+            // Cloning and dropping may run any code, so both happen outside the cell.
+            let waker = clone_waker(waker);
+            drop(node.with_cold(|cold| cold.cancel_waiters.register(&mut wait.key, waker)));
         }
         requested
     }
+
+    /// Removes the waker of a future that does not wait for a cancel request any more.
+    pub(crate) fn end_cancel_wait(&self, wait: &mut CancelWait) {
+        let CancelWait { task, mut key } = std::mem::take(wait);
+        let Some(node) = task.and_then(|task| self.tree.get(task)) else { return };
+        let waker = node.cold.update(|cold| cold.as_mut()?.cancel_waiters.remove(&mut key));
+        panics::ignore(|| drop(waker));
+    }
+}
+
+/// The registration of a future that waits for a cancel request.
+#[derive(Debug, Default)]
+pub(crate) struct CancelWait {
+    task: Option<NodeKey>,
+    key: WakerKey,
 }
 
 /// Tasks that are cancelled at a certain time.

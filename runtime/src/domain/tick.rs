@@ -71,6 +71,10 @@ impl Domain {
                 return;
             };
             self.poll_task(next.slot);
+            if self.is_forked() {
+                // The task has forked the process, and the other tasks belong to the parent.
+                return;
+            }
             if self.scheduler.is_preempted(started, polls, next.yielded, || self.now()) {
                 break;
             }
@@ -94,6 +98,10 @@ impl Domain {
     /// Parks in the driver: not at all if there is work, otherwise until a deadline, an event, or a
     /// message.
     fn park(&self) {
+        if self.is_forked() {
+            // The driver, the other domains and all sockets are the parent's.
+            return self.stop();
+        }
         let is_busy = self.scheduler.has_ready()
             || self.spin_for_messages()
             // From here on senders unpark this domain; see `parker`.

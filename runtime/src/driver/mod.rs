@@ -14,7 +14,7 @@ pub use direction::Direction;
 pub use poller::{Interest, PollMode, Poller, Readiness, Registration, Token};
 pub use reactor::Reactor;
 
-pub(crate) use source::{Attempt, SourceState};
+pub(crate) use source::{Attempt, SourceState, WaitContext, Waiter};
 
 /// The interface of a domain to the operating system: a clock, a way to wait, and a way to end the
 /// wait.

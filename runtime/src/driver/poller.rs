@@ -134,22 +134,29 @@ pub struct Readiness {
     pub writable: bool,
     /// No later event may announce the same readiness. If it is set, a short transfer is not taken
     /// as a sign that the next one would block; this lasts until the source moves to another
-    /// domain. Set it for the end of a stream and for errors, or always if an edge-triggered poller
-    /// does not know. A one-shot poller whose [`rearm`](Poller::rearm) finds existing readiness can
+    /// domain. Set it for the end of a stream, for errors and for urgent data (`EPOLLPRI`, before
+    /// which a read ends early), or always if an edge-triggered poller does not know. A one-shot poller whose [`rearm`](Poller::rearm) finds existing readiness can
     /// leave it `false`.
     pub closed: bool,
 }
 
 /// A source of I/O that is registered with a [`Poller`], which keeps it to deliver events.
+///
+/// It stands for one registration: once the source has moved to another poller, its methods have no
+/// effect.
 #[derive(Clone)]
-pub struct Registration(pub(super) Arc<SourceState>);
+pub struct Registration {
+    pub(super) source: Arc<SourceState>,
+    /// Counts the registrations of the source.
+    pub(super) number: u64,
+}
 
 impl Registration {
     /// Delivers an event: wakes the tasks that wait for it.
     ///
     /// An event for a source that is not ready is allowed, and costs one attempt.
     pub fn set_ready(&self, readiness: Readiness) {
-        self.0.set_ready(readiness);
+        self.source.set_ready(self.number, readiness);
     }
 
     /// Ends the registration, because the poller stops working: wakes the tasks that wait. They
@@ -158,13 +165,13 @@ impl Registration {
     /// A driver calls it for all registrations that are left when it is dropped. Otherwise a source
     /// that outlives the domain and the poller would keep each other alive.
     pub fn detach(&self) {
-        self.0.detach();
+        self.source.detach(self.number);
     }
 }
 
 impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Registration").field(&self.0).finish()
+        f.debug_tuple("Registration").field(&self.source).finish()
     }
 }
 

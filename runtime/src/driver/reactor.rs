@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::poller::{PollMode, Poller, Readiness, Registration, Token};
 use super::{Driver, ParkTimeout, Unpark};
+use crate::locks::{Guard, lock};
 use crate::panics;
 use crate::sys::{BorrowedSource, EventBuffer, EventQueue, Notifier};
 
@@ -67,21 +68,28 @@ impl Reactor {
                 closed: event.closed,
             };
             // Do not wait for the source's lock: its holder may wait for `sources`.
-            if !registration.0.try_set_ready_into(readiness, woken) {
+            let Registration { source, number } = registration;
+            if !source.try_set_ready_into(*number, readiness, woken) {
                 contended.push((registration.clone(), readiness));
             }
         }
         drop(sources);
         while let Some((registration, readiness)) = contended.pop() {
-            registration.0.set_ready_into(readiness, woken);
+            registration.source.set_ready_into(registration.number, readiness, woken);
         }
         Ok(())
     }
 }
 
 impl Shared {
-    fn sources(&self) -> MutexGuard<'_, Slab<Registration>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sources(&self) -> Guard<'_, Slab<Registration>> {
+        lock(&self.sources)
+    }
+
+    fn remove(&self, key: usize) {
+        // If it is the last reference to the source, foreign wakers are dropped: not under the lock.
+        let registration = self.sources().try_remove(key);
+        drop(registration);
     }
 }
 
@@ -99,7 +107,7 @@ impl Poller for Shared {
         let key = self.sources().insert(registration);
         let added = self.queue.add(source, key);
         if let Err(error) = added {
-            drop(self.sources().try_remove(key));
+            self.remove(key);
             return Err(error);
         }
         Ok(Token(key))
@@ -108,7 +116,7 @@ impl Poller for Shared {
     fn deregister(&self, source: BorrowedSource<'_>, token: Token) {
         // It fails only for a source that is not in the queue.
         let _ = self.queue.delete(source);
-        drop(self.sources().try_remove(token.0));
+        self.remove(token.0);
     }
 }
 

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
+use std::time::Instant;
 
 use super::direction::{Direction, PerDirection};
 use super::poller::{Interest, PollMode, Poller, Readiness, Registration, Token};
+use crate::locks::{self, Guard, clone_waker, lock};
 use crate::panics;
 use crate::sys::{self, BorrowedSource, OwnedSource};
-use crate::waker_set::WakerSet;
+use crate::waker_set::{WakerKey, WakerSet};
 
 /// The state of a source, which its users and its poller share.
 pub(crate) struct SourceState {
@@ -36,6 +38,41 @@ struct State {
     wakers: PerDirection<WakerSet>,
     /// The registration there; unspecified without a poller.
     token: Token,
+    /// The number of the last registration. What an earlier one reports has no effect.
+    registration: u64,
+}
+
+/// A future that waits for a source.
+pub(crate) struct Waiter<'a> {
+    pub(crate) waker: &'a Waker,
+    /// By which the future is found again; `None` if the caller keeps none.
+    pub(crate) key: Option<&'a mut WakerKey>,
+}
+
+/// What an attempt needs of the current domain.
+pub(crate) trait WaitContext {
+    /// Returns the poller of the domain's driver.
+    fn poller(&self) -> Option<&Arc<dyn Poller>>;
+
+    /// Returns whether it is the own waker of the current task. Cloning one runs no foreign code.
+    fn is_own(&self, waker: &Waker) -> bool;
+
+    fn now(&self) -> Instant;
+}
+
+/// The wakers to wake and to drop after an operation, once the lock is released.
+#[derive(Default)]
+struct Leftovers {
+    woken: Vec<Waker>,
+    dropped: Option<Waker>,
+}
+
+impl Leftovers {
+    fn settle(self) {
+        locks::assert_none_held();
+        self.woken.into_iter().for_each(panics::wake);
+        panics::ignore(|| drop(self.dropped));
+    }
 }
 
 /// The result of an attempt to perform an operation.
@@ -57,13 +94,9 @@ impl SourceState {
             poller: None,
             wakers: PerDirection::default(),
             token: Token(0),
+            registration: 0,
         };
         Arc::new(SourceState { state: Mutex::new(state) })
-    }
-
-    #[inline]
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `f` with the source, under the lock.
@@ -71,70 +104,107 @@ impl SourceState {
         &self,
         f: impl FnOnce(BorrowedSource<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
-        f(self.lock().source()?)
+        let state = lock(&self.state);
+        let source = state.source()?;
+        locks::unmarked(|| f(source))
     }
 
-    /// Attempts `operation`, under the lock, and registers `waker` if that would block.
+    /// Attempts `operation`, under the lock, and registers the waiter if that would block.
     ///
     /// `is_short` says whether a success is a sign that the next attempt would block.
     #[inline]
     pub(crate) fn attempt<R>(
         self: &Arc<Self>,
         direction: Direction,
-        poller: Option<&Arc<dyn Poller>>,
-        waker: &Waker,
+        context: &impl WaitContext,
+        waiter: Waiter<'_>,
         mut operation: impl FnMut(BorrowedSource<'_>) -> io::Result<R>,
-        is_short: impl FnOnce(&R) -> bool,
+        is_short: impl Fn(&R) -> bool,
     ) -> Attempt<R> {
-        let mut state = self.lock();
-        if !state.not_ready(direction, poller) {
-            loop {
-                let source = match state.source() {
-                    Ok(source) => source,
-                    Err(error) => return Attempt::Done(Err(error)),
-                };
-                match operation(source) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Ok(done) => {
-                        state.would_block[direction] = is_short(&done) && state.will_notify();
-                        return Attempt::Done(Ok(done));
-                    }
-                    failed => return Attempt::Done(failed),
-                }
-            }
+        let poller = context.poller();
+        let mut state = lock(&self.state);
+        if !state.not_ready(direction, poller)
+            && let Some(result) = state.perform(direction, &mut operation, &is_short)
+        {
+            let waker = state.remove(direction, waiter.key);
+            drop(state);
+            drop(waker);
+            return Attempt::Done(result);
         }
-        match self.wait(state, direction, poller, waker) {
-            Ok(number) => Attempt::Blocked(number),
-            Err(error) => Attempt::Done(Err(error)),
+        if context.is_own(waiter.waker) {
+            let waker = waiter.waker;
+            return self.wait(state, direction, context, waiter, || waker.clone());
         }
+        state.mark_would_block(direction, poller);
+        drop(state);
+        self.attempt_foreign(direction, context, waiter, operation, is_short)
     }
 
-    /// Registers `waker` for the next event. Returns the number of the source.
-    fn wait(
+    /// As [`attempt`](SourceState::attempt), after a first one, for a foreign waker: it may run any
+    /// code when it is cloned. An event that arrives in the meantime causes a second attempt.
+    fn attempt_foreign<R>(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
         direction: Direction,
-        poller: Option<&Arc<dyn Poller>>,
-        waker: &Waker,
-    ) -> io::Result<u64> {
-        let poller = poller.ok_or_else(no_poller)?;
-        if let Some(number) = state.wait_again(poller, direction, waker) {
-            return Ok(number);
+        context: &impl WaitContext,
+        mut waiter: Waiter<'_>,
+        mut operation: impl FnMut(BorrowedSource<'_>) -> io::Result<R>,
+        is_short: impl Fn(&R) -> bool,
+    ) -> Attempt<R> {
+        // fault: foreign-waker-cloned-under-lock
+        let mut waker = Some(clone_waker(waiter.waker));
+        let mut state = lock(&self.state);
+        if !state.not_ready(direction, context.poller())
+            && let Some(result) = state.perform(direction, &mut operation, &is_short)
+        {
+            let known = state.remove(direction, waiter.key.take());
+            drop(state);
+            drop((known, waker));
+            return Attempt::Done(result);
         }
-        let mut evicted = Vec::new();
-        let waiting = state.wait_first(self, poller, direction, waker, &mut evicted);
+        // If the waiter is known already, the clone is dropped here, after the lock is released.
+        self.wait(state, direction, context, waiter, || waker.take().expect("it is taken once"))
+    }
+
+    /// Registers the waiter for the next event. `clone` returns its waker.
+    fn wait<R>(
+        self: &Arc<Self>,
+        mut state: Guard<'_, State>,
+        direction: Direction,
+        context: &impl WaitContext,
+        waiter: Waiter<'_>,
+        clone: impl FnOnce() -> Waker,
+    ) -> Attempt<R> {
+        let Some(poller) = context.poller() else { return Attempt::Done(Err(no_poller())) };
+        if state.can_wait_again(poller, direction) {
+            // Nothing is replaced or evicted: no other future waits.
+            let _ = state.add_waiter(direction, waiter, clone, || context.now());
+            return Attempt::Blocked(state.number());
+        }
+        let mut leftovers = Leftovers::default();
+        let prepared = state.prepare(self, poller, &mut leftovers.woken).and_then(|()| {
+            // An event that arrives from here on waits for the lock, and then finds the waker.
+            let added = state.add_waiter(direction, waiter, clone, || context.now());
+            leftovers.woken.extend(added.woken);
+            leftovers.dropped = added.dropped;
+            state.rearm()
+        });
+        let number = state.number();
         drop(state);
-        // Not under the lock: a waker may run any code.
-        evicted.into_iter().for_each(panics::wake);
-        waiting
+        leftovers.settle();
+        prepared.map_or_else(|error| Attempt::Done(Err(error)), |()| Attempt::Blocked(number))
+    }
+
+    /// Removes the waker of a future that does not wait any more.
+    pub(crate) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        let waker = lock(&self.state).remove(direction, Some(key));
+        panics::ignore(|| drop(waker));
     }
 
     /// Deregisters the source and returns it; `None` if it is closed. Operations that wait are
     /// woken, and fail.
     pub(crate) fn take(&self) -> Option<OwnedSource> {
         let mut woken = Vec::new();
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         // Deregister first: the poller may refer to the source until then.
         // fault: source-closed-while-registered
         state.deregister();
@@ -146,9 +216,14 @@ impl SourceState {
     }
 
     /// See [`Registration::detach`].
-    pub(super) fn detach(&self) {
+    pub(super) fn detach(&self, registration: u64) {
         let mut woken = Vec::new();
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
+        // In the meantime the source may have registered with another poller.
+        // fault: detached-from-another-poller
+        if registration != state.registration {
+            return;
+        }
         state.poller = None;
         state.take_wakers(&mut woken);
         drop(state);
@@ -156,26 +231,32 @@ impl SourceState {
     }
 
     /// See [`Registration::set_ready`].
-    pub(super) fn set_ready(&self, readiness: Readiness) {
+    pub(super) fn set_ready(&self, registration: u64, readiness: Readiness) {
         let mut woken = Vec::new();
-        self.set_ready_into(readiness, &mut woken);
+        self.set_ready_into(registration, readiness, &mut woken);
         woken.into_iter().for_each(panics::wake);
     }
 
     /// Records an event, and moves the wakers of the tasks that wait for it to `woken`.
-    pub(super) fn set_ready_into(&self, readiness: Readiness, woken: &mut Vec<Waker>) {
-        self.lock().set_ready(readiness, woken);
+    pub(super) fn set_ready_into(
+        &self,
+        registration: u64,
+        readiness: Readiness,
+        woken: &mut Vec<Waker>,
+    ) {
+        lock(&self.state).set_ready(registration, readiness, woken);
     }
 
     /// As [`set_ready_into`](SourceState::set_ready_into), unless the lock is taken.
     #[inline]
-    pub(super) fn try_set_ready_into(&self, readiness: Readiness, woken: &mut Vec<Waker>) -> bool {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
-        };
-        state.set_ready(readiness, woken);
+    pub(super) fn try_set_ready_into(
+        &self,
+        registration: u64,
+        readiness: Readiness,
+        woken: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(mut state) = locks::try_lock(&self.state) else { return false };
+        state.set_ready(registration, readiness, woken);
         true
     }
 }
@@ -207,66 +288,108 @@ impl State {
         self.poller.is_some() && !self.closed
     }
 
-    /// Registers the waker in the usual case: the source is registered here already, with an
-    /// edge-triggered poller, and no other task waits.
-    #[inline]
-    fn wait_again(
-        &mut self,
-        poller: &Arc<dyn Poller>,
-        direction: Direction,
-        waker: &Waker,
-    ) -> Option<u64> {
-        let number = sys::source_number(self.source.as_ref()?);
-        if self.has_waiter[direction] || self.one_shot || !self.is_registered_with(poller) {
-            return None;
-        }
-        self.expect_event(direction);
-        self.add_waker(direction, waker, &mut Vec::new());
-        Some(number)
+    fn number(&self) -> u64 {
+        self.source.as_ref().map_or(0, sys::source_number)
     }
 
-    /// Registers the waker, and the source if it is not registered here. `evicted` receives wakers
-    /// that the caller must wake without the lock, also after an error.
-    fn wait_first(
+    /// Performs an operation; `None` if it would block.
+    #[inline]
+    fn perform<R>(
+        &mut self,
+        direction: Direction,
+        operation: &mut impl FnMut(BorrowedSource<'_>) -> io::Result<R>,
+        is_short: &impl Fn(&R) -> bool,
+    ) -> Option<io::Result<R>> {
+        loop {
+            let source = match self.source() {
+                Ok(source) => source,
+                Err(error) => return Some(Err(error)),
+            };
+            match locks::unmarked(|| operation(source)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Ok(done) => {
+                    self.would_block[direction] = is_short(&done) && self.will_notify();
+                    return Some(Ok(done));
+                }
+                failed => return Some(failed),
+            }
+        }
+    }
+
+    /// Notes that an attempt would have blocked, if an event will clear the mark.
+    fn mark_would_block(&mut self, direction: Direction, poller: Option<&Arc<dyn Poller>>) {
+        let will_notify = poller.is_some_and(|poller| self.is_registered_with(poller));
+        self.would_block[direction] = will_notify && !self.one_shot;
+    }
+
+    /// Returns whether the usual case applies: the source is open and registered here already, with
+    /// an edge-triggered poller, and no other future waits.
+    #[inline]
+    fn can_wait_again(&self, poller: &Arc<dyn Poller>, direction: Direction) -> bool {
+        self.source.is_some()
+            && !self.has_waiter[direction]
+            && !self.one_shot
+            && self.is_registered_with(poller)
+    }
+
+    /// Registers the source if it is not registered here. `woken` receives wakers that the caller
+    /// must wake without the lock, also after an error.
+    fn prepare(
         &mut self,
         this: &Arc<SourceState>,
         poller: &Arc<dyn Poller>,
-        direction: Direction,
-        waker: &Waker,
-        evicted: &mut Vec<Waker>,
-    ) -> io::Result<u64> {
-        if !self.is_registered_with(poller) {
-            // Leave the poller of another domain. Tasks that wait there register here when they are
-            // polled again.
-            self.deregister();
-            self.take_wakers(evicted);
-            self.closed = false;
-            self.one_shot = poller.mode() == PollMode::OneShot;
-            // Readiness that exists already is the first event. So none is lost between the attempt
-            // and the registration.
-            self.token = poller.register(self.source()?, Registration(Arc::clone(this)))?;
-            self.poller = Some(Arc::clone(poller));
+        woken: &mut Vec<Waker>,
+    ) -> io::Result<()> {
+        if self.is_registered_with(poller) {
+            return Ok(());
         }
-        // An event that arrives from here on waits for the lock, and then finds the waker.
-        self.expect_event(direction);
-        self.add_waker(direction, waker, evicted);
-        self.rearm()?;
-        Ok(self.source.as_ref().map_or(0, sys::source_number))
+        // Leave the poller of another domain. Tasks that wait there register here when they are
+        // polled again.
+        self.deregister();
+        self.take_wakers(woken);
+        self.closed = false;
+        self.one_shot = poller.mode() == PollMode::OneShot;
+        self.registration += 1;
+        // Readiness that exists already is the first event. So none is lost between the attempt
+        // and the registration.
+        let registration = Registration { source: Arc::clone(this), number: self.registration };
+        self.token = poller.register(self.source()?, registration)?;
+        self.poller = Some(Arc::clone(poller));
+        Ok(())
     }
 
-    /// Marks the direction as waited for.
+    /// Marks the direction as waited for, and registers the waiter.
     #[inline]
-    fn expect_event(&mut self, direction: Direction) {
+    fn add_waiter(
+        &mut self,
+        direction: Direction,
+        waiter: Waiter<'_>,
+        clone: impl FnOnce() -> Waker,
+        now: impl FnOnce() -> Instant,
+    ) -> Leftovers {
         self.would_block[direction] = true;
         self.has_waiter[direction] = true;
+        let (wakers, mut leftovers) = (&mut self.wakers[direction], Leftovers::default());
+        match waiter.key {
+            Some(key) if !wakers.is_registered(key, waiter.waker) => {
+                leftovers.dropped = wakers.register(key, clone());
+            }
+            None if !wakers.contains_unkeyed(waiter.waker) => {
+                leftovers.woken = wakers.insert_unkeyed(clone(), now);
+            }
+            _ => {}
+        }
+        leftovers
     }
 
+    /// Removes the waker of a future that does not wait any more.
     #[inline]
-    fn add_waker(&mut self, direction: Direction, waker: &Waker, evicted: &mut Vec<Waker>) {
-        let wakers = &mut self.wakers[direction];
-        if !wakers.contains(waker) {
-            wakers.insert(waker.clone()).drain_into(evicted);
-        }
+    fn remove(&mut self, direction: Direction, key: Option<&mut WakerKey>) -> Option<Waker> {
+        let key = key.filter(|key| key.is_set())?;
+        let waker = self.wakers[direction].remove(key);
+        self.has_waiter[direction] = !self.wakers[direction].is_empty();
+        waker
     }
 
     /// Passes the directions in which tasks wait to a one-shot poller, if there are any.
@@ -283,7 +406,11 @@ impl State {
     }
 
     #[inline]
-    fn set_ready(&mut self, readiness: Readiness, woken: &mut Vec<Waker>) {
+    fn set_ready(&mut self, registration: u64, readiness: Readiness, woken: &mut Vec<Waker>) {
+        // The poller that the source has left knows nothing about the next one.
+        if registration != self.registration {
+            return;
+        }
         self.closed |= readiness.closed;
         if readiness.readable {
             self.take_direction(Direction::Read, woken);
@@ -330,7 +457,9 @@ fn no_poller() -> io::Error {
 impl fmt::Debug for SourceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An operation, which holds the lock, may format its source.
-        let Ok(state) = self.state.try_lock() else { return f.write_str("IoSource { busy }") };
+        let Some(state) = locks::try_lock(&self.state) else {
+            return f.write_str("IoSource { busy }");
+        };
         f.debug_struct("IoSource")
             .field("fd", &state.source)
             .field("registered", &state.poller.is_some())

@@ -13,6 +13,7 @@ use super::group::{Group, Owner};
 use crate::domain::{Domain, Message};
 use crate::outcome::Outcome;
 use crate::task::{BlockedOn, HandleState, TaskId, WaitSite, WaitTarget};
+use crate::waker_set::WakerKey;
 
 /// A group of children that run in the background. It returns their outcomes in the order in which
 /// they complete.
@@ -129,7 +130,7 @@ impl<T, E> Orphans<T, E> {
     #[doc(alias = "join_next")]
     #[track_caller]
     pub fn next(&self) -> Next<'_, T, E> {
-        Next { orphans: self, at: Location::caller() }
+        Next(NextOutcome { orphans: self, at: Location::caller(), key: WakerKey::new() })
     }
 
     /// Waits for the next child to complete and returns its outcome. While the group is empty, the
@@ -182,7 +183,7 @@ impl<T, E> Orphans<T, E> {
     /// ```
     #[track_caller]
     pub fn next_or_pending(&self) -> NextOrPending<'_, T, E> {
-        NextOrPending { orphans: self, at: Location::caller() }
+        NextOrPending(NextOutcome { orphans: self, at: Location::caller(), key: WakerKey::new() })
     }
 
     /// Takes a child out of the group, complete or not, lowest position first. Its promise belongs
@@ -245,8 +246,9 @@ impl<T, E> Orphans<T, E> {
 
     /// Takes the outcome of a complete child. If there is none, registers the waker, unless `wait`
     /// is `None`.
-    fn pop(&self, wait: Option<Wait>, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
-        let stays_pending = wait.is_some_and(|wait| wait.when_empty == WhenEmpty::StayPending);
+    fn pop(&self, mut wait: Option<Wait<'_>>, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
+        let stays_pending =
+            wait.as_ref().is_some_and(|wait| wait.when_empty == WhenEmpty::StayPending);
         if !stays_pending && self.is_empty() {
             return Poll::Ready(None);
         }
@@ -261,10 +263,10 @@ impl<T, E> Orphans<T, E> {
             self.start_submitted(domain, &owner);
             loop {
                 let Some(index) = domain.groups().pop_completed(owner.group) else {
-                    if let Some(Wait { at, .. }) = wait {
-                        domain.groups().register(owner.group, cx.waker());
+                    if let Some(Wait { at, key, .. }) = &mut wait {
+                        domain.groups().register(owner.group, key, cx.waker());
                         let target = WaitTarget::TaskGroup(owner.group);
-                        let site = WaitSite::new("orphans", at);
+                        let site = WaitSite::new("orphans", *at);
                         domain.set_blocked_on(BlockedOn::new(site, target));
                     }
                     return Poll::Pending;
@@ -280,10 +282,10 @@ impl<T, E> Orphans<T, E> {
 }
 
 /// How a future waits for the next outcome of a group.
-#[derive(Clone, Copy)]
-struct Wait {
+struct Wait<'a> {
     at: &'static Location<'static>,
     when_empty: WhenEmpty,
+    key: &'a mut WakerKey,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -332,32 +334,61 @@ impl<T, E> fmt::Debug for Orphans<T, E> {
 /// The future of [`Orphans::next`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Next<'a, T, E = Infallible> {
-    orphans: &'a Orphans<T, E>,
-    at: &'static Location<'static>,
-}
+pub struct Next<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
 
 impl<T, E> Future for Next<'_, T, E> {
     type Output = Option<Outcome<T, E>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.orphans.pop(Some(Wait { at: self.at, when_empty: WhenEmpty::ReturnNone }), cx)
+        self.get_mut().0.poll(WhenEmpty::ReturnNone, cx)
     }
 }
 
 /// The future of [`Orphans::next_or_pending`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct NextOrPending<'a, T, E = Infallible> {
-    orphans: &'a Orphans<T, E>,
-    at: &'static Location<'static>,
-}
+pub struct NextOrPending<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
 
 impl<T, E> Future for NextOrPending<'_, T, E> {
     type Output = Outcome<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let wait = Wait { at: self.at, when_empty: WhenEmpty::StayPending };
-        self.orphans.pop(Some(wait), cx).map(|outcome| outcome.expect("it waits for one"))
+        let outcome = self.get_mut().0.poll(WhenEmpty::StayPending, cx);
+        outcome.map(|outcome| outcome.expect("it waits for one"))
+    }
+}
+
+/// A wait for the next outcome of a group, which leaves no waker behind.
+#[derive(Debug)]
+struct NextOutcome<'a, T, E> {
+    orphans: &'a Orphans<T, E>,
+    at: &'static Location<'static>,
+    key: WakerKey,
+}
+
+impl<T, E> NextOutcome<'_, T, E> {
+    fn poll(&mut self, when_empty: WhenEmpty, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
+        let wait = Wait { at: self.at, when_empty, key: &mut self.key };
+        let poll = self.orphans.pop(Some(wait), cx);
+        if poll.is_ready() {
+            self.cancel();
+        }
+        poll
+    }
+
+    fn cancel(&mut self) {
+        if !self.key.is_set() {
+            return;
+        }
+        if let Some(owner) = self.orphans.group.owner() {
+            // On another thread the waker stays until the next outcome.
+            Domain::try_with(|domain| domain.groups().cancel_wait(owner.group, &mut self.key));
+        }
+    }
+}
+
+impl<T, E> Drop for NextOutcome<'_, T, E> {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }

@@ -3,6 +3,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::mem;
 use std::panic::{self, Location};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -26,6 +27,16 @@ type MakeDriver = Arc<dyn Fn(usize) -> io::Result<Box<dyn Driver>> + Send + Sync
 /// The calling thread becomes domain 0; there is one further domain for each further core. The
 /// function returns when `main` and all its descendants have completed, their resources are
 /// finalized, and the other threads have ended, whatever the reason.
+///
+/// # Forked processes
+///
+/// A process that is forked inside a run, without `exec`, shares the descriptors of its parent, but
+/// has only the thread that called `fork`. It must stay in the task that forked it, and can close
+/// its copies of sockets there, which affects no registration of the parent, or start a run of its
+/// own, in which signals work as in any other. If it leaves that task, no other task is polled:
+/// the run returns [`RunError::Forked`], or the process aborts if the task was on another domain
+/// than the first. Signals that the parent handles terminate the new process until it handles them
+/// itself. A `fork` that bypasses the C library is not noticed.
 ///
 /// # Errors
 ///
@@ -327,7 +338,11 @@ impl Started {
     {
         let Started { domain, workers, run } = self;
         let handle = spawn_root(&domain, meta.clone(), main);
-        run_domain(domain);
+        if run_domain(domain).is_err() {
+            // Nothing is dropped: the tasks, and what they own, belong to the parent process.
+            mem::forget((handle, workers));
+            return Err(RunError::Forked);
+        }
         signal::end_run(&run);
         drop(workers);
         // The root has completed, because the run is over: the handle has its outcome.
@@ -348,7 +363,11 @@ fn setup_failed(step: &'static str, domain: usize) -> impl FnOnce(io::Error) -> 
 
 /// Runs a domain until the run is over. A panic in the scheduler itself, which no program should be
 /// able to cause, would leave tasks that never complete, so it aborts the process.
-fn run_domain(domain: Domain) {
+///
+/// # Errors
+///
+/// If this is a process that was forked inside the run. The domain leaks then.
+fn run_domain(domain: Domain) -> Result<(), Forked> {
     struct Abort {
         /// The run was started by a destructor during a panic.
         in_panic: bool,
@@ -363,10 +382,18 @@ fn run_domain(domain: Domain) {
     let abort = Abort { in_panic: thread::panicking() };
     domain.run_until_stopped();
     drop(abort);
+    if domain.is_forked() {
+        mem::forget(domain);
+        return Err(Forked);
+    }
     // A user's driver, or a foreign waker that was left in the domain, may panic when it is dropped.
     // fault: domain-drop-unwinds
     panics::ignore(|| drop(domain));
+    Ok(())
 }
+
+/// The process was forked inside the run.
+struct Forked;
 
 /// The threads of the domains other than domain 0. Dropping it stops and joins them.
 struct Workers {
@@ -387,7 +414,10 @@ impl Workers {
                     let domain = Domain::new(run, index, driver);
                     let _ = sender.send(Ok(()));
                     drop(sender);
-                    run_domain(domain);
+                    if run_domain(domain).is_err() {
+                        // No other thread exists in the forked process.
+                        std::process::abort();
+                    }
                 }
                 Err(error) => drop(sender.send(Err(error))),
             });

@@ -31,6 +31,9 @@ pub enum RunError<E = MainError> {
     Driver(io::Error),
     /// `run` was called inside another run, and would have blocked a domain of it.
     Nested,
+    /// The process was forked inside the run, and this is the new process. The run goes on in its
+    /// parent; in the new process it was abandoned, and nothing was dropped or finalized.
+    Forked,
     /// `main` was cancelled.
     Cancelled(Cancelled),
     /// No task can make progress. Only a [simulated](crate::test) run detects it.
@@ -128,6 +131,10 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
             RunError::Nested => f.write_str(
                 "a run cannot start inside a task of another run, because it would block that \
                  task's domain; spawn a child, or start it on a separate thread",
+            ),
+            RunError::Forked => f.write_str(
+                "the process was forked inside the run, which goes on in the parent process; the \
+                 new process must end or call `exec` or `run` in the task that forked it",
             ),
             RunError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
             RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),

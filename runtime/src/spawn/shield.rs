@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Task;
-use crate::domain::Domain;
+use crate::domain::{CancelWait, Domain};
 use crate::join::Promise;
 use crate::outcome::Outcome;
 use crate::task::{BlockedOn, Cancelled, TaskId, WaitSite, WaitTarget};
@@ -270,7 +270,7 @@ impl<T, E> fmt::Debug for Shield<T, E> {
 #[doc(alias = "graceful_shutdown")]
 #[track_caller]
 pub fn cancelled() -> CancelledWait {
-    CancelledWait { at: Location::caller() }
+    CancelledWait { at: Location::caller(), wait: CancelWait::default() }
 }
 
 /// The future of [`cancelled`].
@@ -278,19 +278,28 @@ pub fn cancelled() -> CancelledWait {
 #[derive(Debug)]
 pub struct CancelledWait {
     at: &'static Location<'static>,
+    wait: CancelWait,
 }
 
 impl Future for CancelledWait {
     type Output = Cancelled;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cancelled> {
-        Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(cx.waker()) {
+        let CancelledWait { at, wait } = self.get_mut();
+        Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(wait, cx.waker()) {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
-                let site = WaitSite::new("a cancellation", self.at);
+                let site = WaitSite::new("a cancellation", *at);
                 domain.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
                 Poll::Pending
             }
         })
+    }
+}
+
+impl Drop for CancelledWait {
+    fn drop(&mut self) {
+        // On another thread the waker stays until its task has completed.
+        Domain::try_with(|domain| domain.end_cancel_wait(&mut self.wait));
     }
 }

@@ -8,12 +8,17 @@ compile_error!(
 );
 
 mod event_queue;
+mod fork;
 mod signals;
 mod sync;
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
 pub(crate) use event_queue::{EventBuffer, EventQueue, Notifier};
+pub(crate) use fork::Process;
 pub(crate) use signals::{INTERRUPT, SignalWatcher, TERMINATE, terminate_by};
 pub(crate) use sync::{atomic, lock};
 
@@ -24,6 +29,20 @@ pub type OwnedSource = OwnedFd;
 
 /// A borrowed [`OwnedSource`].
 pub type BorrowedSource<'a> = BorrowedFd<'a>;
+
+/// Puts a source into non-blocking mode, unless it is in it.
+pub(crate) fn set_nonblocking(source: &OwnedSource) -> io::Result<()> {
+    let flags = fcntl_getfl(source)?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        fcntl_setfl(source, flags | OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}
+
+/// Returns whether a source is in non-blocking mode.
+pub(crate) fn is_nonblocking(source: &OwnedSource) -> bool {
+    fcntl_getfl(source).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
 
 /// Returns the number by which reports identify a source.
 #[inline]

@@ -2,25 +2,34 @@
 //! SIGINT from SIGTERM nor restores the default behaviour of a signal.)
 
 use std::io;
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{process, thread};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+use signal_hook::low_level;
 
+use super::Process;
 use crate::panics;
 
 pub(crate) const INTERRUPT: i32 = SIGINT;
 pub(crate) const TERMINATE: i32 = SIGTERM;
 
-/// A thread that waits for signals. It never stops.
+/// The id of the process in which a thread waits for signals.
+static WATCHED: AtomicU32 = AtomicU32::new(0);
+
+/// A thread that waits for signals. It never stops, but it does not exist in a forked process.
 pub(crate) struct SignalWatcher {
     handle: Handle,
+    process: Process,
+    watched: Vec<i32>,
 }
 
 impl SignalWatcher {
     /// Starts a thread that calls `deliver` with the number of each signal that it watches, at
     /// first `signal` only.
     pub(crate) fn start(signal: i32, deliver: fn(i32)) -> io::Result<SignalWatcher> {
+        terminate_forked_by(signal)?;
         let mut signals = Signals::new([signal])?;
         let handle = signals.handle();
         let thread = thread::Builder::new().name("matou-signals".to_owned());
@@ -28,13 +37,42 @@ impl SignalWatcher {
             // A panic of one delivery must not end the delivery of all later signals.
             signals.forever().for_each(|signal| panics::ignore(|| deliver(signal)));
         })?;
-        Ok(SignalWatcher { handle })
+        WATCHED.store(process::id(), Ordering::SeqCst);
+        Ok(SignalWatcher { handle, process: Process::current(), watched: vec![signal] })
     }
 
     /// Also watches `signal`.
-    pub(crate) fn add(&self, signal: i32) -> io::Result<()> {
-        self.handle.add_signal(signal)
+    pub(crate) fn add(&mut self, signal: i32) -> io::Result<()> {
+        if self.watched.contains(&signal) {
+            return Ok(());
+        }
+        terminate_forked_by(signal)?;
+        self.handle.add_signal(signal)?;
+        self.watched.push(signal);
+        Ok(())
     }
+
+    /// Returns whether the thread exists in this process.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.process.is_forked()
+    }
+}
+
+/// Makes a process that was forked from this one terminate by `signal`, as it does by default,
+/// until it starts a watcher of its own. Otherwise the inherited handler would swallow the signal.
+fn terminate_forked_by(signal: i32) -> io::Result<()> {
+    let terminate_if_forked = move || {
+        // The process ids are compared, because the signal may arrive before any other code of a
+        // new process runs. (0: the thread is being started.)
+        // fault: forked-process-swallows-signals
+        if ![0, process::id()].contains(&WATCHED.load(Ordering::SeqCst)) {
+            terminate_by(signal);
+        }
+    };
+    // SAFETY: the action reads an atomic and calls `getpid` and `emulate_default_handler`, which are
+    // async-signal-safe.
+    unsafe { low_level::register(signal, terminate_if_forked) }?;
+    Ok(())
 }
 
 /// Terminates the process by `signal`, as the system does by default.
@@ -43,9 +81,9 @@ impl SignalWatcher {
 /// by itself, with the status that a shell reports for a process that the signal has terminated.
 pub(crate) fn terminate_by(signal: i32) -> ! {
     // fault: process-one-aborts
-    if std::process::id() != 1 {
+    if process::id() != 1 {
         // It fails only for signals whose default is not to terminate.
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        let _ = low_level::emulate_default_handler(signal);
     }
-    signal_hook::low_level::exit(128 + signal)
+    low_level::exit(128 + signal)
 }

@@ -38,6 +38,7 @@ mod shields;
 mod shutdown;
 mod shutdown_process;
 mod simulated;
+mod sources;
 mod spawners;
 mod support;
 mod task_drops;

@@ -238,7 +238,7 @@ async fn prepare(operation: Operation) -> std::pin::Pin<Box<dyn Future<Output = 
         }),
         Operation::ReadableDescriptor => {
             let zeros = std::fs::File::open("/dev/zero").expect("it is always readable");
-            let io = IoSource::new(OwnedFd::from(zeros));
+            let io = IoSource::new(OwnedFd::from(zeros)).expect("its mode can be set");
             Box::pin(async move {
                 let site = WaitSite::here("read");
                 for _ in 0..TIMES {

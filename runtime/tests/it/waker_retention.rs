@@ -77,18 +77,23 @@ fn t14_an_io_source_wakes_the_last_of_many_wakers() {
 #[test]
 fn t14_an_idle_io_source_keeps_a_bounded_number_of_stale_wakers() {
     const TRIES: usize = 10_000;
-    const KEPT_MAX: usize = 1_024;
+    const KEPT_MAX: usize = 64;
     run_on(1, || async {
         let (io, _peer) = io_pair();
         let mut wakers = Vec::new();
-        for _ in 0..TRIES {
+        let mut poll_with_new_waker = || {
             let counter = WakeCounter::new();
             wakers.push(Arc::downgrade(&counter));
             let waker = counter.into();
-            let mut cx = Context::from_waker(&waker);
-            assert!(poll_read_byte(&io, &mut cx).is_pending());
+            assert!(poll_read_byte(&io, &mut Context::from_waker(&waker)).is_pending());
+        };
+        for _ in 0..TRIES {
+            poll_with_new_waker();
             yield_now().await;
         }
+        // Within a second, as many may be kept as came.
+        sleep_until(now() + Duration::from_secs(1)).await;
+        poll_with_new_waker();
         let kept = wakers.iter().filter(|counter| counter.strong_count() > 0).count();
         assert!(kept <= KEPT_MAX, "{kept} wakers of {TRIES} are kept");
         io.close();

@@ -3,11 +3,12 @@
 //! `polling`'s own wait takes five system calls (among others it sets a timerfd and re-arms its
 //! one-shot notifier), where one suffices. `polling` cannot request `EPOLLRDHUP` either. Without
 //! that flag, a short read could not be taken as a sign that no more data is available: the end of
-//! the stream may have been announced together with the data.
+//! the stream may have been announced together with the data. `EPOLLPRI` announces urgent data,
+//! before which a read ends early.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polling::Poller;
@@ -16,7 +17,9 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
-use super::SourceEvent;
+use super::{SourceEvent, forked};
+use crate::locks::lock;
+use crate::sys::Process;
 
 /// The key of the notifier. Keys of sources are indices of a slab.
 const NOTIFIER_KEY: u64 = u64::MAX - 1;
@@ -27,6 +30,7 @@ const EVENTS_MAX: usize = 256;
 pub(crate) struct EventQueue {
     poller: Poller,
     notifier: Arc<Notifier>,
+    process: Process,
 }
 
 /// Memory for the events of one wait.
@@ -50,7 +54,7 @@ pub(crate) struct Notifier(Mutex<Option<OwnedFd>>);
 
 impl Notifier {
     pub(crate) fn notify(&self) {
-        let fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fd = lock(&self.0);
         if let Some(fd) = &*fd {
             // The write can only fail if the counter is full, and then an event is pending.
             let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
@@ -58,7 +62,7 @@ impl Notifier {
     }
 
     fn close(&self) {
-        let mut fd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fd = lock(&self.0);
         drop(fd.take());
     }
 }
@@ -75,7 +79,8 @@ impl EventQueue {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let data = EventData::new_u64(NOTIFIER_KEY);
         epoll::add(poller.as_fd(), &eventfd, data, EventFlags::IN | EventFlags::ET)?;
-        Ok(EventQueue { poller, notifier: Arc::new(Notifier(Mutex::new(Some(eventfd)))) })
+        let notifier = Arc::new(Notifier(Mutex::new(Some(eventfd))));
+        Ok(EventQueue { poller, notifier, process: Process::current() })
     }
 
     pub(crate) fn notifier(&self) -> Arc<Notifier> {
@@ -85,11 +90,20 @@ impl EventQueue {
     /// Adds a source, edge-triggered for both directions. The caller must
     /// [`delete`](EventQueue::delete) it before it is closed.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        if self.process.is_forked() {
+            return Err(forked());
+        }
+        let data = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+        // fault: urgent-data-not-requested
+        let flags = data | EventFlags::RDHUP | EventFlags::PRI;
         Ok(epoll::add(self.poller.as_fd(), fd, EventData::new_u64(key as u64), flags)?)
     }
 
     pub(crate) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        // A forked process shares the queue, whose registrations belong to the parent.
+        if self.process.is_forked() {
+            return Ok(());
+        }
         self.poller.delete(fd)
     }
 
@@ -101,6 +115,9 @@ impl EventQueue {
         timeout: Option<Duration>,
         events: &'e mut EventBuffer,
     ) -> io::Result<impl Iterator<Item = SourceEvent> + use<'e>> {
+        if self.process.is_forked() {
+            return Err(forked());
+        }
         let timeout = timeout.map(round_up);
         let events = &mut events.0;
         events.clear();
@@ -115,11 +132,13 @@ impl EventQueue {
 fn source_event(event: &epoll::Event) -> Option<SourceEvent> {
     let (key, flags) = (event.data.u64(), event.flags);
     let failed = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+    // A read ends before an urgent byte, so a short one says nothing about the bytes behind it.
+    let ended = failed || flags.intersects(EventFlags::RDHUP | EventFlags::PRI);
     (key < NOTIFIER_KEY).then(|| SourceEvent {
         key: key as usize,
-        readable: failed || flags.intersects(EventFlags::IN | EventFlags::RDHUP),
+        readable: ended || flags.contains(EventFlags::IN),
         writable: failed || flags.contains(EventFlags::OUT),
-        closed: failed || flags.contains(EventFlags::RDHUP),
+        closed: ended,
     })
 }
 

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use polling::{Event, PollMode, Poller};
 
-use super::SourceEvent;
+use super::{SourceEvent, forked};
+use crate::sys::Process;
 
 pub(crate) struct EventQueue {
     poller: Arc<Poller>,
+    process: Process,
 }
 
 /// Memory for the events of one wait.
@@ -34,7 +36,7 @@ impl Notifier {
 
 impl EventQueue {
     pub(crate) fn new() -> io::Result<EventQueue> {
-        Ok(EventQueue { poller: Arc::new(Poller::new()?) })
+        Ok(EventQueue { poller: Arc::new(Poller::new()?), process: Process::current() })
     }
 
     pub(crate) fn notifier(&self) -> Arc<Notifier> {
@@ -44,6 +46,9 @@ impl EventQueue {
     /// Adds a source, edge-triggered for both directions. The caller must
     /// [`delete`](EventQueue::delete) it before it is closed.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, key: usize) -> io::Result<()> {
+        if self.process.is_forked() {
+            return Err(forked());
+        }
         // SAFETY: the source is deleted before it is closed: the reactor holds a `Registration`,
         // which keeps the descriptor open, until `Poller::deregister`, and `IoSource::close`
         // deregisters first.
@@ -51,6 +56,9 @@ impl EventQueue {
     }
 
     pub(crate) fn delete(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.process.is_forked() {
+            return Ok(());
+        }
         self.poller.delete(fd)
     }
 
@@ -61,6 +69,9 @@ impl EventQueue {
         timeout: Option<Duration>,
         events: &'e mut EventBuffer,
     ) -> io::Result<impl Iterator<Item = SourceEvent> + use<'e>> {
+        if self.process.is_forked() {
+            return Err(forked());
+        }
         let events = &mut events.0;
         events.clear();
         match self.poller.wait(events, timeout) {
@@ -71,9 +82,19 @@ impl EventQueue {
             key: event.key,
             readable: event.readable,
             writable: event.writable,
-            // `polling` does not report this, so a short read is never taken for the last one.
+            // `polling` does not report this, nor urgent data on all systems, so a short read is
+            // never taken for the last one.
             closed: true,
         }))
+    }
+}
+
+impl Drop for EventQueue {
+    fn drop(&mut self) {
+        if self.process.is_forked() {
+            // kqueue is not inherited: the number of its descriptor may have another meaning now.
+            std::mem::forget(Arc::clone(&self.poller));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use matou_runtime::{Direction, IoSource, WaitSite};
 pub(crate) fn io_pair() -> (IoSource, UnixStream) {
     let (local, peer) = UnixStream::pair().expect("a pair of sockets");
     local.set_nonblocking(true).expect("non-blocking mode");
-    (IoSource::new(OwnedFd::from(local)), peer)
+    (IoSource::new(OwnedFd::from(local)).unwrap(), peer)
 }
 
 /// Polls for a byte.
