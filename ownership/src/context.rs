@@ -27,8 +27,8 @@ local! {
 }
 
 local! {
-    /// `true` if a `NotOwner` error was recorded since the flag was last taken.
-    static NOT_OWNER_RECORDED: Cell<bool> = Cell::new(false);
+    /// `true` if a current ledger has something for the runtime since the flag was last taken.
+    static LEDGER_FLAG: Cell<bool> = Cell::new(false);
 }
 
 /// Returns `true` if a task runs on this thread: its future or one of its finalizers.
@@ -134,37 +134,40 @@ pub fn take_not_owner() -> Option<NotOwner> {
     error
 }
 
-/// Returns `true` if a [`NotOwner`] error was recorded on this thread since the last call.
+/// Returns `true` if the runtime should examine the current ledger: since the last call on this
+/// thread a [`NotOwner`] error was recorded, or the task became the owner of a resource that had
+/// outlived another owner.
 ///
 /// For runtimes, which call it after each poll. If it is `false`, the task's ledger contains no new
-/// [error](Ledger::take_not_owner).
+/// [error](Ledger::take_not_owner) and needs no new
+/// [service](Ledger::needs_finalizer_service).
 ///
 /// # Examples
 ///
 /// ```
-/// use matou_ownership::{Owned, check, enter, take_not_owner_flag};
+/// use matou_ownership::{Owned, check, enter, take_ledger_flag};
 ///
 /// let entered = enter(None);
 /// let owned = Owned::new(1, drop);
 /// let owner = entered.leave();
-/// assert!(!take_not_owner_flag());
+/// assert!(!take_ledger_flag());
 ///
 /// let entered = enter(None);
 /// assert!(check(&owned).is_err());
 /// let ledger = entered.leave().expect("the error was recorded");
-/// assert!(take_not_owner_flag());
+/// assert!(take_ledger_flag());
 /// assert!(ledger.take_not_owner().is_some());
-/// assert!(!take_not_owner_flag());
+/// assert!(!take_ledger_flag());
 /// # drop((owned, owner));
 /// ```
 #[inline]
-pub fn take_not_owner_flag() -> bool {
-    NOT_OWNER_RECORDED.with(|flag| flag.replace(false))
+pub fn take_ledger_flag() -> bool {
+    LEDGER_FLAG.with(|flag| flag.replace(false))
 }
 
-/// Sets the flag that [`take_not_owner_flag`] takes.
-pub(crate) fn set_not_owner_flag() {
-    NOT_OWNER_RECORDED.with(|flag| flag.set(true));
+/// Sets the flag that [`take_ledger_flag`] takes.
+pub(crate) fn set_ledger_flag() {
+    LEDGER_FLAG.with(|flag| flag.set(true));
 }
 
 /// Returns the ledger of the current task, and creates it if the task has none yet. Returns `None`

@@ -2,9 +2,10 @@
 //!
 //! Rust's `Drop` runs when a value goes out of scope. It does not run for a value that is stored in
 //! a `static`, is part of a cycle of `Arc`s, or was passed to `mem::forget`; it cannot wait; and it
-//! reports nothing. matou-ownership keeps a ledger of the resources that each task owns. When the
-//! task ends, the remaining resources are finalized, newest first and exactly once. Finalizers can
-//! be asynchronous, and each leak is reported with the source location that created the resource.
+//! reports nothing. matou-ownership keeps a ledger of the resources that each task owns. When a
+//! task ends, the resources that outlive it pass to its parent, and when the last task ends, the
+//! remaining ones are finalized, newest first and exactly once. Finalizers can be asynchronous, and
+//! each leak is reported with the source location that created the resource.
 //!
 //! ```rust
 //! use matou_ownership::{Owned, scope};
@@ -28,19 +29,23 @@
 //!
 //! * A resource has at most one owner, which is a task. The task that [creates](own()) it owns it.
 //! * **Moving a handle moves the ownership.** A task that uses a resource by value or by `&mut`
-//!   [becomes its owner](adopt()).
-//! * **Sharing does not.** A task may use a resource by shared reference only if it [owns](check())
-//!   it; if the resource is unowned, the task becomes its owner. Otherwise the use is a
-//!   [`NotOwner`] error, which ends the task. To share a resource with a new task, [give](give())
-//!   it to that task when it is spawned.
-//! * [`transfer`] makes the parent the owner when the current task ends.
-//! * [`disown`] makes a resource unowned, and the next task that uses it becomes its owner.
-//! * Dropping a handle [releases](release()) the resource: its finalizer runs at once, or, if it is
-//!   asynchronous, at the owner's end.
-//! * A task that ends normally while it owns a live resource leaks it: the resource is finalized,
-//!   and the leak is reported.
-//! * A task that ends abnormally (by a panic, a `NotOwner` error or a cancellation) has its
-//!   resources finalized. These are not leaks.
+//!   [becomes its owner](adopt()). Dropping a handle [releases](release()) the resource: its
+//!   finalizer runs at once, or, if it is asynchronous, at the owner's end.
+//! * **A handle may outlive its owner.** If it is still alive when the owner ends, normally or not,
+//!   the owner's parent inherits the resource, and the next task that uses it becomes its owner. So
+//!   handles can be returned, sent through channels and split between tasks. Once its handle is
+//!   dropped, the finalizer runs without waiting for the parent's end.
+//! * **Sharing does not move the ownership.** A task may use a resource by shared reference only if
+//!   it [owns](check()) it; if the resource is unowned or inherited, the task becomes its owner.
+//!   Otherwise the use is a [`NotOwner`] error, which ends the task. To share a resource with a new
+//!   task, [give](give()) it to that task when it is spawned.
+//! * A task that was *given* a resource must [`transfer`], [`disown`] or release it before it ends
+//!   normally; otherwise it leaks.
+//! * [`transfer`] makes the parent the owner when the current task ends, and [`disown`] makes a
+//!   resource unowned: the next task that uses it becomes its owner.
+//! * A resource that is still alive when a task without a parent ends, or that leaks, is finalized
+//!   and reported. When a task ends abnormally (by a panic, a `NotOwner` error or a cancellation),
+//!   what it was given is finalized, and that is no leak.
 //!
 //! # The parts
 //!
@@ -51,9 +56,10 @@
 //! [`own()`] when a handle is created, [`check`] or [`adopt`] when it is used, and [`release`] when
 //! it is dropped.
 //!
-//! Authors of runtimes create a [`Ledger`] for each task, [`enter`] it around each poll, look for a
-//! [`NotOwner` error](Ledger::take_not_owner) after the poll, and
-//! [finalize](Ledger::finalize_all) the ledger once the task's future is dropped.
+//! Authors of runtimes create a [`Ledger`] for each task, [`enter`] it around each poll, and look
+//! for a [`NotOwner` error](Ledger::take_not_owner) after the poll. Once the task's future is
+//! dropped, they [leave](Ledger::leave_to_parent) what outlives it to the parent, which
+//! [receives](Ledger::receive) it, and [finalize](Ledger::finalize_all) the rest.
 //!
 //! # Guarantees
 //!
@@ -72,8 +78,8 @@
 //!
 //! Plain `Drop` is enough if a value cannot outlive its task, and `scopeguard`-like guards are
 //! enough if the finalizer belongs to a block instead of a task. The rules are those of [Miou],
-//! with one difference: in Miou each resource is attached and checked explicitly; here a move is
-//! enough.
+//! with two differences: in Miou each resource is attached and checked explicitly, and a task that
+//! returns must have released or transferred what it owns; here a move is enough for both.
 //!
 //! [Miou]: https://github.com/robur-coop/miou
 
@@ -96,16 +102,16 @@ mod release;
 mod scope;
 
 pub use context::{
-    current_ledger, has_ledger, in_finalizer, in_task, take_not_owner, take_not_owner_flag,
+    current_ledger, has_ledger, in_finalizer, in_task, take_ledger_flag, take_not_owner,
 };
 pub use enter::{EnterGuard, enter};
 pub use error::{AccessError, NotOwner};
-pub use finalize::{FinalizeAll, FinalizeReport};
+pub use finalize::{FinalizeAll, FinalizeReport, Leak};
 pub use ids::replace_id_source;
 pub use info::{OwnerInfo, ResourceInfo};
 pub use ops::{adopt, check, check_at, disown, give, give_at, own, transfer};
 pub use owned::{Owned, OwnedError, OwnedMut, OwnedRef, Release};
-pub use registry::{FinalizeStatus, Ledger, Resource, ResourceHandle, Ticket};
+pub use registry::{FinalizeStatus, FinalizerService, Ledger, Resource, ResourceHandle, Ticket};
 pub use release::{defer, release};
 pub use scope::{Scope, ScopeError, scope};
 

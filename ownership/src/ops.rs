@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::context::{self, ledger_or_new};
 use crate::error::{AccessError, NotOwner};
 use crate::info::ResourceInfo;
-use crate::registry::{Ledger, List, LockedTicket, Place, Resource, ResourceHandle, Ticket};
+use crate::registry::{Ledger, List, LockedTicket, Moved, Place, Resource, ResourceHandle, Ticket};
 
 /// Makes the current task the owner of a new resource. Outside any task the resource remains
 /// unowned.
@@ -54,8 +54,9 @@ impl Ticket {
 
 /// Checks that the current task may use a resource through a shared reference.
 ///
-/// If the resource is unowned, the current task becomes its owner. Outside any task an unowned
-/// resource may be used and remains unowned. The fast path is one load and one compare.
+/// If the resource is unowned or inherited (its last owner has ended, and no task has used it
+/// since), the current task becomes its owner. Outside any task such a resource may be used, and
+/// nothing changes. The fast path is one load and one compare.
 ///
 /// # Errors
 ///
@@ -202,9 +203,14 @@ pub fn disown<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError>
 /// one. A task that uses it by value or by `&mut` becomes its owner, which undoes the transfer. A
 /// second transfer has no effect. Outside any task an unowned resource remains unowned.
 ///
+/// The current task need not have used the resource before: a handle that was moved into it can be
+/// transferred at once, unless the resource was [given](give()) to its owner.
+///
 /// # Errors
 ///
-/// The same as [`check`].
+/// * [`AccessError::NotOwner`] if the resource was given to another task, as by [`check`]. Outside
+///   any task, if a task owns it.
+/// * [`AccessError::Finalized`] if the resource is finalized.
 ///
 /// # Panics
 ///
@@ -231,22 +237,30 @@ pub fn disown<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError>
 #[track_caller]
 pub fn transfer<H: ResourceHandle + ?Sized>(handle: &H) -> Result<(), AccessError> {
     refuse_in_finalizer("transfer", handle.ticket());
-    let (resource, current) = (handle.resource(), ledger_or_new());
+    let resource = handle.resource();
+    let Some(current) = ledger_or_new() else {
+        // There is no parent. An unowned resource remains unowned.
+        return check_slow(&resource, Location::caller());
+    };
     let _moved;
-    let locked = resource.ticket().lock();
-    if current.as_ref().is_some_and(|current| locked.is_in_transit_from(current)) {
+    let mut locked = resource.ticket().lock();
+    if locked.is_given() || matches!(locked.place(), Place::Finalized) {
+        locked = check_locked(&resource, locked, Some(&current), Location::caller())?;
+    }
+    if locked.is_in_transit_from(&current) && !locked.is_inherited() {
         return Ok(());
     }
-    let mut locked = check_locked(&resource, locked, current.as_ref(), Location::caller())?;
-    if let Some(current) = &current {
-        _moved = locked.move_to(&resource, Arc::clone(current), List::Transferred);
-    }
+    _moved = locked.move_to(&resource, current, List::Transferred);
     Ok(())
 }
 
 /// Makes `to` the owner of a resource that the current task owns, or that is unowned.
 ///
 /// For runtimes: the builder of a task calls it when the task is spawned.
+///
+/// A resource that was given to a task does not pass to the task's parent by itself. The task must
+/// [`transfer`], [`disown`] or [`release`](crate::release()) it before it ends normally; otherwise
+/// it leaks. Giving a resource again to the task that was given it has no effect.
 ///
 /// # Errors
 ///
@@ -291,10 +305,16 @@ pub fn give_at<H: ResourceHandle + ?Sized>(
 ) -> Result<(), AccessError> {
     refuse_in_finalizer("give", handle.ticket());
     let (resource, current) = (handle.resource(), ledger_or_new());
-    let _moved;
+    let moved;
     let locked = resource.ticket().lock();
+    if locked.is_given() && locked.is_owned_by(to) {
+        return Ok(());
+    }
     let mut locked = check_locked(&resource, locked, current.as_ref(), used_at)?;
-    _moved = locked.move_to(&resource, Arc::clone(to), List::Owned);
+    moved = locked.move_to(&resource, Arc::clone(to), List::Owned);
+    if moved.is_accepted() {
+        locked.set_given();
+    }
     Ok(())
 }
 
@@ -307,8 +327,8 @@ fn check_slow(
     let _moved;
     let locked = resource.ticket().lock();
     let mut locked = check_locked(resource, locked, current.as_ref(), used_at)?;
-    if let (Place::Unowned, Some(current)) = (locked.place(), current) {
-        _moved = locked.move_to(resource, current, List::Owned);
+    if let (true, Some(current)) = (locked.is_available(), current) {
+        _moved = locked.adopt(resource, current);
     }
     Ok(())
 }
@@ -321,15 +341,26 @@ fn adopt_slow(resource: &Arc<dyn Resource>) -> Result<(), AccessError> {
         return Err(AccessError::Finalized(resource.ticket().info()));
     }
     match current {
-        Some(current) if locked.is_owned_by(&current) => {}
-        Some(current) => _moved = locked.move_to(resource, current, List::Owned),
+        Some(current) if locked.is_owned_by(&current) && !locked.is_inherited() => {}
+        Some(current) => _moved = locked.adopt(resource, current),
         None => _detached = locked.detach(),
     }
     Ok(())
 }
 
-/// Passes the lock through if `current` owns the resource, or if it is unowned. Otherwise unlocks
-/// it, and records a [`NotOwner`] error in `current`.
+impl LockedTicket<'_> {
+    /// Makes the current task, which has the ledger `current`, the owner.
+    pub(crate) fn adopt(&mut self, resource: &Arc<dyn Resource>, current: Arc<Ledger>) -> Moved {
+        if self.has_outlived_owner() {
+            current.request_service();
+            context::set_ledger_flag();
+        }
+        self.move_to(resource, current, List::Owned)
+    }
+}
+
+/// Passes the lock through if `current` owns the resource, or if it is available to the next task
+/// that uses it. Otherwise unlocks it, and records a [`NotOwner`] error in `current`.
 fn check_locked<'a>(
     resource: &Arc<dyn Resource>,
     locked: LockedTicket<'a>,
@@ -338,10 +369,12 @@ fn check_locked<'a>(
 ) -> Result<LockedTicket<'a>, AccessError> {
     let (owner, in_transit) = match locked.place() {
         Place::Finalized => return Err(AccessError::Finalized(resource.ticket().info())),
-        Place::Unowned => return Ok(locked),
+        // fault: inherited-not-available
+        _ if locked.is_available() => return Ok(locked),
         Place::Owned { .. } if current.is_some_and(|current| locked.is_owned_by(current)) => {
             return Ok(locked);
         }
+        Place::Unowned => return Ok(locked),
         Place::Owned { ledger, .. } => (ledger.owner().cloned(), false),
         Place::InTransit { ledger, .. } => (ledger.owner().cloned(), true),
     };
@@ -349,7 +382,7 @@ fn check_locked<'a>(
     let error = NotOwner { resource: resource.ticket().info(), owner, in_transit, used_at };
     if let Some(current) = current {
         // fault: misuse-not-checked
-        context::set_not_owner_flag();
+        context::set_ledger_flag();
         current.record_not_owner(error.clone());
     }
     Err(AccessError::NotOwner(error))

@@ -70,8 +70,8 @@ impl<E> TaskError<E> {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let child = try_spawn(async {
-    ///         // Its handle is leaked, so it is finalized at the end of the task.
-    ///         std::mem::forget(Owned::new("file", |_| panic!("cannot be flushed")));
+    ///         // An asynchronous finalizer runs at the end of the task.
+    ///         drop(Owned::with_async("file", |_| async { panic!("cannot be flushed") }));
     ///         Err::<(), _>("the disk is full")
     ///     });
     ///     let error = child.await.unwrap_err();

@@ -29,12 +29,16 @@ pub(crate) const KIND: &str = "tcp stream";
 /// A TCP connection, owned by a task.
 ///
 /// The task that creates a stream owns it. If a stream is moved to another task, that task becomes
-/// the owner with its first use: methods take `&mut self`, which only one task can have at a time.
+/// the owner with its first use: methods take `&mut self`, which only one task can have at a time. A
+/// stream may outlive its owner, for example in a channel. Until its next use the owner's parent
+/// owns it.
 ///
-/// There are two ways to share a stream:
+/// There are three ways to share a stream:
 ///
 /// - Within one task, [`halves`](TcpStream::halves) returns two references, one to read and one to
 ///   write at the same time.
+/// - `futures::AsyncReadExt::split` makes two halves for two tasks. Each use of a half makes the
+///   current task the owner.
 /// - A stream in an `Arc` or a `static` is used through [`shared`](TcpStream::shared), by the task
 ///   that it was given to.
 ///

@@ -10,6 +10,7 @@ mod echo;
 mod finish;
 mod foreign_descriptors;
 mod many_waiters;
+mod moved;
 mod owner;
 mod simulated;
 mod support;

@@ -12,7 +12,7 @@ use crate::registry::Ledger;
 mod report;
 mod state;
 
-pub use report::FinalizeReport;
+pub use report::{FinalizeReport, Leak};
 pub(crate) use state::{FinalizeState, LocalFuture};
 
 /// A future that finalizes the resources of a ledger, newest first, each exactly once.

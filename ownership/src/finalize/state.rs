@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use super::report::FinalizeReport;
+use super::report::{FinalizeReport, Leak};
 use crate::context::switch;
 use crate::info::ResourceInfo;
 use crate::panic_message::panic_message;
@@ -68,7 +68,7 @@ impl FinalizeState {
             if let Some(detached) = newest.ticket().begin_finalize_in(&self.ledger) {
                 let info = newest.ticket().info();
                 if !detached.deferred && !detached.late {
-                    self.report.leaked.push(info.clone());
+                    self.report.leaked.push(Leak::new(info.clone(), &detached, &self.ledger));
                 }
                 self.report.finalized.push(info);
                 return Some(newest);

@@ -23,9 +23,10 @@ pub use release::Release;
 
 /// A value with a finalizer that runs exactly once, however the task that owns the value ends.
 ///
-/// The task that creates the value owns it. The value is finalized when it is released or dropped,
-/// or else when its owner ends, even if it is stored in a `static` or was forgotten. The finalizer
-/// takes the value, so it cannot be used afterwards.
+/// The task that creates the value owns it. The value is finalized when it is released or dropped.
+/// If it outlives its owner, the owner's parent inherits it; when the last of these tasks ends, it
+/// is finalized even if it is stored in a `static` or was forgotten. The finalizer takes the value,
+/// so it cannot be used afterwards.
 ///
 /// An `Owned` in an `Arc` can be shared between tasks, but only its owner can [`get`](Owned::get)
 /// the value.
@@ -90,9 +91,11 @@ impl<T: Send + 'static> Owned<T> {
     /// not be `Send`.
     ///
     /// Dropping the handle leaves the value to its owner, whose end finalizes it. This is not a
-    /// leak, but the value is kept until then; `release().await` finalizes it now. If the value is
-    /// unowned and the handle is dropped outside any task, the finalizer runs on a separate thread.
-    /// That thread is not joined: the process may exit before the finalizer completes.
+    /// leak, but the value is kept until then; `release().await` finalizes it now. If the value has
+    /// outlived an owner, a runtime finalizes it without waiting for the end of the next one. If
+    /// the value is unowned and the handle is dropped outside any task, the finalizer runs on a
+    /// separate thread. That thread is not joined: the process may exit before the finalizer
+    /// completes.
     ///
     /// # Panics
     ///

@@ -8,7 +8,7 @@ use crate::context::enter_finalizer;
 use crate::finalize::LocalFuture;
 use crate::ops::adopt;
 use crate::registry::ResourceHandle;
-use crate::release::defer_to_owner;
+use crate::release::{Deferred, defer_to_owner};
 
 impl<T: Send + 'static> Owned<T> {
     /// Finalizes the value now.
@@ -142,7 +142,8 @@ impl<T: Send + 'static> Drop for Release<T> {
             return;
         };
         let ticket = owned.inner.ticket();
-        if !ticket.is_finalized() && defer_to_owner(&owned.resource()) {
+        let is_finalized = ticket.is_finalized();
+        if !is_finalized && !matches!(defer_to_owner(&owned.resource()), Deferred::Unowned) {
             owned.inner.suspend(future);
         } else {
             let _detached = ticket.begin_finalize();

@@ -1,7 +1,10 @@
 use std::fmt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
+use super::due::Due;
+use super::inherited::InheritedCounts;
 use super::resource::Resource;
 use super::ticket::OwnerId;
 use crate::error::NotOwner;
@@ -17,6 +20,9 @@ use crate::primitives::{Mutex, MutexGuard};
 ///
 /// Adding, removing and moving a resource takes O(1), and any thread may do it. A ledger is closed
 /// once it is finalized; a resource that would enter it later remains unowned.
+///
+/// Before it finalizes the ledger, a runtime calls [`leave_to_parent`](Ledger::leave_to_parent) if
+/// the resources whose handles are still alive pass to the parent.
 ///
 /// # Examples
 ///
@@ -37,6 +43,9 @@ pub struct Ledger {
     /// `true` if `Cold::not_owner` is set, which is rare. Relaxed, because the thread that polls
     /// the task both records the error and reads it.
     has_error: AtomicBool,
+    /// `true` if the task has become the owner of a resource that had outlived another owner, and
+    /// the ledger has no service for finalizers that are due. Relaxed, as `has_error`.
+    pub(super) needs_service: AtomicBool,
     owner: OnceLock<OwnerInfo>,
 }
 
@@ -58,6 +67,10 @@ pub(super) struct Entry {
 pub(super) struct Cold {
     /// The resources transferred to the parent, in order of transfer.
     pub(super) transferred: LinkedSlab<Entry>,
+    /// The number of inherited resources of each line that made them.
+    inherited: InheritedCounts,
+    /// The resources whose finalizers are due before the owner's end.
+    pub(super) due: Due,
     /// The first use of another task's resource by this ledger's task.
     not_owner: Option<NotOwner>,
     /// Panics of finalizers that were caught because the thread was panicking already.
@@ -88,6 +101,7 @@ impl Ledger {
         Arc::new(Ledger {
             inner: Mutex::new(Inner { owned: LinkedSlab::new(), cold: None, stage: Stage::Open }),
             has_error: AtomicBool::new(false),
+            needs_service: AtomicBool::new(false),
             owner: OnceLock::new(),
         })
     }
@@ -135,23 +149,41 @@ impl Ledger {
     }
 
     /// Adds `resource` to `list` and returns its slot. Gives it back if the ledger is closed.
+    ///
+    /// `inherited` is the line that made the resource, if it is inherited. The flag says whether
+    /// many resources of this line have accumulated.
     pub(crate) fn insert(
         &self,
         list: List,
         resource: Arc<dyn Resource>,
-    ) -> Result<u32, Arc<dyn Resource>> {
+        inherited: Option<&'static Location<'static>>,
+    ) -> Result<(u32, bool), Arc<dyn Resource>> {
         let mut inner = self.lock();
         if inner.stage == Stage::Closed {
             return Err(resource);
         }
         let late = inner.stage == Stage::Finalizing;
-        Ok(inner.list_mut(list).push(Entry { resource, late }))
+        let slot = inner.list_mut(list).push(Entry { resource, late });
+        let accumulated = match (list, inherited) {
+            (List::Owned, Some(made_at)) => inner.cold_mut().inherited.add(made_at),
+            _ => false,
+        };
+        Ok((slot, accumulated))
     }
 
     /// Removes the resource in `slot` of `list`. Returns it, and whether it was added after
-    /// finalization had begun.
-    pub(crate) fn remove(&self, list: List, slot: u32) -> (Arc<dyn Resource>, bool) {
-        let Entry { resource, late } = self.lock().list_mut(list).remove(slot);
+    /// finalization had begun. `inherited` is the line that made it, if it is inherited.
+    pub(crate) fn remove(
+        &self,
+        list: List,
+        slot: u32,
+        inherited: Option<&'static Location<'static>>,
+    ) -> (Arc<dyn Resource>, bool) {
+        let mut inner = self.lock();
+        let Entry { resource, late } = inner.list_mut(list).remove(slot);
+        if let (List::Owned, Some(made_at)) = (list, inherited) {
+            inner.cold_mut().inherited.remove(made_at);
+        }
         (resource, late)
     }
 
@@ -166,11 +198,23 @@ impl Ledger {
         self.lock().cold_mut().panics.push((resource, message));
     }
 
+    /// Adds panics of finalizers to the report of [`finalize_all`](Ledger::finalize_all).
+    ///
+    /// For runtimes, which finalize a [due](Ledger::take_due) resource in another ledger.
+    pub fn add_panics(&self, panicked: Vec<(ResourceInfo, String)>) {
+        self.lock().cold_mut().panics.extend(panicked);
+    }
+
     pub(crate) fn take_panics(&self) -> Vec<(ResourceInfo, String)> {
         self.lock().cold.as_mut().map(|cold| std::mem::take(&mut cold.panics)).unwrap_or_default()
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().stage == Stage::Closed
+    }
+
     pub(crate) fn begin_finalizing(&self) {
+        self.clear_due();
         let mut inner = self.lock();
         if inner.stage == Stage::Open {
             inner.stage = Stage::Finalizing;
@@ -220,7 +264,7 @@ impl Inner {
         }
     }
 
-    fn cold_mut(&mut self) -> &mut Cold {
+    pub(super) fn cold_mut(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }
 }

@@ -21,6 +21,9 @@ pub(crate) const TASK_WITHOUT_LEDGER: OwnerId = 1;
 const FINALIZED: OwnerId = 2;
 /// The resource is in the transfer list of its last owner.
 const IN_TRANSIT: OwnerId = 3;
+/// The resource is inherited: a ledger lists it, but the next task that uses it becomes its owner.
+/// No current task has this id, so that use takes the slow path.
+const INHERITED: OwnerId = 4;
 
 /// The identity of a resource and its current place; a field of the resource.
 ///
@@ -35,7 +38,19 @@ const IN_TRANSIT: OwnerId = 3;
 ///   (any) ---- release, finalize_all -> Finalized <------ release -----+
 /// ```
 ///
+/// A resource whose handle outlives its owner takes the same way as a transferred one, from `Owned`
+/// through `InTransit` and `Unowned` to `Owned` by the parent. During all of it the resource is
+/// *inherited* (`State::last_owner` is set), and any use by any task ends that:
+///
+/// ```text
+///            leave_to_parent                   receive               leave_to_parent
+///   Owned ------------------> (in transit) ------------> (inherited) ---------------> ..
+///     ^                            |                         |
+///     +---------- own, check, adopt, give, transfer ---------+
+/// ```
+///
 /// Every transition happens under the ticket's lock, which is taken before the lock of a ledger.
+/// Any thread may perform it.
 ///
 /// # Examples
 ///
@@ -65,9 +80,19 @@ pub struct Ticket {
 
 struct State {
     place: Place,
+    /// The first owner, once the resource has left it.
+    first_owner: Option<Arc<Ledger>>,
+    /// Set while the resource is inherited: the last owner that used it, which has ended.
+    last_owner: Option<Arc<Ledger>>,
     /// `true` once the last handle is dropped and the finalizer waits for the owner's end. Then the
     /// resource is not a leak, although it is still owned at the end.
     deferred: bool,
+    /// `true` if the owner was given the resource. Then only the owner may use it, and it does not
+    /// pass to the parent.
+    given: bool,
+    /// `true` once the resource has passed to the parent of an owner. The drop of its handle then
+    /// makes an asynchronous finalizer due at once.
+    outlived_owner: bool,
 }
 
 /// The place of a resource.
@@ -98,7 +123,14 @@ impl Ticket {
             kind,
             made_at: Location::caller(),
             owner_id: AtomicUsize::new(UNOWNED),
-            state: Mutex::new(State { place: Place::Unowned, deferred: false }),
+            state: Mutex::new(State {
+                place: Place::Unowned,
+                first_owner: None,
+                last_owner: None,
+                deferred: false,
+                given: false,
+                outlived_owner: false,
+            }),
         }
     }
 
@@ -170,6 +202,7 @@ impl fmt::Debug for Ticket {
             UNOWNED => "unowned",
             FINALIZED => "finalized",
             IN_TRANSIT => "in transit",
+            INHERITED => "inherited",
             _ => "owned",
         };
         f.debug_struct("Ticket").field("info", &self.info()).field("place", &place).finish()
@@ -190,12 +223,18 @@ pub(crate) struct LockedTicket<'a> {
 pub(crate) struct Detached {
     /// The ledger's reference to the resource. `None` if the resource was unowned.
     pub(crate) resource: Option<Arc<dyn Resource>>,
-    /// The ledger that listed the resource.
+    /// The ledger that listed the resource, unless the ticket keeps it as that of the first owner.
     pub(crate) ledger: Option<Arc<Ledger>>,
+    /// The first owner, if the resource is finalized after it has left that owner.
+    pub(crate) first_owner: Option<Arc<Ledger>>,
+    /// The last owner that used the resource, if it was inherited.
+    pub(crate) last_owner: Option<Arc<Ledger>>,
     /// `true` if the resource entered the ledger after finalization had begun.
     pub(crate) late: bool,
     /// `true` if the last handle was dropped and the finalizer was left to the owner's end.
     pub(crate) deferred: bool,
+    /// `true` if the owner was given the resource.
+    pub(crate) given: bool,
 }
 
 impl LockedTicket<'_> {
@@ -211,6 +250,24 @@ impl LockedTicket<'_> {
         matches!(self.place(), Place::InTransit { ledger, .. } if std::ptr::eq(&**ledger, sender))
     }
 
+    /// Returns `true` if the resource has outlived its last owner, and no task has used it since.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.state.last_owner.is_some()
+    }
+
+    /// Returns `true` if the next task that uses the resource becomes its owner.
+    pub(crate) fn is_available(&self) -> bool {
+        matches!(self.place(), Place::Unowned) || self.is_inherited()
+    }
+
+    pub(crate) fn is_given(&self) -> bool {
+        self.state.given
+    }
+
+    pub(crate) fn set_given(&mut self) {
+        self.state.given = true;
+    }
+
     pub(crate) fn is_deferred(&self) -> bool {
         self.state.deferred
     }
@@ -219,8 +276,34 @@ impl LockedTicket<'_> {
         self.state.deferred = true;
     }
 
+    pub(crate) fn has_outlived_owner(&self) -> bool {
+        self.state.outlived_owner
+    }
+
     /// Removes the resource from the ledger that lists it, if any. The resource is then unowned.
     pub(crate) fn detach(&mut self) -> Detached {
+        let mut detached = self.leave();
+        detached.last_owner = self.state.last_owner.take();
+        detached.given = std::mem::take(&mut self.state.given);
+        // The first ledger that a resource leaves is that of its first owner.
+        if self.state.first_owner.is_none() {
+            self.state.first_owner = detached.ledger.take();
+        }
+        detached
+    }
+
+    /// As [`detach`](LockedTicket::detach), but the resource remains inherited if it was.
+    pub(crate) fn detach_for_parent(&mut self) -> Detached {
+        let last_owner = self.state.last_owner.take();
+        let detached = self.detach();
+        self.state.last_owner = last_owner;
+        self.state.outlived_owner = true;
+        detached
+    }
+
+    /// Removes the resource from the ledger that lists it, and leaves all else unchanged.
+    fn leave(&mut self) -> Detached {
+        let inherited = self.is_inherited().then_some(self.ticket.made_at);
         let (ledger, list, slot) = match self.set(Place::Unowned) {
             Place::Owned { ledger, slot } => (ledger, List::Owned, slot),
             Place::InTransit { ledger, slot } => (ledger, List::Transferred, slot),
@@ -229,9 +312,15 @@ impl LockedTicket<'_> {
                 return Detached { deferred: self.is_deferred(), ..Detached::default() };
             }
         };
-        let (resource, late) = ledger.remove(list, slot);
+        let (resource, late) = ledger.remove(list, slot, inherited);
         let deferred = self.is_deferred();
-        Detached { resource: Some(resource), ledger: Some(ledger), late, deferred }
+        Detached {
+            resource: Some(resource),
+            ledger: Some(ledger),
+            late,
+            deferred,
+            ..Detached::default()
+        }
     }
 
     /// Moves `resource`, which this ticket belongs to, from its place into `list` of `ledger`. If
@@ -242,30 +331,64 @@ impl LockedTicket<'_> {
         ledger: Arc<Ledger>,
         list: List,
     ) -> Moved {
-        let mut detached = self.detach();
+        let detached = self.detach();
+        self.enter(detached, resource, ledger, list)
+    }
+
+    /// Moves a resource of `ledger` into the list of those that its parent receives, as inherited.
+    pub(crate) fn leave_to_parent(
+        &mut self,
+        resource: &Arc<dyn Resource>,
+        ledger: &Arc<Ledger>,
+    ) -> Moved {
+        let detached = self.detach_for_parent();
+        // The last owner that has used it is either this one or a descendant.
+        self.state.last_owner.get_or_insert_with(|| Arc::clone(ledger));
+        self.enter(detached, resource, Arc::clone(ledger), List::Transferred)
+    }
+
+    /// Moves an unowned resource into the ledger of a parent. It remains inherited if it was.
+    pub(crate) fn receive(&mut self, resource: &Arc<dyn Resource>, ledger: Arc<Ledger>) -> Moved {
+        self.enter(Detached::default(), resource, ledger, List::Owned)
+    }
+
+    /// Adds a resource that has just left `detached` to `list` of `ledger`.
+    fn enter(
+        &mut self,
+        mut detached: Detached,
+        resource: &Arc<dyn Resource>,
+        ledger: Arc<Ledger>,
+        list: List,
+    ) -> Moved {
         let entry = detached.resource.take().unwrap_or_else(|| Arc::clone(resource));
-        let rejected = match ledger.insert(list, entry) {
-            Ok(slot) => {
+        let inherited = self.is_inherited().then_some(self.ticket.made_at);
+        let (rejected, accumulated) = match ledger.insert(list, entry, inherited) {
+            Ok((slot, accumulated)) => {
                 self.set(match list {
                     List::Owned => Place::Owned { ledger, slot },
                     List::Transferred => Place::InTransit { ledger, slot },
                 });
-                None
+                (None, accumulated)
             }
-            Err(entry) => Some((entry, ledger)),
+            Err(entry) => (Some((entry, ledger)), false),
         };
-        Moved { _from: detached, rejected }
+        Moved { _from: detached, rejected, accumulated }
     }
 
     fn finalize(&mut self) -> Detached {
-        let detached = self.detach();
+        let mut detached = self.leave();
         self.set(Place::Finalized);
+        detached.first_owner = self.state.first_owner.take();
+        detached.last_owner = self.state.last_owner.take();
+        detached.given = self.state.given;
         detached
     }
 
     fn set(&mut self, place: Place) -> Place {
         let owner_id = match &place {
             Place::Unowned => UNOWNED,
+            // fault: inherited-not-adopted
+            Place::Owned { .. } if self.is_inherited() => INHERITED,
             Place::Owned { ledger, .. } => ledger.owner_id(),
             Place::InTransit { .. } => IN_TRANSIT,
             Place::Finalized => FINALIZED,
@@ -279,6 +402,8 @@ impl LockedTicket<'_> {
 pub(crate) struct Moved {
     _from: Detached,
     rejected: Option<(Arc<dyn Resource>, Arc<Ledger>)>,
+    /// `true` if the target ledger has now inherited many resources that the same line made.
+    pub(crate) accumulated: bool,
 }
 
 impl Moved {

@@ -1,17 +1,25 @@
-//! Delivery of transferred resources from the ledger of a child to that of its parent.
+//! Delivery of resources from the ledger of a child to that of its parent: of those that the child
+//! transferred, and of those whose handles outlive the child.
 
 use std::sync::Arc;
 
-use super::ledger::{Entry, Ledger, List};
+use super::ledger::{Entry, Ledger};
 use super::resource::Resource;
 use super::ticket::Place;
+use crate::info::ResourceInfo;
 
 impl Ledger {
-    /// Marks every resource owned here as [transferred](crate::transfer()) to the parent, oldest
-    /// first. A runtime calls it for tasks whose parent inherits all their resources.
+    /// Leaves the resources that outlive this ledger's task to its parent, oldest first.
     ///
-    /// A resource whose handle is dropped and whose asynchronous finalizer waits for the owner's
-    /// end stays here.
+    /// A runtime calls it when the task has ended, however it has ended: after the task's future is
+    /// dropped and before the ledger is [finalized](Ledger::finalize_all). The handle of a resource
+    /// that is still owned then is alive in another place, or was leaked. The parent
+    /// [receives](Ledger::receive) the resource as *inherited*: the next task that uses it becomes
+    /// its owner.
+    ///
+    /// Two kinds of resources stay here and are finalized: those whose handle is dropped and whose
+    /// asynchronous finalizer waits for the owner's end, and those that were [given](crate::give())
+    /// to the task.
     ///
     /// # Examples
     ///
@@ -20,24 +28,53 @@ impl Ledger {
     ///
     /// let (child, parent) = (Ledger::new(), Ledger::new());
     /// let entered = enter(Some(child.clone()));
-    /// let _owned = Owned::new(1, drop);
+    /// let owned = Owned::new(1, drop);
     /// entered.leave();
-    /// child.transfer_all();
+    /// child.leave_to_parent();
     /// parent.receive(child.take_transferred());
     /// assert_eq!((child.len(), parent.len()), (0, 1));
+    /// drop(owned);
+    /// assert!(parent.is_empty());
     /// ```
-    pub fn transfer_all(self: &Arc<Self>) {
+    #[doc(alias = "transfer_all")]
+    pub fn leave_to_parent(self: &Arc<Self>) {
         for resource in self.owned_newest_first().into_iter().rev() {
             let _moved;
             let mut locked = resource.ticket().lock();
             // Skip a resource that another thread has moved or finalized since it was listed.
-            if locked.is_owned_by(self) && !locked.is_deferred() {
-                _moved = locked.move_to(&resource, Arc::clone(self), List::Transferred);
+            // fault: given-is-inherited
+            let stays = locked.is_given() || locked.is_deferred();
+            if locked.is_owned_by(self) && !stays {
+                _moved = locked.leave_to_parent(&resource, self);
             }
         }
     }
 
-    /// Takes the [transferred](crate::transfer()) resources, in order of transfer.
+    /// Becomes the owner of the resources that this ledger's task has transferred or left to a
+    /// parent that does not exist. A runtime calls it at the end of the root task, before it
+    /// finalizes the ledger.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_ownership::{Ledger, Owned, enter, transfer};
+    ///
+    /// let root = Ledger::new();
+    /// let entered = enter(Some(root.clone()));
+    /// let owned = Owned::new(1, drop);
+    /// transfer(&owned)?;
+    /// entered.leave();
+    /// root.take_back_transferred();
+    /// assert_eq!(root.len(), 1);
+    /// # drop(owned);
+    /// # Ok::<(), matou_ownership::AccessError>(())
+    /// ```
+    pub fn take_back_transferred(self: &Arc<Self>) {
+        self.receive(self.take_transferred());
+    }
+
+    /// Takes the resources that were [transferred](crate::transfer()) or
+    /// [left](Ledger::leave_to_parent) to the parent, in that order.
     ///
     /// They are unowned until the parent [receives](Ledger::receive) them or another task uses
     /// them. A runtime calls it once, after the task has completed.
@@ -50,7 +87,7 @@ impl Ledger {
             // Another thread may have taken it between the two locks.
             // fault: transferred-and-taken
             if locked.is_in_transit_from(self) {
-                _detached = locked.detach();
+                _detached = locked.detach_for_parent();
                 drop(locked);
                 transferred.push(resource);
             }
@@ -58,16 +95,35 @@ impl Ledger {
         transferred
     }
 
-    /// Becomes the owner of resources that a child transferred. Skips a resource that was finalized
-    /// or has found another owner since it was taken from the child.
-    pub fn receive(self: &Arc<Self>, transferred: Vec<Arc<dyn Resource>>) {
+    /// Becomes the owner of resources that a child transferred or left. Skips a resource that was
+    /// finalized or has found another owner since it was taken from the child.
+    ///
+    /// Returns one resource of each line that made more than 1,000 of the living resources which
+    /// this ledger's task has inherited and no task has used since, when that happens for the first
+    /// time: they accumulate.
+    pub fn receive(self: &Arc<Self>, transferred: Vec<Arc<dyn Resource>>) -> Vec<ResourceInfo> {
+        let mut accumulated = Vec::new();
+        if !transferred.is_empty() {
+            self.request_service();
+        }
         for resource in transferred {
-            let _moved;
+            let moved;
             let mut locked = resource.ticket().lock();
-            if matches!(locked.place(), Place::Unowned) {
-                _moved = locked.move_to(&resource, Arc::clone(self), List::Owned);
+            if !matches!(locked.place(), Place::Unowned) {
+                continue;
+            }
+            moved = locked.receive(&resource, Arc::clone(self));
+            // Its handle was dropped while the resource was in transit.
+            let is_due = locked.is_deferred() && locked.has_outlived_owner();
+            drop(locked);
+            if moved.accumulated {
+                accumulated.push(resource.ticket().info());
+            }
+            if is_due {
+                self.add_due(Arc::clone(&resource));
             }
         }
+        accumulated
     }
 
     fn oldest_transferred(&self) -> Option<Arc<dyn Resource>> {

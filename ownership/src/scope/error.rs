@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::error::NotOwner;
-use crate::finalize::FinalizeReport;
+use crate::finalize::{FinalizeReport, Leak};
 use crate::info::ResourceInfo;
 
 /// A [`Scope`](crate::Scope) broke the ownership rules.
@@ -43,7 +43,7 @@ impl ScopeError {
     }
 
     /// Returns the resources that the scope still owned when it ended normally. They are finalized.
-    pub fn leaked(&self) -> &[ResourceInfo] {
+    pub fn leaked(&self) -> &[Leak] {
         match self.details.not_owner {
             // A scope that ends abnormally leaks nothing.
             Some(_) => &[],

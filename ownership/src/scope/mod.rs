@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use crate::background::{BackgroundFinalize, finalize_detached};
-use crate::context::ledger_or_new;
+use crate::context::{in_task, ledger_or_new};
 use crate::enter::enter;
 use crate::error::NotOwner;
 use crate::finalize::{FinalizeReport, FinalizeState};
@@ -24,13 +24,21 @@ pub use error::ScopeError;
 
 /// Runs `future` as a task with its own ledger, under any executor.
 ///
-/// When the future ends, the resources that it still owns are finalized, newest first, and then the
-/// scope completes. Live resources at a normal end are leaks, and the scope returns an error. It
-/// also returns an error if the future uses a resource of another task; the future is not polled
-/// again afterwards.
+/// When the future ends, the resources that it still owns are settled, and then the scope completes:
 ///
-/// Scopes can be nested. The resources that the inner scope [transfers](crate::transfer()) belong
-/// to the enclosing scope when the inner one ends. Without an enclosing scope they become unowned.
+/// * In an enclosing scope or task, a resource whose handle is still alive passes to that task,
+///   however the scope ends: the handle was returned, sent elsewhere or leaked. The next task that
+///   uses it becomes its owner.
+/// * All others are finalized, newest first: those whose handle was dropped, those that the scope
+///   was [given](crate::give()), and all of a scope without an enclosing one. Of these, the ones
+///   whose handle is alive at a normal end are leaks, and the scope returns an error.
+///
+/// So an outermost scope is where leaks are found. To move a resource from one outermost scope to
+/// another, [`disown`](crate::disown()) it before it is sent, or run both in an enclosing scope.
+///
+/// The scope also returns an error if the future uses a resource of another task; the future is not
+/// polled again afterwards. The resources that a scope [transfers](crate::transfer()) belong to the
+/// enclosing scope when it ends. Without an enclosing scope they become unowned.
 ///
 /// Synchronous finalizers run in the poll that ends the future. Because an executor may poll a
 /// scope on different threads, finalization continues on a separate thread from the first
@@ -115,6 +123,7 @@ impl<F: Future> Future for Scope<F> {
             };
             let end = self.drop_future(end, &ledger);
             entered.leave();
+            leave_to_enclosing(&ledger);
             if let Poll::Ready(result) = self.finalize(end, ledger) {
                 return Poll::Ready(result);
             }
@@ -181,6 +190,13 @@ fn new_ledger(made_at: &'static Location<'static>) -> Arc<Ledger> {
     ledger
 }
 
+/// Leaves the resources that outlive a scope to the enclosing scope, if there is one.
+fn leave_to_enclosing(ledger: &Arc<Ledger>) {
+    if in_task() {
+        ledger.leave_to_parent();
+    }
+}
+
 /// Makes the enclosing scope, if any, the owner of the transferred resources.
 fn deliver_transferred(ledger: &Ledger) {
     let transferred = ledger.take_transferred();
@@ -221,6 +237,7 @@ impl<F: Future> Drop for Scope<F> {
         let stage = std::mem::replace(&mut self.stage, Stage::Complete);
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(stage)));
         if let Some(ledger) = entered.leave() {
+            leave_to_enclosing(&ledger);
             finalize_detached(Arc::clone(&ledger));
             deliver_transferred(&ledger);
         }

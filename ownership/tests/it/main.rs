@@ -4,6 +4,7 @@ mod support;
 
 mod finalize;
 mod ids;
+mod inherited;
 mod memory;
 mod operations;
 mod owned;

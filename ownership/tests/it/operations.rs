@@ -190,8 +190,7 @@ fn a_resource_in_transit_cannot_be_used_by_shared_reference() {
     assert!(error.to_string().contains("in transit to the parent of task #1 \"child\""));
     assert!(within(&child, || disown(&probe)).is_err());
     assert!(within(&child, || give(&probe, &Ledger::new())).is_err());
-    assert!(within(&Ledger::new(), || transfer(&probe)).is_err());
-    assert!(check(&probe).is_err());
+    assert!(check(&probe).is_err() && transfer(&probe).is_err());
     assert_eq!(child.take_transferred().len(), 1);
 }
 
@@ -230,13 +229,32 @@ fn give_requires_the_owner_or_an_unowned_resource() {
 }
 
 #[test]
-fn transfer_all_delivers_all_resources_in_order_of_ownership() {
-    let (child, parent) = (Ledger::new(), Ledger::new());
-    let (older, newer) = (Probe::owned_by(&child), Probe::owned_by(&child));
-    child.transfer_all();
-    assert!(child.is_empty());
-    parent.receive(child.take_transferred());
-    assert_eq!(parent.resources(), [&newer, &older].map(|probe| probe.ticket().info()));
+fn f14_a_handle_that_was_moved_in_and_not_used_yet_can_be_transferred() {
+    let (first, second) = (Ledger::new(), Ledger::new());
+    for probe in [Probe::new(), Probe::owned_by(&first), in_transit_from(&first)] {
+        within(&second, || transfer(&probe)).unwrap();
+        assert_eq!(second.take_transferred().len(), 1);
+        assert!(within(&first, || check(&probe)).is_ok(), "it is unowned in the meantime");
+    }
+    assert!(second.take_not_owner().is_none());
+    let given = Probe::new();
+    give(&given, &first).unwrap();
+    assert!(matches!(within(&second, || transfer(&given)), Err(AccessError::NotOwner(_))));
+    within(&first, || transfer(&given)).unwrap();
+}
+
+#[test]
+fn f14_giving_a_resource_twice_has_no_further_effect() {
+    let (parent, child, other) = (Ledger::new(), Ledger::new(), Ledger::new());
+    let probe = Probe::owned_by(&parent);
+    within(&parent, || {
+        give(&probe, &child).unwrap();
+        give(&probe, &child).unwrap();
+        let error = give(&probe, &other).unwrap_err();
+        assert!(matches!(error, AccessError::NotOwner(_)), "another task was given it");
+    });
+    assert!(owns(&child, &probe));
+    assert_eq!((parent.len(), child.len(), other.len()), (0, 1, 0));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use matou_ownership::{
     AccessError, Ledger, ResourceHandle, adopt, check, disown, give, own, release, transfer,
 };
 
-use crate::support::{Probe, finalize, within};
+use crate::support::{Probe, finalize, leaked, within};
 
 /// The index of the current task, or `OUTSIDE` any task.
 type Current = usize;
@@ -32,7 +32,7 @@ enum Step {
     Release(usize),
     /// The transferred resources of a task are delivered to the other task.
     Deliver(usize),
-    TransferAll(usize),
+    LeaveToParent(usize),
     FinalizeAll(usize),
 }
 
@@ -48,8 +48,17 @@ enum Outcome {
 enum Place {
     Unowned,
     Owned(usize),
-    InTransit(usize),
+    /// In the ledger of a task that has inherited it, until the next use.
+    Inherited(usize),
+    InTransit(usize, Way),
     Finalized,
+}
+
+/// Why a resource is in transit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Transferred,
+    Left,
 }
 
 #[derive(Default)]
@@ -62,6 +71,7 @@ struct ModelTask {
 
 struct Model {
     places: Vec<Place>,
+    given: Vec<bool>,
     finalized: Vec<usize>,
     tasks: [ModelTask; 2],
 }
@@ -70,6 +80,7 @@ impl Model {
     fn new(resources: usize) -> Model {
         Model {
             places: vec![Place::Unowned; resources],
+            given: vec![false; resources],
             finalized: vec![0; resources],
             tasks: Default::default(),
         }
@@ -88,13 +99,16 @@ impl Model {
             }
             Step::Deliver(from) => {
                 for resource in self.tasks[from].transferred.clone() {
-                    self.move_to(resource, Place::Unowned);
-                    self.move_to(resource, Place::Owned(1 - from));
+                    let is_left = self.places[resource] == Place::InTransit(from, Way::Left);
+                    let owned = if is_left { Place::Inherited } else { Place::Owned };
+                    self.move_to(resource, owned(1 - from));
                 }
             }
-            Step::TransferAll(task) => {
+            Step::LeaveToParent(task) => {
                 for resource in self.tasks[task].owned.clone() {
-                    self.move_to(resource, Place::InTransit(task));
+                    if !self.given[resource] {
+                        self.move_to(resource, Place::InTransit(task, Way::Left));
+                    }
                 }
             }
             Step::FinalizeAll(task) => {
@@ -124,12 +138,20 @@ impl Model {
                 }
                 return Outcome::Fine;
             }
-            Operation::Transfer if current != OUTSIDE && place == Place::InTransit(current) => {
+            Operation::Transfer if current != OUTSIDE && !self.given[resource] => {
+                if place != Place::InTransit(current, Way::Transferred) {
+                    self.move_to(resource, Place::InTransit(current, Way::Transferred));
+                }
+                return Outcome::Fine;
+            }
+            Operation::Give(to) if self.given[resource] && place == Place::Owned(to) => {
                 return Outcome::Fine;
             }
             _ => {}
         }
-        if place != here && place != Place::Unowned {
+        let is_available =
+            matches!(place, Place::Unowned | Place::Inherited(_) | Place::InTransit(_, Way::Left));
+        if place != here && !is_available {
             if current != OUTSIDE {
                 self.tasks[current].has_error = true;
             }
@@ -137,11 +159,17 @@ impl Model {
         }
         match operation {
             Operation::Check if place == here => {}
+            Operation::Check if current == OUTSIDE => {}
             Operation::Check => self.move_to(resource, here),
             Operation::Disown => self.move_to(resource, Place::Unowned),
             Operation::Transfer if current == OUTSIDE => {}
-            Operation::Transfer => self.move_to(resource, Place::InTransit(current)),
-            Operation::Give(to) => self.move_to(resource, Place::Owned(to)),
+            Operation::Transfer => {
+                self.move_to(resource, Place::InTransit(current, Way::Transferred));
+            }
+            Operation::Give(to) => {
+                self.move_to(resource, Place::Owned(to));
+                self.given[resource] = self.places[resource] != Place::Unowned;
+            }
             Operation::Own | Operation::Adopt => unreachable!("handled above"),
         }
         Outcome::Fine
@@ -158,14 +186,17 @@ impl Model {
             task.transferred.retain(|other| *other != resource);
         }
         self.places[resource] = match place {
-            Place::Owned(task) | Place::InTransit(task) if self.tasks[task].closed => {
+            Place::Owned(task) | Place::Inherited(task) | Place::InTransit(task, _)
+                if self.tasks[task].closed =>
+            {
                 Place::Unowned
             }
             place => place,
         };
+        self.given[resource] = false;
         match self.places[resource] {
-            Place::Owned(task) => self.tasks[task].owned.push(resource),
-            Place::InTransit(task) => self.tasks[task].transferred.push(resource),
+            Place::Owned(task) | Place::Inherited(task) => self.tasks[task].owned.push(resource),
+            Place::InTransit(task, _) => self.tasks[task].transferred.push(resource),
             Place::Unowned | Place::Finalized => {}
         }
     }
@@ -196,12 +227,13 @@ impl Real {
                 }
             }
             Step::Deliver(from) => {
-                self.ledgers[1 - from].receive(self.ledgers[from].take_transferred());
+                let transferred = self.ledgers[from].take_transferred();
+                assert!(self.ledgers[1 - from].receive(transferred).is_empty());
             }
-            Step::TransferAll(task) => self.ledgers[task].transfer_all(),
+            Step::LeaveToParent(task) => self.ledgers[task].leave_to_parent(),
             Step::FinalizeAll(task) => {
                 let report = finalize(&self.ledgers[task]);
-                assert_eq!(report.finalized, report.leaked);
+                assert_eq!(report.finalized, leaked(&report));
                 let indexes = report.finalized.iter().map(|info| self.index(info.id));
                 return Outcome::Ids(indexes.fold(0, |ids, index| ids * 4 + 1 + index as u8));
             }
@@ -246,7 +278,7 @@ impl Real {
             let place = model.places[index];
             assert_eq!(probe.ticket().is_finalized(), place == Place::Finalized, "{steps:?}");
             // Only a ledger that lists it has a reference.
-            let listed = matches!(place, Place::Owned(_) | Place::InTransit(_));
+            let listed = !matches!(place, Place::Unowned | Place::Finalized);
             assert_eq!(probe.references(), 1 + usize::from(listed), "{steps:?}");
         }
     }
@@ -262,7 +294,7 @@ fn steps(resources: usize, operations: &[Operation]) -> Vec<Step> {
         steps.push(Step::Release(resource));
     }
     for task in [0, 1] {
-        steps.extend([Step::Deliver(task), Step::TransferAll(task), Step::FinalizeAll(task)]);
+        steps.extend([Step::Deliver(task), Step::LeaveToParent(task), Step::FinalizeAll(task)]);
     }
     steps
 }

@@ -20,7 +20,7 @@ fn o1_a_task_that_returns_with_an_owned_resource_leaks_it() {
     let (outcome, events) = run_scope(|log| async move { log.leak("once") });
     let error = outcome.unwrap_err();
     assert_eq!(events, ["once"]);
-    assert_eq!(error.leaked()[0].made_at.file(), file!());
+    assert_eq!(error.leaked()[0].resource.made_at.file(), file!());
     assert!(error.to_string().contains("`transfer`"), "{error}");
 }
 
@@ -31,7 +31,7 @@ fn o1_a_value_in_a_static_is_finalized_and_reported() {
         assert!(VALUE.set(log.owned("static")).is_ok());
     });
     let value = VALUE.get().unwrap();
-    assert_eq!(outcome.unwrap_err().leaked(), [value.info()]);
+    assert_eq!(outcome.unwrap_err().leaked()[0].resource, value.info());
     assert_eq!(events, ["static"]);
     assert!(value.get().is_err());
 }

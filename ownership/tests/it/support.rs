@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use matou_ownership::{
-    FinalizeReport, FinalizeStatus, Ledger, Owned, OwnerInfo, Resource, ResourceHandle, ScopeError,
-    Ticket, enter, own, scope,
+    FinalizeReport, FinalizeStatus, Ledger, Owned, OwnerInfo, Resource, ResourceHandle,
+    ResourceInfo, ScopeError, Ticket, enter, own, scope,
 };
 
 /// A resource that counts its finalizations. Dropping the handle has no effect.
@@ -176,6 +176,11 @@ pub(crate) fn within<R>(ledger: &Arc<Ledger>, body: impl FnOnce() -> R) -> R {
 
 pub(crate) fn finalize(ledger: &Arc<Ledger>) -> FinalizeReport {
     block_on(ledger.finalize_all())
+}
+
+/// Returns the leaked resources of a report.
+pub(crate) fn leaked(report: &FinalizeReport) -> Vec<ResourceInfo> {
+    report.leaked.iter().map(|leak| leak.resource.clone()).collect()
 }
 
 /// Runs a scope whose future receives an event log. Returns the result of the scope and the events.

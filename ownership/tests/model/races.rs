@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loom::thread;
-use matou_ownership::{FinalizeReport, Ledger, Resource, adopt, check, release, transfer};
+use matou_ownership::{FinalizeReport, Ledger, Resource, adopt, check, defer, release, transfer};
 
 use super::support::{Probe, holds, within};
 
@@ -127,5 +127,57 @@ fn a_resource_that_is_adopted_and_transferred_is_in_neither_ledger() {
         assert_eq!((child.len(), other.len()), (0, 0));
         assert_eq!(child.take_transferred().len(), 1);
         drop(release(&probe.resource()));
+    });
+}
+
+#[test]
+fn a_resource_released_while_its_owner_leaves_it_is_finalized_once() {
+    holds(|| {
+        let seen = race(
+            |resource, _| drop(release(&resource)),
+            |_, [owner, parent]| {
+                owner.leave_to_parent();
+                drop(finalize(owner));
+                parent.receive(owner.take_transferred());
+            },
+        );
+        assert!(seen.0[0] == 0 && seen.0[1] + seen.1 <= 1, "{seen:?}");
+    });
+}
+
+#[test]
+fn a_resource_used_while_its_owner_leaves_it_belongs_to_the_user() {
+    holds(|| {
+        let (owner, parent, user) = (Ledger::new(), Ledger::new(), Ledger::new());
+        let probe = Probe::owned_by(&owner);
+        let (resource, their_user) = (probe.resource(), Arc::clone(&user));
+        let thread = thread::spawn(move || within(&their_user, || adopt(&resource)).unwrap());
+        owner.leave_to_parent();
+        // The end of the owner must not finalize what it has left.
+        assert_eq!(finalize(&owner).finalized.len(), 0);
+        parent.receive(owner.take_transferred());
+        thread.join().unwrap();
+        assert_eq!([owner.len(), parent.len(), user.len()], [0, 0, 1]);
+        drop(release(&probe.resource()));
+        assert_eq!((probe.finalized(), Arc::strong_count(&probe)), (1, 1));
+    });
+}
+
+#[test]
+fn a_due_resource_is_finalized_once_by_the_service_or_at_the_end() {
+    holds(|| {
+        let (child, owner) = (Ledger::new(), Ledger::new());
+        let probe = Probe::owned_by(&child);
+        child.leave_to_parent();
+        owner.receive(child.take_transferred());
+        let resource = probe.resource();
+        let thread = thread::spawn(move || defer(&resource));
+        if let Some(due) = owner.take_due() {
+            assert_eq!(finalize(&due).leaked.len(), 0);
+        }
+        drop(finalize(&owner));
+        thread.join().unwrap();
+        assert!(owner.is_empty());
+        assert_eq!(probe.finalized(), 1);
     });
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::text::list;
+use matou_ownership::{Leak, ResourceInfo};
+
+use super::text::{list, owner_title};
 use super::{ChildInfo, TaskInfo};
 use crate::task::{BlockedOn, Cause};
 
@@ -58,6 +60,20 @@ pub enum Finding {
         /// What the task waits for instead.
         blocked_on: BlockedOn,
     },
+    /// A resource was still alive when the run ended, and was finalized then (R7).
+    #[non_exhaustive]
+    ResourceAlive {
+        /// The resource, its first and its last owner.
+        leak: Leak,
+    },
+    /// A task keeps inheriting resources that one line made and that remain alive (R7).
+    #[non_exhaustive]
+    ResourcesAccumulate {
+        /// One of the resources.
+        resource: ResourceInfo,
+        /// The task that has inherited them.
+        owner: TaskInfo,
+    },
 }
 
 /// When the promise of a forgotten child was dropped.
@@ -86,6 +102,8 @@ impl Finding {
             Finding::SpawnRefused { .. } => "SpawnRefused",
             Finding::FailureUnseen { .. } => "FailureUnseen",
             Finding::DeclinedOffer { .. } => "DeclinedOffer",
+            Finding::ResourceAlive { .. } => "ResourceAlive",
+            Finding::ResourcesAccumulate { .. } => "ResourcesAccumulate",
         }
     }
 
@@ -98,6 +116,8 @@ impl Finding {
             }
             Finding::FailureUnseen { task, .. } => task.spawned_at,
             Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
+            Finding::ResourceAlive { leak } => leak.resource.made_at,
+            Finding::ResourcesAccumulate { resource, .. } => resource.made_at,
         }
     }
 
@@ -127,6 +147,14 @@ impl Finding {
                     "{task} was offered what its `{operation}` waits for, and did not take it"
                 )
             }
+            Finding::ResourceAlive { leak } => {
+                let ResourceInfo { kind, id, .. } = &leak.resource;
+                write!(f, "{kind} #{id} was still alive when the run ended")
+            }
+            Finding::ResourcesAccumulate { resource, owner } => {
+                let kind = resource.kind;
+                write!(f, "{owner} has inherited more than 1,000 living resources ({kind})")
+            }
         }
     }
 
@@ -141,6 +169,12 @@ impl Finding {
             }
             Finding::DeclinedOffer { operation, .. } => {
                 writeln!(f, "  --> {} (the `{operation}` that was not polled)", self.at())
+            }
+            Finding::ResourceAlive { .. } => {
+                writeln!(f, "  --> {} (where the resource was made)", self.at())
+            }
+            Finding::ResourcesAccumulate { .. } => {
+                writeln!(f, "  --> {} (where the resources were made)", self.at())
             }
         }
     }
@@ -164,6 +198,19 @@ impl Finding {
                 writeln!(f, "  = task spawned at {}", task.spawned_at)?;
                 list(f, "child of", &task.parents)
             }
+            Finding::ResourceAlive { leak } => {
+                let owners = [("first", &leak.first_owner), ("last", &leak.last_owner)];
+                for (which, owner) in owners {
+                    if let Some(owner) = owner {
+                        writeln!(f, "  = {which} owner: {}", owner_title(owner))?;
+                    }
+                }
+                Ok(())
+            }
+            Finding::ResourcesAccumulate { owner, .. } => {
+                writeln!(f, "  = {owner} was spawned at {}", owner.spawned_at)?;
+                list(f, "child of", &owner.parents)
+            }
         }
     }
 
@@ -186,6 +233,15 @@ impl Finding {
             Finding::DeclinedOffer { .. } => {
                 "go on polling a future that was polled, or drop it: do not await in a branch of a \
                  `select!` that keeps its other futures; or spawn them"
+            }
+            Finding::ResourceAlive { .. } => {
+                "drop its handle before `main` returns: it is in a `static` or in a cycle, or was \
+                 forgotten or returned by `main`; with `Leaks::AtTaskEnd` this is a violation at \
+                 the end of its first owner"
+            }
+            Finding::ResourcesAccumulate { .. } => {
+                "drop the handles of ended tasks; if they are kept on purpose, use them once in \
+                 the task that keeps them, which makes it the owner"
             }
         }
     }

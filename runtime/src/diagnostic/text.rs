@@ -22,3 +22,11 @@ pub(super) fn list(
         more => writeln!(f, "  = .. and {more} more"),
     }
 }
+
+/// Describes the owner of a resource.
+pub(super) fn owner_title(owner: &matou_ownership::OwnerInfo) -> String {
+    match &owner.name {
+        Some(name) => format!("task `{name}`, spawned at {}", owner.made_at),
+        None => format!("a task spawned at {}", owner.made_at),
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt;
 
 use matou_ownership::{NotOwner, ResourceInfo};
 
-use super::text::{list, plural};
+use super::text::{list, owner_title, plural};
 use super::{ChildInfo, TaskInfo};
 use crate::task::{CancelKind, CancelReason, TaskId, TaskRef};
 
@@ -146,7 +146,7 @@ impl Violation {
             }
             Violation::ResourceLeaked { .. } => {
                 "drop or release it before the task ends; if it was meant for the parent, \
-                 `transfer` it, or build the task with `inherit`"
+                 `transfer` it, or build the task with `inherit` unless it was given"
             }
             Violation::FinalizerUnfinished { .. } => {
                 "raise `Builder::grace`, or bound what the finalizer waits for"
@@ -165,12 +165,5 @@ impl fmt::Display for Violation {
             writeln!(f, "  = child of {parent}")?;
         }
         write!(f, "  = help: {}", self.help())
-    }
-}
-
-fn owner_title(owner: &matou_ownership::OwnerInfo) -> String {
-    match &owner.name {
-        Some(name) => format!("task `{name}`, spawned at {}", owner.made_at),
-        None => format!("a task spawned at {}", owner.made_at),
     }
 }

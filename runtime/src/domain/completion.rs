@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use matou_ownership::{Ledger, OwnerInfo, Resource};
+use matou_ownership::{Ledger, OwnerInfo};
 
 use super::forgotten::LastPoll;
 use super::{Domain, Message, Node};
@@ -113,21 +113,6 @@ impl Domain {
         while parent.first_child.get() != NIL {
             self.tree.remove(parent.first_child.get()).drop();
         }
-    }
-
-    /// Makes a parent the owner of the resources that its child has transferred.
-    pub(super) fn deliver_transfers(&self, parent: Slot, transferred: Vec<Arc<dyn Resource>>) {
-        if transferred.is_empty() {
-            return;
-        }
-        let node = &self.tree[parent];
-        let make = || {
-            let ledger = Ledger::new();
-            ledger.set_owner(owner_info_of(node));
-            ledger
-        };
-        let ledger = node.ledger.update(|ledger| Arc::clone(ledger.get_or_insert_with(make)));
-        ledger.receive(transferred);
     }
 
     /// Marks the child at `slot`, a task or a proxy, as complete and wakes the tasks that wait for

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_ownership::{FinalizeAll, FinalizeReport};
+use matou_ownership::{FinalizeAll, FinalizeReport, Leak};
 
 use super::RunFailure;
 use super::{Domain, Node, Timer};
@@ -44,32 +44,33 @@ impl DeferredFutures {
 /// The finalizers of a task, one of which is pending.
 pub(crate) struct PendingFinalizers {
     finalizers: FinalizeAll,
-    /// Whether the task's body has returned a value.
-    normal: bool,
     /// The time limit for all of them together.
     grace: Timer,
 }
 
 impl PendingFinalizers {
-    /// Continues them. Returns the panics of finalizers as one, if there were any, or gives
-    /// `self` back if a finalizer is still pending.
-    pub(crate) fn poll(
+    pub(super) fn new(domain: &Domain, finalizers: FinalizeAll) -> Box<PendingFinalizers> {
+        // fault: finalizers-unbounded
+        let grace = Timer::after(domain, domain.run.config.grace);
+        Box::new(PendingFinalizers { finalizers, grace })
+    }
+
+    /// Continues them. Returns the report, or gives `self` back if a finalizer is still pending.
+    pub(super) fn poll(
         mut self: Box<Self>,
         domain: &Domain,
         cx: &mut Context<'_>,
-    ) -> Result<Option<Panic>, Box<Self>> {
+    ) -> Result<FinalizeReport, Box<Self>> {
         let polled = Pin::new(&mut self.finalizers).poll(cx);
-        if polled.is_pending() && self.grace.poll(domain, cx).is_pending() {
+        if let Poll::Ready(report) = polled {
+            return Ok(report);
+        }
+        if self.grace.poll(domain, cx).is_pending() {
             let site = WaitSite::unlocated("finalizer");
             domain.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
             return Err(self);
         }
-        let PendingFinalizers { finalizers, normal, .. } = *self;
-        let report = match polled {
-            Poll::Ready(report) => report,
-            Poll::Pending => finalizers.finish_without_waiting(),
-        };
-        Ok(domain.report_finalized(report, normal))
+        Ok(self.finalizers.finish_without_waiting())
     }
 }
 
@@ -93,11 +94,12 @@ impl Domain {
                 ready!(self.join_children(normal));
                 // fault: cancel-skips-finalizers
                 self.enter_finalizing();
-                self.finalize_resources(normal, cx)
+                self.finalize_resources(cx)
             }
         };
         match finalized {
-            Ok(panic) => {
+            Ok(report) => {
+                let panic = self.report_finalized(report, normal);
                 // The drop of the body, or a finalizer, may have used what another task owns.
                 // fault: late-foreign-use-ignored
                 self.raise_recorded_not_owner();
@@ -111,36 +113,27 @@ impl Domain {
         }
     }
 
-    /// Finalizes the resources that the current task still owns, newest first. Returns the panics of
-    /// finalizers as one, if there were any, or the finalizers if one of them is pending.
+    /// Leaves the resources that outlive the current task to its parent, and finalizes the others,
+    /// newest first. Returns the report, or the finalizers if one of them is pending.
     fn finalize_resources(
         &self,
-        normal: bool,
         cx: &mut Context<'_>,
-    ) -> Result<Option<Panic>, Box<PendingFinalizers>> {
+    ) -> Result<FinalizeReport, Box<PendingFinalizers>> {
         // Most tasks never owned anything.
-        let Some(ledger) = matou_ownership::current_ledger() else { return Ok(None) };
-        if normal && self.current_node().inherit.get() {
-            ledger.transfer_all();
-        }
+        let Some(ledger) = matou_ownership::current_ledger() else {
+            return Ok(FinalizeReport::default());
+        };
+        self.leave_resources(&ledger);
         let mut finalizers = ledger.finalize_all();
         match Pin::new(&mut finalizers).poll(cx) {
-            Poll::Ready(report) => Ok(self.report_finalized(report, normal)),
-            Poll::Pending => {
-                // fault: finalizers-unbounded
-                let grace = Timer::after(self, self.run.config.grace);
-                Box::new(PendingFinalizers { finalizers, normal, grace }).poll(self, cx)
-            }
+            Poll::Ready(report) => Ok(report),
+            Poll::Pending => PendingFinalizers::new(self, finalizers).poll(self, cx),
         }
     }
 
-    /// Records the violations that finalization has found. Returns the panics as one.
-    fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
-        // fault: leak-not-reported
-        if normal && !report.leaked.is_empty() {
-            let task = self.current_info();
-            self.raise(Violation::ResourceLeaked { task, resources: report.leaked });
-        }
+    /// Records the violations and findings of a finalization. Returns the panics as one.
+    pub(super) fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
+        self.report_leaks(report.leaked, normal);
         // fault: unfinished-finalizer-ignored
         if !report.unfinished.is_empty() {
             let task = self.current_info();
@@ -152,6 +145,24 @@ impl Domain {
         let mut first = panics.next()?;
         first.add_causes(panics.flat_map(Panic::into_causes));
         Some(first)
+    }
+
+    /// R7: what the current task was given, and in a strict task everything, must not be alive at a
+    /// normal end. The root leaves nothing to a parent, so what is still alive then is a finding.
+    fn report_leaks(&self, leaked: Vec<Leak>, normal: bool) {
+        let is_strict = self.leaks_at_task_end();
+        let (leaked, alive): (Vec<_>, Vec<_>) =
+            leaked.into_iter().partition(|leak| leak.given || is_strict);
+        // fault: leak-not-reported
+        if normal && !leaked.is_empty() {
+            let task = self.current_info();
+            let resources = leaked.into_iter().map(|leak| leak.resource).collect();
+            self.raise(Violation::ResourceLeaked { task, resources });
+        }
+        for leak in alive {
+            // fault: leak-at-run-end-unseen
+            self.report_finding(Finding::ResourceAlive { leak });
+        }
     }
 
     /// From here on the current task can neither own nor spawn.

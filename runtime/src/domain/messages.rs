@@ -29,6 +29,8 @@ pub(crate) enum Message {
     CancelRequested { id: TaskId, cancelled: Cancelled },
     /// A child that lived on the sender is complete; the promise has its outcome.
     ChildCompleted { proxy: NodeKey, transferred: Vec<Arc<dyn Resource>> },
+    /// Finalizers of a task of the receiver are to run before the task ends.
+    FinalizersDue { owner: NodeKey },
     /// A promise was dropped on a thread that is not its parent's.
     HandleDropped { entry: NodeKey, abandoned: bool },
     /// The handle of a shield was dropped on a thread that is not its parent's.
@@ -67,6 +69,7 @@ impl Message {
             Message::Cancel { .. } => "cancel",
             Message::CancelRequested { .. } => "cancel requested",
             Message::ChildCompleted { .. } => "child completed",
+            Message::FinalizersDue { .. } => "finalizers due",
             Message::HandleDropped { .. } => "promise dropped",
             Message::DetachHandle { .. } => "shield detached",
             Message::TimerDropped(_) => "timer dropped",
@@ -133,6 +136,7 @@ impl Domain {
                     self.complete_entry(proxy.slot);
                 }
             }
+            Message::FinalizersDue { owner } => self.start_due_finalizers(owner),
             Message::HandleDropped { entry, abandoned } => self.promise_dropped(entry, abandoned),
             Message::DetachHandle { entry } => self.detach_child(entry),
             Message::TimerDropped(timer) => {

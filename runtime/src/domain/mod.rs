@@ -36,6 +36,7 @@ mod error_log;
 mod finalize;
 mod forgotten;
 mod groups;
+mod inheritance;
 mod mailbox;
 mod message_queue;
 mod messages;

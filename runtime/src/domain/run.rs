@@ -56,11 +56,14 @@ pub enum Violations {
 /// When a resource that was not released counts as leaked (R7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leaks {
-    /// At present the same as [`AtTaskEnd`](Leaks::AtTaskEnd).
+    /// When it is still alive at the end of the run: that is the finding
+    /// [`ResourceAlive`](crate::Finding::ResourceAlive). A resource whose handle outlives its owner
+    /// passes to the owner's parent, and the next task that uses it becomes its owner.
     #[default]
     AtRunEnd,
     /// When its owner ends normally: that is the violation
-    /// [`ResourceLeaked`](crate::Violation::ResourceLeaked).
+    /// [`ResourceLeaked`](crate::Violation::ResourceLeaked). The end of a task finalizes what it
+    /// owns, even if a handle is alive elsewhere.
     AtTaskEnd,
 }
 
@@ -71,7 +74,6 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
     pub(crate) violations: Violations,
     pub(crate) forgotten: Forgotten,
-    #[expect(dead_code, reason = "`AtRunEnd` is not implemented yet")]
     pub(crate) leaks: Leaks,
     /// Receives the diagnostics; `None` to print them. Taken when the run is created.
     pub(crate) hook: Option<Hook>,

@@ -147,7 +147,7 @@ impl Domain {
         let ledger = entered.leave();
         // The ledger is examined only if that can matter: it would cost each poll a cache miss.
         if let Some(ledger) = &ledger
-            && (!had_ledger || matou_ownership::take_not_owner_flag())
+            && (!had_ledger || matou_ownership::take_ledger_flag())
         {
             self.check_ledger(slot, ledger);
         }
@@ -192,6 +192,7 @@ impl Domain {
         if ledger.owner().is_none() {
             ledger.set_owner(owner_info_of(self.current_node()));
         }
+        self.serve_finalizers(slot, ledger);
         if self.raise_not_owner(ledger.take_not_owner()) {
             // The task is polled once more, to notice that the violation has cancelled it.
             self.wake(slot);
@@ -237,12 +238,11 @@ impl Domain {
         mut owner: OwnerRef,
         ledger: Option<Arc<Ledger>>,
     ) {
-        // The finalized ledger is closed. A new one takes over the resources that are transferred
-        // to the parent.
+        // The finalized ledger is closed. A new one takes over the resources that the parent
+        // receives: some of their handles may be in the outcome.
         let ledger = ledger.map(|finalized| {
             let ledger = Ledger::new();
             ledger.receive(finalized.take_transferred());
-            ledger.transfer_all();
             ledger
         });
         // The destructor of the outcome runs in a task that is ending.
@@ -254,6 +254,9 @@ impl Domain {
         // fault: outcome-drop-unchecked
         self.raise_recorded_not_owner();
         let ledger = entered.leave();
+        if let Some(ledger) = &ledger {
+            ledger.leave_to_parent();
+        }
         drop(self.take_violations());
         if !causes.is_empty() {
             self.report_finding(Finding::FailureUnseen { task: self.current_info(), causes });

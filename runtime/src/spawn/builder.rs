@@ -10,7 +10,7 @@ use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_
 use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn};
 use crate::join::{Orphans, Promise};
 use crate::task::raw::allocate;
-use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
+use crate::task::{LeakRule, Parent, Slot, SpawnParams, TaskId, TaskMeta};
 
 /// A builder for a child: its name, the resources that it is given, and the domain that it runs on.
 ///
@@ -32,7 +32,7 @@ use crate::task::{Parent, Slot, SpawnParams, TaskId, TaskMeta};
 pub struct Task {
     meta: TaskMeta,
     given: Vec<Arc<dyn Resource>>,
-    inherit: bool,
+    leak_rule: LeakRule,
     pinned: Option<usize>,
 }
 
@@ -48,7 +48,7 @@ impl Task {
     #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
         let meta = TaskMeta::new(spawned_at);
-        Task { meta, given: Vec::new(), inherit: false, pinned: None }
+        Task { meta, given: Vec::new(), leak_rule: LeakRule::OfRun, pinned: None }
     }
 
     /// Sets the name of the task in reports.
@@ -62,16 +62,50 @@ impl Task {
     /// This is needed for a resource that the child uses by a shared reference. A value that is
     /// moved into the child belongs to the child from the first use on.
     ///
+    /// The child must release, [`transfer`](crate::transfer) or [`disown`](crate::disown) what it
+    /// was given before it ends normally; otherwise that is the violation
+    /// [`ResourceLeaked`](crate::Violation::ResourceLeaked).
+    ///
     /// If the current task does not own the resource, that is the violation
-    /// [`NotOwner`](crate::Violation::NotOwner).
+    /// [`NotOwner`](crate::Violation::NotOwner). Giving one resource twice to the same child has no
+    /// further effect.
     pub fn give(mut self, resource: &(impl ResourceHandle + ?Sized)) -> Task {
         self.given.push(resource.resource());
         self
     }
 
-    /// Transfers all resources that the child still owns when it returns to its parent.
+    /// Requires that no handle of the child's resources is alive when the child ends normally:
+    /// that is the violation [`ResourceLeaked`](crate::Violation::ResourceLeaked), and the
+    /// resources are finalized at the end of the child, however it ends.
+    ///
+    /// Otherwise such a resource passes to the parent, unless the run is strict:
+    /// [`Builder::leaks`](crate::Builder::leaks) sets the rule for all tasks of a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_ownership::Owned;
+    /// use matou_runtime::{Builder, RunError, Task, TaskError};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// Builder::new().on_report(|_| {}).run(async {
+    ///     let child = Task::new().strict_resources();
+    ///     let outcome = child.spawn(async { std::mem::forget(Owned::new(1, drop)) }).await;
+    ///     assert!(matches!(outcome, Err(TaskError::Violation(_))));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn strict_resources(mut self) -> Task {
+        self.leak_rule = LeakRule::Strict;
+        self
+    }
+
+    /// Leaves the child's resources whose handles are still alive when it ends to its parent, also
+    /// in a run whose [`leaks`](crate::Builder::leaks) are set to
+    /// [`AtTaskEnd`](crate::Leaks::AtTaskEnd). In other runs this is the rule for all tasks.
     pub fn inherit(mut self) -> Task {
-        self.inherit = true;
+        self.leak_rule = LeakRule::LeftToParent;
         self
     }
 
@@ -170,21 +204,21 @@ impl Task {
         ledger
     }
 
-    /// Returns whether neither name, resources nor `inherit` were set.
+    /// Returns whether neither name, resources nor a rule for leaks were set.
     #[inline]
     fn has_no_params(&self) -> bool {
-        self.meta.name.is_none() && self.given.is_empty() && !self.inherit
+        self.meta.name.is_none() && self.given.is_empty() && self.leak_rule == LeakRule::OfRun
     }
 
     /// Returns the parameters of the child `id` of `parent`, with what it inherits.
     #[cold]
     #[track_caller]
     fn params(self, domain: &Domain, parent: Slot, id: TaskId) -> SpawnParams {
-        let Task { meta, given, inherit, .. } = self;
+        let Task { meta, given, leak_rule, .. } = self;
         // fault: remote-child-without-deadline
         let cold = domain.inherited_context(parent);
         let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &meta, given)) };
-        SpawnParams { name: meta.name, ledger, inherit, cold }
+        SpawnParams { name: meta.name, ledger, leak_rule, cold }
     }
 
     #[inline]
@@ -291,7 +325,7 @@ impl fmt::Debug for Task {
             .field("name", &self.meta.name())
             .field("spawned_at", &format_args!("{}", self.meta.spawned_at))
             .field("given", &self.given.len())
-            .field("inherit", &self.inherit)
+            .field("leak_rule", &self.leak_rule)
             .field("pinned", &self.pinned)
             .finish()
     }

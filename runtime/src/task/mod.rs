@@ -27,6 +27,6 @@ pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
 pub(crate) use id::IdHasher;
 pub(crate) use key::{KeyBase, key_home, task_id};
 pub(crate) use node::{
-    HandleState, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
+    HandleState, LeakRule, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
 };
 pub(crate) use tree::{CancelAction, Completion, CompletionNotice, FastCompletion, TaskTree};

@@ -58,8 +58,8 @@ pub(crate) struct Node<R> {
     /// Whether the parent has polled this child with its own waker. On completion the parent is
     /// then woken directly.
     pub(crate) wake_parent: Cell<bool>,
-    /// Whether the resources that the task still owns when it returns go to its parent.
-    pub(crate) inherit: Cell<bool>,
+    /// What the task's end does with resources whose handles are still alive.
+    pub(crate) leak_rule: Cell<LeakRule>,
     /// The number of children that are not complete.
     pub(crate) live_children: Cell<u32>,
     pub(crate) id: Cell<TaskId>,
@@ -208,12 +208,24 @@ pub(crate) enum RunState {
     Woken,
 }
 
+/// What the end of a task does with resources whose handles are still alive (R7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LeakRule {
+    /// As the run is set.
+    #[default]
+    OfRun,
+    /// It finalizes them. At a normal end that is a violation.
+    Strict,
+    /// It leaves them to the parent.
+    LeftToParent,
+}
+
 /// The parameters of a new task in addition to its body; usually none.
 #[derive(Default)]
 pub(crate) struct SpawnParams {
     pub(crate) name: Option<Name>,
     pub(crate) ledger: Option<Arc<Ledger>>,
-    pub(crate) inherit: bool,
+    pub(crate) leak_rule: LeakRule,
     pub(crate) cold: Option<Box<ColdState>>,
 }
 
@@ -258,7 +270,7 @@ impl<R> Node<R> {
             run_state: Cell::new(RunState::Idle),
             owner_ref: OptionCell::none(),
             ledger: OptionCell::none(),
-            inherit: Cell::new(false),
+            leak_rule: Cell::new(LeakRule::OfRun),
             cold: OptionCell::none(),
             blocked_on: BlockedOnCell::unknown(),
         }
@@ -278,13 +290,13 @@ impl<R> Node<R> {
         self.handle_state.set(HandleState::Held);
         self.wake_parent.set(false);
         self.stage.set(Stage::Running);
-        self.inherit.set(false);
+        self.leak_rule.set(LeakRule::OfRun);
         self.blocked_on.clear();
     }
 
     /// Stores the parameters of a new task.
     pub(crate) fn apply(&self, params: SpawnParams) {
-        let SpawnParams { name, ledger, inherit, cold } = params;
+        let SpawnParams { name, ledger, leak_rule, cold } = params;
         if let Some(name) = name {
             self.name.put(name);
         }
@@ -294,7 +306,7 @@ impl<R> Node<R> {
         if let Some(cold) = cold {
             self.cold.put(cold);
         }
-        self.inherit.set(inherit);
+        self.leak_rule.set(leak_rule);
     }
 
     /// Clears the node of a complete task so that it can be reused.

@@ -23,6 +23,7 @@ mod r05_scale;
 mod r06_cancel_waits;
 mod r07_leaks;
 mod r07_one_owner;
+mod r07_outlived_owners;
 mod r08_finalizers;
 mod r09_calls;
 mod r10_contained;

@@ -326,22 +326,6 @@ fn inherit_transfers_all_remaining_resources_at_a_normal_end() {
 }
 
 #[test]
-fn inherit_transfers_nothing_at_an_abnormal_end() {
-    scenario(|_, log| async move {
-        let child_log = log.clone();
-        let child = Task::new().inherit().try_spawn(async move {
-            leak(child_log.resource("resource"));
-            Err::<(), _>("on purpose")
-        });
-        assert!(child.await.is_err());
-        log.push("end");
-        Ok(())
-    })
-    .on_one_domain()
-    .expect(&["resource", "end"]);
-}
-
-#[test]
 fn the_first_task_to_use_a_disowned_resource_owns_it() {
     for leaks in [false, true] {
         let runs = scenario(move |place, log| async move {

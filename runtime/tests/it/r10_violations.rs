@@ -278,7 +278,7 @@ fn a_report_of_a_leak_reads_like_a_compiler_error() {
          = resource: &str #{id} made at {made}\n  \
          = child of a task on domain 0\n  \
          = help: drop or release it before the task ends; if it was meant for the parent, \
-         `transfer` it, or build the task with `inherit`",
+         `transfer` it, or build the task with `inherit` unless it was given",
         leaker = position(task.spawned_at, line),
         id = resources[0].id,
         made = position(resources[0].made_at, line + 1),
