@@ -91,7 +91,8 @@ impl Sandbox {
             let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
             let messages: Vec<Value> = messages.collect();
             if output.status.success() {
-                let program = messages.iter().find_map(Program::parse);
+                // Tests of a package with a program are built after that program.
+                let program = messages.iter().filter_map(Program::parse).last();
                 return program.context("cargo reported no executable");
             }
             self.remove_broken(&messages)?;
