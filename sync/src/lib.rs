@@ -45,13 +45,14 @@
 //!   under *Cancel safety* of each future.
 //! - **Futures that are kept.** A future that was woken and is kept without being polled, for
 //!   example by a `select!` that has gone on to something else, would keep others waiting
-//!   ("futurelock"). Under `matou-runtime` it does not: what a waiter was woken for is an offer that
-//!   is good for one poll of its task, and then goes to the next waiter; see [`matou_hooks::Offer`].
-//!   Under other runtimes a waiter that is polled takes what is free even if another one was
-//!   notified, so at least a task is not blocked by a future that it has set aside itself.
+//!   ("futurelock"). Under `matou-runtime` it does not: what a waiter was woken for is an offer
+//!   that is good for one poll of its task, and then goes to the next waiter; see
+//!   [`matou_hooks::Offer`]. Under other runtimes a waiter that is polled takes what is free even
+//!   if another one was notified, so at least a task is not blocked by a future that it has set
+//!   aside itself.
 //! - **Panics.** No poisoning: a guard unlocks when it is dropped, also by a panic.
-//! - **Wakers** are cloned, called and dropped while no lock is held. They may use the primitive that
-//!   calls them. If one panics, nothing is lost and a broadcast still wakes the other waiters.
+//! - **Wakers** are cloned, called and dropped while no lock is held. They may use the primitive
+//!   that calls them. If one panics, nothing is lost and a broadcast still wakes the other waiters.
 //!   [`Condition::signal`] and [`Condition::broadcast`] continue the panic, other methods do not.
 //! - **Time and space.** All operations take constant time, except those that wake all waiters
 //!   and the return of an overtaken waiter to its place, which it looks for from both ends.

@@ -19,7 +19,8 @@ use matou_runtime::{
 use matou_sync::{Condition, Mutex, Queue};
 
 use crate::support::{
-    Counter, Place, Reports, run_with, within_deadline, within_deadline_on_stack,
+    Counter, Place, Reports, WakeCounter, run_on, run_with, within_deadline,
+    within_deadline_on_stack,
 };
 
 const SEEDS: std::ops::Range<u64> = 0..40;
@@ -242,6 +243,28 @@ fn b8_a_cancelled_waiter_does_not_keep_the_lock_from_its_shield() {
     });
 }
 
+/// Also before the cancelled task is polled again.
+#[test]
+fn b8_an_offer_to_a_cancelled_task_goes_to_the_next_waiter_at_once() {
+    let result = run_on(1, || async {
+        let mutex = Arc::new(Mutex::new(()));
+        let guard = mutex.lock().await;
+        let lock = Arc::clone(&mutex);
+        let first = spawn(async move { drop(lock.lock().await) });
+        waiters(&mutex, 1).await;
+        let counter = WakeCounter::new();
+        let (waker, mut second) = (Waker::from(Arc::clone(&counter)), mutex.lock());
+        assert!(Pin::new(&mut second).poll(&mut Context::from_waker(&waker)).is_pending());
+        let cancelled = first.cancel();
+        drop(guard);
+        assert_eq!(counter.wakes.get(), 1);
+        drop(second);
+        cancelled.await;
+        Ok(())
+    });
+    result.expect("the run succeeds");
+}
+
 #[test]
 fn b8_a_cancelled_waiter_does_not_keep_the_lock_from_a_finalizer_of_its_child() {
     everywhere(|place| async move {
@@ -440,6 +463,60 @@ fn f13_a_select_loop_that_comes_back_to_its_lock_gets_it() {
         other.await?;
         looping.await?;
         assert_eq!(*mutex.lock().await, 2);
+        Ok(())
+    });
+}
+
+/// The task that frees a slot takes it again before the outsider is polled.
+#[test]
+fn f20_b11_a_push_gets_in_although_another_task_takes_each_slot_that_it_frees() {
+    everywhere(|place| async move {
+        let queue = Arc::new(Queue::bounded(1));
+        queue.try_push("job")?;
+        let (pushing, counter) = (Arc::clone(&queue), Counter::new());
+        let polled = counter.clone();
+        let outsider = place.spawn(move || async move {
+            let mut push = pushing.push("outsider");
+            poll_once(&mut push).await;
+            polled.add();
+            push.await.is_ok()
+        });
+        counter.reaches(1).await;
+        let mut rounds = 0;
+        while queue.pop().await? != "outsider" {
+            // Fails once the slot is reserved. (To wait here would be to wait for a pop of one's
+            // own.)
+            let _ = queue.try_push("job");
+            rounds += 1;
+            yield_now().await;
+        }
+        // Other domains may be polled less often than this one, and simulated ones in any order.
+        assert!(rounds >= 1, "the outsider was overtaken");
+        assert!(outsider.await?);
+        Ok(())
+    });
+}
+
+/// Futures of one stream that lock, beside a lock in the body of the loop.
+#[test]
+fn f13_b10_a_buffered_stream_of_locks_beside_a_lock_in_the_loop_ends() {
+    everywhere(|place| async move {
+        let mutex = Arc::new(Mutex::new(0));
+        let lock = Arc::clone(&mutex);
+        let looping = place.spawn(move || async move {
+            let futures = futures::stream::iter(0..6).map(|_| async {
+                let mut guard = lock.lock().await;
+                *guard += 1;
+                yield_now().await;
+            });
+            let mut stream = pin!(futures.buffered(3));
+            while stream.next().await.is_some() {
+                // Futures of the stream wait in the line before it, and are not polled here.
+                *lock.lock().await += 10;
+            }
+        });
+        looping.await?;
+        assert_eq!(*mutex.lock().await, 66);
         Ok(())
     });
 }

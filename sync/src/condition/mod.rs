@@ -27,8 +27,9 @@ use crate::waiting::{Kind, Request, WaitList, WaiterKey};
 /// A signal without waiters has no effect; it is not stored.
 ///
 /// Under `matou-runtime`, a signal for a wait that is kept without being polled goes to the next
-/// waiter after one poll of the task; see [`Mutex`](crate::Mutex#futures-that-are-kept). If no other
-/// task waits, it stays with that wait.
+/// waiter after one poll of the task; see [`Mutex`](crate::Mutex#futures-that-are-kept). If no
+/// other task waits, it stays with that wait. (A wait that was polled since has its signal, also
+/// while it locks the mutex again.)
 ///
 /// # One condition, one mutex
 ///

@@ -29,10 +29,10 @@ use crate::primitives::const_fn;
 /// # Futures that are kept
 ///
 /// A task may keep a [`Lock`] that has been polled, in a `select!` for example, and wait for
-/// something else. If the lock is then offered to this future, it is not taken ("futurelock"). Under
-/// `matou-runtime` the offer goes to the next waiter after one poll of the task, newcomers are not
-/// held back any longer, and the runtime reports the line. The future keeps its place for when it is
-/// polled again. The same holds for a cancelled task that waits for its children.
+/// something else. If the lock is then offered to this future, it is not taken ("futurelock").
+/// Under `matou-runtime` the offer goes to the next waiter after one poll of the task, newcomers
+/// are not held back any longer, and the runtime reports the line. The future keeps its place for
+/// when it is polled again. The same holds for a cancelled task that waits for its children.
 ///
 /// Under other runtimes the waiters behind such a future wait until it is polled or dropped, except
 /// that one which is polled for another reason locks an unlocked mutex; newcomers still get the

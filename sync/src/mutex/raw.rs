@@ -26,12 +26,12 @@
 //!   held back for a starved waiter, that waiter is in the line or has an offer, so the invariant
 //!   held before.
 //! - A waiter that was offered the lock and finds the mutex locked returns to the line under the
-//!   lock of the list. The `unlock` of the present holder locks the list later: were it earlier, the
-//!   waiter would have seen the mutex unlocked.
+//!   lock of the list. The `unlock` of the present holder locks the list later: were it earlier,
+//!   the waiter would have seen the mutex unlocked.
 //! - `unlock` makes no offer if one is open. That waiter looks at the mutex under the lock of the
 //!   list, and so after this `unlock`.
-//! - A waiter that is dropped or declines while it has an offer passes the offer on. If no waiter is
-//!   in the line, nothing has to be done.
+//! - A waiter that is dropped or declines while it has an offer passes the offer on. If no waiter
+//!   is in the line, nothing has to be done.
 //!
 //! So `unlock` accesses the list only if there are waiters, and an uncontended mutex costs one
 //! atomic operation for locking and one for unlocking.

@@ -18,7 +18,9 @@ use crate::waiting::{Kind, Notify};
 /// which they began to wait, but are not handed the value or the slot: a newcomer may take it ahead
 /// of them, and the task that was notified keeps its place. This is bounded, as for
 /// [`Mutex`](crate::Mutex): a push or pop that has been overtaken five times holds newcomers back,
-/// as far as they would take what is reserved for it.
+/// as far as they would take what is reserved for it. So a task must not be the only one that pops
+/// from a bounded queue and also wait in a push to it: the slot that it has freed may be another
+/// one's.
 ///
 /// A [`Push`] or [`Pop`] that is kept without being polled does not keep others waiting under
 /// `matou-runtime`; see [`Mutex`](crate::Mutex#futures-that-are-kept).
@@ -150,8 +152,8 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// Returns the value if the queue is full or closed. It also counts as full if each free slot is
-    /// reserved for a waiting push that was overtaken too often.
+    /// Returns the value if the queue is full or closed. It also counts as full if each free slot
+    /// is reserved for a waiting push that was overtaken too often.
     ///
     /// # Examples
     ///
@@ -230,8 +232,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Pushes a value, without a notification, or gives it back if no more than `reserved` slots are
-    /// free.
+    /// Pushes a value, without a notification, or gives it back if no more than `reserved` slots
+    /// are free.
     fn push_unless_full(&self, value: T, reserved: usize) -> Result<Result<(), PushError<T>>, T> {
         // fault: push-overtakes-starved-waiter
         if reserved > 0 && self.free_slots() <= reserved && !self.is_closed() {

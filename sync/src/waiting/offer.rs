@@ -89,7 +89,8 @@ impl Notice {
         // host knew of the offer earlier, it could decline it after a poll of the task in which the
         // future was not polled because its wake-up was still to come.
         if let Some(task) = task {
-            let (operation, source) = (shared.kind.operation(), Arc::clone(shared) as _);
+            let source: Arc<dyn OfferSource> = Arc::clone(shared) as _;
+            let operation = shared.kind.operation();
             // fault: offer-not-announced
             matou_hooks::on_offer(Offer::new(task, operation, at, key, source));
         }

@@ -67,9 +67,9 @@ fn a_notified_pop_that_was_overtaken_waits_again_in_its_place() {
     task.assert_pending(&mut pop);
     queue.try_push(1).unwrap();
     assert_eq!(queue.try_pop(), Ok(1));
-    task.assert_pending(&mut pop);
     let mut later = queue.pop();
     Task::new().assert_pending(&mut later);
+    task.assert_pending(&mut pop);
     queue.try_push(2).unwrap();
     assert_eq!((task.wakes(), task.assert_ready(pop)), (2, Ok(2)));
 }
