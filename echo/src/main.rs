@@ -16,7 +16,7 @@ use matou_echo::{
     Level, Limits, LineWriter, Listeners, Log, Shutdown, Stats, open_descriptors,
     raise_descriptor_limit, run,
 };
-use matou_runtime::{Builder, RunError, live_tasks, signal, signal::Signal};
+use matou_runtime::{Builder, Diagnostic, RunError, live_tasks, signal, signal::Signal};
 
 /// Descriptors that are not available to clients: standard streams, signals, and a margin.
 const RESERVED_MIN: usize = 32;
@@ -112,7 +112,6 @@ impl Options {
 }
 
 /// The standard streams. No line blocks the server, also if no process reads it.
-#[derive(Clone)]
 struct Streams {
     output: LineWriter,
     errors: LineWriter,
@@ -140,9 +139,10 @@ fn main() -> ExitCode {
 fn start(options: &Options, streams: &Streams) -> Result<()> {
     let limits = options.limits()?;
     let before = open_descriptors();
-    let Served { stats, tasks_left, descriptors_kept } = run_on(options.domains(), {
-        let (options, streams) = (options.clone(), streams.clone());
-        async move { serve(&options, limits, streams).await }
+    let log = Arc::new(Log::to(streams.errors.clone(), options.level()));
+    let Served { stats, tasks_left, descriptors_kept } = run_on(options.domains(), &log, {
+        let (options, output, log) = (options.clone(), streams.output.clone(), Arc::clone(&log));
+        async move { serve(&options, limits, output, log).await }
     })?;
     let descriptors_left = match (before, descriptors_kept, open_descriptors()) {
         (Some(before), Some(kept), Some(after)) => after.saturating_sub(before + kept).to_string(),
@@ -158,12 +158,22 @@ fn start(options: &Options, streams: &Streams) -> Result<()> {
     Ok(())
 }
 
-/// Runs `main`, and reduces an error of the run to one line.
+/// Runs `main`, and reduces an error of the run to one line. The log receives what the runtime
+/// reports: by default it would wait for standard error.
 fn run_on<T: 'static>(
     domains: usize,
+    log: &Arc<Log>,
     main: impl Future<Output = Result<T>> + 'static,
 ) -> Result<T> {
-    Builder::new().domains(domains).run(main).map_err(|error| match error {
+    let log = Arc::clone(log);
+    let report = move |diagnostic: &Diagnostic| {
+        let level = match diagnostic {
+            Diagnostic::Violation(_) => Level::Error,
+            _ => Level::Warn,
+        };
+        log.line(level, format_args!("{diagnostic}"));
+    };
+    Builder::new().domains(domains).on_report(report).run(main).map_err(|error| match error {
         RunError::Failed(error) => error,
         other => anyhow::anyhow!("{other}"),
     })
@@ -188,7 +198,12 @@ struct Served {
     descriptors_kept: Option<usize>,
 }
 
-async fn serve(options: &Options, limits: Limits, streams: Streams) -> Result<Served> {
+async fn serve(
+    options: &Options,
+    limits: Limits,
+    output: LineWriter,
+    log: Arc<Log>,
+) -> Result<Served> {
     // First the signals: until then, they terminate the process.
     let shutdown = Arc::new(Shutdown::new());
     let before = open_descriptors();
@@ -200,10 +215,9 @@ async fn serve(options: &Options, limits: Limits, streams: Streams) -> Result<Se
     let listeners = Listeners::bind(&options.listen, servers)?;
     if !options.quiet {
         for address in listeners.addresses() {
-            streams.output.line(format!("listening on {address}"));
+            output.line(format!("listening on {address}"));
         }
     }
-    let log = Arc::new(Log::to(streams.errors, options.level()));
     let clients = limits.connections_max;
     log.line(Level::Info, format_args!("serving at most {clients} clients on {servers} domains"));
     let stats = run(listeners, limits, shutdown, log).await?;
@@ -225,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_task_that_is_left_is_counted() {
-        let counts = run_on(1, async {
+        let log = Arc::new(Log::new(Level::Off));
+        let counts = run_on(1, &log, async {
             let before = tasks_left();
             let task = spawn(pending::<()>());
             let during = tasks_left();

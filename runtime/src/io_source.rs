@@ -114,6 +114,7 @@ impl IoSource {
     /// # Panics
     ///
     /// Panics outside a run.
+    #[track_caller]
     pub fn poll<'k, R>(
         &self,
         direction: Direction,
@@ -141,6 +142,7 @@ impl IoSource {
     ///
     /// Panics outside a run.
     #[inline]
+    #[track_caller]
     pub fn poll_transfer<'k>(
         &self,
         direction: Direction,
@@ -157,6 +159,7 @@ impl IoSource {
     }
 
     #[inline]
+    #[track_caller]
     fn poll_with<R>(
         &self,
         direction: Direction,

@@ -67,16 +67,18 @@ where
 {
     type Output = A::Output;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
         let mut this = self.project();
+        assert!(this.left.is_some(), "`Race` is polled after it was ready");
         let left_first = Domain::try_with(|domain| domain.random().below(2) == 0).unwrap_or(true);
         let mut poll_one = |left: bool| {
             if left {
                 let left = this.left.as_mut().as_pin_mut();
-                left.expect("`Race` is polled after it was ready").poll(cx)
+                left.expect("both branches are there").poll(cx)
             } else {
                 let right = this.right.as_mut().as_pin_mut();
-                right.expect("`Race` is polled after it was ready").poll(cx)
+                right.expect("both branches are there").poll(cx)
             }
         };
         let mut poll = poll_one(left_first);

@@ -98,6 +98,7 @@ where
 /// });
 /// ```
 #[doc(alias = "ctrl_c")]
+#[track_caller]
 pub fn stream(signal: Signal) -> io::Result<Signals> {
     let state = Arc::new(StreamState::default());
     Domain::with("`signal::stream`", |domain| {
@@ -148,6 +149,7 @@ pub struct NextSignal<'a> {
 impl Future for NextSignal<'_> {
     type Output = ();
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.signals.state.poll_next(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(()),

@@ -49,18 +49,35 @@ fn without_version(folder: &'static str) -> &'static str {
     folder.rsplit_once('-').map_or(folder, |(name, _)| name)
 }
 
-/// Displays a line: ` at src/main.rs:7:9`, or ` through futures-util`. A function that is called
-/// through a pointer or a trait object has no caller but itself: the line is not displayed then.
+/// Displays the line of a wait: ` at src/main.rs:7:9`, or ` through futures-util`. A function that
+/// is called through a pointer or a trait object has no caller but itself: the line is not displayed
+/// then.
 pub(crate) struct At(pub(crate) &'static Location<'static>);
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match library_of(self.0) {
-            Some(library) if library.starts_with("matou-") => Ok(()),
+            Some(library) if is_own(library) => Ok(()),
             Some(library) => write!(f, " through {library}"),
             None => write!(f, " at {}", self.0),
         }
     }
+}
+
+/// Displays the line of a use; as [`At`], but never empty.
+pub(crate) struct Used(pub(crate) &'static Location<'static>);
+
+impl fmt::Display for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match library_of(self.0).is_some_and(is_own) {
+            true => f.write_str(" through a function pointer or a trait object"),
+            false => At(self.0).fmt(f),
+        }
+    }
+}
+
+fn is_own(library: &str) -> bool {
+    library.starts_with("matou-")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod many_waiters;
 mod moved;
 mod owner;
 mod simulated;
+mod source_lines;
 mod support;
 mod transfer;
 mod types;

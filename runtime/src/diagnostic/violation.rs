@@ -1,11 +1,13 @@
 //! Violations of the rules, as data and as text.
 
 use std::fmt;
+use std::panic::Location;
 
 use matou_ownership::{NotOwner, ResourceInfo};
 
 use super::text::{list, owner_title, plural};
 use super::{ChildInfo, TaskInfo};
+use crate::source_line::Used;
 use crate::task::{CancelKind, CancelReason, TaskId, TaskRef};
 
 /// A violation of a rule. It ends the task that committed it, and no task can catch it (R10).
@@ -28,6 +30,8 @@ pub enum Violation {
         task: TaskInfo,
         /// The child that it is not the parent of.
         child: ChildInfo,
+        /// The line that awaited, cancelled or used it, if it is known.
+        used_at: Option<&'static Location<'static>>,
     },
     /// A task used a resource that another task owns (R7).
     NotOwner {
@@ -115,9 +119,12 @@ impl Violation {
     fn details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Violation::StillHasChildren { children, .. } => list(f, "child", children),
-            Violation::NotAChild { child, .. } => list(f, "child", std::slice::from_ref(child)),
+            Violation::NotAChild { child, used_at, .. } => {
+                list(f, "child", std::slice::from_ref(child))?;
+                used_at.map_or(Ok(()), |used_at| writeln!(f, "  = used{}", Used(used_at)))
+            }
             Violation::NotOwner { error, .. } => {
-                writeln!(f, "  = used at {}", error.used_at)?;
+                writeln!(f, "  = used{}", Used(error.used_at))?;
                 writeln!(f, "  = made at {}", error.resource.made_at)?;
                 // The runtime labels a ledger after the poll that created it.
                 let unknown = || "a task whose current poll has not returned yet".to_owned();
@@ -159,7 +166,10 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let task = self.task();
         self.headline(f)?;
-        writeln!(f, "\n  --> {} (where {task} was spawned)", task.spawned_at)?;
+        match task.id {
+            TaskId::NONE => writeln!(f)?,
+            _ => writeln!(f, "\n  --> {} (where {task} was spawned)", task.spawned_at)?,
+        }
         self.details(f)?;
         for parent in &task.parents {
             writeln!(f, "  = child of {parent}")?;

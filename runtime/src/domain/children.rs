@@ -54,23 +54,25 @@ impl RemoteChildren {
     }
 }
 
+/// Asserts that a task is running, which can be the parent of a child. Not inside `Domain::with`:
+/// the panic names the line of the caller, which a closure does not know.
+#[inline]
+#[track_caller]
+pub(crate) fn assert_parent(parent: Slot) {
+    assert_ne!(
+        parent, NIL,
+        "a child needs a parent: spawn inside a task of the run, or put the child into the group \
+         of a task with `Orphans::spawner`"
+    );
+}
+
 /// Adding tasks to the tree.
 impl Domain {
-    /// Returns the current task, which is about to spawn a child.
-    ///
-    /// # Panics
-    ///
-    /// If no task is running.
+    /// Returns the current task, which is about to spawn a child; `NIL` if no task is running, which
+    /// [`assert_parent`] refuses.
     #[inline]
-    #[track_caller]
     pub(crate) fn spawn_parent(&self) -> Slot {
-        let current = self.scheduler.current();
-        assert_ne!(
-            current, NIL,
-            "a child needs a parent: spawn inside a task of the run, or put the child into the \
-             group of a task with `Orphans::spawner`"
-        );
-        current
+        self.scheduler.current()
     }
 
     /// Returns whether children of the current task may start.
@@ -203,7 +205,7 @@ impl Domain {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let Some(node) = self.own_child(remote, child) else {
-            self.raise_not_parent(child);
+            self.raise_not_parent(child, site.location);
             // The violation cancels the current task, so it is not polled again.
             return Poll::Pending;
         };
@@ -255,7 +257,7 @@ impl Domain {
         cancelled: &Cancelled,
     ) -> Result<(), NotParent> {
         let Some(node) = self.own_child(remote, child) else {
-            self.raise_not_parent(child);
+            self.raise_not_parent(child, cancelled.at());
             return Err(NotParent);
         };
         node.handle_state.set(HandleState::Cancelling);

@@ -65,7 +65,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use children::ChildRef;
+pub(crate) use children::{ChildRef, assert_parent};
 pub(crate) use completion::owner_info;
 pub(crate) use error_log::{RecordedError, RunFailure};
 pub(crate) use finalize::PendingFinalizers;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::Location;
 use std::task::{Poll, ready};
 
 use matou_ownership::NotOwner;
@@ -116,26 +117,35 @@ impl Domain {
 
     /// R2: records that the current task used the promise of a child that is not its own.
     #[cold]
-    pub(super) fn raise_not_parent(&self, child: ChildRef) {
-        self.raise_not_a_child(ChildInfo::escaped(child.entry.id, child.spawned_at));
+    pub(super) fn raise_not_parent(
+        &self,
+        child: ChildRef,
+        used_at: Option<&'static Location<'static>>,
+    ) {
+        self.raise_not_a_child(ChildInfo::escaped(child.entry.id, child.spawned_at), used_at);
     }
 
     /// R2: records that the current task used a group that belongs to task `owner`. `child` is one
     /// of the children in the group, if there is any.
     #[cold]
-    pub(crate) fn raise_not_group_owner(&self, owner: TaskId, child: Option<ChildRef>) {
+    pub(crate) fn raise_not_group_owner(
+        &self,
+        owner: TaskId,
+        child: Option<ChildRef>,
+        used_at: &'static Location<'static>,
+    ) {
         match child {
-            Some(child) => self.raise_not_parent(child),
+            Some(child) => self.raise_not_parent(child, Some(used_at)),
             None => {
                 let spawned_at = self.current_info().spawned_at;
-                self.raise_not_a_child(ChildInfo::escaped(owner, spawned_at));
+                self.raise_not_a_child(ChildInfo::escaped(owner, spawned_at), Some(used_at));
             }
         }
     }
 
-    fn raise_not_a_child(&self, child: ChildInfo) {
+    fn raise_not_a_child(&self, child: ChildInfo, used_at: Option<&'static Location<'static>>) {
         let task = self.current_info();
-        self.raise(Violation::NotAChild { task, child });
+        self.raise(Violation::NotAChild { task, child, used_at });
     }
 
     /// R7: records that the current task used a resource that it does not own, if its ledger says

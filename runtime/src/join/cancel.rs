@@ -48,6 +48,7 @@ impl<T, E> Cancel<T, E> {
 impl<T, E> Future for Cancel<T, E> {
     type Output = Option<Outcome<T, E>>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.refused {

@@ -56,12 +56,8 @@ impl<T, E> ChildHandle<T, E> {
         ChildHandle { outcome: self.outcome.take(), child: self.child }
     }
 
-    /// Waits until the child is complete, and takes the outcome. `site` says in reports where
-    /// the parent waits.
-    ///
-    /// # Panics
-    ///
-    /// If the outcome is taken already.
+    /// Waits until the child is complete, and takes the outcome, which must not be taken already.
+    /// `site` says in reports where the parent waits.
     #[inline]
     pub(super) fn poll(
         &mut self,
@@ -70,7 +66,7 @@ impl<T, E> ChildHandle<T, E> {
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
         let outcome = self.outcome.as_ref();
-        let outcome = outcome.expect("a promise is polled after it yielded its outcome");
+        let outcome = outcome.expect("the caller has checked that the outcome is there");
         // fault: cancel-busy-wait
         ready!(domain.poll_child(outcome.scheduler(), self.child, site, cx));
         Poll::Ready(self.outcome.take().expect("it was there a moment ago").take())

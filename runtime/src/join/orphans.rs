@@ -106,6 +106,7 @@ impl<T, E> Orphans<T, E> {
     /// Returns the outcome of a complete child without waiting.
     #[doc(alias = "try_next")]
     #[doc(alias = "try_join_next")]
+    #[track_caller]
     pub fn care(&self) -> TryNext<T, E> {
         if self.is_empty() {
             return TryNext::Empty;
@@ -188,9 +189,10 @@ impl<T, E> Orphans<T, E> {
 
     /// Takes a child out of the group, complete or not, lowest position first. Its promise belongs
     /// to the caller, which must await or cancel it.
+    #[track_caller]
     pub fn take(&self) -> Option<Promise<T, E>> {
         let owner = self.group.owner()?;
-        if !self.check_owner(&owner) {
+        if !self.check_owner(&owner, Location::caller()) {
             return None;
         }
         Domain::with("`Orphans::take`", |domain| {
@@ -206,11 +208,12 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// Adds a child of the current task.
+    #[track_caller]
     pub(crate) fn insert(&self, promise: Promise<T, E>) -> TaskId {
-        let (id, child) = (promise.id(), promise.child());
+        let (id, child, used_at) = (promise.id(), promise.child(), Location::caller());
         Domain::with("`Task::orphans`", |domain| {
             let owner = self.group.owner_or_current(domain);
-            if self.check_owner(&owner) {
+            if self.check_owner(&owner, used_at) {
                 self.group.insert(promise, domain, owner.group);
             } else {
                 // The group belongs to another task. The child belongs to the current task, which
@@ -226,13 +229,14 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// R2: returns whether the current task owns the group. If not, the violation is recorded.
-    pub(crate) fn check_owner(&self, owner: &Owner) -> bool {
+    /// `used_at` is the line that uses the group.
+    pub(crate) fn check_owner(&self, owner: &Owner, used_at: &'static Location<'static>) -> bool {
         Domain::with("`Orphans`", |domain| {
             // fault: any-task-may-use-group
             if domain.has_handle(&owner.remote) && domain.current_key() == owner.task {
                 return true;
             }
-            domain.raise_not_group_owner(owner.task.id, self.group.some_child());
+            domain.raise_not_group_owner(owner.task.id, self.group.some_child(), used_at);
             false
         })
     }
@@ -246,15 +250,17 @@ impl<T, E> Orphans<T, E> {
 
     /// Takes the outcome of a complete child. If there is none, registers the waker, unless `wait`
     /// is `None`.
+    #[track_caller]
     fn pop(&self, mut wait: Option<Wait<'_>>, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
         let stays_pending =
             wait.as_ref().is_some_and(|wait| wait.when_empty == WhenEmpty::StayPending);
         if !stays_pending && self.is_empty() {
             return Poll::Ready(None);
         }
+        let used_at = Location::caller();
         Domain::with("`Orphans`", |domain| {
             let owner = self.group.owner_or_current(domain);
-            if !self.check_owner(&owner) {
+            if !self.check_owner(&owner, used_at) {
                 return Poll::Pending;
             }
             if wait.is_some() {
@@ -339,6 +345,7 @@ pub struct Next<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
 impl<T, E> Future for Next<'_, T, E> {
     type Output = Option<Outcome<T, E>>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.get_mut().0.poll(WhenEmpty::ReturnNone, cx)
     }
@@ -352,6 +359,7 @@ pub struct NextOrPending<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
 impl<T, E> Future for NextOrPending<'_, T, E> {
     type Output = Outcome<T, E>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = self.get_mut().0.poll(WhenEmpty::StayPending, cx);
         outcome.map(|outcome| outcome.expect("it waits for one"))
@@ -367,6 +375,7 @@ struct NextOutcome<'a, T, E> {
 }
 
 impl<T, E> NextOutcome<'_, T, E> {
+    #[track_caller]
     fn poll(&mut self, when_empty: WhenEmpty, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
         let wait = Wait { at: self.at, when_empty, key: &mut self.key };
         let poll = self.orphans.pop(Some(wait), cx);

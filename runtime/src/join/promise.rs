@@ -132,16 +132,17 @@ impl<T, E> Promise<T, E> {
         self.cancel_at(Location::caller(), Some(reason.into()))
     }
 
+    #[track_caller]
     pub(crate) fn cancel_at(
         mut self,
         at: &'static Location<'static>,
         reason: Option<Cow<'static, str>>,
     ) -> Cancel<T, E> {
         let child = self.child();
+        let remote = self.handle.remote();
+        let remote = remote.expect("a promise is cancelled after it yielded its outcome");
         let is_own = Domain::with("cancelling a task", |domain| {
             let cancelled = &domain.requested_reason(at, reason);
-            let remote = self.handle.remote();
-            let remote = remote.expect("a promise is cancelled before its outcome is taken");
             domain.cancel_child(remote, child, cancelled).is_ok()
         });
         // The handle is taken last. If the request has panicked or was refused, because the child
@@ -192,11 +193,13 @@ impl<T, E> Promise<T, E> {
 
     /// Waits for the child. `site` says in reports where the parent waits.
     #[inline]
+    #[track_caller]
     pub(crate) fn poll_join(
         &mut self,
         site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
+        assert!(!self.handle.is_empty(), "a promise is polled after it yielded its outcome");
         Domain::with("awaiting a task", |domain| self.handle.poll(domain, site, cx))
     }
 }
@@ -204,9 +207,10 @@ impl<T, E> Promise<T, E> {
 impl<T, E> Future for Promise<T, E> {
     type Output = Outcome<T, E>;
 
+    // The caller of a future that is awaited directly is the `.await`.
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // The line of an `.await` is not available to a future; a report names the child instead.
-        self.get_mut().poll_join(WaitSite::unlocated("promise"), cx)
+        self.get_mut().poll_join(WaitSite::here("promise"), cx)
     }
 }
 

@@ -59,6 +59,7 @@ pub struct AwaitAll<T, E = Infallible> {
 impl<T, E> Future for AwaitAll<T, E> {
     type Output = Vec<Outcome<T, E>>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         assert!(!this.done, "`AwaitAll` is polled after it was ready");
@@ -145,6 +146,7 @@ pub struct AwaitFirst<T, E = Infallible> {
 impl<T, E> Future for AwaitFirst<T, E> {
     type Output = Outcome<T, E>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.outcome.is_none() {
@@ -152,8 +154,9 @@ impl<T, E> Future for AwaitFirst<T, E> {
             let site = WaitSite::new("the first of several promises", this.at);
             this.outcome = Some(ready!(poll_one(&mut this.promises, site, cx)));
             let reason = || Some("another promise was first".into());
-            let losers = this.promises.drain(..).map(|loser| loser.cancel_at(this.at, reason()));
-            this.losers.extend(losers);
+            for loser in this.promises.drain(..) {
+                this.losers.push(loser.cancel_at(this.at, reason()));
+            }
         }
         while let Some(loser) = this.losers.last_mut() {
             ready!(loser.poll_end(cx));
@@ -221,6 +224,7 @@ pub struct AwaitOne<'a, T, E = Infallible> {
 impl<T, E> Future for AwaitOne<'_, T, E> {
     type Output = Outcome<T, E>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let AwaitOne { promises, at } = self.get_mut();
         assert!(!promises.is_empty(), "`await_one` needs a promise to wait for");
@@ -235,6 +239,7 @@ impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
 }
 
 /// Removes the promise of a complete child and returns the outcome, or registers with all children.
+#[track_caller]
 fn poll_one<T, E>(
     promises: &mut Vec<Promise<T, E>>,
     site: WaitSite,

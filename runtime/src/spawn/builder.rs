@@ -7,7 +7,7 @@ use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
 use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_lazy};
-use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn};
+use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn, assert_parent};
 use crate::join::{Orphans, Promise};
 use crate::task::raw::allocate;
 use crate::task::{LeakRule, Parent, Slot, SpawnParams, TaskId, TaskMeta};
@@ -31,7 +31,8 @@ use crate::task::{LeakRule, Parent, Slot, SpawnParams, TaskId, TaskMeta};
 #[must_use = "a builder does nothing until it spawns a task"]
 pub struct Task {
     meta: TaskMeta,
-    given: Vec<Arc<dyn Resource>>,
+    /// The resources to give to the child, with the lines that said so.
+    given: Vec<(Arc<dyn Resource>, &'static Location<'static>)>,
     leak_rule: LeakRule,
     pinned: Option<usize>,
 }
@@ -69,8 +70,9 @@ impl Task {
     /// If the current task does not own the resource, that is the violation
     /// [`NotOwner`](crate::Violation::NotOwner). Giving one resource twice to the same child has no
     /// further effect.
+    #[track_caller]
     pub fn give(mut self, resource: &(impl ResourceHandle + ?Sized)) -> Task {
-        self.given.push(resource.resource());
+        self.given.push((resource.resource(), Location::caller()));
         self
     }
 
@@ -193,13 +195,17 @@ impl Task {
     /// Creates the child's ledger with the given resources, before the child can run.
     #[cold]
     #[track_caller]
-    fn ledger(id: TaskId, meta: &TaskMeta, given: Vec<Arc<dyn Resource>>) -> Arc<Ledger> {
+    fn ledger(
+        id: TaskId,
+        meta: &TaskMeta,
+        given: Vec<(Arc<dyn Resource>, &'static Location<'static>)>,
+    ) -> Arc<Ledger> {
         let ledger = Ledger::new();
         ledger.set_owner(crate::domain::owner_info(id, meta));
-        for resource in given {
+        for (resource, given_at) in given {
             // If the current task does not own the resource, `give` records the violation. A
             // resource that is finalized already need not be given.
-            let _ = matou_ownership::give(&resource, &ledger);
+            let _ = matou_ownership::give_at(&resource, &ledger, given_at);
         }
         ledger
     }
@@ -234,6 +240,7 @@ impl Task {
             let parent = domain.spawn_parent();
             (Arc::clone(domain.remote()), domain.next_task_id(), parent)
         });
+        assert_parent(parent);
         let (owner, outcome) = allocate(remote, || TaskFuture::<fn() -> F, F, K>::new(future));
         Domain::with("spawn", |domain| {
             let child = self.insert(domain, id, parent, owner);
@@ -284,8 +291,9 @@ impl Task {
         K::Value: Send + 'static,
         K::Error: Send + 'static,
     {
+        let parent = Domain::with("call", Domain::spawn_parent);
+        assert_parent(parent);
         Domain::with("call", |domain| {
-            let parent = domain.spawn_parent();
             let Some(target) = domain.pick_target(self.pinned) else {
                 let domains = domain.run.domains();
                 return Err(NoDomainAvailable { domains, pinned: self.pinned });

@@ -164,6 +164,7 @@ pub struct Shield<T, E = Infallible> {
 }
 
 impl<T, E> Shield<T, E> {
+    #[track_caller]
     fn new(promise: Promise<T, E>, at: &'static Location<'static>) -> Shield<T, E> {
         Domain::with("`shield`", |domain| {
             domain.make_shield(promise.child().entry, domain.run.config.grace);
@@ -192,6 +193,7 @@ impl<T, E> Shield<T, E> {
     /// # Panics
     ///
     /// If the outcome was taken already.
+    #[track_caller]
     pub fn id(&self) -> TaskId {
         self.promise.as_ref().expect("a shield has its child until its outcome is taken").id()
     }
@@ -200,6 +202,7 @@ impl<T, E> Shield<T, E> {
 impl<T, E> Future for Shield<T, E> {
     type Output = Outcome<T, E>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let promise = this.promise.as_mut().expect("`Shield` is polled after it was ready");
@@ -284,6 +287,7 @@ pub struct CancelledWait {
 impl Future for CancelledWait {
     type Output = Cancelled;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cancelled> {
         let CancelledWait { at, wait } = self.get_mut();
         Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(wait, cx.waker()) {

@@ -103,6 +103,7 @@ impl<T: 'static, E: 'static> Orphans<T, E> {
     /// # Panics
     ///
     /// Outside a task.
+    #[track_caller]
     pub fn spawner(&self) -> Spawner<T, E> {
         Spawner { intake: self.intake() }
     }
@@ -113,15 +114,19 @@ impl<T: 'static, E: 'static> Orphans<T, E> {
     /// # Panics
     ///
     /// Outside a task.
+    #[track_caller]
     pub fn send_spawner(&self) -> SendSpawner<T, E> {
         SendSpawner { group: Arc::clone(&self.intake().group) }
     }
 
+    #[track_caller]
     fn intake(&self) -> Rc<GroupIntake<T, E>> {
+        let has_task = Domain::with("`Orphans::spawner`", Domain::has_current);
+        assert!(has_task, "a group has a spawner inside a task of the run");
+        let used_at = Location::caller();
         Domain::with("`Orphans::spawner`", |domain| {
-            assert!(domain.has_current(), "a group has a spawner inside a task of the run");
             let owner = self.group().owner_or_current(domain);
-            if !self.check_owner(&owner) {
+            if !self.check_owner(&owner, used_at) {
                 let group = Group::new(0);
                 drop(group.close());
                 return Rc::new(GroupIntake::new(group));

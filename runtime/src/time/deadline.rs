@@ -125,6 +125,7 @@ impl Drop for RestoreDeadline {
 impl<F: Future> Future for Deadline<F> {
     type Output = Result<F::Output, Elapsed>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let future =

@@ -117,6 +117,7 @@ impl Sleep {
     }
 
     /// Polls it without recording it as what the task is blocked on.
+    #[track_caller]
     pub(super) fn poll_unrecorded(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let timer = &mut self.get_mut().timer;
         Domain::with("`sleep`", |domain| timer.poll(domain, cx))
@@ -126,6 +127,7 @@ impl Sleep {
 impl Future for Sleep {
     type Output = ();
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let poll = self.as_mut().poll_unrecorded(cx);
         if poll.is_pending() {

@@ -39,6 +39,7 @@ mod shields;
 mod shutdown;
 mod shutdown_process;
 mod simulated;
+mod source_lines;
 mod sources;
 mod spawners;
 mod support;

@@ -61,7 +61,7 @@ async fn apply(how: Use, promise: Promise<()>) {
 #[track_caller]
 fn offender<T: std::fmt::Debug>(result: Result<T, RunError>) -> (String, u32) {
     match violation(result) {
-        Violation::NotAChild { task, child } => {
+        Violation::NotAChild { task, child, .. } => {
             assert_eq!(child.spawned_at.file(), file!());
             let name = task.name.as_deref().unwrap_or_default().to_owned();
             (name, child.spawned_at.line())

@@ -334,18 +334,20 @@ fn a_report_of_a_task_that_is_not_the_parent_reads_like_a_compiler_error() {
         Ok(())
     });
     let violation = violation(result);
-    let Violation::NotAChild { task, child } = &violation else {
+    let Violation::NotAChild { task, child, used_at, .. } = &violation else {
         panic!("{violation}");
     };
     let expected = format!(
         "error[NotAChild]: task #3 `stranger` on domain 0 is not the parent of task #2\n  \
          --> {stranger} (where task #3 `stranger` on domain 0 was spawned)\n  \
          = child: task #2, spawned at {ours}\n  \
+         = used at {used}\n  \
          = child of task #1 `main`, spawned at {main}\n  \
          = help: only the task that spawned a child may await or cancel it; send its result \
          through a queue instead of its promise",
         stranger = position(task.spawned_at, line + 1),
         ours = position(child.spawned_at, line),
+        used = position(used_at.expect("an await has a line"), line + 2),
         main = task.parents[0].spawned_at.expect("it is here"),
     );
     assert_eq!(violation.to_string(), expected);

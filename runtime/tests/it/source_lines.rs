@@ -1,0 +1,591 @@
+//! Goal: every report and every panic that a program causes names a line of the program, the right
+//! one, and no line of matou or of the standard library.
+//! Method: each public function that can report is called on a line that is known, and the line of
+//! the report, of the panic or of the recorded wait is compared.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending, ready};
+use std::mem;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Once};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use matou_ownership::Owned;
+use matou_runtime::signal::{self, Signal};
+use matou_runtime::test::{Check, check_on_threads, send_signal};
+use matou_runtime::{
+    BlockedOn, Builder, Cancelled, ChildInfo, MainError, Orphans, Outcome, Promise, RunError, Task,
+    TaskError, Violation, Violations, await_all, await_first, await_one, call, cancelled, deadline,
+    defer, disown, now, parallel, race, shield, sleep, sleep_until, spawn, timeout, try_call,
+    try_shield, try_spawn, yield_now,
+};
+use matou_sync::{Condition, Mutex, Queue};
+
+use crate::support::*;
+
+thread_local! {
+    static PANICKED_AT: Cell<Option<(String, u32)>> = const { Cell::new(None) };
+}
+
+/// Calls `f`, which must panic, and returns the file and the line that the panic names.
+fn panics_at(f: impl FnOnce()) -> (String, u32) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let location = info.location().map(|at| (at.file().to_owned(), at.line()));
+            PANICKED_AT.set(location);
+            previous(info);
+        }));
+    });
+    catch_unwind(AssertUnwindSafe(f)).expect_err("it panics");
+    PANICKED_AT.take().expect("the hook has seen it")
+}
+
+#[track_caller]
+fn assert_line(at: &Location<'_>, line: u32) {
+    assert_eq!((at.file(), at.line()), (file!(), line));
+}
+
+/// Expands to the line of its call, and a closure that evaluates the expression.
+macro_rules! case {
+    ($call:expr) => {
+        (
+            line!(),
+            stringify!($call),
+            Box::new(|| {
+                let _ = $call;
+            }) as Box<dyn Fn()>,
+        )
+    };
+}
+
+type Case = (u32, &'static str, Box<dyn Fn()>);
+
+/// Asserts that each case panics on its own line.
+fn assert_panics(cases: Vec<Case>) {
+    for (line, name, call) in cases {
+        assert_eq!(panics_at(call), (file!().to_owned(), line), "{name}");
+    }
+}
+
+#[test]
+fn f9_panics_outside_a_run_name_the_caller() {
+    assert_panics(vec![
+        case!(spawn(async {})),
+        case!(try_spawn(async { Ok::<(), ()>(()) })),
+        case!(call(|| async {})),
+        case!(try_call(|| async { Ok::<(), ()>(()) })),
+        case!(parallel([1], |_| async {})),
+        case!(shield(async {})),
+        case!(try_shield(async { Ok::<(), ()>(()) })),
+        case!(defer(async {})),
+        case!(Task::new().spawn(async {})),
+        case!(Task::new().try_spawn(async { Ok::<(), ()>(()) })),
+        case!(Task::new().call(|| async {})),
+        case!(Task::new().try_call(|| async { Ok::<(), ()>(()) })),
+        case!(Task::new().shield(async {})),
+        case!(Task::new().try_shield(async { Ok::<(), ()>(()) })),
+        case!(Task::new().orphans(&Orphans::new()).spawn(async {})),
+        case!(Task::new().orphans(&Orphans::new()).try_spawn(async { Ok::<(), ()>(()) })),
+        case!(now()),
+        case!(sleep(Duration::ZERO)),
+        case!(timeout(Duration::ZERO, async {})),
+        case!(signal::on(Signal::Terminate, || async {})),
+        case!(signal::stream(Signal::Terminate)),
+        case!(send_signal(Signal::Terminate)),
+        case!(await_first(Vec::<Promise<()>>::new())),
+    ]);
+}
+
+#[test]
+fn f9_panics_in_a_finalizer_name_the_caller() {
+    fn forbidden() {
+        assert_panics(vec![
+            case!(defer(async {})),
+            case!(Owned::new(1, drop)),
+            case!(Owned::with_async(1, |_| async {})),
+        ]);
+    }
+    run_on(1, || async {
+        let checked = Rc::new(Cell::new(0));
+        let owned = Owned::new(1, |_| forbidden());
+        drop(owned);
+        checked.set(1);
+        defer({
+            let checked = checked.clone();
+            async move {
+                forbidden();
+                checked.set(2);
+            }
+        });
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Polls a future to completion and then once more, on the line of the caller.
+macro_rules! twice {
+    ($future:expr) => {{
+        let mut future = Box::pin($future);
+        let _ = future.as_mut().await;
+        (line!(), stringify!($future), panics_at(|| poll(future.as_mut())))
+    }};
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) {
+    let _ = future.poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[test]
+fn f9_a_future_that_is_polled_again_names_the_line_that_polls() {
+    run_on(1, || async {
+        let mut promises = vec![spawn(async {})];
+        let panics = [
+            twice!(spawn(async {})),
+            twice!(spawn(pending::<()>()).cancel()),
+            twice!(await_all([spawn(async {})])),
+            twice!(await_first([spawn(async {})])),
+            twice!(await_one(&mut promises)),
+            twice!(shield(async {})),
+            twice!(race(ready(1), ready(2))),
+            twice!(timeout(Duration::ZERO, pending::<()>())),
+            twice!(deadline(now(), pending::<()>())),
+        ];
+        for (_, name, (file, _)) in panics {
+            assert_eq!(file, file!(), "{name}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Runs `main`, which leaks the promise of one child, and returns the description of that child.
+fn leaked_child<F>(main: impl FnOnce() -> F + Send + 'static) -> ChildInfo
+where
+    F: Future<Output = Result<(), MainError>> + 'static,
+{
+    match violation(run_on(3, main)) {
+        Violation::StillHasChildren { children, .. } => children[0].clone(),
+        other => panic!("{other}"),
+    }
+}
+
+/// A function that spawns a child and leaks its handle, and the line that it names.
+macro_rules! leak_case {
+    ($handle:expr) => {
+        (line!(), stringify!($handle), || mem::forget($handle))
+    };
+}
+
+#[test]
+fn f9_reports_of_children_name_the_line_that_spawned_them() {
+    let cases: [(u32, &str, fn()); 14] = [
+        leak_case!(spawn(async {})),
+        leak_case!(try_spawn(async { Ok::<(), ()>(()) })),
+        leak_case!(call(|| async {})),
+        leak_case!(try_call(|| async { Ok::<(), ()>(()) })),
+        leak_case!(parallel([1], |_| async {})),
+        leak_case!(shield(async {})),
+        leak_case!(try_shield(async { Ok::<(), ()>(()) })),
+        leak_case!(Task::new().spawn(async {})),
+        leak_case!(Task::new().name("child").try_spawn(async { Ok::<(), ()>(()) })),
+        leak_case!(Task::new().call(|| async {})),
+        leak_case!(Task::new().try_call(|| async { Ok::<(), ()>(()) })),
+        leak_case!(Task::new().shield(async {})),
+        leak_case!(Task::new().try_shield(async { Ok::<(), ()>(()) })),
+        leak_case!(with_orphans(|orphans| drop(Task::new().orphans(orphans).spawn(async {})))),
+    ];
+    for (line, name, spawn) in cases {
+        let child = leaked_child(move || async move {
+            spawn();
+            Ok(())
+        });
+        assert_eq!((child.spawned_at.file(), child.spawned_at.line()), (file!(), line), "{name}");
+    }
+}
+
+fn with_orphans(f: impl FnOnce(&Orphans<()>)) -> Orphans<()> {
+    let orphans = Orphans::new();
+    f(&orphans);
+    orphans
+}
+
+/// Runs a child that waits in `wait` until it cannot go on, and returns what it waits for.
+fn blocked_on<F>(wait: fn() -> F) -> BlockedOn
+where
+    F: Future<Output = ()> + 'static,
+{
+    let child = leaked_child(move || async move {
+        mem::forget(spawn(wait()));
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        Ok(())
+    });
+    child.blocked_on
+}
+
+macro_rules! wait_case {
+    ($(let $name:ident = $value:expr;)? $wait:expr) => {
+        (
+            line!(),
+            stringify!($wait),
+            blocked_on(|| async {
+                $(#[allow(unused_mut)] let mut $name = $value;)?
+                let _ = $wait.await;
+            }),
+        )
+    };
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn f9_reports_of_waits_name_the_line_that_waits() {
+    let cases = [
+        wait_case!(sleep(HOUR)),
+        wait_case!(sleep_until(now() + HOUR)),
+        wait_case!(timeout(HOUR, sleep(HOUR))),
+        wait_case!(shield(pending::<()>())),
+        wait_case!(await_all([spawn(pending::<()>())])),
+        wait_case!(await_first([spawn(pending::<()>())])),
+        wait_case!(let promises = vec![spawn(pending::<()>())]; await_one(&mut promises)),
+        wait_case!(let orphans = busy_orphans(); orphans.next()),
+        wait_case!(let signals = signal::stream(Signal::Interrupt).unwrap(); signals.next()),
+        wait_case!(cancelled()),
+        wait_case!(let promise = spawn(shielding()); settled(promise).await.cancel()),
+        wait_case!(spawn(pending::<()>())),
+    ];
+    for (line, name, blocked) in cases {
+        let at = blocked.site.location.unwrap_or_else(|| panic!("{name}: no line: {blocked}"));
+        assert_eq!((at.file(), at.line()), (file!(), line), "{name}: {blocked}");
+    }
+}
+
+fn busy_orphans() -> Orphans<()> {
+    with_orphans(|orphans| drop(Task::new().orphans(orphans).spawn(pending())))
+}
+
+/// A task that ends only after the time limit of its shield.
+async fn shielding() {
+    drop(shield(pending::<()>()).limit(Duration::from_millis(50)).await);
+}
+
+async fn settled<T>(promise: Promise<T>) -> Promise<T> {
+    yield_now().await;
+    promise
+}
+
+/// The reason of a child's cancellation.
+fn reason<T>(outcome: Outcome<T, std::convert::Infallible>) -> Cancelled {
+    match outcome {
+        Err(TaskError::Cancelled(cancelled)) => cancelled,
+        _ => panic!("it was not cancelled"),
+    }
+}
+
+#[test]
+fn f9_reasons_of_cancellations_name_the_line_that_cancels() {
+    /// A child that stores the reason of the request that reaches it.
+    fn listener(reasons: &Rc<RefCell<Vec<Cancelled>>>) -> impl Future<Output = ()> + 'static {
+        let reasons = Rc::clone(reasons);
+        async move {
+            let listening = shield(async move {
+                let reason = cancelled().await;
+                reasons.borrow_mut().push(reason);
+            });
+            drop(listening.await);
+        }
+    }
+    run_on(1, || async {
+        let reasons = Rc::default();
+        let mut lines = Vec::new();
+        let child = spawn(listener(&reasons));
+        yield_now().await;
+        lines.push(line!() + 1);
+        child.cancel().await;
+        let child = spawn(listener(&reasons));
+        yield_now().await;
+        lines.push(line!() + 1);
+        child.cancel_because("the test says so").await;
+        let children = [spawn(listener(&reasons)), spawn(yield_now())];
+        lines.push(line!() + 1);
+        await_first(children).await?;
+        let child = spawn(listener(&reasons));
+        yield_now().await;
+        lines.push(line!() + 1);
+        race(async { drop(child.await) }, ready(())).await;
+        let child = spawn(listener(&reasons));
+        yield_now().await;
+        lines.push(line!() + 1);
+        let _ = timeout(Duration::ZERO, async { drop(child.await) }).await;
+        while reasons.borrow().len() < lines.len() {
+            yield_now().await;
+        }
+        for (reason, line) in reasons.borrow().iter().zip(lines) {
+            assert_line(reason.at().expect("a line"), line);
+        }
+        let line = line!() + 1;
+        let late = deadline(now(), async { spawn(pending::<()>()) }).await?;
+        assert_line(reason(late.await).at().expect("a line"), line);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// The used and the creating line of the resource in the only violation of a run, `NotOwner`.
+fn misused(result: Result<(), RunError>) -> [&'static Location<'static>; 2] {
+    match violation(result) {
+        Violation::NotOwner { error, .. } => [error.used_at, error.resource.made_at],
+        other => panic!("{other}"),
+    }
+}
+
+macro_rules! misuse_case {
+    (| $owned:ident | $use:expr) => {
+        (line!(), stringify!($use), |$owned: Arc<Owned<i32>>| {
+            let _ = $use;
+        })
+    };
+}
+
+#[test]
+fn f9_reports_of_resources_name_the_line_that_uses_and_the_line_that_made_them() {
+    let cases: [(u32, &str, fn(Arc<Owned<i32>>)); 6] = [
+        misuse_case!(|owned| owned.get().is_ok()),
+        misuse_case!(|owned| disown(&owned)),
+        misuse_case!(|owned| matou_ownership::check(&owned)),
+        misuse_case!(|owned| mem::forget(Task::new().give(&owned).spawn(async {}))),
+        misuse_case!(|owned| mem::forget(Task::new().name("child").give(&owned).call(|| async {}))),
+        misuse_case!(|owned| mem::forget(shield(async move { owned.get().is_ok() }))),
+    ];
+    for (line, name, misuse) in cases {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let made = line!() + 2;
+        let result = run_on(3, move || async move {
+            let owned = Arc::new(Owned::new(1, drop));
+            sender.send(()).expect("the test receives it");
+            owned.get().expect("this task owns it");
+            let theirs = Arc::clone(&owned);
+            let child = spawn(async move {
+                misuse(theirs);
+                pending::<()>().await;
+            });
+            drop(child.await);
+            Ok(())
+        });
+        receiver.recv().expect("the run has begun");
+        let [used_at, made_at] = misused(result);
+        assert_eq!((used_at.file(), used_at.line()), (file!(), line), "{name}");
+        assert_line(made_at, made);
+    }
+}
+
+/// The line that the first violation of a run, `NotAChild`, names, and the line that spawned the
+/// child.
+fn not_a_child(result: Result<(), RunError>) -> [u32; 2] {
+    match &report(result).violations()[0] {
+        Violation::NotAChild { child, used_at, .. } => {
+            let used_at = used_at.expect("a line");
+            assert_eq!([used_at.file(), child.spawned_at.file()], [file!(); 2]);
+            [used_at.line(), child.spawned_at.line()]
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn f9_reports_of_foreign_children_name_the_line_that_uses_them() {
+    let strict = || Builder::new().domains(1).violations(Violations::FailRun);
+    let line = line!() + 2;
+    let result = run_with(strict(), || async {
+        let theirs = spawn(pending::<()>());
+        drop(spawn(async { drop(theirs.await) }).await);
+        Ok(())
+    });
+    assert_eq!(not_a_child(result), [line + 1, line]);
+    let result = run_with(strict(), || async {
+        let theirs = spawn(pending::<()>());
+        drop(spawn(async { drop(theirs.cancel().await) }).await);
+        Ok(())
+    });
+    assert_eq!(not_a_child(result), [line!() - 3, line!() - 4]);
+    let result = run_with(strict(), || async {
+        let theirs = shield(pending::<()>()).limit(Duration::from_millis(1));
+        drop(spawn(async { drop(theirs.await) }).await);
+        Ok(())
+    });
+    // A shield remembers the line that made it.
+    assert_eq!(not_a_child(result), [line!() - 5, line!() - 5]);
+    let result = run_with(strict(), || async {
+        let theirs = busy_orphans();
+        drop(spawn(async move { drop(theirs.next().await) }).await);
+        Ok(())
+    });
+    assert_eq!(not_a_child(result)[0], line!() - 3);
+    let result = run_with(strict(), || async {
+        let theirs = busy_orphans();
+        drop(spawn(async move { drop(Task::new().orphans(&theirs).spawn(async {})) }).await);
+        Ok(())
+    });
+    assert_eq!(not_a_child(result)[0], line!() - 3);
+}
+
+#[test]
+fn f9_a_use_through_a_trait_object_or_another_crate_says_so() {
+    let strict = || Builder::new().domains(1).violations(Violations::FailRun);
+    let text = |result: Result<(), RunError>| violation(result).to_string();
+    let result = run_with(strict(), || async {
+        let theirs: Pin<Box<dyn Future<Output = _>>> = Box::pin(spawn(pending::<()>()));
+        drop(spawn(async { drop(theirs.await) }).await);
+        Ok(())
+    });
+    let report = text(result);
+    assert!(report.contains("used through a function pointer or a trait object"), "{report}");
+    let result = run_with(strict(), || async {
+        let theirs = spawn(pending::<()>());
+        drop(spawn(async { futures::future::join(theirs, ready(1)).await }).await);
+        Ok(())
+    });
+    let report = text(result);
+    assert!(report.contains("used through futures-util"), "{report}");
+    assert!(report.contains(&format!("--> {}:{}", file!(), line!() - 5)), "{report}");
+}
+
+#[test]
+fn f9_a_builder_on_several_lines_names_the_line_of_the_give() {
+    let result = run_on(1, || async {
+        let owned = Arc::new(Owned::new(1, drop));
+        owned.get().expect("this task owns it");
+        let child = spawn(async move {
+            let task = Task::new().name("child");
+            let task = task.give(&owned);
+            drop(task.spawn(async {}).await);
+        });
+        drop(child.await);
+        Ok(())
+    });
+    assert_line(misused(result)[0], line!() - 6);
+}
+
+#[test]
+fn f9_reports_of_unfinished_finalizers_name_the_line_that_made_them() {
+    let line = line!() + 3;
+    let builder = Builder::new().domains(1).grace(Duration::from_millis(5));
+    let result = run_with(builder, || async {
+        let _owned = Owned::with_async(1, |_| pending());
+        defer(pending());
+        Ok(())
+    });
+    match violation(result) {
+        Violation::FinalizerUnfinished { resources, .. } => {
+            let lines: Vec<u32> =
+                resources.iter().map(|resource| resource.made_at.line()).collect();
+            assert_eq!(resources[0].made_at.file(), file!());
+            assert!(lines.contains(&line) && lines.contains(&(line + 1)), "{lines:?}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn f9_a_task_is_named_by_the_line_that_started_its_run() {
+    let violations = [
+        (line!(), Builder::new().domains(1).run(leak())),
+        (line!(), matou_runtime::run(leak())),
+        (line!(), Check::simulated().trial(1, leak()).outcome),
+        (line!(), Check::threaded().trial(1, leak()).outcome),
+    ];
+    for (line, result) in violations {
+        assert_line(violation(result).task().spawned_at, line);
+    }
+    async fn leak() -> Result<(), MainError> {
+        mem::forget(spawn(pending::<()>()));
+        Ok(())
+    }
+}
+
+#[test]
+fn f9_checks_fail_on_their_own_line() {
+    let fails = || async { Err::<(), MainError>("on purpose".into()) };
+    let (file, line) = panics_at(|| check_on_threads(0..1, fails));
+    assert_eq!((&*file, line), (file!(), line!() - 1));
+    let (file, line) = panics_at(|| matou_runtime::test::check(0..1, fails));
+    assert_eq!((&*file, line), (file!(), line!() - 1));
+    let (file, line) = panics_at(|| Check::simulated().run(0..1, fails));
+    assert_eq!((&*file, line), (file!(), line!() - 1));
+}
+
+#[test]
+fn f9_a_resumed_panic_does_not_name_the_line_of_an_older_one() {
+    run_on(1, || async {
+        let location = |outcome: Outcome<(), std::convert::Infallible>| match outcome {
+            Err(TaskError::Panicked(panic)) => {
+                (panic.message().to_owned(), panic.location().map(str::to_owned))
+            }
+            other => panic!("{other:?}"),
+        };
+        let other = spawn(async {
+            let _ = catch_unwind(|| panic!("caught"));
+            resume_unwind(Box::new("resumed"))
+        });
+        assert_eq!(location(other.await), ("resumed".to_owned(), None));
+        let other = spawn(async {
+            let _ = catch_unwind(|| panic!("caught {}", 1));
+            resume_unwind(Box::new(String::from("resumed")))
+        });
+        assert_eq!(location(other.await), ("resumed".to_owned(), None));
+        let other = spawn(async {
+            let _ = catch_unwind(|| panic!("caught"));
+            resume_unwind(Box::new(7))
+        });
+        assert_eq!(location(other.await).1, None);
+        // The panic that is resumed is the caught one itself: its own line is right.
+        for text in ["same", "other"] {
+            let line = line!() + 2;
+            let same = spawn(async move {
+                let caught = catch_unwind(|| panic!("{text} {}", 1)).expect_err("it panics");
+                resume_unwind(caught)
+            });
+            let (message, at) = location(same.await);
+            assert_eq!(message, format!("{text} 1"));
+            assert!(at.expect("a line").starts_with(&format!("{}:{line}:", file!())));
+        }
+        let line = line!() + 1;
+        let plain = spawn(async { panic!("plain") });
+        let at = location(plain.await).1.expect("a line");
+        assert!(at.starts_with(&format!("{}:{line}:", file!())), "{at}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn f9_waits_for_primitives_name_the_line_that_waits() {
+    let cases = [
+        wait_case!(let mutex = locked(); mutex.lock()),
+        wait_case!(let mutex = Mutex::new(1); Condition::new().wait(mutex.lock().await)),
+        wait_case!(let queue = full(); queue.push(2)),
+        wait_case!(let queue = Queue::<i32>::unbounded(); queue.pop()),
+    ];
+    for (line, name, blocked) in cases {
+        let at = blocked.site.location.unwrap_or_else(|| panic!("{name}: no line: {blocked}"));
+        assert_eq!((at.file(), at.line()), (file!(), line), "{name}: {blocked}");
+    }
+}
+
+fn locked() -> Mutex<i32> {
+    let mutex = Mutex::new(1);
+    mem::forget(mutex.try_lock());
+    mutex
+}
+
+fn full() -> Queue<i32> {
+    let queue = Queue::bounded(1);
+    assert!(queue.try_push(1).is_ok());
+    queue
+}
