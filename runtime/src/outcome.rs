@@ -16,9 +16,9 @@ pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 
 /// Why a task did not return a value.
 ///
-/// A task may end for several reasons: it returns an error, and then a destructor panics. The variant
-/// is the first one in the order violation, panic, error; the others are its
-/// [further causes](TaskError::further_causes).
+/// A task may end for several reasons: it returns an error, and then a destructor panics. The
+/// variant is the first one in the order violation, panic, error; the others are its [further
+/// causes](TaskError::further_causes).
 ///
 /// `E` is the error type of a task spawned by [`try_spawn`](crate::try_spawn) or
 /// [`try_call`](crate::try_call). A task spawned by [`spawn`](crate::spawn) has none.

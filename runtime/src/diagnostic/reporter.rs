@@ -37,8 +37,8 @@ impl Reporter {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a finding. Returns whether it is to be reported: a hook receives each one, the printer
-    /// only the first one for each line.
+    /// Counts a finding. Returns whether it is to be reported: a hook receives each one, the
+    /// printer only the first one for each line.
     pub(crate) fn count(&self, finding: &Finding) -> bool {
         if self.hook.is_some() {
             return true;

@@ -192,7 +192,8 @@ impl Domain {
         // The waiters of the task are gone, except one that another task holds and has not polled.
         cold.offers.take_all().into_iter().for_each(offers::decline_at_once);
         let target = cold.timer.and_then(|timer| self.timers.remove(timer));
-        panics::ignore(|| drop((target, cold)));
+        panics::ignore(|| drop(target));
+        panics::ignore(|| drop(cold));
     }
 }
 

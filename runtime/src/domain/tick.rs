@@ -257,7 +257,6 @@ impl Domain {
         if let Some(ledger) = &ledger {
             ledger.leave_to_parent();
         }
-        drop(self.take_violations());
         if !causes.is_empty() {
             self.report_finding(Finding::FailureUnseen { task: self.current_info(), causes });
         }

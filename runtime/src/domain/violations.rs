@@ -45,7 +45,8 @@ impl Domain {
             report.push(violation.clone());
             self.run.fail_by(report);
         }
-        if current != NIL {
+        // A complete task has no outcome any more that could say so: only its last destructors run.
+        if current != NIL && !self.tree[current].is_complete() {
             let cancelled = Cancelled::new(violation.reason());
             self.offenders.push(current, violation);
             // fault: offender-resumed

@@ -30,8 +30,8 @@ impl<T, E> Cancel<T, E> {
         Cancel { handle: ChildHandle::empty(child), refused: true, at }
     }
 
-    /// Waits for the child without taking its outcome: when the future is dropped, a failure in it is
-    /// reported.
+    /// Waits for the child without taking its outcome: when the future is dropped, a failure in it
+    /// is reported.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.refused {
             return Poll::Pending;

@@ -55,9 +55,9 @@ impl<T, E> Promise<T, E> {
     /// Cancels the child and waits until it and all its descendants are complete.
     ///
     /// The cancellation is requested by this call, not by the first poll of the future. The future
-    /// returns `None` if the child was cut off. If the child had ended before, the future returns its
-    /// outcome, so that neither a value nor a failure is lost; likewise if a destructor or a finalizer
-    /// of the child panicked, or the child violated a rule.
+    /// returns `None` if the child was cut off. If the child had ended before, the future returns
+    /// its outcome, so that neither a value nor a failure is lost; likewise if a destructor or a
+    /// finalizer of the child panicked, or the child violated a rule.
     ///
     /// # Cancel safety
     ///

@@ -48,8 +48,9 @@ pub struct AwaitAll<T, E = Infallible> {
     /// The outcomes stay in them until all children have ended, so that a failure is reported if
     /// this future is dropped before.
     promises: Vec<Promise<T, E>>,
-    /// The number of children at the beginning of the list that have ended. The next one is awaited;
-    /// the others are not polled before it has ended, in whatever order the children complete.
+    /// The number of children at the beginning of the list that have ended. The next one is
+    /// awaited; the others are not polled before it has ended, in whatever order the children
+    /// complete.
     ended: usize,
     was_polled: bool,
     done: bool,

@@ -203,9 +203,9 @@ impl Builder {
 
     /// Sets the function that receives the violations and findings of the run.
     ///
-    /// It is called on the domain that reports something, after the poll in which that happened, and
-    /// under no lock. Reports from threads that run no domain arrive on domain 0; after the end of
-    /// the run they arrive on the thread that reports. A panic of the function is ignored.
+    /// It is called on the domain that reports something, after the poll in which that happened,
+    /// and under no lock. Reports from threads that run no domain arrive on domain 0; after the end
+    /// of the run they arrive on the thread that reports. A panic of the function is ignored.
     ///
     /// Default: they are printed to standard error, each finding once for each line of the program,
     /// with a count at the end of the run. With [`Violations::FailRun`] violations are not printed,
@@ -386,7 +386,8 @@ fn run_domain(domain: Domain) -> Result<(), Forked> {
         mem::forget(domain);
         return Err(Forked);
     }
-    // A user's driver, or a foreign waker that was left in the domain, may panic when it is dropped.
+    // A user's driver, or a foreign waker that was left in the domain, may panic when it is
+    // dropped.
     // fault: domain-drop-unwinds
     panics::ignore(|| drop(domain));
     Ok(())

@@ -10,8 +10,8 @@ use crate::panics;
 /// A cause of a task's abnormal end, as text: a panic, or the error that the task returned.
 ///
 /// An outcome contains one cause as a value, the most severe one. The others are kept as text: see
-/// [`TaskError::further_causes`](crate::TaskError::further_causes). A finding uses the same form for
-/// the failure of a task whose outcome no task received.
+/// [`TaskError::further_causes`](crate::TaskError::further_causes). A finding uses the same form
+/// for the failure of a task whose outcome no task received.
 ///
 /// # Examples
 ///

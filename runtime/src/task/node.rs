@@ -243,8 +243,16 @@ impl NodeLeftovers {
     #[inline]
     pub(crate) fn drop(self) {
         if self.join_waker.is_some() || self.ledger.is_some() || self.cold.is_some() {
-            panics::ignore(|| drop(self));
+            self.drop_values();
         }
+    }
+
+    /// Drops the values one by one: if the destructors of two fields panic, the process is aborted.
+    #[cold]
+    fn drop_values(self) {
+        panics::ignore(|| drop(self.join_waker));
+        panics::ignore(|| drop(self.cold));
+        panics::ignore(|| drop(self.ledger));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Panics of user code in places where no task could catch them: they neither come through `run`, nor
-//! hide its error, nor abort the process.
+//! Panics of user code in places where no task could catch them: they neither come through `run`,
+//! nor hide its error, nor abort the process.
 
 use std::future::{Future, pending};
 use std::io;

@@ -63,7 +63,8 @@ pub(crate) fn strict() -> Builder {
         .leaks(Leaks::AtTaskEnd)
 }
 
-/// Runs `main` with [`strict`] settings on `domains` domains, within the deadline. `main` makes the future on domain 0.
+/// Runs `main` with [`strict`] settings on `domains` domains, within the deadline. `main` makes the
+/// future on domain 0.
 #[track_caller]
 pub(crate) fn run_on<M, F, T>(domains: usize, main: M) -> Result<T, RunError>
 where
