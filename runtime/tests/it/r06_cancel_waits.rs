@@ -1,7 +1,8 @@
 //! R6: `promise.cancel().await` returns when the whole subtree is complete. It returns the outcome
 //! of a child that had ended before. Other tasks run while it waits, and it does not busy-wait.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use matou_ownership::Owned;
@@ -129,7 +130,8 @@ fn cancel_returns_what_went_wrong_while_a_child_was_cut_off() {
 #[test]
 fn cancel_returns_none_for_a_child_that_another_request_has_cut_off() {
     scenario(|place, _| async move {
-        let child = deadline(now(), async move { place.spawn(|| pending::<()>()) }).await?;
+        let making = poll_fn(move |_| Poll::Ready(place.spawn(pending::<()>)));
+        let child = deadline(now(), making).await?;
         yield_now().await;
         assert!(child.cancel().await.is_none());
         Ok(())
