@@ -1,4 +1,4 @@
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -163,13 +163,7 @@ async fn next_event(
         stop.await;
         Event::Shutdown
     };
-    let disconnected = async {
-        match clients.next().await {
-            Some(outcome) => Event::Disconnected(outcome),
-            // There are no clients.
-            None => pending().await,
-        }
-    };
+    let disconnected = async { Event::Disconnected(clients.next_or_pending().await) };
     if clients.is_full() {
         return race(stop, disconnected).await;
     }

@@ -170,8 +170,8 @@ impl Domain {
         self.current_node().stage.set(Stage::Finalizing);
     }
 
-    /// Returns whether the current task has neither children nor resources, and was not cancelled, so
-    /// that it completes at once. Most tasks are like that.
+    /// Returns whether the current task has neither children nor resources, and was not cancelled,
+    /// so that it completes at once. Most tasks are like that.
     #[inline]
     pub(crate) fn completes_immediately(&self) -> bool {
         let node = self.current_node();

@@ -128,7 +128,7 @@ mod tests {
         let run = Builder::new().domains(1).on_report(|_| ()).run(async {
             for _ in 0..500 {
                 for _ in 0..1_000 {
-                    let _ = spawn(pending::<()>());
+                    drop(spawn(pending::<()>()));
                 }
                 // The children are polled, and are freed when they have ended.
                 while nodes() > 1 {
@@ -144,7 +144,7 @@ mod tests {
     fn the_drops_of_a_poll_take_one_entry_for_each_line() {
         let run = Builder::new().domains(1).on_report(|_| ()).run(async {
             for _ in 0..1_000 {
-                let _ = spawn(pending::<()>());
+                drop(spawn(pending::<()>()));
             }
             let entries = Domain::with("a test", |domain| domain.forgotten.dropped.borrow().len());
             assert_eq!(entries, 1);

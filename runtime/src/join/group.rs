@@ -38,6 +38,13 @@ pub(crate) struct Group<T, E> {
     limit: usize,
 }
 
+/// What a closed group contained. The fields are dropped in this order.
+#[expect(dead_code, reason = "they are only dropped")]
+pub(crate) struct Contents<T, E> {
+    promises: Slab<Promise<T, E>>,
+    send_starts: Vec<SendStart<T, E>>,
+}
+
 struct State<T, E> {
     promises: Slab<Promise<T, E>>,
     /// No promise has an index below this one.
@@ -127,11 +134,14 @@ impl<T, E> Group<T, E> {
 
     /// Refuses futures from now on. Returns the children and the futures of other threads, which
     /// the caller drops.
-    pub(crate) fn close(&self) -> (Slab<Promise<T, E>>, Vec<SendStart<T, E>>) {
+    pub(crate) fn close(&self) -> Contents<T, E> {
         let mut state = self.state();
         state.is_closed = true;
         state.submitted -= state.send_starts.len();
-        (mem::take(&mut state.promises), mem::take(&mut state.send_starts))
+        Contents {
+            promises: mem::take(&mut state.promises),
+            send_starts: mem::take(&mut state.send_starts),
+        }
     }
 }
 

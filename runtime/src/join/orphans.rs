@@ -272,7 +272,7 @@ impl<T, E> Orphans<T, E> {
                     if let Some(Wait { at, key, .. }) = &mut wait {
                         domain.groups().register(owner.group, key, cx.waker());
                         let target = WaitTarget::TaskGroup(owner.group);
-                        let site = WaitSite::new("orphans", *at);
+                        let site = WaitSite::new("orphans", at);
                         domain.set_blocked_on(BlockedOn::new(site, target));
                     }
                     return Poll::Pending;

@@ -293,7 +293,7 @@ impl Future for CancelledWait {
         Domain::with("`cancelled`", |domain| match domain.poll_cancel_request(wait, cx.waker()) {
             Some(cancelled) => Poll::Ready(cancelled),
             None => {
-                let site = WaitSite::new("a cancellation", *at);
+                let site = WaitSite::new("a cancellation", at);
                 domain.set_blocked_on(BlockedOn::new(site, WaitTarget::Unknown));
                 Poll::Pending
             }

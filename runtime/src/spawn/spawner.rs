@@ -287,10 +287,10 @@ impl<T: 'static, E: 'static> Intake for GroupIntake<T, E> {
     }
 
     fn close(&self) {
-        let (promises, sent) = self.group.close();
+        let sent = self.group.close();
         let starts = self.starts.take();
         self.group.forget_submitted(starts.len());
-        drop((promises, sent, starts));
+        drop((sent, starts));
     }
 
     fn into_any(self: Rc<Self>) -> Rc<dyn Any> {

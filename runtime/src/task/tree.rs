@@ -53,8 +53,8 @@ impl<R> TaskTree<R> {
         }
     }
 
-    /// Marks a task as complete that is in no list of this domain, and frees its node: the root, or a
-    /// task whose parent lives on another domain.
+    /// Marks a task as complete that is in no list of this domain, and frees its node: the root, or
+    /// a task whose parent lives on another domain.
     pub(crate) fn complete_unlisted(&self, slot: Slot) -> NodeLeftovers {
         let node = &self[slot];
         debug_assert!(node.parent.get().local().is_none(), "{node:?} is in a list");

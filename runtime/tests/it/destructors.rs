@@ -103,8 +103,11 @@ async fn check_nodes() -> Result<(), MainError> {
 
 type Body = Pin<Box<dyn Future<Output = ()>>>;
 
+/// A way to drop a task's own promise: what does it, and the body of the task.
+type Way = (&'static str, fn(OwnPromise) -> Body);
+
 /// The ways in which a task drops its own promise while it ends.
-const WAYS: &[(&str, fn(OwnPromise) -> Body)] = &[
+const WAYS: &[Way] = &[
     ("the drop of a waker that waits for a cancel request", |own| {
         Box::pin(async move {
             let waker = keeper(&own, false);
@@ -287,7 +290,7 @@ fn f26_destructors_of_one_future_that_spawn_do_not_abort_the_process() {
             let child = place.spawn(move || async move {
                 let spawns = || {
                     let drop_of_the_future = CountsDrop(counted.clone());
-                    let _ = spawn(async move { drop(drop_of_the_future) });
+                    drop(spawn(async move { drop(drop_of_the_future) }));
                 };
                 let _first = Finally(spawns);
                 let _second = Finally(spawns);
@@ -312,10 +315,11 @@ fn a_child_that_a_finalizer_spawns_does_not_start() {
         let inside = log.clone();
         let task = spawn(async move {
             let log = inside.clone();
-            leak(Owned::new((), move |()| {
+            // Finalized with the body of the task.
+            let _owned = Owned::new((), move |()| {
                 let log = log.clone();
-                let _ = spawn(async move { log.push("a child of a finalizer starts") });
-            }));
+                drop(spawn(async move { log.push("a child of a finalizer starts") }));
+            });
             let log = inside.clone();
             defer(async move {
                 let child = call(|| async {}).expect("there is another domain");
@@ -355,7 +359,7 @@ fn a_task_that_ends_while_a_destructor_spawns_into_its_group_ends() {
             let group = Arc::new(Orphans::new());
             let inside = Arc::clone(&group);
             let _spawns = Finally(move || {
-                let _ = Task::new().orphans(&*inside).spawn(not_started());
+                drop(Task::new().orphans(&*inside).spawn(not_started()));
             });
             pending::<()>().await;
             drop(group);

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use futures::future::{FutureExt, join_all, select, try_join};
 use futures::stream::{FuturesUnordered, StreamExt};
+use matou_runtime::test::Check;
 use matou_runtime::{
     Builder, Finding, Forgotten, MainError, Orphans, Promise, RunError, Task, TaskError, abandon,
-    await_all, race, sleep, spawn, timeout, try_spawn, yield_now,
+    await_all, live_tasks, race, sleep, spawn, timeout, try_spawn, yield_now,
 };
 
 use crate::support::*;
@@ -44,7 +45,7 @@ where
 fn a_promise_dropped_at_once_is_reported_with_the_line_that_spawned_the_child() {
     let line = line!() + 2;
     let found = forgotten(|place| async move {
-        let _ = place.spawn(pending::<()>);
+        drop(place.spawn(pending::<()>));
         yield_now().await;
         Ok(())
     });
@@ -56,7 +57,7 @@ fn the_report_says_that_the_promise_was_dropped_and_what_to_do() {
     let findings = Findings::new();
     let line = line!() + 2;
     let result = run_with(findings.of(Builder::new().domains(1)), || async {
-        let _ = Task::new().name("prefetch").spawn(pending::<()>());
+        drop(Task::new().name("prefetch").spawn(pending::<()>()));
         yield_now().await;
         Ok(())
     });
@@ -133,7 +134,7 @@ fn the_children_of_one_line_are_counted() {
     let line = line!() + 3;
     let found = forgotten(|place| async move {
         for _ in 0..100 {
-            let _ = place.spawn(pending::<()>);
+            drop(place.spawn(pending::<()>));
         }
         yield_now().await;
         Ok(())
@@ -244,7 +245,7 @@ fn an_early_return_with_an_error_gives_the_children_up() {
 fn a_panic_and_a_cancellation_give_the_children_up() {
     let found = forgotten(|place| async move {
         let panics = spawn(async move {
-            let _ = place.spawn(pending::<()>);
+            drop(place.spawn(pending::<()>));
             let _child = place.spawn(pending::<()>);
             panic!("on purpose");
         });
@@ -306,7 +307,7 @@ fn forgotten_cancel_reports_nothing() {
         let findings = Findings::new();
         let builder = Builder::new().domains(place.domains()).forgotten(Forgotten::Cancel);
         let result = run_with(findings.of(builder), move || async move {
-            let _ = place.spawn(pending::<()>);
+            drop(place.spawn(pending::<()>));
             let _child = place.spawn(pending::<()>);
             yield_now().await;
             Ok(())
@@ -361,6 +362,31 @@ fn b35_a_client_that_disconnects_ends_no_server() {
         Ok(())
     });
     assert_eq!(found, []);
+}
+
+#[test]
+fn b35_ten_thousand_clients_disconnect_in_a_simulated_run() {
+    let findings = Findings::new();
+    let reported = findings.clone();
+    let check = Check::simulated()
+        .forgotten(Forgotten::Report)
+        .on_report(move |diagnostic| reported.record(diagnostic));
+    check.run(0..1, || async {
+        let connections = [Place::Local, Place::Remote].map(|place| {
+            spawn(async move {
+                for _ in 0..5_000 {
+                    drop(select(Box::pin(handler(place)), pin!(yield_now())).await);
+                    yield_now().await;
+                }
+            })
+        });
+        for connection in connections {
+            connection.await?;
+        }
+        assert_eq!(live_tasks(), 1, "only main is left");
+        Ok::<_, MainError>(())
+    });
+    assert_eq!(findings.forgotten(), []);
 }
 
 #[test]

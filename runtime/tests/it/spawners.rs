@@ -1,5 +1,5 @@
-//! `Orphans::spawner`, `Orphans::send_spawner` and `Orphans::next_or_pending`: children that are put
-//! into a group from elsewhere, and groups that are empty for a while.
+//! `Orphans::spawner`, `Orphans::send_spawner` and `Orphans::next_or_pending`: children that are
+//! put into a group from elsewhere, and groups that are empty for a while.
 
 use std::future::{pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -7,6 +7,7 @@
 
 mod coverage;
 mod echo;
+mod forgotten;
 mod model;
 mod program;
 mod record;

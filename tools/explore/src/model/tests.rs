@@ -218,7 +218,7 @@ fn altered_events_are_rejected() {
     // For each alteration, the number of its changes, and of those that the model rejected.
     let mut counts = vec![(0, 0); ALTERATIONS.len()];
     for seed in 0..PROGRAMS {
-        let (program, environment) = (Arc::new(generate(seed)), Environment::new());
+        let (program, environment) = (Arc::new(generate(seed)), Environment::new(true));
         let domains = 3 + (seed % 2) as usize;
         let settings = Check::simulated().domains(domains).on_report(|_| ());
         let trial = settings.trial(seed, main(&environment, &program));

@@ -13,6 +13,8 @@ use crate::resource::AnyHandle;
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) record: Record,
+    /// Whether a job that returns a value violates a rule if it has forgotten a child.
+    pub(super) forgets_strictly: bool,
     shared: Arc<Shared>,
 }
 
@@ -27,8 +29,8 @@ struct Shared {
 }
 
 impl Environment {
-    pub(crate) fn new() -> Environment {
-        Environment { record: Record::default(), shared: Arc::default() }
+    pub(crate) fn new(forgets_strictly: bool) -> Environment {
+        Environment { record: Record::default(), forgets_strictly, shared: Arc::default() }
     }
 
     pub(super) fn record(&self, event: Event) {

@@ -142,7 +142,8 @@ impl Interpreter<'_> {
     /// the violations that the runtime will report.
     fn prepare_value(&self) {
         let job = self.job.id;
-        if self.job.steps.iter().any(|step| matches!(step, Step::Forget(_))) {
+        let has_forgotten = self.job.steps.iter().any(|step| matches!(step, Step::Forget(_)));
+        if has_forgotten && self.environment.forgets_strictly {
             self.record(Event::Violated { job, kind: ViolationKind::StillHasChildren });
         }
         if self.job.leaks {
