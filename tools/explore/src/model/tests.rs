@@ -108,7 +108,7 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         }
         _ => None,
     }),
-    ("a deadline cancels a task too early", 30, |events, event| match event {
+    ("a deadline cancels a task too early", 25, |events, event| match event {
         Event::DeadlineSet { child, .. } if was_cancelled(events, child) => {
             Some(Change::Replace(Event::DeadlineSet { child, deadline: HOUR }))
         }
