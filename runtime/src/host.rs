@@ -31,8 +31,8 @@ impl Host for RuntimeHost {
         Domain::try_with(begin).unwrap_or(Poll::Ready(None))
     }
 
-    fn on_wait(&self, wait: &Wait, cx: &Context<'_>) {
-        Domain::try_with(|domain| domain.report_wait(wait, cx));
+    fn on_wait(&self, wait: &Wait, _: &Context<'_>) {
+        Domain::try_with(|domain| domain.report_wait(wait));
     }
 
     fn on_acquire(&self, target: Target, holder: Holder) {

@@ -33,7 +33,8 @@ mod waker_set;
 pub use abandon::abandon;
 pub use coop::{poll_proceed, yield_now};
 pub use diagnostic::{
-    Ancestor, ChildInfo, ChildState, Diagnostic, DroppedWhen, Finding, Report, TaskInfo, Violation,
+    Ancestor, ChildInfo, ChildState, CycleMember, Diagnostic, DroppedWhen, Finding, Report,
+    TaskInfo, Violation,
 };
 pub use domain::{Forgotten, Leaks, Violations};
 pub use driver::{

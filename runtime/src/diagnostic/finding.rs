@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::panic::Location;
+use std::time::Duration;
 
 use matou_ownership::{Leak, ResourceInfo};
 
 use super::text::{list, owner_title};
+use super::wait_cycle::{self, CycleMember};
 use super::{ChildInfo, TaskInfo};
 use crate::task::{BlockedOn, Cause};
 
@@ -74,6 +76,25 @@ pub enum Finding {
         /// The task that has inherited them.
         owner: TaskInfo,
     },
+    /// A poll took longer than [`Builder::slow_poll`](crate::Builder::slow_poll), and no other task
+    /// of its domain ran in the meantime (R11).
+    #[non_exhaustive]
+    SlowPoll {
+        /// The task that was polled.
+        task: TaskInfo,
+        /// How long the poll took, by the clock of the driver.
+        took: Duration,
+        /// Where the poll ended: the operation that the task is now blocked on. Unknown if it has
+        /// ended or yielded.
+        blocked_on: BlockedOn,
+    },
+    /// Tasks wait for each other in a circle and for nothing else, so none of them can continue
+    /// (R14). A task may wait for itself.
+    #[non_exhaustive]
+    WaitCycle {
+        /// Each of them waits for the next one, and the last one for the first.
+        members: Vec<CycleMember>,
+    },
 }
 
 /// When the promise of a forgotten child was dropped.
@@ -104,6 +125,8 @@ impl Finding {
             Finding::DeclinedOffer { .. } => "DeclinedOffer",
             Finding::ResourceAlive { .. } => "ResourceAlive",
             Finding::ResourcesAccumulate { .. } => "ResourcesAccumulate",
+            Finding::SlowPoll { .. } => "SlowPoll",
+            Finding::WaitCycle { .. } => "WaitCycle",
         }
     }
 
@@ -114,10 +137,11 @@ impl Finding {
             Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 child.spawned_at
             }
-            Finding::FailureUnseen { task, .. } => task.spawned_at,
+            Finding::FailureUnseen { task, .. } | Finding::SlowPoll { task, .. } => task.spawned_at,
             Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
             Finding::ResourceAlive { leak } => leak.resource.made_at,
             Finding::ResourcesAccumulate { resource, .. } => resource.made_at,
+            Finding::WaitCycle { members } => wait_cycle::place(members),
         }
     }
 
@@ -155,6 +179,8 @@ impl Finding {
                 let kind = resource.kind;
                 write!(f, "{owner} has inherited more than 1,000 living resources ({kind})")
             }
+            Finding::SlowPoll { task, took, .. } => write!(f, "a poll of {task} took {took:?}"),
+            Finding::WaitCycle { members } => wait_cycle::headline(members, f),
         }
     }
 
@@ -164,7 +190,7 @@ impl Finding {
             Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 writeln!(f, "  --> {} (where {} was spawned)", self.at(), child.title())
             }
-            Finding::FailureUnseen { task, .. } => {
+            Finding::FailureUnseen { task, .. } | Finding::SlowPoll { task, .. } => {
                 writeln!(f, "  --> {} (where {task} was spawned)", self.at())
             }
             Finding::DeclinedOffer { operation, .. } => {
@@ -176,6 +202,7 @@ impl Finding {
             Finding::ResourcesAccumulate { .. } => {
                 writeln!(f, "  --> {} (where the resources were made)", self.at())
             }
+            Finding::WaitCycle { .. } => writeln!(f, "  --> {}", self.at()),
         }
     }
 
@@ -211,6 +238,13 @@ impl Finding {
                 writeln!(f, "  = {owner} was spawned at {}", owner.spawned_at)?;
                 list(f, "child of", &owner.parents)
             }
+            Finding::SlowPoll { task, blocked_on, .. } => {
+                if *blocked_on != BlockedOn::UNKNOWN {
+                    writeln!(f, "  = it ended where the task waits for {blocked_on}")?;
+                }
+                list(f, "child of", &task.parents)
+            }
+            Finding::WaitCycle { members } => wait_cycle::details(members, f),
         }
     }
 
@@ -243,6 +277,11 @@ impl Finding {
                 "drop the handles of ended tasks; if they are kept on purpose, use them once in \
                  the task that keeps them, which makes it the owner"
             }
+            Finding::SlowPoll { .. } => {
+                "yield now and then with `yield_now`, or move blocking calls to a thread; \
+                 `Builder::slow_poll` sets the limit"
+            }
+            Finding::WaitCycle { .. } => wait_cycle::HELP,
         }
     }
 }

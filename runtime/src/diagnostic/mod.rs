@@ -6,6 +6,7 @@
 //! | `violation` | broken rules, each of which ends its task |
 //! | `finding` | suspicious facts that end nothing |
 //! | `info`, `text` | the tasks that both name; parts of their text |
+//! | `wait_cycle` | the tasks of a circle of waits |
 //! | `report` | the violations of a task or of a run |
 //! | `reporter` | how both reach the user: the hook of a run, or standard error |
 
@@ -15,6 +16,7 @@ mod report;
 mod reporter;
 mod text;
 mod violation;
+mod wait_cycle;
 
 use std::fmt;
 
@@ -22,6 +24,7 @@ pub use finding::{DroppedWhen, Finding};
 pub use info::{Ancestor, ChildInfo, ChildState, TaskInfo};
 pub use report::Report;
 pub use violation::Violation;
+pub use wait_cycle::CycleMember;
 
 pub(crate) use reporter::{Hook, Reporter};
 

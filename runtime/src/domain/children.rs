@@ -226,6 +226,9 @@ impl Domain {
             // This waker belongs to a combinator that polled earlier. Dropping it may run any code.
             drop(node.join_waker.take());
         }
+        if self.has_waited_for_holder.get() {
+            self.check_wait_cycle();
+        }
         Poll::Pending
     }
 

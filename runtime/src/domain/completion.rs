@@ -78,6 +78,8 @@ impl Domain {
     }
 
     fn finish_task_slow(&self, slot: Slot, ledger: Option<Arc<Ledger>>) {
+        // The last poll may have been a probe.
+        drop(self.probe.take());
         self.drop_cold_state(slot);
         // All of them are complete; their promises were abandoned or are gone with the body.
         self.free_children(slot);

@@ -9,6 +9,7 @@
 //! | part | files |
 //! | --- | --- |
 //! | [`Scheduler`]: run queue, current task, budget | `scheduler`, `run_queue`, `time_slice` |
+//! | [`PollClock`]: the reads of the clock and the polls in between | `poll_clock` |
 //! | [`Mailbox`]: messages | `mailbox`, `message_queue`, `adaptive_spin` |
 //! | [`RemoteHandle`]: the thread-safe half | `remote`, `parker` |
 //! | [`Timers`] | `timers`, `timer` |
@@ -23,7 +24,8 @@
 //!
 //! An operation on several parts is a method of `Domain`, in a file for each subject: `tick` (an
 //! iteration, a poll), `messages`, `children`, `completion`, `finalize`, `cancel`, `shield`,
-//! `violations`, `waits`, `offers`. `current` has the thread-local pointer to the domain.
+//! `violations`, `waits`, `wait_cycles`, `slow_polls`, `offers`. `current` has the thread-local
+//! pointer to the domain.
 
 mod adaptive_spin;
 mod cancel;
@@ -43,17 +45,20 @@ mod messages;
 pub(crate) mod offers;
 mod parker;
 mod placement;
+mod poll_clock;
 mod remote;
 mod run;
 mod run_queue;
 mod scheduler;
 mod shield;
+mod slow_polls;
 mod task_count;
 mod tick;
 mod time_slice;
 mod timer;
 mod timers;
 mod violations;
+mod wait_cycles;
 mod waits;
 
 use std::cell::{Cell, RefCell};
@@ -86,8 +91,9 @@ use forgotten::ForgottenChildren;
 use groups::Groups;
 use mailbox::Mailbox;
 use placement::Placement;
+use poll_clock::PollClock;
 use run_queue::RunQueue;
-use scheduler::Scheduler;
+use scheduler::{PollKind, Scheduler};
 use task_count::TaskCount;
 use timers::Timers;
 use violations::Offenders;
@@ -98,6 +104,7 @@ use crate::panics;
 use crate::random::{Purpose, Random};
 use crate::simulation::{EventKind, SimulationState};
 use crate::sys::Process;
+use crate::task::probe::Probe;
 use crate::task::wait_targets::WaitTargets;
 use crate::task::{self, BlockedOn, KeyBase, NIL, NodeKey, Slot, TaskId, raw};
 use crate::timer_queue::TimerQueue;
@@ -122,6 +129,7 @@ pub(crate) struct Domain {
     poller: Option<Arc<dyn Poller>>,
     mailbox: Mailbox,
     scheduler: Scheduler,
+    poll_clock: PollClock,
     timers: Timers,
     tree: Tree,
     remote_children: RemoteChildren,
@@ -135,6 +143,10 @@ pub(crate) struct Domain {
     wait_targets: RefCell<WaitTargets>,
     offenders: Offenders,
     diagnostics: PendingDiagnostics,
+    /// Whether a task of this domain has waited for something that a task holds.
+    has_waited_for_holder: Cell<bool>,
+    /// The probe that the current poll is, once it has polled the task.
+    probe: RefCell<Option<Probe>>,
     /// The next resource id; lent to the ownership ledger during a tick.
     next_resource: Cell<u64>,
     random: Random,
@@ -176,6 +188,7 @@ impl Domain {
             driver,
             mailbox: Mailbox::new(remote, run.domains()),
             scheduler: Scheduler::new(run_queue),
+            poll_clock: PollClock::new(run.config.slow_poll),
             timers: Timers::new(timers),
             tree: Tree::default(),
             remote_children: RemoteChildren::default(),
@@ -188,6 +201,8 @@ impl Domain {
             wait_targets: RefCell::default(),
             offenders: Offenders::default(),
             diagnostics: PendingDiagnostics::default(),
+            has_waited_for_holder: Cell::new(false),
+            probe: RefCell::default(),
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
             simulation,
@@ -289,7 +304,13 @@ impl Domain {
     /// not polled any more.
     #[inline]
     pub(crate) fn current_cancelled(&self) -> bool {
-        self.scheduler.current_cancelled()
+        self.scheduler.poll_kind() == PollKind::Cancelled
+    }
+
+    /// Returns whether this poll is a usual one of a body.
+    #[inline]
+    pub(crate) fn polls_body(&self) -> bool {
+        self.scheduler.poll_kind() == PollKind::Usual
     }
 
     /// Returns whether `waker` is the own waker of the current task.

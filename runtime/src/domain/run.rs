@@ -72,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     pub(crate) quantum: usize,
     pub(crate) grace: Duration,
+    pub(crate) slow_poll: Duration,
     pub(crate) violations: Violations,
     pub(crate) forgotten: Forgotten,
     pub(crate) leaks: Leaks,

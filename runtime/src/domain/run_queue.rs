@@ -70,6 +70,13 @@ impl RunQueue {
         }
     }
 
+    pub(crate) fn has_several(&self) -> bool {
+        match self {
+            RunQueue::Fifo(queue) => queue.woken.len() + queue.yielded.len() > 1,
+            RunQueue::Random(queue) => queue.rounds.iter().map(Vec::len).sum::<usize>() > 1,
+        }
+    }
+
     /// Begins a tick: the driver has been polled since the last one.
     #[inline]
     pub(crate) fn begin_tick(&mut self) {

@@ -2,10 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use super::run_queue::{Next, RunQueue};
-use super::time_slice::TimeSlice;
 use super::{Node, RemoteHandle};
 use crate::random::Random;
 use crate::task::raw::WakerId;
@@ -20,25 +18,33 @@ const REFUSALS_MAX: i32 = 128;
 /// The run queue of a domain and the task that it is polling.
 pub(super) struct Scheduler {
     run_queue: RefCell<RunQueue>,
-    time_slice: TimeSlice,
     /// The task that is being polled; `NIL` between polls.
     current: Cell<Slot>,
     /// The identity of the current task's waker, to recognize `cx.waker()` without cloning it.
     current_waker: Cell<WakerId>,
-    /// Whether the current task had been cancelled when its poll began.
-    current_cancelled: Cell<bool>,
+    /// How the current task is polled.
+    poll_kind: Cell<PollKind>,
     /// The rest of the current task's budget; negative for each operation that was refused.
     budget: Cell<i32>,
+}
+
+/// How a task is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PollKind {
+    Usual,
+    /// With a waker that counts its clones; see [`task::probe`](crate::task::probe).
+    Probe,
+    /// The task had been cancelled when its poll began.
+    Cancelled,
 }
 
 impl Scheduler {
     pub(super) fn new(run_queue: RunQueue) -> Scheduler {
         Scheduler {
             run_queue: RefCell::new(run_queue),
-            time_slice: TimeSlice::default(),
             current: Cell::new(NIL),
             current_waker: Cell::new(WakerId::NONE),
-            current_cancelled: Cell::new(false),
+            poll_kind: Cell::new(PollKind::Usual),
             budget: Cell::new(BUDGET),
         }
     }
@@ -49,10 +55,10 @@ impl Scheduler {
         self.current.get()
     }
 
-    /// Returns whether the current task had been cancelled when its poll began.
+    /// Returns how the current task is polled.
     #[inline]
-    pub(super) fn current_cancelled(&self) -> bool {
-        self.current_cancelled.get()
+    pub(super) fn poll_kind(&self) -> PollKind {
+        self.poll_kind.get()
     }
 
     /// Returns whether `waker` is the own waker of the current task.
@@ -63,10 +69,10 @@ impl Scheduler {
 
     /// Makes a task the current one and gives it a full budget.
     #[inline]
-    pub(super) fn begin_poll(&self, slot: Slot, waker: WakerId, cancelled: bool) {
+    pub(super) fn begin_poll(&self, slot: Slot, waker: WakerId, kind: PollKind) {
         self.current.set(slot);
         self.current_waker.set(waker);
-        self.current_cancelled.set(cancelled);
+        self.poll_kind.set(kind);
         self.budget.set(BUDGET);
     }
 
@@ -102,39 +108,22 @@ impl Scheduler {
         self.run_queue.borrow_mut().pop(random)
     }
 
-    /// Begins the polls of a tick. Returns the time if a time slice is to limit them.
+    /// Returns whether the run queue contains two tasks or more.
     #[inline]
-    pub(super) fn begin_tick(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
-        self.run_queue.borrow_mut().begin_tick();
-        self.time_slice.begin(now)
+    pub(super) fn has_several_ready(&self) -> bool {
+        self.run_queue.borrow().has_several()
     }
 
-    /// Returns whether the time slice is used up after the `polls`th poll of a tick.
+    /// Begins the polls of a tick.
     #[inline]
-    pub(super) fn is_preempted(
-        &self,
-        started: Option<Instant>,
-        polls: usize,
-        yielded: bool,
-        now: impl FnOnce() -> Instant,
-    ) -> bool {
-        self.time_slice.exhausted(started, polls, yielded, now)
+    pub(super) fn begin_tick(&self) {
+        self.run_queue.borrow_mut().begin_tick();
     }
 
     /// At the end of a tick: takes a yielded task if the tick has polled none.
     #[inline]
     pub(super) fn pop_starved_yielded(&self) -> Option<Slot> {
         self.run_queue.borrow_mut().pop_starved_yielded()
-    }
-
-    /// Ends the polls of a tick that began at `started`.
-    #[inline]
-    pub(super) fn end_tick(&self, started: Option<Instant>, now: impl FnOnce() -> Instant) {
-        if self.has_ready() {
-            self.time_slice.end_preempted(started, now);
-        } else {
-            self.time_slice.end_drained();
-        }
     }
 
     /// Takes one operation off the current task's budget. If none is left, the task is woken and

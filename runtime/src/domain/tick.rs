@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use matou_ownership::Ledger;
 
 use super::completion::owner_info_of;
 use super::forgotten::LastPoll;
+use super::scheduler::PollKind;
 use super::shield::inherited_deadline;
 use super::{Domain, Node, OwnerRef, TimerTarget, offers};
 use crate::diagnostic::Finding;
@@ -16,7 +17,11 @@ use crate::outcome::Panic;
 use crate::panics;
 use crate::simulation::EventKind;
 use crate::task::raw::PollResult;
-use crate::task::{RunState, Slot, Stage};
+use crate::task::{NIL, RunState, Slot, Stage};
+
+/// How late a timer must be for the driver to be polled before it fires. The driver was polled just
+/// before, so a timer is later only if something has kept this thread from running.
+const LATE: Duration = Duration::from_millis(1);
 
 /// The steps of a tick.
 impl Domain {
@@ -41,9 +46,16 @@ impl Domain {
             return;
         };
         // The clock may be a user's driver, so it is read while the timers are not borrowed.
-        let now = self.now();
+        let mut now = self.tick_time();
         if first > now {
             return;
+        }
+        // fault: late-timers-first
+        if now - first >= LATE {
+            // The process was stopped, or its wait was interrupted. Events that arrived in the
+            // meantime are looked at before any time limit elapses.
+            self.park_immediately();
+            now = self.read_clock();
         }
         let record = |count| self.record_event(|_| EventKind::TimersFired(count));
         self.timers.expire(now, record, |target| match target {
@@ -54,35 +66,31 @@ impl Domain {
 
     /// Polls ready tasks: at most a quantum of them, and fewer if they are slow.
     fn run_ready(&self) {
-        if self.simulation.is_some() {
-            // A simulated tick must not depend on how fast this machine is.
-            self.scheduler.begin_tick(|| self.now());
-            return self.poll_ready(self.quantum(), None);
-        }
-        let started = self.scheduler.begin_tick(|| self.now());
-        self.poll_ready(self.quantum(), started);
-        self.scheduler.end_tick(started, || self.now());
-    }
-
-    fn poll_ready(&self, polls_max: usize, started: Option<Instant>) {
+        self.scheduler.begin_tick();
+        let mut slice = self.begin_slice();
+        let (mut polls, mut last) = (0, NIL);
         // fault: tasks-starve-events
-        for polls in 1..=polls_max {
+        for _ in 0..self.quantum() {
             let Some(next) = self.scheduler.pop(&self.random) else {
-                return;
+                return self.end_slice(&mut slice, polls, last);
             };
             self.poll_task(next.slot);
             if self.is_forked() {
                 // The task has forked the process, and the other tasks belong to the parent.
                 return;
             }
-            if self.scheduler.is_preempted(started, polls, next.yielded, || self.now()) {
+            polls += 1;
+            last = next.slot;
+            if slice.is_due(polls, next.yielded) && self.is_preempted(&mut slice, polls, next) {
                 break;
             }
         }
         // Tasks that yield come after all others, but each tick polls at least one of them.
         if let Some(slot) = self.scheduler.pop_starved_yielded() {
             self.poll_task(slot);
+            (polls, last) = (polls + 1, slot);
         }
+        self.end_slice(&mut slice, polls, last);
     }
 
     /// Returns how many polls this tick may make. A simulated run draws the number, mostly a small
@@ -109,10 +117,12 @@ impl Domain {
         let parked = if is_busy {
             self.park_driver(ParkTimeout::Immediate)
         } else {
+            self.close_window();
             let deadline = self.timers.next_deadline();
             let timeout = deadline.map_or(ParkTimeout::Forever, ParkTimeout::Deadline);
             let parked = self.park_driver(timeout);
             self.remote().end_park();
+            self.read_clock();
             parked
         };
         if let Err(error) = parked {
@@ -126,6 +136,14 @@ impl Domain {
         Panic::catch(|| self.driver.park(timeout)).unwrap_or_else(|panic| {
             Err(io::Error::other(format!("the driver panicked: {}", panic.into_text())))
         })
+    }
+
+    /// Looks for events without waiting.
+    #[cold]
+    fn park_immediately(&self) {
+        if let Err(error) = self.park_driver(ParkTimeout::Immediate) {
+            self.driver_failed(error);
+        }
     }
 
     fn spin_for_messages(&self) -> bool {
@@ -164,17 +182,24 @@ impl Domain {
     /// of its node.
     #[inline]
     fn begin_poll(&self, slot: Slot, node: &Node) -> (OwnerRef, Option<Arc<Ledger>>) {
+        let mut kind = PollKind::Usual;
         if node.cold.is_some() {
             self.check_cancel_deadline(node);
             self.cancel.replace_deadline(inherited_deadline(node));
             offers::mark_seen(node);
+            if self.begin_probe(node) {
+                kind = PollKind::Probe;
+            }
         }
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
         let owner =
             node.owner_ref.take().expect("a task in the queue is neither polled nor complete");
         self.task_count.begin_poll();
-        self.scheduler.begin_poll(slot, owner.waker_id(), node.cancel.is_some());
+        if node.cancel.is_some() {
+            kind = PollKind::Cancelled;
+        }
+        self.scheduler.begin_poll(slot, owner.waker_id(), kind);
         (owner, node.ledger.take())
     }
 
@@ -209,13 +234,14 @@ impl Domain {
             node.ledger.put(ledger);
         }
         // A task that was cancelled during this poll, possibly by itself, must notice it.
-        let newly_cancelled = node.cancel.is_some() && !self.scheduler.current_cancelled();
+        let newly_cancelled = node.cancel.is_some() && !self.current_cancelled();
         let is_woken = newly_cancelled || node.run_state.get() == RunState::Woken;
         node.run_state.set(if is_woken { RunState::Queued } else { RunState::Idle });
         let mut had_offers = false;
         if node.cold.is_some() {
             self.arm_cancel_timer(slot, node);
             had_offers = offers::has_seen(node);
+            self.end_probe(slot, node);
         }
         if is_woken {
             // While it is the current task: the queue treats a task that woke itself as yielding.

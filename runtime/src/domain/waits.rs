@@ -1,7 +1,5 @@
 //! The waits of tasks for synchronization primitives, and the holders of these.
 
-use std::task::Context;
-
 use matou_hooks::{Holder, Target, TaskKey, Wait};
 
 use super::Domain;
@@ -19,12 +17,16 @@ impl Domain {
     }
 
     /// Records that the current task waits for a primitive.
-    pub(crate) fn report_wait(&self, wait: &Wait, _cx: &Context<'_>) {
+    pub(crate) fn report_wait(&self, wait: &Wait) {
         let target = wait.target.map_or(WaitTarget::Unknown, |target| {
             self.purge_wait_targets();
             self.with_wait_targets(|targets| targets.record(target, wait.holder))
         });
         self.set_blocked_on(BlockedOn::new(WaitSite::new(wait.operation, wait.at), target));
+        if self.has_current() && wait.holder.is_some_and(|holder| holder.task.is_some()) {
+            self.has_waited_for_holder.set(true);
+            self.check_wait_cycle();
+        }
     }
 
     /// Records a new holder of a primitive.

@@ -98,6 +98,7 @@ pub struct Builder {
     seed: Option<u64>,
     quantum: usize,
     grace: Duration,
+    slow_poll: Duration,
     violations: Violations,
     forgotten: Forgotten,
     leaks: Leaks,
@@ -119,6 +120,7 @@ impl Builder {
             seed: None,
             quantum: 64,
             grace: Duration::from_secs(5),
+            slow_poll: Duration::from_millis(100),
             violations: Violations::default(),
             forgotten: Forgotten::default(),
             leaks: Leaks::default(),
@@ -154,6 +156,19 @@ impl Builder {
     /// [`limit`](crate::futures::Shield::limit). Default: 5 seconds.
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
+        self
+    }
+
+    /// Sets how long a poll may take. A longer one is the finding
+    /// [`SlowPoll`](crate::Finding::SlowPoll), because no other task of its domain runs in the
+    /// meantime. Default: 100 milliseconds; `Duration::MAX` turns it off.
+    ///
+    /// The clock is not read after each poll. If several polls between two reads took longer
+    /// together, the next ones are measured one by one: of many fast polls a slow one is reported
+    /// only if it happens again.
+    #[doc(alias = "blocking")]
+    pub fn slow_poll(mut self, limit: Duration) -> Builder {
+        self.slow_poll = limit;
         self
     }
 
@@ -316,9 +331,12 @@ impl Builder {
             return invalid("the quantum must be at least one poll".to_owned());
         }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let Builder { quantum, grace, violations, forgotten, leaks, .. } = *self;
+        let Builder { quantum, grace, slow_poll, violations, forgotten, leaks, .. } = *self;
         let hook = self.hook.clone();
-        Ok((domains, Config { seed, quantum, grace, violations, forgotten, leaks, hook }))
+        Ok((
+            domains,
+            Config { seed, quantum, grace, slow_poll, violations, forgotten, leaks, hook },
+        ))
     }
 }
 

@@ -50,6 +50,7 @@ impl Deadlock {
     /// completed. `cancelled` says that all of them had been cancelled.
     pub(crate) fn new(mut tasks: Vec<BlockedTask>, cancelled: bool) -> Deadlock {
         renumber(&mut tasks);
+        guess_consumers(&mut tasks);
         let cycle = find_cycle(&tasks);
         Deadlock { tasks, cycle, cancelled }
     }
@@ -133,6 +134,24 @@ fn renumber(tasks: &mut [BlockedTask]) {
         };
         let next = numbers.len() as u64 + 1;
         *number = *numbers.entry(*number).or_insert(next);
+    }
+}
+
+/// Completes the waits of tasks that push to full queues whose consumers are not known, because no
+/// task has popped from them. In a deadlock the consumer of such a queue must be blocked too: each
+/// other task that waits in the same way for another queue may be it.
+fn guess_consumers(tasks: &mut [BlockedTask]) {
+    let is_unknown = |task: &BlockedTask| {
+        let is_push = task.blocked_on.site.operation == "push" && task.waits_for.is_empty();
+        let target = task.blocked_on.target;
+        matches!(target, WaitTarget::Queue(_) if is_push).then_some((task.id, target))
+    };
+    let unknown: Vec<(TaskId, WaitTarget)> = tasks.iter().filter_map(is_unknown).collect();
+    for (id, target) in &unknown {
+        let others = unknown.iter().filter(|(_, other)| other != target).map(|(id, _)| *id);
+        if let Some(task) = tasks.iter_mut().find(|task| task.id == *id) {
+            task.waits_for = others.collect();
+        }
     }
 }
 

@@ -160,8 +160,8 @@ where
     /// Performs all steps other than an ordinary poll of the body. If this is ready, the task is
     /// complete, except that its outcome is not delivered yet.
     fn step(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {
+        let cancelled = domain.current_cancelled();
         loop {
-            let cancelled = domain.current_cancelled();
             match self.as_mut().project() {
                 TaskFutureProj::Lazy { make, .. } => {
                     if cancelled {
@@ -181,8 +181,11 @@ where
                         Err(panic) => self.as_mut().finish_with(Err(TaskError::Panicked(panic))),
                     }
                 }
+                TaskFutureProj::Body { .. } if !cancelled => {
+                    let waker = domain.probe_waker(cx.waker());
+                    ready!(self.as_mut().poll_body(&mut Context::from_waker(&waker)));
+                }
                 TaskFutureProj::Body { .. } => {
-                    debug_assert!(cancelled, "the caller polls any other body");
                     // The children complete before the body is dropped: guards and buffers in the
                     // body outlive the children that may use them.
                     // fault: future-dropped-before-children
@@ -228,7 +231,7 @@ where
     fn poll(mut self: Pin<&mut Self>, domain: &Domain, cx: &mut Context<'_>) -> Poll<OutcomeTo> {
         // Nearly every poll is an ordinary poll of a body.
         // fault: cancelled-task-polled
-        if matches!(*self, TaskFuture::Body { .. }) && !domain.current_cancelled() {
+        if matches!(*self, TaskFuture::Body { .. }) && domain.polls_body() {
             ready!(self.as_mut().poll_body(cx));
         }
         ready!(self.as_mut().step(domain, cx));

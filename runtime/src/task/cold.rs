@@ -8,6 +8,7 @@ use matou_hooks::Offer;
 
 use super::cancel_reason::{CancelKind, CancelReason, Cancelled, TaskRef};
 use super::id::TaskId;
+use super::probe::Suspicion;
 use crate::timer_queue::TimerKey;
 use crate::waker_set::WakerSet;
 
@@ -33,6 +34,8 @@ pub(crate) struct ColdState {
     pub(crate) messages_handled: Option<bool>,
     /// The offers of synchronization primitives to the task.
     pub(crate) offers: Offers,
+    /// Whether the task seems to wait in a circle.
+    pub(crate) suspicion: Suspicion,
 }
 
 /// The offers that a task has received and that it may still take, oldest first (R13).

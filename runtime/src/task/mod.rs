@@ -13,6 +13,7 @@ mod id;
 mod key;
 mod node;
 mod option_cell;
+pub(crate) mod probe;
 pub(crate) mod raw;
 mod tree;
 pub(crate) mod wait_targets;

@@ -8,6 +8,9 @@ use super::cancel_reason::Cancelled;
 use super::id::TaskId;
 use super::node::{HandleState, NIL, Node, NodeKey, NodeLeftovers, Parent, Slot, Stage};
 
+/// The most children that are searched for one of them.
+const CHILDREN_SEARCHED_MAX: usize = 256;
+
 /// The nodes of one domain, each in the list of its parent. `R` is the reference by which a task is
 /// polled.
 ///
@@ -110,6 +113,15 @@ impl<R> TaskTree<R> {
         let some = |slot: Slot| Some(slot).filter(|&slot| slot != NIL);
         let first = some(self[parent].first_child.get());
         std::iter::successors(first, move |&slot| some(self[slot].next.get()))
+    }
+
+    /// Returns the child of `parent` with that id, if it lives on this domain, is not complete, and
+    /// is among the first few children: nothing is recorded for finding others.
+    pub(crate) fn child_with_id(&self, parent: Slot, id: TaskId) -> Option<Slot> {
+        let is_it = |slot: &Slot| self[*slot].id.get() == id;
+        let child = self.children(parent).take(CHILDREN_SEARCHED_MAX).find(is_it)?;
+        let is_here = self[child].remote_domain.get().is_none() && !self[child].is_complete();
+        is_here.then_some(child)
     }
 
     /// Records a cancel request for the task at `slot`, unless an earlier one is recorded. Returns

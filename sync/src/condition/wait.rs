@@ -196,9 +196,9 @@ impl<'m, T: ?Sized, F: FnMut(&mut T) -> bool> Future for WaitWhile<'_, 'm, T, F>
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
+            // Taken out of the future, so that a panic of the condition unlocks at once.
+            // fault: condition-panics-locked
             if let Some(mut guard) = this.wait.take_guard() {
-                // Taken out of the future, so that a panic of the condition unlocks at once.
-                // fault: condition-panics-locked
                 if !(this.condition)(&mut guard) {
                     return Poll::Ready(guard);
                 }

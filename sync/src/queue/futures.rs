@@ -8,6 +8,7 @@ use matou_hooks::{Target, Wait};
 
 use super::Queue;
 use crate::error::{PopError, PushError};
+use crate::holder::OnlyUser;
 use crate::waiting::{Notify, Request, Waiting};
 
 /// Reports that the current task waits for a queue.
@@ -15,16 +16,18 @@ fn report_wait<T>(
     queue: &Queue<T>,
     operation: &'static str,
     called_at: &'static Location<'static>,
+    other_end: &OnlyUser,
     cx: &Context<'_>,
 ) {
     let target = Target::new("queue", (&raw const *queue).addr());
-    matou_hooks::on_wait(&Wait::new(operation, called_at).on(target), cx);
+    let wait = Wait::new(operation, called_at).on(target);
+    matou_hooks::on_wait(&other_end.get().map_or(wait, |user| wait.held_by(user)), cx);
 }
 
 /// The common part of the two futures: tries as a newcomer, and then waits.
 #[inline]
 fn poll_attempt<R>(
-    notify: &Notify,
+    (notify, user): (&Notify, &OnlyUser),
     waiting: &mut Waiting<'_>,
     called_at: &'static Location<'static>,
     cx: &mut Context<'_>,
@@ -37,11 +40,16 @@ fn poll_attempt<R>(
         // fault: queue-spends-no-budget
         let task = ready!(matou_hooks::begin_operation(cx));
         if let Some(result) = notify.as_newcomer(&mut attempt) {
+            user.record(|| task, called_at);
             return Poll::Ready(result);
         }
         task
     };
-    waiting.poll(cx, Request { task, at: called_at, data: 0 }, attempt)
+    let poll = waiting.poll(cx, Request { task, at: called_at, data: 0 }, attempt);
+    if poll.is_ready() {
+        user.record(|| task, called_at);
+    }
+    poll
 }
 
 /// The future of [`Queue::push`].
@@ -103,20 +111,21 @@ impl<T> Future for Push<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { queue, value, waiting, called_at } = &mut *self;
-        let poll = poll_attempt(&queue.popped, waiting, called_at, cx, |reserved| {
-            let pushed = value.take().expect("`Push` polled after completion");
-            match queue.push_unless_full(pushed, reserved) {
-                Ok(result) => Some(result),
-                Err(returned) => {
-                    *value = Some(returned);
-                    None
+        let poll =
+            poll_attempt((&queue.popped, &queue.pusher), waiting, called_at, cx, |reserved| {
+                let pushed = value.take().expect("`Push` polled after completion");
+                match queue.push_unless_full(pushed, reserved) {
+                    Ok(result) => Some(result),
+                    Err(returned) => {
+                        *value = Some(returned);
+                        None
+                    }
                 }
-            }
-        });
+            });
         match &poll {
             Poll::Ready(Ok(())) => queue.pushed.notify_one(),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => report_wait(queue, "push", called_at, cx),
+            Poll::Pending => report_wait(queue, "push", called_at, &queue.popper, cx),
         }
         poll
     }
@@ -165,7 +174,13 @@ impl<T> Future for Pop<'_, T> {
         let this = &mut *self;
         let queue = this.queue.expect("`Pop` polled after completion");
         let pop = |reserved| queue.pop_unless_empty(reserved);
-        let poll = poll_attempt(&queue.pushed, &mut this.waiting, this.called_at, cx, pop);
+        let poll = poll_attempt(
+            (&queue.pushed, &queue.popper),
+            &mut this.waiting,
+            this.called_at,
+            cx,
+            pop,
+        );
         match &poll {
             Poll::Ready(result) => {
                 this.queue = None;
@@ -173,7 +188,7 @@ impl<T> Future for Pop<'_, T> {
                     queue.popped.notify_one();
                 }
             }
-            Poll::Pending => report_wait(queue, "pop", this.called_at, cx),
+            Poll::Pending => report_wait(queue, "pop", this.called_at, &queue.pusher, cx),
         }
         poll
     }

@@ -7,6 +7,7 @@ use concurrent_queue::ConcurrentQueue;
 
 pub use self::futures::{Pop, Push};
 use crate::error::{PopError, PushError, TryPopError, TryPushError};
+use crate::holder::OnlyUser;
 use crate::primitives::const_fn;
 use crate::waiting::{Kind, Notify};
 
@@ -73,6 +74,9 @@ pub struct Queue<T> {
     pushed: Notify,
     /// Notified once per popped value. Pushes to a bounded queue wait here.
     popped: Notify,
+    /// For reports: the task that pushes, and the one that pops, if it is one task each.
+    pusher: OnlyUser,
+    popper: OnlyUser,
 }
 
 impl<T> Queue<T> {
@@ -94,6 +98,8 @@ impl<T> Queue<T> {
             values: ConcurrentQueue::bounded(capacity),
             pushed: Notify::new(Kind::Pop),
             popped: Notify::new(Kind::Push),
+            pusher: OnlyUser::new(),
+            popper: OnlyUser::new(),
         }
     }
 
@@ -112,6 +118,8 @@ impl<T> Queue<T> {
                 values: ConcurrentQueue::unbounded(),
                 pushed: Notify::new(Kind::Pop),
                 popped: Notify::new(Kind::Push),
+                pusher: OnlyUser::new(),
+                popper: OnlyUser::new(),
             }
         }
     }
@@ -163,9 +171,11 @@ impl<T> Queue<T> {
     /// assert!(queue.try_push(2).is_err());
     /// ```
     #[doc(alias = "try_send")]
+    #[track_caller]
     pub fn try_push(&self, value: T) -> Result<(), TryPushError<T>> {
         match self.popped.as_newcomer(|reserved| self.push_unless_full(value, reserved)) {
             Ok(Ok(())) => {
+                self.pusher.record(matou_hooks::current_task, Location::caller());
                 self.pushed.notify_one();
                 Ok(())
             }
@@ -221,9 +231,11 @@ impl<T> Queue<T> {
     /// assert!(queue.try_pop().is_err());
     /// ```
     #[doc(alias = "try_recv")]
+    #[track_caller]
     pub fn try_pop(&self) -> Result<T, TryPopError> {
         match self.pushed.as_newcomer(|reserved| self.pop_unless_empty(reserved)) {
             Some(Ok(value)) => {
+                self.popper.record(matou_hooks::current_task, Location::caller());
                 self.popped.notify_one();
                 Ok(value)
             }

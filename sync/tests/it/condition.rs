@@ -1,11 +1,12 @@
 //! Each signal ends one wait, even if waiters are dropped or wakers panic.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::{future::Future, pin::Pin};
 
+use futures::FutureExt;
 use futures::executor::block_on;
 use matou_sync::futures::Wait;
 use matou_sync::{Condition, Mutex};
@@ -293,4 +294,16 @@ fn threads_take_turns_by_broadcasts() {
         *shared.0.try_lock().unwrap()
     });
     assert_eq!(turns, THREADS * ROUNDS);
+}
+
+#[test]
+fn f10_a_panic_of_a_condition_unlocks_at_once() {
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let guard = mutex.try_lock().expect("the mutex is unlocked");
+    let mut wait = changed.wait_while(guard, |_| resume_unwind(Box::new("the condition")));
+    assert!(catch_unwind(AssertUnwindSafe(|| (&mut wait).now_or_never().is_none())).is_err());
+    // The future still exists.
+    assert!(mutex.try_lock().is_some());
+    drop(wait);
+    assert!(mutex.try_lock().is_some());
 }

@@ -11,6 +11,7 @@ mod doubles;
 mod findings;
 mod io;
 mod log;
+mod manual_clock;
 mod place;
 mod process;
 mod run;
@@ -20,6 +21,7 @@ pub(crate) use doubles::*;
 pub(crate) use findings::Findings;
 pub(crate) use io::{io_pair, poll_read_byte, read_byte};
 pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
+pub(crate) use manual_clock::ManualClock;
 pub(crate) use place::Place;
 pub(crate) use process::{
     child_output, child_output_with, is_child_process, rerun_in_child_process, this_test,
