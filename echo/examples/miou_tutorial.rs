@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::{
-    Builder, MainError, Orphans, Outcome, Task, TaskError, TryNext, await_first, parallel, signal,
-    signal::Signal, transfer, try_spawn,
+    Builder, Forgotten, Leaks, MainError, Orphans, Outcome, Task, TaskError, TryNext, Violations,
+    await_first, parallel, signal, signal::Signal, transfer, try_spawn,
 };
 use matou_sync::{Condition, Mutex};
 
@@ -155,7 +155,13 @@ fn main() -> ExitCode {
         // With port 0 all servers must bind the same port. The system chooses it for a socket that
         // shares the port and does not listen, so it receives no connections.
         let (_port, sockaddr) = hold_port(sockaddr)?;
-        let builder = Builder::new().domains(domains);
+        // The rules of the original are strict: a violation fails the run, and each task releases
+        // or transfers what it owns.
+        let builder = Builder::new()
+            .domains(domains)
+            .violations(Violations::FailRun)
+            .forgotten(Forgotten::Strict)
+            .leaks(Leaks::AtTaskEnd);
         builder.run::<_, _, MainError>(async move {
             signal::on(Signal::Interrupt, stop)?;
             let prm = try_spawn(server(sockaddr, true));

@@ -29,8 +29,8 @@ pub(crate) const KIND: &str = "tcp stream";
 /// A TCP connection, owned by a task.
 ///
 /// The task that creates a stream owns it. If a stream is moved to another task, that task becomes
-/// the owner with its first use: methods take `&mut self`, which only one task can have at a time. A
-/// stream may outlive its owner, for example in a channel. Until its next use the owner's parent
+/// the owner with its first use: methods take `&mut self`, which only one task can have at a time.
+/// A stream may outlive its owner, for example in a channel. Until its next use the owner's parent
 /// owns it.
 ///
 /// There are three ways to share a stream:

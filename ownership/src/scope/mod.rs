@@ -24,7 +24,8 @@ pub use error::ScopeError;
 
 /// Runs `future` as a task with its own ledger, under any executor.
 ///
-/// When the future ends, the resources that it still owns are settled, and then the scope completes:
+/// When the future ends, the resources that it still owns are settled, and then the scope
+/// completes:
 ///
 /// * In an enclosing scope or task, a resource whose handle is still alive passes to that task,
 ///   however the scope ends: the handle was returned, sent elsewhere or leaked. The next task that
@@ -66,7 +67,7 @@ pub use error::ScopeError;
 ///     std::mem::forget(owned);
 /// }));
 /// let error = outcome.expect_err("the value was leaked");
-/// assert_eq!(error.leaked()[0].made_at.file(), file!());
+/// assert_eq!(error.leaked()[0].resource.made_at.file(), file!());
 /// ```
 #[track_caller]
 pub fn scope<F: Future>(future: F) -> Scope<F> {
