@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_io::AsyncRead;
-use matou_net::{Shutdown as Direction, TcpListener, TcpStream};
+use matou_net::{FinishLimit, TcpListener, TcpStream};
 use matou_runtime::{Orphans, Outcome, Task, TaskError, now, parallel, race, timeout, try_spawn};
 
 use crate::client::{Client, DisconnectReason};
@@ -16,7 +15,7 @@ use crate::context::ServerContext;
 use crate::{Level, Limits, Listeners, Log, Shutdown, Stats};
 
 /// How long a client that was cancelled may take to receive the bytes that were sent to it.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves the clients that connect to `listeners`, until `shutdown` begins and all connections have
 /// ended. Returns the numbers of served connections and bytes.
@@ -186,7 +185,8 @@ async fn accept_any(
     if let [listener] = listeners {
         return listener.accept().await;
     }
-    let mut accepts: Vec<_> = listeners.iter_mut().map(TcpListener::accept).collect();
+    // A closure, because the caller of a function that is passed is a line of the standard library.
+    let mut accepts: Vec<_> = listeners.iter_mut().map(|listener| listener.accept()).collect();
     poll_fn(move |cx| {
         for step in 0..accepts.len() {
             let index = (first + step) % accepts.len();
@@ -228,7 +228,7 @@ fn log_disconnect(outcome: Outcome<DisconnectReason>, log: &Log) {
 }
 
 /// Waits until the clients have finished, and cancels those that exceed the drain timeout.
-async fn drain(clients: &Orphans<DisconnectReason>, context: &Rc<ServerContext>) {
+async fn drain(clients: &Orphans<DisconnectReason>, context: &ServerContext) {
     let drained = async {
         while let Some(outcome) = clients.next().await {
             log_disconnect(outcome, &context.log);
@@ -255,33 +255,20 @@ async fn drain(clients: &Orphans<DisconnectReason>, context: &Rc<ServerContext>)
     for cancelled in cancelled {
         cancelled.await;
     }
-    close_all(context.streams_of_cancelled.take(), context).await;
+    finish_all(context.streams_of_cancelled.take()).await;
 }
 
-/// Closes the connections of cancelled clients.
-async fn close_all(streams: Vec<TcpStream>, context: &Rc<ServerContext>) {
-    let closing = Orphans::new();
-    for stream in streams {
-        let task = Task::new().name("close").orphans(&closing);
-        let spawned = task.spawn(timeout(CLOSE_TIMEOUT, close(stream, Rc::clone(context))));
-        spawned.expect("the group has no limit");
-    }
-    while closing.next().await.is_some() {}
-}
-
-/// Closes a connection after the peer has received everything that was sent.
+/// Closes the connections of cancelled clients after they have received everything that was sent.
 ///
-/// If a socket is closed while it contains unread input, or receives more, the system resets the
-/// connection and discards the output that it has not delivered. So the input is read until the
-/// peer has closed its side as well.
-async fn close(mut stream: TcpStream, context: Rc<ServerContext>) {
-    if stream.shutdown(Direction::Write).is_err() {
-        return;
+/// A mere close would reset a connection whose input was not read completely, and the system would
+/// discard the output that it has not delivered.
+async fn finish_all(streams: Vec<TcpStream>) {
+    let limit = FinishLimit::new().bytes(u64::MAX).time(FINISH_TIMEOUT);
+    let finishing = Orphans::new();
+    for stream in streams {
+        let task = Task::new().name("finish").orphans(&finishing);
+        task.spawn(stream.finish(limit)).expect("the group has no limit");
     }
-    poll_fn(|cx| {
-        let mut discarded = context.buffer.borrow_mut();
-        while let Ok(1..) = ready!(Pin::new(&mut stream).poll_read(cx, &mut discarded)) {}
-        Poll::Ready(())
-    })
-    .await;
+    // A client that does not end its side in time has had its time.
+    while finishing.next().await.is_some() {}
 }

@@ -69,8 +69,7 @@ pub struct BlockedOn {
 pub enum WaitTarget {
     /// Not known.
     Unknown,
-    /// A child. The line that awaits a promise is not available to it, so reports show the line
-    /// that spawned the child.
+    /// A child.
     Task {
         /// The child.
         id: TaskId,

@@ -214,7 +214,7 @@ fn run_on_broken_driver(point: Point) -> ! {
     let result: Result<(), RunError> = builder.run(async {
         for _ in 0..1000 {
             matou_runtime::sleep(Duration::from_millis(1)).await;
-            // The other domain is parked as a rule, and is unparked.
+            // The other domain is usually parked, and is unparked.
             call(|| async {})?.await?;
         }
         Ok(())
