@@ -38,7 +38,7 @@ impl OfferSource for NoOffers {
 }
 
 #[test]
-fn f10_a_panic_of_a_report_is_contained() {
+fn a_panic_of_a_report_is_contained() {
     assert!(matou_hooks::set_host(&Panics));
     let (at, target) = (Location::caller(), Target::new("lock", 16));
     let cx = Context::from_waker(Waker::noop());

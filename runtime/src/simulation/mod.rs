@@ -1,5 +1,6 @@
 //! The state that the domains of a simulated run share: the clock, the events and their hash, the
-//! primitives that tasks wait for, and the description of a deadlock. The module [`test`](crate::test) steps such runs.
+//! primitives that tasks wait for, and the description of a deadlock. The module
+//! [`test`](crate::test) steps such runs.
 
 mod clock;
 mod deadlock;

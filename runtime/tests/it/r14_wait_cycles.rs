@@ -345,7 +345,8 @@ fn b15_a_queue_with_two_consumers_is_no_circle() {
         for _ in 0..2 {
             results.pop().await.expect("it is open");
         }
-        (first.await?, second.await?);
+        first.await?;
+        second.await?;
         Ok(())
     });
 }

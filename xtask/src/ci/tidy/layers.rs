@@ -20,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 const ALL: [&str; 6] =
     ["matou-echo", "matou-net", "matou-runtime", "matou-ownership", "matou-sync", "matou-hooks"];
 
-/// Additional dependencies of tests, examples and benches. `sync` depends on `hooks` alone, so these
-/// form no cycle.
+/// Additional dependencies of tests, examples and benches. `sync` depends on `hooks` alone, so
+/// these form no cycle.
 const FREE_FOR_TESTS: &[(&str, &str)] =
     &[("matou-runtime", "matou-sync"), ("matou-net", "matou-sync")];
 
