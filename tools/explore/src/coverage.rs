@@ -41,6 +41,8 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("are woken by a signal", 200),
     feature("time out waiting for a signal", 250),
     feature("signal without a waiter", 250),
+    feature("set a lock aside", 100),
+    feature("acquire a lock that another job has set aside", 50),
 ];
 
 /// Features of the echo server, in the order in which `echo` lists them.
@@ -138,9 +140,30 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         any(&|event| matches!(event, Event::Woken { .. })),
         any(&|event| matches!(event, Event::WaitTimedOut { .. })),
         any(&|event| matches!(event, Event::Signalled { woke: false, .. })),
+        any(&|event| matches!(event, Event::LockSetAside { .. })),
+        overtakes(events),
     ]
     .into_iter()
     .collect()
+}
+
+/// Whether a job acquired a lock while another one kept a future that waits for it.
+fn overtakes(events: &[Entry]) -> bool {
+    let mut set_aside = BTreeSet::new();
+    events.iter().any(|entry| match entry.event {
+        Event::LockSetAside { job, lock } => {
+            set_aside.insert((lock, job));
+            false
+        }
+        Event::SetAsideEnded { job, lock } => {
+            set_aside.remove(&(lock, job));
+            false
+        }
+        Event::Locked { job, lock } => {
+            set_aside.iter().any(|&(waits_for, other)| waits_for == lock && other != job)
+        }
+        _ => false,
+    })
 }
 
 fn returned(event: Event) -> Option<usize> {

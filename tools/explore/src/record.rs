@@ -89,6 +89,14 @@ pub(crate) enum Event {
     Finalized { resource: usize },
     /// The job deferred a future, which counts as one of its resources.
     Deferred { job: usize, resource: usize },
+    /// The job waits for the lock, and does nothing else until it has it.
+    AcquisitionStarted { job: usize, lock: usize },
+    /// The job stopped waiting for the lock before it had it.
+    AcquisitionDropped { job: usize, lock: usize },
+    /// The job does something else, and keeps a future that waits for the lock.
+    LockSetAside { job: usize, lock: usize },
+    /// The job no longer does something else.
+    SetAsideEnded { job: usize, lock: usize },
     /// The job acquired the lock.
     Locked { job: usize, lock: usize },
     /// The job is about to release the lock.

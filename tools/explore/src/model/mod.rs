@@ -1,4 +1,4 @@
-//! The rules R1 to R8 and R10 as a model, as simple as possible: it reads the events of a run from
+//! The rules R1 to R8, R10 and R13 as a model, as simple as possible: it reads the events of a run from
 //! the first to the last, and each must be allowed by those before it.
 //!
 //! - `termination`: when a job may be cancelled, and when it must have been.
@@ -78,7 +78,8 @@ pub(crate) fn check<T, E: Display>(
     let mut model = Model::default();
     for (index, entry) in events.iter().enumerate() {
         model.now = entry.at;
-        model.apply(&entry.event).map_err(|why| format!("event {index}, {entry:?}: {why}"))?;
+        let result = model.check_locks().and_then(|()| model.apply(&entry.event));
+        result.map_err(|why| format!("event {index}, {entry:?}: {why}"))?;
     }
     // After a deadlock no job has completed, so report it before the checks of the final state.
     match outcome {
@@ -140,6 +141,11 @@ impl Model {
             Event::Released { resource } => self.released(resource),
             Event::FinalizerStarted { resource } => self.finalizer_started(resource),
             Event::Finalized { resource } => self.finalized(resource),
+            Event::AcquisitionStarted { job, lock } => self.acquisition_started(job, lock),
+            Event::AcquisitionDropped { job, lock } => self.acquisition_dropped(job, lock),
+            Event::LockSetAside { job, .. } | Event::SetAsideEnded { job, .. } => {
+                self.check_may_run(job)
+            }
             Event::Locked { job, lock } => self.locked(job, lock),
             Event::Unlocked { job, lock } => self.unlocked(job, lock),
             Event::WaitStarted { job, lock } => self.wait_started(job, lock),

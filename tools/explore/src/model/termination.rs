@@ -25,6 +25,12 @@ impl Model {
         })
     }
 
+    /// Whether the job has ended, or something that happened allows the runtime to cancel it.
+    pub(super) fn may_have_ended(&self, job: usize) -> bool {
+        let state = &self.jobs[&job];
+        state.dropped || state.stopped || self.check_may_end(job).is_ok()
+    }
+
     /// The first moment at which a job may be cancelled, as far as the events so far imply one.
     fn earliest_end(&self, job: usize) -> Option<Duration> {
         let state = &self.jobs[&job];
@@ -43,13 +49,14 @@ impl Model {
         returned.into_iter().chain(self.earliest_end(parent)).min()
     }
 
-    /// When another job of the race returned. Jobs that were cancelled do not decide a race; if the
+    /// When another job of the race returned, or was stopped by its violation. Jobs that were cancelled do not decide a race; if the
     /// parent is cancelled, `earliest_end_of_parent` covers the case.
     fn race_decided_at(&self, race: usize, job: usize) -> Option<Duration> {
         let others = self.jobs.iter().filter(|(other, state)| {
-            **other != job && state.race == Some(race) && state.returned.is_some() && state.dropped
+            let has_outcome = state.returned.is_some() || state.stopped;
+            **other != job && state.race == Some(race) && has_outcome && state.dropped
         });
-        others.filter_map(|(_, state)| state.returned_at).min()
+        others.filter_map(|(_, state)| state.returned_at.or(state.end_requested_at)).min()
     }
 
     /// The last moment at which a job may run, as far as the events so far imply one: its deadline,

@@ -1,9 +1,9 @@
 //! The state that the jobs of a run share, and guards that record when they are dropped.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use matou_sync::Condition;
+use matou_sync::{Condition, MutexGuard};
 
 use super::generate::LOCKS;
 use crate::record::{Event, Record};
@@ -53,7 +53,7 @@ impl Environment {
         self.resources().insert(number, handle);
     }
 
-    fn resources(&self) -> MutexGuard<'_, BTreeMap<usize, AnyHandle>> {
+    fn resources(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, AnyHandle>> {
         self.shared.resources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,6 +73,49 @@ impl BodyGuard {
 impl Drop for BodyGuard {
     fn drop(&mut self) {
         self.record.add(Event::Dropped { job: self.job });
+    }
+}
+
+/// A lock that a job holds.
+pub(super) struct Held<'a> {
+    /// Dropped before the lock is released.
+    pub(super) guard: LockGuard<'a>,
+    pub(super) locked: MutexGuard<'a, ()>,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(
+        job: usize,
+        lock: usize,
+        environment: &'a Environment,
+        locked: MutexGuard<'a, ()>,
+    ) -> Held<'a> {
+        Held { guard: LockGuard::new(job, lock, environment), locked }
+    }
+}
+
+/// Records that a job waits for a lock, and whether it stops waiting without it.
+pub(super) struct AcquisitionGuard<'a> {
+    job: usize,
+    lock: usize,
+    record: &'a Record,
+}
+
+impl<'a> AcquisitionGuard<'a> {
+    pub(super) fn new(job: usize, lock: usize, environment: &'a Environment) -> Self {
+        environment.record(Event::AcquisitionStarted { job, lock });
+        AcquisitionGuard { job, lock, record: &environment.record }
+    }
+
+    /// The job records next that it holds the lock.
+    pub(super) fn acquired(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for AcquisitionGuard<'_> {
+    fn drop(&mut self) {
+        self.record.add(Event::AcquisitionDropped { job: self.job, lock: self.lock });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, Ending, GiveUp, Job, Placement, Step};
+use super::{Child, Ending, GiveUp, Job, Placement, Step, Then};
 use crate::record::ViolationKind;
 
 /// The greatest depth of a program's tree.
@@ -185,10 +185,20 @@ impl Generator {
                 None => return,
             },
             34..38 => Step::Defer(self.new_resource()),
-            38..43 => Step::Lock { lock: self.lock(), yields: self.below(3) as u32 },
+            38..43 => Step::Lock { lock: self.lock(), millis: self.below(12) },
             43..49 => Step::Wait { lock: self.lock(), timeout: self.below(60) },
             49..54 => Step::Signal(self.lock()),
             54..57 => return self.await_or_cancel(draft),
+            57..61 => Step::SetAside {
+                lock: self.lock(),
+                polls: 1 + self.below(2) as u32,
+                millis: self.below(400),
+                then: match self.below(3) {
+                    0 => Then::Drop,
+                    1 => Then::Resume,
+                    _ => Then::LockAgain,
+                },
+            },
             _ if !may_spawn => return,
             _ => return self.step_with_children(depth, draft),
         };

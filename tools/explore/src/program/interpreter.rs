@@ -107,7 +107,10 @@ impl Interpreter<'_> {
                 self.release(*resource);
             }
             Step::Defer(number) => self.defer(*number),
-            Step::Lock { lock, yields } => self.hold_lock(*lock, *yields).await,
+            Step::Lock { lock, millis } => self.hold_lock(*lock, *millis).await,
+            Step::SetAside { lock, polls, millis, then } => {
+                self.set_aside(*lock, *polls, *millis, *then).await;
+            }
             Step::Wait { lock, timeout } => self.wait(*lock, *timeout).await,
             Step::Signal(lock) => {
                 let woke = self.environment.condition(*lock).signal();

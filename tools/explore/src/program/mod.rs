@@ -58,6 +58,17 @@ pub(crate) enum GiveUp {
     Elsewhere,
 }
 
+/// How a job goes on after it has set the acquisition of a lock aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It drops the acquisition.
+    Drop,
+    /// It awaits the acquisition.
+    Resume,
+    /// It awaits another acquisition of the same lock first.
+    LockAgain,
+}
+
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) placement: Placement,
@@ -105,8 +116,11 @@ pub(crate) enum Step {
     Release(usize),
     /// Defers a future with this number until the job completes.
     Defer(usize),
-    /// Holds a lock while yielding a number of times.
-    Lock { lock: usize, yields: u32 },
+    /// Holds a lock while sleeping for a number of milliseconds.
+    Lock { lock: usize, millis: u64 },
+    /// Polls the acquisition of a lock, sets it aside while sleeping if it has to wait, and then
+    /// goes on with it or not.
+    SetAside { lock: usize, polls: u32, millis: u64, then: Then },
     /// Waits for the condition of a lock, with a timeout.
     Wait { lock: usize, timeout: u64 },
     /// Signals the condition of a lock.

@@ -1,12 +1,16 @@
 //! The steps that use resources, locks and conditions.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use matou_ownership::AccessError;
 use matou_runtime::{defer, sleep, timeout, yield_now};
+use matou_sync::futures::Lock;
 
-use super::environment::{LockGuard, WaitGuard};
+use super::Then;
+use super::environment::{AcquisitionGuard, Held, WaitGuard};
 use super::interpreter::Interpreter;
 use crate::record::{Event, ViolationKind};
 use crate::resource::AnyHandle;
@@ -56,25 +60,54 @@ impl Interpreter<'_> {
         });
     }
 
-    pub(super) async fn hold_lock(&self, lock: usize, yields: u32) {
-        let _locked = self.environment.lock(lock).lock().await;
-        let _guard = LockGuard::new(self.job.id, lock, self.environment);
-        for _ in 0..yields {
-            yield_now().await;
+    pub(super) async fn hold_lock(&self, lock: usize, millis: u64) {
+        let _held = self.acquire(lock, self.environment.lock(lock).lock()).await;
+        sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Polls the acquisition of a lock a few times, and then sleeps without polling it.
+    pub(super) async fn set_aside(&self, lock: usize, polls: u32, millis: u64, then: Then) {
+        let mut acquisition = self.environment.lock(lock).lock();
+        for _ in 0..polls {
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut acquisition).poll(cx))).await {
+                Poll::Ready(locked) => {
+                    drop(Held::new(self.job.id, lock, self.environment, locked));
+                    return;
+                }
+                Poll::Pending => yield_now().await,
+            }
         }
+        self.record(Event::LockSetAside { job: self.job.id, lock });
+        sleep(Duration::from_millis(millis)).await;
+        if then == Then::LockAgain {
+            self.hold_lock(lock, 0).await;
+        }
+        self.record(Event::SetAsideEnded { job: self.job.id, lock });
+        if then != Then::Drop {
+            drop(self.acquire(lock, acquisition).await);
+        }
+    }
+
+    /// Waits for an acquisition of a lock. From here on it is polled whenever the job is.
+    async fn acquire<'a>(&'a self, lock: usize, acquisition: Lock<'a, ()>) -> Held<'a> {
+        let (job, environment) = (self.job.id, self.environment);
+        let waiting = AcquisitionGuard::new(job, lock, environment);
+        let locked = acquisition.await;
+        waiting.acquired();
+        Held::new(job, lock, environment, locked)
     }
 
     pub(super) async fn wait(&self, lock: usize, millis: u64) {
         let (job, environment) = (self.job.id, self.environment);
         let wait = async {
-            let locked = environment.lock(lock).lock().await;
+            let Held { guard, locked } = self.acquire(lock, environment.lock(lock).lock()).await;
             // Records the release before it happens, in the first poll of the wait. That poll
             // follows immediately, so no event can come between.
-            drop(LockGuard::new(job, lock, environment));
+            drop(guard);
             let guard = WaitGuard::new(job, lock, environment);
-            let _locked = environment.condition(lock).wait(locked).await;
+            let locked = environment.condition(lock).wait(locked).await;
             guard.woken();
-            let _guard = LockGuard::new(job, lock, environment);
+            let _held = Held::new(job, lock, environment, locked);
             yield_now().await;
         };
         if timeout(Duration::from_millis(millis), wait).await.is_err() {
