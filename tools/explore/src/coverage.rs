@@ -23,11 +23,11 @@ const RUNS_MIN: u64 = 500;
 /// Features of random programs, in the order of `of_program`.
 pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("spawn a child", 1000),
-    feature("report a forgotten child", 30),
+    feature("report a forgotten child", 20),
     feature("forget a child and fail or panic", 100),
     feature("give a child up", 100),
     feature("report the use of another task's resource", 20),
-    feature("report a leaked resource", 20),
+    feature("report a leaked resource", 10),
     feature("give to a child", 250),
     feature("transfer to a parent", 250),
     feature("use an own resource", 250),
@@ -42,6 +42,8 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("time out waiting for a signal", 250),
     feature("signal without a waiter", 250),
     feature("set a lock aside", 100),
+    feature("become the owner of a received handle", 50),
+    feature("drop a received handle", 50),
     feature("acquire a lock that another job has set aside", 50),
 ];
 
@@ -141,6 +143,8 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         any(&|event| matches!(event, Event::WaitTimedOut { .. })),
         any(&|event| matches!(event, Event::Signalled { woke: false, .. })),
         any(&|event| matches!(event, Event::LockSetAside { .. })),
+        any(&|event| matches!(event, Event::Adopted { .. })),
+        any(&|event| matches!(event, Event::HandleDropped { .. })),
         overtakes(events),
     ]
     .into_iter()

@@ -77,6 +77,10 @@ pub(crate) enum Event {
     /// The job accessed the resource by a shared reference; unless it is the owner, the access
     /// failed.
     Used { job: usize, resource: usize, as_owner: bool },
+    /// The job has received the handle of the resource, and used it, so that it became the owner.
+    Adopted { job: usize, resource: usize },
+    /// The job is about to drop the handle of the resource, which it has received.
+    HandleDropped { job: usize, resource: usize },
     /// The parent gave the resource to the child, which is about to be spawned.
     Given { child: usize, resource: usize },
     /// The child transferred the resource to its parent.

@@ -51,19 +51,64 @@ impl ResourceHandle for SyncHandle {
     }
 }
 
+/// Creates a value with a finalizer that the current task owns.
+#[track_caller]
+pub(crate) fn owned(number: usize, is_async: bool, record: &Record) -> Owned<usize> {
+    let record = record.clone();
+    if !is_async {
+        return Owned::new(number, move |resource| {
+            record.add(Event::FinalizerStarted { resource });
+            record.add(Event::Finalized { resource });
+        });
+    }
+    Owned::with_async(number, move |resource| async move {
+        record.add(Event::FinalizerStarted { resource });
+        sleep(Duration::from_millis(resource as u64 % 4)).await;
+        record.add(Event::Finalized { resource });
+    })
+}
+
+/// A handle that a job has received from another one. Records its drop.
+pub(crate) struct Taken {
+    job: usize,
+    resource: usize,
+    record: Record,
+    /// Dropped after the drop is recorded.
+    handle: Owned<usize>,
+}
+
+impl Taken {
+    pub(crate) fn new(job: usize, handle: Posted, record: &Record) -> Taken {
+        let Posted { resource, handle } = handle;
+        Taken { job, resource, record: record.clone(), handle }
+    }
+
+    pub(crate) fn become_owner(&mut self) {
+        drop(self.handle.get_mut().expect("the resource is alive"));
+        self.record.add(Event::Adopted { job: self.job, resource: self.resource });
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.record.add(Event::HandleDropped { job: self.job, resource: self.resource });
+    }
+}
+
+/// A handle on its way from one job to another.
+pub(crate) struct Posted {
+    pub(crate) resource: usize,
+    pub(crate) handle: Owned<usize>,
+}
+
 impl AnyHandle {
     /// Creates a resource that the current task owns.
     #[track_caller]
     pub(crate) fn new(number: usize, is_async: bool, record: &Record) -> AnyHandle {
-        let record = record.clone();
         if is_async {
-            let finalizer = move |number| async move {
-                record.add(Event::FinalizerStarted { resource: number });
-                sleep(Duration::from_millis(number as u64 % 4)).await;
-                record.add(Event::Finalized { resource: number });
-            };
-            return AnyHandle::Async(Arc::new(Owned::with_async(number, finalizer)));
+            return AnyHandle::Async(Arc::new(owned(number, true, record)));
         }
+        let record = record.clone();
         let ticket = Ticket::new("test resource");
         let resource = Arc::new(SyncResource { ticket, number, record });
         own(&(resource.clone() as Arc<dyn Resource>));

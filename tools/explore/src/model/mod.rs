@@ -56,6 +56,8 @@ struct JobState {
 /// What the events so far imply.
 #[derive(Debug, Default)]
 struct Model {
+    /// Whether a job must not leave resources behind.
+    is_strict: bool,
     /// The time of the current event.
     now: Duration,
     jobs: BTreeMap<usize, JobState>,
@@ -66,19 +68,21 @@ struct Model {
     violations: Vec<(usize, ViolationKind)>,
 }
 
-/// Checks the events of a random program.
+/// Checks the events of a random program. In a strict run a job must not leave resources behind;
+/// otherwise they pass to its parent.
 ///
 /// # Errors
 ///
 /// Returns the first event that violates a rule, with the rule.
 pub(crate) fn check<T, E: Display>(
+    is_strict: bool,
     events: &[Entry],
     outcome: &Result<T, RunError<E>>,
 ) -> Result<(), String> {
-    let mut model = Model::default();
+    let mut model = Model { is_strict, ..Model::default() };
     for (index, entry) in events.iter().enumerate() {
         model.now = entry.at;
-        let result = model.check_locks().and_then(|()| model.apply(&entry.event));
+        let result = model.check_progress().and_then(|()| model.apply(&entry.event));
         result.map_err(|why| format!("event {index}, {entry:?}: {why}"))?;
     }
     // After a deadlock no job has completed, so report it before the checks of the final state.
@@ -95,6 +99,12 @@ pub(crate) fn check<T, E: Display>(
 type CheckResult = Result<(), String>;
 
 impl Model {
+    /// Checks what should have happened before the current event.
+    fn check_progress(&self) -> CheckResult {
+        self.check_locks()?;
+        self.check_dropped_handles()
+    }
+
     fn job(&mut self, number: usize) -> &mut JobState {
         self.jobs.entry(number).or_default()
     }
@@ -128,12 +138,22 @@ impl Model {
     /// Applies the events of resources, locks and conditions.
     fn apply_to_resources(&mut self, event: &Event) -> CheckResult {
         match *event {
-            Event::Owned { job, resource } | Event::Deferred { job, resource } => {
+            Event::Owned { job, resource } => {
                 self.owned(job, resource);
                 Ok(())
             }
+            Event::Deferred { job, resource } => {
+                self.owned(job, resource);
+                self.resource(resource).stays = true;
+                Ok(())
+            }
             Event::Used { job, resource, as_owner } => self.used(job, resource, as_owner),
-            Event::Given { child, resource } => self.moved(resource, child),
+            Event::Adopted { job, resource } => self.adopted(job, resource),
+            Event::HandleDropped { job, resource } => self.handle_dropped(job, resource),
+            Event::Given { child, resource } => {
+                self.resource(resource).stays = true;
+                self.moved(resource, child)
+            }
             Event::Transferred { child, resource } => {
                 let parent = self.job(child).parent;
                 self.moved(resource, parent)
@@ -264,8 +284,8 @@ impl Model {
         ensure(ended, || format!("{when}, but job {job} has not ended"))?;
         let (owns, children) = (state.owns.clone(), state.children.clone());
         for resource in owns {
-            let finalized = self.resource(resource).finalized;
-            ensure(finalized, || format!("{when}, but {resource} of job {job} is not finalized"))?;
+            let settled = self.resource(resource).finalized || self.may_pass_on(resource);
+            ensure(settled, || format!("{when}, but {resource} of job {job} is not finalized"))?;
         }
         children.into_iter().try_for_each(|child| self.check_ended(child, when))
     }

@@ -57,7 +57,7 @@ impl Model {
                 .iter()
                 .find(|(job, since)| is_late(*since) && !self.may_have_ended(*job));
             ensure(starved.is_none(), || {
-                format!("R13: lock {lock} is free, and does not get to (job, since) {starved:?}")
+                format!("R13: lock {lock} is free, and a job (since) waits for it: {starved:?}")
             })?;
         }
         Ok(())

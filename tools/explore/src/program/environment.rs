@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use matou_sync::{Condition, MutexGuard};
+use matou_sync::{Condition, MutexGuard, Queue};
 
 use super::generate::LOCKS;
 use crate::record::{Event, Record};
-use crate::resource::AnyHandle;
+use crate::resource::{AnyHandle, Posted};
 
 /// The state that the jobs of a run share. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) record: Record,
-    /// Whether a job that returns a value violates a rule if it has forgotten a child.
-    pub(super) forgets_strictly: bool,
+    /// Whether a job that returns a value violates a rule if it has forgotten a child or leaves a
+    /// resource behind.
+    pub(crate) is_strict: bool,
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     locks: [matou_sync::Mutex<()>; LOCKS as usize],
     /// The condition of each lock.
@@ -26,11 +26,19 @@ struct Shared {
     /// A handle of each resource. It outlives the run, so that a resource is never finalized
     /// because its last handle was dropped: only its owner can finalize it.
     resources: Mutex<BTreeMap<usize, AnyHandle>>,
+    /// Handles that a job has sent and no job has taken.
+    mailbox: Queue<Posted>,
 }
 
 impl Environment {
-    pub(crate) fn new(forgets_strictly: bool) -> Environment {
-        Environment { record: Record::default(), forgets_strictly, shared: Arc::default() }
+    pub(crate) fn new(is_strict: bool) -> Environment {
+        let shared = Shared {
+            locks: Default::default(),
+            conditions: Default::default(),
+            resources: Mutex::default(),
+            mailbox: Queue::unbounded(),
+        };
+        Environment { record: Record::default(), is_strict, shared: Arc::new(shared) }
     }
 
     pub(super) fn record(&self, event: Event) {
@@ -51,6 +59,14 @@ impl Environment {
 
     pub(super) fn insert_resource(&self, number: usize, handle: AnyHandle) {
         self.resources().insert(number, handle);
+    }
+
+    pub(super) fn post(&self, handle: Posted) {
+        self.shared.mailbox.try_push(handle).expect("the mailbox has no limit");
+    }
+
+    pub(super) fn take(&self) -> Option<Posted> {
+        self.shared.mailbox.try_pop().ok()
     }
 
     fn resources(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, AnyHandle>> {

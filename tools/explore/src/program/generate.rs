@@ -199,6 +199,8 @@ impl Generator {
                     _ => Then::LockAgain,
                 },
             },
+            61..64 => Step::Post { resource: self.new_resource(), is_async: self.chance(50) },
+            64..67 => Step::Take { becomes_owner: self.chance(50), millis: self.below(40) },
             _ if !may_spawn => return,
             _ => return self.step_with_children(depth, draft),
         };

@@ -48,6 +48,7 @@ pub(super) fn body(environment: &Environment, job: Arc<Job>, given: Option<usize
         let mut interpreter = Interpreter {
             job: &job,
             environment: &environment,
+            given,
             owned: Vec::from_iter(given),
             open: BTreeMap::new(),
         };
@@ -66,6 +67,8 @@ pub(super) fn body(environment: &Environment, job: Arc<Job>, given: Option<usize
 pub(super) struct Interpreter<'a> {
     pub(super) job: &'a Job,
     pub(super) environment: &'a Environment,
+    /// The resource that the job's parent gave to it.
+    given: Option<usize>,
     pub(super) owned: Vec<usize>,
     /// The promises of children that the job spawned and has neither awaited nor cancelled.
     pub(super) open: BTreeMap<usize, Promise<Done, Failed>>,
@@ -98,6 +101,10 @@ impl Interpreter<'_> {
             Step::Deadline(millis, child) => self.await_with_deadline(*millis, child).await,
             Step::Shield { timeout, limit, job } => self.shield(*timeout, *limit, job).await,
             Step::Own { resource, is_async } => self.own(*resource, *is_async),
+            // In a strict run the end of the sender would be a leak.
+            Step::Post { .. } | Step::Take { .. } if self.environment.is_strict => {}
+            Step::Post { resource, is_async } => self.post(*resource, *is_async),
+            Step::Take { becomes_owner, millis } => self.take(*becomes_owner, *millis).await,
             Step::Use(resource) => {
                 let is_owner = self.use_resource(*resource);
                 assert!(is_owner, "job {} no longer owns {resource}", self.job.id);
@@ -146,11 +153,15 @@ impl Interpreter<'_> {
     fn prepare_value(&self) {
         let job = self.job.id;
         let has_forgotten = self.job.steps.iter().any(|step| matches!(step, Step::Forget(_)));
-        if has_forgotten && self.environment.forgets_strictly {
+        if has_forgotten && self.environment.is_strict {
             self.record(Event::Violated { job, kind: ViolationKind::StillHasChildren });
         }
         if self.job.leaks {
-            self.record(Event::Violated { job, kind: ViolationKind::ResourceLeaked });
+            // Otherwise what is left passes to the parent, unless it was given to the job.
+            let has_given = self.given.is_some_and(|given| self.owned.contains(&given));
+            if self.environment.is_strict || has_given {
+                self.record(Event::Violated { job, kind: ViolationKind::ResourceLeaked });
+            }
         } else {
             let is_released = |resource: &&usize| !self.job.transfers.contains(resource);
             self.owned.iter().filter(is_released).for_each(|&resource| self.release(resource));

@@ -112,6 +112,11 @@ pub(crate) enum Step {
     Own { resource: usize, is_async: bool },
     /// Accesses a resource of the job by a shared reference.
     Use(usize),
+    /// Creates a resource and sends its handle to a mailbox of all jobs.
+    Post { resource: usize, is_async: bool },
+    /// Takes a handle from the mailbox, if there is one. Becomes its owner or not, sleeps for a
+    /// number of milliseconds, and drops it.
+    Take { becomes_owner: bool, millis: u64 },
     /// Finalizes a resource of the job.
     Release(usize),
     /// Defers a future with this number until the job completes.

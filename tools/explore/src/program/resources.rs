@@ -13,7 +13,7 @@ use super::Then;
 use super::environment::{AcquisitionGuard, Held, WaitGuard};
 use super::interpreter::Interpreter;
 use crate::record::{Event, ViolationKind};
-use crate::resource::AnyHandle;
+use crate::resource::{AnyHandle, Posted, Taken, owned};
 
 impl Interpreter<'_> {
     pub(super) fn own(&mut self, resource: usize, is_async: bool) {
@@ -21,6 +21,23 @@ impl Interpreter<'_> {
         self.environment.insert_resource(resource, handle);
         self.record(Event::Owned { job: self.job.id, resource });
         self.owned.push(resource);
+    }
+
+    pub(super) fn post(&self, resource: usize, is_async: bool) {
+        let handle = owned(resource, is_async, &self.environment.record);
+        self.record(Event::Owned { job: self.job.id, resource });
+        self.environment.post(Posted { resource, handle });
+    }
+
+    pub(super) async fn take(&self, becomes_owner: bool, millis: u64) {
+        let Some(handle) = self.environment.take() else {
+            return;
+        };
+        let mut taken = Taken::new(self.job.id, handle, &self.environment.record);
+        if becomes_owner {
+            taken.become_owner();
+        }
+        sleep(Duration::from_millis(millis)).await;
     }
 
     pub(super) fn release(&self, resource: usize) {
