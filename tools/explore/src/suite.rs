@@ -58,7 +58,7 @@ pub(crate) struct Passed {
 fn run_program(seed: u64) -> Result<Passed, Failure> {
     let program = Arc::new(generate(seed));
     // Half of the runs have the settings of tests, the others those of programs.
-    let is_strict = seed % 2 == 0;
+    let is_strict = seed.is_multiple_of(2);
     let (environment, reported) = (Environment::new(is_strict), Reported::default());
     // At least three: with two, no other domain is available to a task of domain 1 (R9).
     let domains = 3 + (seed / 2 % 2) as usize;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use matou_runtime::{
     Outcome, Promise, Task, TaskError, TaskId, abandon, call, deadline, now, timeout, try_shield,
+    yield_now,
 };
 
 use super::interpreter::{Body, Done, Failed, Interpreter, body};
@@ -58,12 +59,19 @@ impl Interpreter<'_> {
         {
             return self.joined(child.job.id, outcome);
         }
+        if how == GiveUp::Later {
+            yield_now().await;
+        }
         self.record(Event::GivenUp { child: child.job.id });
         if how == GiveUp::Elsewhere {
             let dropped = call(move || async move { drop(abandon(promise)) });
             let _ = dropped.expect("there are other domains").await;
-        } else {
+        } else if how == GiveUp::AtOnce || self.environment.is_strict {
             drop(abandon(promise));
+        } else {
+            drop(promise);
+            // In its last poll the job would forget the child.
+            yield_now().await;
         }
     }
 

@@ -222,9 +222,10 @@ impl Generator {
             }
             0..8 => {
                 let child = self.child(depth, ANY, draft);
-                let how = match self.below(3) {
+                let how = match self.below(4) {
                     0 => GiveUp::AtOnce,
                     1 => GiveUp::Polled,
+                    2 => GiveUp::Later,
                     _ => GiveUp::Elsewhere,
                 };
                 Step::GiveUp { child, how }
@@ -242,7 +243,7 @@ impl Generator {
             80..86 => Step::Timeout(self.below(20), self.child(depth, ANY, draft)),
             86..91 => Step::Deadline(self.below(20), self.child(depth, ANY, draft)),
             91..95 => {
-                let (timeout, limit) = (self.below(20), self.below(50));
+                let (timeout, limit) = (self.below(20), self.below(200));
                 let job = Arc::new(self.job(depth + 1, ANY, None));
                 Step::Shield { timeout, limit, job }
             }

@@ -52,8 +52,10 @@ pub(crate) enum Placement {
 pub(crate) enum GiveUp {
     /// It abandons the promise at once.
     AtOnce,
-    /// It polls the promise, and abandons it later.
+    /// It polls the promise, and drops it.
     Polled,
+    /// It drops the promise without having polled it, in a later poll.
+    Later,
     /// Another task abandons it, on another domain.
     Elsewhere,
 }
