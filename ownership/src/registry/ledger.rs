@@ -152,6 +152,7 @@ impl Ledger {
     ///
     /// `inherited` is the line that made the resource, if it is inherited. The flag says whether
     /// many resources of this line have accumulated.
+    #[inline]
     pub(crate) fn insert(
         &self,
         list: List,
@@ -173,6 +174,7 @@ impl Ledger {
 
     /// Removes the resource in `slot` of `list`. Returns it, and whether it was added after
     /// finalization had begun. `inherited` is the line that made it, if it is inherited.
+    #[inline]
     pub(crate) fn remove(
         &self,
         list: List,

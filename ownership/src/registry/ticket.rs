@@ -281,6 +281,7 @@ impl LockedTicket<'_> {
     }
 
     /// Removes the resource from the ledger that lists it, if any. The resource is then unowned.
+    #[inline]
     pub(crate) fn detach(&mut self) -> Detached {
         let mut detached = self.leave();
         detached.last_owner = self.state.last_owner.take();
@@ -302,6 +303,7 @@ impl LockedTicket<'_> {
     }
 
     /// Removes the resource from the ledger that lists it, and leaves all else unchanged.
+    #[inline]
     fn leave(&mut self) -> Detached {
         let inherited = self.is_inherited().then_some(self.ticket.made_at);
         let (ledger, list, slot) = match self.set(Place::Unowned) {
@@ -325,13 +327,16 @@ impl LockedTicket<'_> {
 
     /// Moves `resource`, which this ticket belongs to, from its place into `list` of `ledger`. If
     /// that ledger is closed, the resource becomes unowned.
+    #[inline]
     pub(crate) fn move_to(
         &mut self,
         resource: &Arc<dyn Resource>,
         ledger: Arc<Ledger>,
         list: List,
     ) -> Moved {
-        let detached = self.detach();
+        // A new resource has nothing to leave.
+        let is_new = matches!(self.place(), Place::Unowned) && !self.is_inherited();
+        let detached = if is_new { Detached::default() } else { self.detach() };
         self.enter(detached, resource, ledger, list)
     }
 
@@ -353,6 +358,7 @@ impl LockedTicket<'_> {
     }
 
     /// Adds a resource that has just left `detached` to `list` of `ledger`.
+    #[inline]
     fn enter(
         &mut self,
         mut detached: Detached,
@@ -375,6 +381,7 @@ impl LockedTicket<'_> {
         Moved { _from: detached, rejected, accumulated }
     }
 
+    #[inline]
     fn finalize(&mut self) -> Detached {
         let mut detached = self.leave();
         self.set(Place::Finalized);
@@ -384,6 +391,7 @@ impl LockedTicket<'_> {
         detached
     }
 
+    #[inline]
     fn set(&mut self, place: Place) -> Place {
         let owner_id = match &place {
             Place::Unowned => UNOWNED,
