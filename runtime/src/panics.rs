@@ -95,7 +95,8 @@ pub(crate) fn wake(waker: Waker) {
     ignore(|| waker.wake());
 }
 
-/// Runs `f`, and aborts the process if it panics: neither the caller nor another thread could go on.
+/// Runs `f`, and aborts the process if it panics: neither the caller nor another thread could go
+/// on.
 /// The panic hook has reported the panic.
 pub(crate) fn abort_on_panic(f: impl FnOnce()) {
     if panic::catch_unwind(AssertUnwindSafe(f)).is_err() {

@@ -50,8 +50,8 @@ fn without_version(folder: &'static str) -> &'static str {
 }
 
 /// Displays the line of a wait: ` at src/main.rs:7:9`, or ` through futures-util`. A function that
-/// is called through a pointer or a trait object has no caller but itself: the line is not displayed
-/// then.
+/// is called through a pointer or a trait object has no caller but itself: then nothing is
+/// displayed.
 pub(crate) struct At(pub(crate) &'static Location<'static>);
 
 impl fmt::Display for At {

@@ -173,8 +173,7 @@ impl<T, E> Shield<T, E> {
     }
 
     /// Sets how long the child may go on after a cancel request. Default: the grace period of the
-    /// run. Once there was a request, this has no effect, and neither outside the run and the domain
-    /// of the shield.
+    /// run. This has no effect after a request, or outside the run and the domain of the shield.
     pub fn limit(self, limit: Duration) -> Shield<T, E> {
         if let Some(promise) = &self.promise {
             Domain::try_with(|domain| {

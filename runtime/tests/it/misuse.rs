@@ -1,6 +1,6 @@
 //! Goal: values of one run that are used in another one, in another thread or in no run, runs
-//! inside runs, and drivers that break their contract end with an error or a panic that says what is
-//! wrong; nothing hangs.
+//! inside runs, and drivers that break their contract end with an error or a panic that says so;
+//! nothing hangs.
 
 use std::future::{Future, pending};
 use std::io;
