@@ -1,5 +1,5 @@
-//! A server of a few lines, whose handlers have children, under thousands of clients that reset their
-//! connections at random moments, beside clients that verify every byte of their echo.
+//! A server of a few lines, whose handlers have children, under thousands of clients that reset
+//! their connections at random moments, beside clients that verify every byte of their echo.
 //!
 //! `cargo run --release -p matou-net --example resets -- 10000`
 
@@ -193,6 +193,7 @@ pub fn run(resets: usize) -> Result<Report, RunError> {
     Ok(Report { tasks_left, descriptors_left: descriptors() - before, ..report })
 }
 
+#[allow(clippy::print_stdout, reason = "the example prints its result")]
 fn main() -> Result<(), Box<dyn Error>> {
     let resets = std::env::args().nth(1).map_or(Ok(10_000), |text| text.parse())?;
     let report = run(resets)?;

@@ -53,8 +53,8 @@ impl ListenOptions {
     /// Sets whether several listeners can share the address, each with its own accept queue
     /// (`SO_REUSEPORT`). All of them must set it. Default: `false`.
     ///
-    /// When one of the listeners is closed, the system resets the connections in its queue, although
-    /// the others go on; see [`shared_queue`](ListenOptions::shared_queue).
+    /// When one of the listeners is closed, the system resets the connections in its queue,
+    /// although the others go on; see [`shared_queue`](ListenOptions::shared_queue).
     pub fn reuse_port(mut self, reuse: bool) -> ListenOptions {
         self.reuse_port = reuse;
         self
@@ -65,9 +65,13 @@ impl ListenOptions {
     ///
     /// | | queues of their own | a shared queue |
     /// | --- | --- | --- |
-    /// | A listener is closed | The connections in its queue are reset: of 100 clients that wait for two listeners, about 50. | None is lost while another listener is open. |
-    /// | A connection arrives | One domain wakes. | All domains that wait wake; one of them accepts it, the others wait again. |
-    /// | A domain is busy | The connections in its queue wait for it. | Another domain accepts them. |
+    /// | A listener is closed | The connections in its queue are reset. | None is lost. |
+    /// | A connection arrives | One domain wakes. | All waiting domains wake. |
+    /// | A domain is busy | The connections in its queue wait. | Another domain accepts them. |
+    ///
+    /// Clients are spread over queues of their own evenly: if one of two listeners is closed while
+    /// clients wait, about half of them are reset. With a shared queue one of the domains that wake
+    /// accepts the connection, and the others wait again.
     ///
     /// A shared queue suits servers that open and close listeners while they run, or whose domains
     /// are unequally busy; queues of their own suit high rates of short connections.

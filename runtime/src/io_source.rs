@@ -31,8 +31,8 @@ use crate::waker_set::WakerKey;
 pub struct IoSource(Arc<SourceState>);
 
 impl IoSource {
-    /// Creates a source from a descriptor, and puts it into non-blocking mode. Nothing is registered
-    /// yet.
+    /// Creates a source from a descriptor, and puts it into non-blocking mode. Nothing is
+    /// registered yet.
     ///
     /// The mode belongs to what the descriptor refers to, and so to all descriptors that were
     /// duplicated from it, also in other processes. If one of them changes the mode later, an

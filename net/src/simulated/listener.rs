@@ -164,8 +164,8 @@ impl Listener {
 }
 
 impl Listener {
-    /// Closes one handle, and with the last one the queue: the connections that are not accepted are
-    /// reset.
+    /// Closes one handle, and with the last one the queue: the connections that are not accepted
+    /// are reset.
     fn close_handle(&self) {
         let mut state = self.state();
         state.handles -= 1;

@@ -68,8 +68,8 @@ pub(crate) fn assert_parent(parent: Slot) {
 
 /// Adding tasks to the tree.
 impl Domain {
-    /// Returns the current task, which is about to spawn a child; `NIL` if no task is running, which
-    /// [`assert_parent`] refuses.
+    /// Returns the current task, which is about to spawn a child; `NIL` if no task is running,
+    /// which [`assert_parent`] refuses.
     #[inline]
     pub(crate) fn spawn_parent(&self) -> Slot {
         self.scheduler.current()

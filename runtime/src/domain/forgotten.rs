@@ -111,7 +111,8 @@ impl Domain {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use std::future::pending;
 

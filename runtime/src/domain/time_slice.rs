@@ -2,9 +2,10 @@
 //!
 //! The quantum limits the number of polls in a tick, so that the driver is polled regularly (R11).
 //! But polls of a few milliseconds would still make a tick of a tenth of a second. So a tick reads
-//! the clock after 1, 2, 4, 8 and 16 polls, and then after every 16th. It counts again from the first
-//! poll of a task that had yielded: such tasks usually compute, others answer events, so the limit
-//! is lower for them. With polls of equal length a tick takes at most twice the limit, or one poll.
+//! the clock after 1, 2, 4, 8 and 16 polls, and then after every 16th. It counts again from the
+//! first poll of a task that had yielded: such tasks usually compute, others answer events, so the
+//! limit is lower for them. With polls of equal length a tick takes at most twice the limit, or one
+//! poll.
 
 use std::time::{Duration, Instant};
 

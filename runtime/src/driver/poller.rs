@@ -135,8 +135,8 @@ pub struct Readiness {
     /// No later event may announce the same readiness. If it is set, a short transfer is not taken
     /// as a sign that the next one would block; this lasts until the source moves to another
     /// domain. Set it for the end of a stream, for errors and for urgent data (`EPOLLPRI`, before
-    /// which a read ends early), or always if an edge-triggered poller does not know. A one-shot poller whose [`rearm`](Poller::rearm) finds existing readiness can
-    /// leave it `false`.
+    /// which a read ends early), or always if an edge-triggered poller does not know. A one-shot
+    /// poller whose [`rearm`](Poller::rearm) finds existing readiness can leave it `false`.
     pub closed: bool,
 }
 

@@ -87,7 +87,8 @@ impl Shared {
     }
 
     fn remove(&self, key: usize) {
-        // If it is the last reference to the source, foreign wakers are dropped: not under the lock.
+        // If it is the last reference to the source, foreign wakers are dropped: not under the
+        // lock.
         let registration = self.sources().try_remove(key);
         drop(registration);
     }

@@ -69,8 +69,8 @@ fn terminate_forked_by(signal: i32) -> io::Result<()> {
             terminate_by(signal);
         }
     };
-    // SAFETY: the action reads an atomic and calls `getpid` and `emulate_default_handler`, which are
-    // async-signal-safe.
+    // SAFETY: the action reads an atomic and calls `getpid` and `emulate_default_handler`, which
+    // are async-signal-safe.
     unsafe { low_level::register(signal, terminate_if_forked) }?;
     Ok(())
 }

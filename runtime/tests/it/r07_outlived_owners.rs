@@ -190,7 +190,7 @@ fn r07_a_resource_passes_through_generations_of_ended_owners() {
         Box::pin(async move {
             match depth {
                 0 => leak(log.resource("leaked")),
-                _ if depth % 2 == 0 => {
+                _ if depth.is_multiple_of(2) => {
                     let child = spawn(descend(place, log, depth - 1));
                     child.await.expect("no task fails");
                 }

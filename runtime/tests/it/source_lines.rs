@@ -13,6 +13,7 @@ use std::sync::{Arc, Once};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use futures::FutureExt;
 use matou_ownership::Owned;
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::test::{Check, check_on_threads, send_signal};
@@ -57,6 +58,7 @@ macro_rules! case {
             line!(),
             stringify!($call),
             Box::new(|| {
+                #[allow(clippy::let_underscore_future, reason = "the call itself is tested")]
                 let _ = $call;
             }) as Box<dyn Fn()>,
         )
@@ -330,7 +332,7 @@ fn f9_reasons_of_cancellations_name_the_line_that_cancels() {
             assert_line(reason.at().expect("a line"), line);
         }
         let line = line!() + 1;
-        let late = deadline(now(), async { spawn(pending::<()>()) }).await?;
+        let late = deadline(now(), ready(()).map(|()| spawn(pending::<()>()))).await?;
         assert_line(reason(late.await).at().expect("a line"), line);
         Ok(())
     })
@@ -345,6 +347,8 @@ fn misused(result: Result<(), RunError>) -> [&'static Location<'static>; 2] {
     }
 }
 
+type MisuseCase = (u32, &'static str, fn(Arc<Owned<i32>>));
+
 macro_rules! misuse_case {
     (| $owned:ident | $use:expr) => {
         (line!(), stringify!($use), |$owned: Arc<Owned<i32>>| {
@@ -355,7 +359,7 @@ macro_rules! misuse_case {
 
 #[test]
 fn f9_reports_of_resources_name_the_line_that_uses_and_the_line_that_made_them() {
-    let cases: [(u32, &str, fn(Arc<Owned<i32>>)); 6] = [
+    let cases: [MisuseCase; 6] = [
         misuse_case!(|owned| owned.get().is_ok()),
         misuse_case!(|owned| disown(&owned)),
         misuse_case!(|owned| matou_ownership::check(&owned)),

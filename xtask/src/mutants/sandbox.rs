@@ -92,7 +92,7 @@ impl Sandbox {
             let messages: Vec<Value> = messages.collect();
             if output.status.success() {
                 // Tests of a package with a program are built after that program.
-                let program = messages.iter().filter_map(Program::parse).last();
+                let program = messages.iter().rev().find_map(Program::parse);
                 return program.context("cargo reported no executable");
             }
             self.remove_broken(&messages)?;

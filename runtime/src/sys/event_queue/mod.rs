@@ -20,8 +20,8 @@ pub(crate) struct SourceEvent {
     pub(crate) key: usize,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer has closed, the source has failed, or there is urgent data: no later event announces
-    /// it again, and a short read may not be the last one.
+    /// The peer has closed, the source has failed, or there is urgent data: no later event
+    /// announces it again, and a short read may not be the last one.
     pub(crate) closed: bool,
 }
 

@@ -49,8 +49,9 @@ impl Model {
         returned.into_iter().chain(self.earliest_end(parent)).min()
     }
 
-    /// When another job of the race returned, or was stopped by its violation. Jobs that were cancelled do not decide a race; if the
-    /// parent is cancelled, `earliest_end_of_parent` covers the case.
+    /// When another job of the race returned, or was stopped by its violation. Jobs that were
+    /// cancelled do not decide a race; if the parent is cancelled, `earliest_end_of_parent` covers
+    /// the case.
     fn race_decided_at(&self, race: usize, job: usize) -> Option<Duration> {
         let others = self.jobs.iter().filter(|(other, state)| {
             let has_outcome = state.returned.is_some() || state.stopped;

@@ -44,8 +44,8 @@ impl Model {
         self.wait_queues.entry(lock).or_default()
     }
 
-    /// R13: a lock that is free does not stay so while a job waits for it. Neither a future that was
-    /// set aside nor a job that is being cancelled keeps it.
+    /// R13: a lock that is free does not stay so while a job waits for it. Neither a future that
+    /// was set aside nor a job that is being cancelled keeps it.
     pub(super) fn check_locks(&self) -> CheckResult {
         let is_late = |since: Duration| self.now > since + OFFERS;
         for (lock, queue) in &self.wait_queues {
