@@ -369,7 +369,7 @@ impl TcpStream {
     ///
     /// ```
     /// use matou_net::{Ending, FinishLimit, TcpListener, TcpStream};
-    /// use matou_runtime::{MainError, RunError, run, try_spawn};
+    /// use matou_runtime::{RunError, run, try_spawn};
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
