@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{CheckResult, Model, ensure};
 
-/// The longest time between the drop of a handle and the start of its finalizer, which the domain of
-/// the owner runs.
+/// The longest time between the drop of a handle and the start of its finalizer, which the domain
+/// of the owner runs.
 const FINALIZER_DELAY: Duration = Duration::from_millis(100);
 
 /// What the model knows of a resource, or of a deferred future.
@@ -14,8 +14,8 @@ pub(super) struct ResourceState {
     /// Whether its finalizer must run before those of the owner's older resources. After a move to
     /// another owner its position is unspecified.
     is_ordered: bool,
-    /// Whether it is finalized at the end of the owner, and does not pass to the parent, as what was
-    /// given to a job or deferred.
+    /// Whether it is finalized at the end of the owner, and does not pass to the parent, as what
+    /// was given to a job or deferred.
     pub(super) stays: bool,
     /// Whether it was alive when an owner ended, certainly or possibly.
     has_outlived: bool,
