@@ -29,8 +29,9 @@ impl SignalWatcher {
     /// Starts a thread that calls `deliver` with the number of each signal that it watches, at
     /// first `signal` only.
     pub(crate) fn start(signal: i32, deliver: fn(i32)) -> io::Result<SignalWatcher> {
-        terminate_forked_by(signal)?;
+        // First: from now on the signal is kept until the thread receives it.
         let mut signals = Signals::new([signal])?;
+        terminate_forked_by(signal)?;
         let handle = signals.handle();
         let thread = thread::Builder::new().name("matou-signals".to_owned());
         thread.spawn(move || {
@@ -46,8 +47,8 @@ impl SignalWatcher {
         if self.watched.contains(&signal) {
             return Ok(());
         }
-        terminate_forked_by(signal)?;
         self.handle.add_signal(signal)?;
+        terminate_forked_by(signal)?;
         self.watched.push(signal);
         Ok(())
     }
