@@ -90,13 +90,15 @@ async fn attack(address: SocketAddr, resets: usize, mut random: u64) -> io::Resu
     for _ in 0..resets {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_linger(Some(Duration::ZERO))?;
-        if draw(4) > 0 {
+        let has_sent = draw(4) > 0;
+        if has_sent {
             stream.write_all(&[7; 512][..1 + draw(512) as usize]).await?;
         }
         match draw(3) {
             0 => {}
-            1 => drop(timeout(Duration::from_micros(draw(200)), stream.read(&mut [0; 100])).await),
-            _ => drop(stream.read(&mut [0; 1]).await),
+            // Without a message there is no echo to wait for.
+            2 if has_sent => drop(stream.read(&mut [0; 1]).await),
+            _ => drop(timeout(Duration::from_micros(draw(200)), stream.read(&mut [0; 100])).await),
         }
         if draw(4) == 0 {
             // There are unread bytes on the way.
