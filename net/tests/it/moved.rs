@@ -44,7 +44,9 @@ where
     {
         let _exclusive = exclusive();
         let before = descriptors();
-        let builder = Builder::new().domains(3).on_report(collect(&reports));
+        // On a busy machine any poll may be slow.
+        let builder = Builder::new().domains(3).slow_poll(Duration::MAX);
+        let builder = builder.on_report(collect(&reports));
         bounded(builder, main()).unwrap_or_else(|error| panic!("on threads: {error}"));
         // Other threads of the process may open a file for a moment.
         let is_closed = (0..500).any(|_| {

@@ -313,12 +313,17 @@ fn a_child_that_a_finalizer_spawns_does_not_start() {
     let result = run_with(findings.of(Builder::new().domains(2)), || async {
         let log = Log::new();
         let inside = log.clone();
+        let drops = Counter::default();
+        let counted = drops.clone();
         let task = spawn(async move {
             let log = inside.clone();
             // Finalized with the body of the task.
             let _owned = Owned::new((), move |()| {
-                let log = log.clone();
-                drop(spawn(async move { log.push("a child of a finalizer starts") }));
+                let (log, future) = (log.clone(), CountsDrop(counted.clone()));
+                drop(spawn(async move {
+                    let _future = future;
+                    log.push("a child of a finalizer starts");
+                }));
             });
             let log = inside.clone();
             defer(async move {
@@ -330,6 +335,7 @@ fn a_child_that_a_finalizer_spawns_does_not_start() {
         });
         yield_now().await;
         assert!(task.cancel().await.is_none());
+        assert_eq!(drops.get(), 1, "the future is dropped before the task is complete");
         log.assert_is(&["cancelled: true"]);
         Ok(())
     });

@@ -203,7 +203,8 @@ fn the_hook_is_called_after_the_poll_and_may_use_the_runtime() {
     let during_poll = Arc::new(AtomicBool::new(false));
     let calls = Counter::new();
     let (hook_flag, hook_calls) = (during_poll.clone(), calls.clone());
-    let builder = Builder::new().domains(1).on_report(move |_| {
+    let builder = Builder::new().domains(1).slow_poll(Duration::MAX);
+    let builder = builder.on_report(move |_| {
         assert!(!hook_flag.load(Ordering::SeqCst));
         assert!(live_tasks() > 0);
         hook_calls.add();

@@ -7,13 +7,14 @@ use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Output;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::By;
 use super::sandbox::Program;
 use super::table::{Fault, Model};
+use super::watch::{self, Ending};
 
 /// More than there are cores, since hanging tests only wait.
 const TEST_THREADS: &str = "8";
@@ -40,44 +41,49 @@ pub(super) fn build_arguments(by: By, fault: &Fault) -> (String, Option<&str>) {
     }
 }
 
-/// Runs the check of a fault. A test that takes longer than `limit` hangs.
+/// Runs the check of a fault. Tests that use more CPU time than `cpu_limit` hang.
 pub(super) fn run(
     by: By,
     fault: &Fault,
     program: &Program,
-    limit: Duration,
+    cpu_limit: Duration,
 ) -> Result<Option<String>> {
     match by {
-        By::Tests => run_tests(program, Some(&fault.name), &fault.tests, limit),
+        By::Tests => Ok(run_tests(program, Some(&fault.name), &fault.tests, cpu_limit)?.0),
         By::Models => run_model(program, fault),
         By::Explorer => explore(program, &fault.name),
     }
 }
 
-/// Shows that each filter names tests, and that they pass without any edit. Returns a limit that no
-/// test reaches unless it hangs, even if several checks run at a time.
+/// Shows that each filter names tests, and that they pass without any edit. Returns a limit on the
+/// CPU time that none of them reaches unless it hangs.
 pub(super) fn check_tests(tests: &Program, filters: &BTreeSet<&String>) -> Result<Duration> {
     for filter in filters {
         let output = tests.command(None).arg(filter).arg("--list").output()?;
         let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
         ensure!(names_tests, "the filter {filter} names no test");
     }
-    let began = Instant::now();
-    let failure = run_tests(tests, None, filters, Duration::from_secs(60))?;
+    let (failure, cpu) = run_tests(tests, None, filters, Duration::MAX)?;
     ensure!(failure.is_none(), "without any edit, tests fail: {failure:?}");
-    Ok(3 * began.elapsed() + Duration::from_secs(3))
+    Ok(cpu + Duration::from_secs(2))
 }
 
+/// Runs the tests of the filters. Returns how they failed, if they did, and their CPU time.
 fn run_tests<S: AsRef<OsStr>>(
     tests: &Program,
     fault: Option<&str>,
     filters: impl IntoIterator<Item = S>,
-    limit: Duration,
-) -> Result<Option<String>> {
+    cpu_limit: Duration,
+) -> Result<(Option<String>, Duration)> {
     let mut command = tests.command(fault);
     command.args(filters).env("RUST_TEST_THREADS", TEST_THREADS);
-    command.env("MATOU_TEST_SECONDS", limit.as_secs().to_string());
-    Ok(failure(&command.output()?))
+    let (ending, cpu) = watch::run(&mut command, cpu_limit)?;
+    let failure = match ending {
+        Ending::Exited(status) => (!status.success()).then(|| format!("found: {status}")),
+        Ending::TestFailed(name) => Some(format!("found by {name}")),
+        Ending::Hung => Some("found: the check hangs".to_owned()),
+    };
+    Ok((failure, cpu))
 }
 
 fn run_model(program: &Program, fault: &Fault) -> Result<Option<String>> {

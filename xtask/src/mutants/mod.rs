@@ -16,6 +16,7 @@ mod edit;
 mod sandbox;
 mod switch;
 pub(crate) mod table;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,13 +92,13 @@ fn check_faults(sandbox: &mut Sandbox, by: By, faults: &[&Fault]) -> Result<usiz
     for ((words, checker), faults) in by_program {
         let program = sandbox.build(&words, checker)?;
         let filters: BTreeSet<&String> = faults.iter().flat_map(|fault| &fault.tests).collect();
-        let limit = match by {
+        let cpu_limit = match by {
             By::Tests => check::check_tests(&program, &filters)?,
             By::Models | By::Explorer => Duration::ZERO,
         };
         missed += try_each(&faults, |fault| match sandbox.error_of(fault) {
             Some(error) => bail!("the edit does not compile:\n{error}"),
-            None => check::run(by, fault, &program, limit),
+            None => check::run(by, fault, &program, cpu_limit),
         });
     }
     Ok(missed)

@@ -91,9 +91,10 @@ impl Sandbox {
             let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
             let messages: Vec<Value> = messages.collect();
             if output.status.success() {
-                // Tests of a package with a program are built after that program.
-                let program = messages.iter().rev().find_map(Program::parse);
-                return program.context("cargo reported no executable");
+                // Tests of a package with a program are built beside that program.
+                let is_test = words.starts_with("test ");
+                let mut built = messages.iter().filter(|it| it["profile"]["test"] == is_test);
+                return built.find_map(Program::parse).context("cargo reported no executable");
             }
             self.remove_broken(&messages)?;
         }

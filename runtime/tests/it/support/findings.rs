@@ -1,6 +1,7 @@
 //! The findings of a run.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use matou_runtime::{Builder, Diagnostic, Finding};
 
@@ -13,10 +14,11 @@ impl Findings {
         Findings::default()
     }
 
-    /// Records the findings of a run with these settings.
+    /// Records the findings of a run with these settings, but no slow polls: on a busy machine any
+    /// poll may be slow.
     pub(crate) fn of(&self, builder: Builder) -> Builder {
         let findings = self.clone();
-        builder.on_report(move |diagnostic| findings.record(diagnostic))
+        builder.slow_poll(Duration::MAX).on_report(move |diagnostic| findings.record(diagnostic))
     }
 
     pub(crate) fn record(&self, diagnostic: &Diagnostic) {

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use super::run::deadline;
+use super::run::DEADLINE;
 
 /// The name of the test that contains this macro, as the test runner knows it.
 macro_rules! this_test {
@@ -55,7 +55,7 @@ pub(crate) fn child_output_with(test: &str, variables: &[(&str, String)]) -> Opt
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(deadline() * 2) {
+    match receiver.recv_timeout(DEADLINE * 2) {
         Ok(output) => Some(output.expect("the output of the child process")),
         Err(_) => {
             if let Some(pid) = rustix::process::Pid::from_raw(id as i32) {

@@ -17,13 +17,6 @@ use super::MakeFuture;
 /// A time limit that only a hanging test reaches.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
-/// The time limit of a test. `cargo xtask mutants` expects hangs and shortens it.
-pub(super) fn deadline() -> Duration {
-    let seconds = std::env::var("MATOU_TEST_SECONDS").ok();
-    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
-    seconds.map_or(DEADLINE, Duration::from_secs)
-}
-
 /// Calls `body` on a new thread and panics if it does not return before the deadline.
 #[track_caller]
 pub(crate) fn within_deadline<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
@@ -40,7 +33,7 @@ pub(crate) fn within_deadline_on_stack<R: Send + 'static>(
     let (sender, receiver) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).stack_size(stack);
     let thread = thread.spawn(move || drop(sender.send(body()))).expect("a thread for the test");
-    match receiver.recv_timeout(deadline()) {
+    match receiver.recv_timeout(DEADLINE) {
         Ok(result) => {
             thread.join().expect("the body has returned");
             result
@@ -50,7 +43,7 @@ pub(crate) fn within_deadline_on_stack<R: Send + 'static>(
             Ok(()) => unreachable!("the thread sends before it returns"),
         },
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            panic!("{name} hangs: no result after {:?}", deadline())
+            panic!("{name} hangs: no result after {:?}", DEADLINE)
         }
     }
 }
@@ -104,10 +97,11 @@ impl Reports {
         Reports::collect(Builder::new())
     }
 
+    /// Without slow polls: on a busy machine any poll may be slow.
     pub(crate) fn collect(builder: Builder) -> (Builder, Reports) {
         let reports = Reports::default();
         let hook_reports = reports.clone();
-        let builder = builder.on_report(move |diagnostic| {
+        let builder = builder.slow_poll(Duration::MAX).on_report(move |diagnostic| {
             hook_reports.0.lock().unwrap().push(diagnostic.clone());
         });
         (builder, reports)
