@@ -20,6 +20,8 @@ use matou_runtime::{
 };
 use matou_sync::{Mutex, Queue};
 
+use crate::support::ManualClock;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// Runs the program in a simulated run and on a thread, and returns the texts of the circles that
@@ -46,8 +48,9 @@ where
     let outcome = trial.outcome;
     assert!(matches!(outcome, Ok(()) | Err(RunError::Deadlock(_))), "{outcome:?}");
     let (threaded, on_report) = hook();
+    // With virtual time, since the programs have time limits.
     let result: Result<(), RunError> =
-        Builder::new().domains(1).on_report(on_report).run(program());
+        ManualClock::install(Builder::new()).on_report(on_report).run(program());
     result.expect("the program ends");
     [simulated, threaded].map(|texts| texts.lock().expect("no panic").clone())
 }
