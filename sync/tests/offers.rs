@@ -10,7 +10,7 @@ use std::sync::Once;
 use std::task::{Context, Poll, Waker};
 
 use matou_hooks::{Host, Offer, TaskKey};
-use matou_sync::futures::Lock;
+use matou_sync::futures::{Lock, Wait};
 use matou_sync::{Condition, Mutex, PopError, Queue};
 
 std::thread_local! {
@@ -291,17 +291,23 @@ fn b13_closing_wakes_a_pop_that_has_declined() {
     assert_eq!(assert_ready(1, first), Err(PopError));
 }
 
-#[test]
-fn f13_a_declined_signal_ends_the_wait_of_the_next() {
-    begin();
-    let (mutex, changed) = (Mutex::new(0), Condition::new());
-    let [mut first, mut second] = [1, 2].map(|task| {
+/// The waits of tasks 1 and 2. The first was signalled, and its offer declined.
+fn signalled_waits<'a>(mutex: &'a Mutex<i32>, changed: &'a Condition) -> [Wait<'a, 'a, i32>; 2] {
+    let waits = [1, 2].map(|task| {
         let mut wait = changed.wait(mutex.try_lock().unwrap());
         assert!(poll(task, &mut wait).is_pending());
         wait
     });
     assert!(changed.signal());
     assert!(decline(&take_offer(1)));
+    waits
+}
+
+#[test]
+fn f13_a_declined_signal_ends_the_wait_of_the_next() {
+    begin();
+    let (mutex, changed) = (Mutex::new(0), Condition::new());
+    let [mut first, mut second] = signalled_waits(&mutex, &changed);
     take_offer(2);
     assert!(poll(1, &mut first).is_pending());
     assert!(poll(2, &mut second).is_ready());
@@ -329,13 +335,7 @@ fn f13_a_signal_that_no_other_task_waits_for_stays_with_its_waiter() {
 fn f13_a_signal_goes_to_a_wait_that_has_declined_if_there_is_no_other() {
     begin();
     let (mutex, changed) = (Mutex::new(0), Condition::new());
-    let [mut first, mut second] = [1, 2].map(|task| {
-        let mut wait = changed.wait(mutex.try_lock().unwrap());
-        assert!(poll(task, &mut wait).is_pending());
-        wait
-    });
-    assert!(changed.signal());
-    assert!(decline(&take_offer(1)));
+    let [mut first, mut second] = signalled_waits(&mutex, &changed);
     assert!(poll(2, &mut second).is_ready());
     drop(take_offers());
     // The first is set aside. If this signal were lost, it would wait for ever once it is polled.
@@ -348,13 +348,7 @@ fn f13_a_signal_goes_to_a_wait_that_has_declined_if_there_is_no_other() {
 fn a_broadcast_is_no_offer_and_ends_declined_waits_as_well() {
     begin();
     let (mutex, changed) = (Mutex::new(0), Condition::new());
-    let mut waits = [1, 2].map(|task| {
-        let mut wait = changed.wait(mutex.try_lock().unwrap());
-        assert!(poll(task, &mut wait).is_pending());
-        wait
-    });
-    assert!(changed.signal());
-    assert!(decline(&take_offer(1)));
+    let mut waits = signalled_waits(&mutex, &changed);
     assert_eq!(changed.broadcast(), 1, "the second has its signal already");
     drop(take_offers());
     for (task, wait) in (1..).zip(&mut waits) {

@@ -12,13 +12,9 @@ use std::thread;
 use matou_runtime::signal::{self, Signal, Signals};
 use matou_runtime::test::{Check, send_signal};
 use matou_runtime::{Builder, MainError, RunError};
-use rustix::process::{Signal as Number, getpid, kill_process};
+use rustix::process::Signal as Number;
 
 use crate::support::*;
-
-fn raise(number: Number) {
-    kill_process(getpid(), number).expect("it is our own process");
-}
 
 /// Waits for a signal without returning to the scheduler.
 fn block_on_signal(signals: &mut Signals) {
@@ -58,13 +54,7 @@ fn a_signal_that_another_run_handles_does_not_end_the_process_with_the_first_run
         let (ready, handled) = (ready.clone(), handled.clone());
         move || {
             run_on(1, move || async move {
-                let seen = handled.clone();
-                signal::on(Signal::Terminate, move || {
-                    let seen = seen.clone();
-                    async move {
-                        let _ = seen.add();
-                    }
-                })?;
+                count_signals(Signal::Terminate, &handled)?;
                 ready.add();
                 handled.reaches(2).await;
                 Ok(())

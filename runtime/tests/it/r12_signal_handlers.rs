@@ -9,13 +9,9 @@ use std::sync::Arc;
 
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::{MainError, Promise, RunError, Task, Violation, spawn, yield_now};
-use rustix::process::{Signal as Number, getpid, kill_process};
+use rustix::process::Signal as Number;
 
 use crate::support::*;
-
-fn raise(number: Number) {
-    kill_process(getpid(), number).expect("it is our own process");
-}
 
 /// Runs a main task that waits forever, with a SIGTERM that `handler` handles. Also returns the
 /// line that installs the handler.
@@ -203,13 +199,7 @@ fn the_default_behaviour_is_restored_after_a_run() {
         let handled = Counter::new();
         let seen = handled.clone();
         run_on(1, move || async move {
-            let on = seen.clone();
-            signal::on(Signal::Terminate, move || {
-                let on = on.clone();
-                async move {
-                    let _ = on.add();
-                }
-            })?;
+            count_signals(Signal::Terminate, &seen)?;
             raise(Number::TERM);
             seen.reaches(1).await;
             Ok(())
@@ -246,13 +236,7 @@ fn the_next_run_in_the_same_process_handles_signals_again() {
     for round in 1..=3 {
         let result = run_on(2, move || async move {
             let handled = Counter::new();
-            let seen = handled.clone();
-            signal::on(Signal::Terminate, move || {
-                let seen = seen.clone();
-                async move {
-                    let _ = seen.add();
-                }
-            })?;
+            count_signals(Signal::Terminate, &handled)?;
             raise(Number::TERM);
             handled.reaches(1).await;
             for _ in 0..10 {

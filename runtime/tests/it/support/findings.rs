@@ -1,9 +1,12 @@
 //! The findings of a run.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use matou_runtime::{Builder, Diagnostic, Finding};
+use matou_runtime::{Builder, Diagnostic, Finding, MainError};
+
+use super::{Place, run_with};
 
 /// The findings that a run reports, in order.
 #[derive(Clone, Default)]
@@ -42,4 +45,22 @@ impl Findings {
         };
         found.iter().map(line).collect()
     }
+}
+
+/// Runs `main` with children in each place. Both runs must succeed. Returns the findings of the
+/// first, after comparing them with those of the second.
+#[track_caller]
+pub(crate) fn forgotten<F>(main: impl Fn(Place) -> F + Clone + Send + 'static) -> Vec<(u32, usize)>
+where
+    F: Future<Output = Result<(), MainError>> + 'static,
+{
+    let [local, remote] = Place::BOTH.map(|place| {
+        let (findings, main) = (Findings::new(), main.clone());
+        let builder = findings.of(Builder::new().domains(place.domains()));
+        let result = run_with(builder, move || main(place));
+        result.unwrap_or_else(|error| panic!("with {place:?} children the run fails:\n{error}"));
+        findings.forgotten()
+    });
+    assert_eq!(local, remote, "the same with children on other domains");
+    local
 }

@@ -7,24 +7,29 @@
 
 #![allow(dead_code, unused_imports, reason = "each module uses what it needs")]
 
+mod default_runs;
 mod doubles;
 mod findings;
 mod io;
 mod log;
 mod manual_clock;
+mod offers;
 mod place;
 mod process;
 mod run;
 mod scenario;
 
+pub(crate) use default_runs::*;
 pub(crate) use doubles::*;
-pub(crate) use findings::Findings;
+pub(crate) use findings::{Findings, forgotten};
 pub(crate) use io::{io_pair, poll_read_byte, read_byte};
 pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
 pub(crate) use manual_clock::ManualClock;
+pub(crate) use offers::{OFFER_SEEDS, everywhere, waiters};
 pub(crate) use place::Place;
 pub(crate) use process::{
-    child_output, child_output_with, is_child_process, rerun_in_child_process, this_test,
+    child_output, child_output_with, count_signals, is_child_process, raise,
+    rerun_in_child_process, this_test,
 };
 pub(crate) use run::{
     DEADLINE, Reports, leaked, report, run_on, run_with, strict, violation, within_deadline,

@@ -1,10 +1,15 @@
 //! Tests that run themselves again in a child process, because they affect the whole process:
 //! signals, descriptors, limits, aborts.
 
+use std::io;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use matou_runtime::signal::{self, Signal};
+use rustix::process::{Signal as Number, getpid, kill_process};
+
+use super::Counter;
 use super::run::DEADLINE;
 
 /// The name of the test that contains this macro, as the test runner knows it.
@@ -80,4 +85,20 @@ pub(crate) fn is_child_process(test: &str) -> bool {
         output.status,
     );
     false
+}
+
+/// Sends a signal to this process.
+pub(crate) fn raise(number: Number) {
+    kill_process(getpid(), number).expect("it is our own process");
+}
+
+/// Installs a handler in the current run that counts its signals.
+pub(crate) fn count_signals(signal: Signal, count: &Counter) -> io::Result<()> {
+    let count = count.clone();
+    signal::on(signal, move || {
+        let count = count.clone();
+        async move {
+            let _ = count.add();
+        }
+    })
 }
