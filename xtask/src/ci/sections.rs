@@ -56,7 +56,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("counts", (94, "release"), counts, "operations take as many instructions as committed"),
     section("explore", (83, "release"), explore, "random programs keep the rules"),
     section("shuttle", (56, "shuttle"), shuttle, "shuttle finds no failing schedule"),
-    section("loadtest", (49, "release"), loadtest, "the echo servers lose no byte under load"),
+    section("loadtest", (49, "release"), loadtest, "no byte is lost under load or after resets"),
     section("docs", (14, "debug"), docs, "rustdoc has no warnings"),
     section("package", (19, "debug"), package, "each crate can be packaged and compiles alone"),
 ];
@@ -177,7 +177,8 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
             runner.run_xtask(&words).with_context(|| format!("{domains} domains"))?;
         }
     }
-    Ok(Outcome::Passed)
+    // Its status says whether bytes, tasks and descriptors are right. Its times are only printed.
+    runner.run_cargo("run --release --quiet --package matou-net --example resets -- 10000")
 }
 
 fn counts(runner: &mut Runner) -> Result<Outcome> {
