@@ -21,3 +21,8 @@ pub use log::{Level, Log};
 pub use server::run;
 pub use shutdown::Shutdown;
 pub use stats::Stats;
+
+/// Compiles and runs the recipes, which use all the crates.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/recipes.md")]
+mod recipes {}
