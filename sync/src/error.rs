@@ -136,3 +136,54 @@ impl fmt::Display for TryPopError {
 }
 
 impl Error for TryPopError {}
+
+/// The error of [`Semaphore::acquire`](crate::Semaphore::acquire): the semaphore is closed.
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{AcquireError, Semaphore};
+///
+/// let semaphore = Semaphore::new(0);
+/// semaphore.close();
+/// assert_eq!(futures::executor::block_on(semaphore.acquire()).unwrap_err(), AcquireError);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcquireError;
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed to acquire permits: the semaphore is closed")
+    }
+}
+
+impl Error for AcquireError {}
+
+/// The error of [`Semaphore::try_acquire`](crate::Semaphore::try_acquire).
+///
+/// # Examples
+///
+/// ```
+/// use matou_sync::{Semaphore, TryAcquireError};
+///
+/// let semaphore = Semaphore::new(0);
+/// assert_eq!(semaphore.try_acquire().unwrap_err(), TryAcquireError::NoPermits);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryAcquireError {
+    /// There are not enough permits, or other tasks wait for them.
+    NoPermits,
+    /// The semaphore is closed.
+    Closed,
+}
+
+impl fmt::Display for TryAcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPermits => "failed to acquire permits: not enough are available",
+            Self::Closed => "failed to acquire permits: the semaphore is closed",
+        })
+    }
+}
+
+impl Error for TryAcquireError {}

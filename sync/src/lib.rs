@@ -39,7 +39,7 @@
 //!   ends the wait of the first one. A notified waiter of a [`Mutex`] or [`Queue`] may be overtaken
 //!   by a newcomer that takes the lock, the value or the slot; it then keeps its place. This is
 //!   bounded: a waiter that has been overtaken five times holds newcomers back until it has what it
-//!   waits for. No clock is involved.
+//!   waits for. No clock is involved. A waiter of a [`Semaphore`] is never overtaken.
 //! - **Cancellation.** Any future may be dropped at any time without losing anything: a wake-up
 //!   that it has received goes to the next waiter, and a value stays in the queue. Details are
 //!   under *Cancel safety* of each future.
@@ -82,6 +82,7 @@ mod holder;
 mod mutex;
 mod primitives;
 mod queue;
+mod semaphore;
 mod waiting;
 
 /// The futures that the methods return.
@@ -89,12 +90,16 @@ pub mod futures {
     pub use crate::condition::{Wait, WaitWhile};
     pub use crate::mutex::Lock;
     pub use crate::queue::{Pop, Push};
+    pub use crate::semaphore::{Acquire, AcquireArc, AcquireFrom};
 }
 
 pub use crate::condition::Condition;
-pub use crate::error::{PopError, PushError, TryPopError, TryPushError};
+pub use crate::error::{
+    AcquireError, PopError, PushError, TryAcquireError, TryPopError, TryPushError,
+};
 pub use crate::mutex::{Mutex, MutexGuard};
 pub use crate::queue::Queue;
+pub use crate::semaphore::{OwnedSemaphorePermit, Permit, Semaphore, SemaphorePermit};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::executor::block_on;
 use matou_hooks::{Holder, Host, Target, TaskKey, Wait};
-use matou_sync::{Condition, Mutex, Queue};
+use matou_sync::{Condition, Mutex, Queue, Semaphore};
 
 std::thread_local! {
     static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -155,6 +155,22 @@ fn pushes_and_pops_that_wait_are_reported() {
     assert!(queue.push(2).now_or_never().is_none());
     let expected = [format!("pop queue {} -", line + 1), format!("push queue {} -", line + 3)];
     assert_eq!(take_events(), expected);
+}
+
+#[test]
+fn a_wait_for_permits_is_reported_and_a_request_consumes_budget_once() {
+    begin();
+    let semaphore = Semaphore::new(1);
+    BUDGET.set(2);
+    drop(semaphore.acquire().now_or_never().expect("there is a permit"));
+    let line = line!() + 1;
+    let mut large = semaphore.acquire_many(2);
+    assert!((&mut large).now_or_never().is_none());
+    assert_eq!(BUDGET.get(), 0);
+    semaphore.add_permits(1);
+    assert!(large.now_or_never().is_some());
+    BUDGET.set(u32::MAX);
+    assert_eq!(take_events(), [format!("acquire semaphore {line} -")]);
 }
 
 #[test]

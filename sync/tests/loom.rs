@@ -1,4 +1,4 @@
-//! Models of the mutex, the condition and the queue, run by loom under all schedules with few
+//! Models of the primitives, run by loom under all schedules with few
 //! preemptions:
 //!
 //! ```text
@@ -21,4 +21,5 @@ mod model {
     mod mutex;
     mod offers;
     mod queue;
+    mod semaphore;
 }

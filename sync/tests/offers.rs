@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use matou_hooks::{Host, Offer, TaskKey};
 use matou_sync::futures::{Lock, Wait};
-use matou_sync::{Condition, Mutex, PopError, Queue};
+use matou_sync::{Condition, Mutex, PopError, Queue, Semaphore};
 
 std::thread_local! {
     /// The task that this thread is polling; zero outside tasks.
@@ -355,4 +355,50 @@ fn a_broadcast_is_no_offer_and_ends_declined_waits_as_well() {
         assert!(poll(task, wait).is_ready());
     }
     assert!(take_offers().is_empty());
+}
+
+#[test]
+fn f13_permits_that_a_request_declines_go_to_the_next() {
+    begin();
+    let semaphore = Semaphore::new(0);
+    let [mut first, mut second, mut third] = [2, 1, 1].map(|n| semaphore.acquire_many(n));
+    assert!(poll(1, &mut first).is_pending());
+    assert!(poll(2, &mut second).is_pending());
+    assert!(poll(3, &mut third).is_pending());
+    semaphore.add_permits(2);
+    assert!(decline(&take_offer(1)));
+    take_offer(2);
+    let permit = assert_ready(2, second).unwrap();
+    take_offer(3);
+    // The first is polled again, and is served before the third returns its permit.
+    assert!(poll(1, &mut first).is_pending());
+    let third = assert_ready(3, third).unwrap();
+    drop((permit, third));
+    take_offer(1);
+    assert!(assert_ready(1, first).is_ok());
+}
+
+/// One permit is free, and reserved for the large request.
+#[test]
+fn f13_a_large_request_that_is_set_aside_keeps_no_newcomer_waiting() {
+    begin();
+    let semaphore = Semaphore::new(1);
+    let mut large = semaphore.acquire_many(2);
+    assert!(poll(1, &mut large).is_pending());
+    assert!(take_offers().is_empty(), "no other task could use the permit");
+    let mut small = semaphore.acquire();
+    assert!(poll(2, &mut small).is_pending());
+    let offer = take_offer(1);
+    // It is polled, and still has to wait: no further offer, or its task would never come to rest.
+    assert!(poll(1, &mut large).is_pending());
+    assert!(!is_open(&offer) && take_offers().is_empty());
+    assert!(poll(2, &mut small).is_pending());
+    // It is not polled any more when the next newcomer comes, here one that does not wait.
+    assert!(semaphore.try_acquire().is_err());
+    assert!(decline(&take_offer(1)));
+    take_offer(2);
+    assert!(assert_ready(2, small).is_ok());
+    assert!(semaphore.try_acquire().is_ok(), "a request that has declined bars no newcomer");
+    semaphore.add_permits(1);
+    assert!(assert_ready(1, large).is_ok());
 }

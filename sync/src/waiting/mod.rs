@@ -46,8 +46,8 @@
 //!
 //! A primitive whose waiters request different amounts, such as a semaphore, keeps the request of
 //! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release makes offers
-//! while the first waiter's request can be met, and a waiter that has taken its permits passes the
-//! rest on.
+//! while the first waiter's request can be met ([`WaitList::offer_amount`]). Newcomers never
+//! overtake the waiters of such a primitive.
 //!
 //! A future keeps its [`WaiterKey`] and does the following.
 //!
@@ -87,11 +87,13 @@
 //! | `README.md` of the crate and of the workspace | the names of the types |
 //! | `docs/coming-from.md`, `CHANGELOG.md` | its equivalents elsewhere; the news |
 
+mod amounts;
 mod notify;
 mod offer;
 mod wait_list;
 mod waiters;
 
+pub(crate) use amounts::Reserve;
 pub(crate) use notify::{Notify, Waiting};
 pub(crate) use wait_list::{Kind, Turn, WaitList};
 pub(crate) use waiters::{Request, WaiterKey};

@@ -19,9 +19,17 @@ pub(crate) enum Kind {
     Push,
     Pop,
     Signal,
+    Acquire,
 }
 
 impl Kind {
+    /// Whether newcomers never overtake a waiter, because a later one might request less and be
+    /// served at the cost of an earlier one.
+    fn is_strict(self) -> bool {
+        // fault: semaphore-newcomers-overtake
+        self == Kind::Acquire
+    }
+
     /// Whether a waiter was given what it waits for when it was woken, so that it does not look for
     /// it. Such an offer is not lost if no other waiter can take it: it stays with its waiter.
     pub(super) fn is_given(self) -> bool {
@@ -35,6 +43,7 @@ impl Kind {
             Kind::Push => "push",
             Kind::Pop => "pop",
             Kind::Signal => "condition",
+            Kind::Acquire => "acquire",
         }
     }
 
@@ -94,7 +103,7 @@ impl WaitList {
 
     /// Both sides come here, the waiter and the task that wakes it, so the list is visible to both
     /// whichever of them is first.
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         self.shared.get_or_init(|| {
             Arc::new_cyclic(|this| Shared {
                 kind: self.kind,
@@ -159,7 +168,7 @@ impl WaitList {
         let first = first.map(|slot| waiters.request(slot).data);
         match attempt(first, waiters.starved) {
             Some(result) => Err(result),
-            None => Ok(waiters.insert(request, waker)),
+            None => Ok(waiters.insert(request, waker, self.kind.is_strict())),
         }
     }
 

@@ -129,6 +129,8 @@ pub(super) struct Waiters {
     declined: Line,
     /// How many offers are neither taken nor declined.
     open: usize,
+    /// The sum of the data of those waiters. Wraps around if the data are no amounts.
+    open_data: usize,
     /// How many waiters hold newcomers back.
     pub(super) starved: usize,
 }
@@ -144,6 +146,7 @@ impl Waiters {
             waiting: EMPTY,
             declined: EMPTY,
             open: 0,
+            open_data: 0,
             starved: 0,
         }
     }
@@ -157,6 +160,20 @@ impl Waiters {
         self.open > 0
     }
 
+    /// Returns the sum of the data of all waiters with an open offer.
+    pub(super) fn open_data(&self) -> usize {
+        self.open_data
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.occupied == 0
+    }
+
+    /// Returns whether more than one waiter is in the line.
+    pub(super) fn has_second(&self) -> bool {
+        self.waiting.head != self.waiting.tail
+    }
+
     /// # Panics
     ///
     /// Panics if there is no room for another waiter.
@@ -164,8 +181,9 @@ impl Waiters {
         assert!(self.occupied < WAITERS_MAX, "more than {WAITERS_MAX} tasks wait");
     }
 
-    /// Appends a waiter to the line.
-    pub(super) fn insert(&mut self, request: Request, waker: Waker) -> WaiterKey {
+    /// Appends a waiter to the line. If `is_strict`, it holds newcomers back from the beginning.
+    pub(super) fn insert(&mut self, request: Request, waker: Waker, is_strict: bool) -> WaiterKey {
+        self.starved += usize::from(is_strict);
         self.tickets += 1;
         self.occupied += 1;
         let entry = Entry {
@@ -174,7 +192,7 @@ impl Waiters {
             waker: Some(waker),
             ticket: self.tickets,
             offer: 0,
-            losses: 0,
+            losses: if is_strict { LOSSES_MAX + 1 } else { 0 },
             prev: NIL,
             next: NIL,
         };
@@ -286,18 +304,22 @@ impl Waiters {
 
     fn leave_state(&mut self, slot: u32) {
         let entry = self.entry(slot);
-        let (state, holds_back) = (entry.state, entry.holds_back());
+        let (state, data, holds_back) = (entry.state, entry.request.data, entry.holds_back());
         self.starved -= usize::from(holds_back);
         match state {
             State::Waiting | State::Declined => self.unlink(slot, state),
-            State::Offered => self.open -= 1,
+            State::Offered => {
+                self.open -= 1;
+                self.open_data = self.open_data.wrapping_sub(data);
+            }
             State::Released | State::Free => {}
         }
     }
 
     fn enter_state(&mut self, slot: u32) {
         let entry = self.entry(slot);
-        let (state, ticket, holds_back) = (entry.state, entry.ticket, entry.holds_back());
+        let (state, data, holds_back) = (entry.state, entry.request.data, entry.holds_back());
+        let ticket = entry.ticket;
         self.starved += usize::from(holds_back);
         match state {
             State::Waiting => {
@@ -306,7 +328,10 @@ impl Waiters {
                 self.link(slot, state, prev);
             }
             State::Declined => self.link(slot, state, self.declined.tail),
-            State::Offered => self.open += 1,
+            State::Offered => {
+                self.open += 1;
+                self.open_data = self.open_data.wrapping_add(data);
+            }
             State::Released | State::Free => {}
         }
     }
@@ -386,8 +411,9 @@ mod tests {
     #[test]
     fn a_waiter_that_returns_has_its_old_place() {
         let mut waiters = Waiters::new();
-        let keys: Vec<_> =
-            (0..6).map(|data| waiters.insert(REQUEST(data), Waker::noop().clone())).collect();
+        let keys: Vec<_> = (0..6)
+            .map(|data| waiters.insert(REQUEST(data), Waker::noop().clone(), false))
+            .collect();
         for &key in &[keys[4], keys[0], keys[1], keys[5]] {
             drop(waiters.offer(key.0));
         }
@@ -420,7 +446,11 @@ mod tests {
                 let key = keys.get(step % 3).copied();
                 match (operation, key) {
                     (0 | 1, _) | (_, None) if keys.len() < 4 => {
-                        keys.push(waiters.insert(REQUEST(keys.len()), Waker::noop().clone()));
+                        keys.push(waiters.insert(
+                            REQUEST(keys.len()),
+                            Waker::noop().clone(),
+                            false,
+                        ));
                     }
                     (2 | 3, _) => {
                         if let Some(slot) = waiters.first() {

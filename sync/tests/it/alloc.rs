@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use matou_sync::{Condition, Mutex};
+use matou_sync::{Condition, Mutex, Semaphore};
 
 use crate::support::Task;
 
@@ -74,4 +74,17 @@ fn signals_without_waiters_and_waits_in_used_slots_allocate_nothing() {
     };
     wait_once();
     assert_eq!(allocations(wait_once), 0);
+}
+
+#[test]
+fn acquiring_permits_that_no_task_waits_for_allocates_nothing() {
+    let (task, semaphore) = (Task::new(), Semaphore::new(2));
+    assert_eq!(
+        allocations(|| {
+            let first = task.assert_ready(semaphore.acquire());
+            let second = semaphore.try_acquire();
+            assert!(first.is_ok() && second.is_ok() && semaphore.try_acquire().is_err());
+        }),
+        0
+    );
 }

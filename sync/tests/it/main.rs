@@ -14,4 +14,5 @@ mod executors;
 mod mutex;
 mod queue;
 mod reentrant;
+mod semaphore;
 mod support;
