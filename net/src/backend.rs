@@ -7,31 +7,36 @@
 //! `ARCHITECTURE.md` lists the other files that it touches.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use matou_runtime::{Direction, IoWait, WaitSite, WakerKey};
 
+use crate::address::Address;
 use crate::listen_options::ListenOptions;
 use crate::simulated::{self, network};
-use crate::sys;
+use crate::sys::{self, BindOptions, Multicast, Taking};
 
 pub(crate) use crate::simulated::InMemorySocket;
 
 /// The implementation of one socket.
 pub(crate) enum Backend<S: InMemorySocket> {
-    System(sys::Socket<S::Std>),
+    System(sys::Socket<S::Kind>),
     InMemory(S),
 }
 
-/// The backend of a TCP stream.
+/// The backend of a stream.
 pub(crate) type StreamBackend = Backend<simulated::Endpoint>;
 
-/// The backend of a TCP listener.
+/// The backend of a listener.
 pub(crate) type ListenerBackend = Backend<simulated::ListenerHandle>;
+
+/// The backend of a datagram socket.
+pub(crate) type DatagramBackend = Backend<simulated::Datagram>;
 
 /// Calls the same method of either implementation.
 macro_rules! dispatch {
@@ -45,27 +50,27 @@ macro_rules! dispatch {
 
 /// Operations of every kind of socket.
 impl<S: InMemorySocket> Backend<S> {
-    /// Takes a socket of the standard library and puts it into non-blocking mode.
+    /// Takes a descriptor that the program has created, and puts it into non-blocking mode.
     ///
     /// # Errors
     ///
     /// `Unsupported` in a simulated run, where no descriptor can be waited for.
-    pub(crate) fn from_std(socket: S::Std) -> io::Result<Backend<S>> {
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Backend<S>> {
         if network().is_some() {
             return Err(no_descriptors());
         }
-        sys::Socket::from_std(socket).map(Backend::System)
+        sys::Socket::from_fd(fd).map(Backend::System)
     }
 
     /// Removes the descriptor, so that [`close`](Backend::close) has no effect on it.
-    pub(crate) fn take_std(&self) -> io::Result<S::Std> {
+    pub(crate) fn take_fd(&self) -> io::Result<OwnedFd> {
         match self {
-            Backend::System(socket) => socket.take_std(),
+            Backend::System(socket) => socket.take_fd(),
             Backend::InMemory(_) => Err(no_descriptors()),
         }
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
         dispatch!(self, socket => socket.local_addr())
     }
 
@@ -83,7 +88,7 @@ fn no_descriptors() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "a simulated run has no descriptors")
 }
 
-/// Operations of a TCP stream.
+/// Operations of a stream.
 impl StreamBackend {
     /// Starts to connect to `address`. Also returns whether the connection is established already.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<(StreamBackend, bool)> {
@@ -127,11 +132,48 @@ impl StreamBackend {
         dispatch!(self, socket => socket.poll_send(buf, wait, cx))
     }
 
+    pub(crate) fn poll_recv_vectored(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_recv_vectored(bufs, wait, cx))
+    }
+
+    pub(crate) fn poll_send_vectored(
+        &self,
+        bufs: &[IoSlice<'_>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_send_vectored(bufs, wait, cx))
+    }
+
+    pub(crate) fn poll_peek(
+        &self,
+        buf: &mut [u8],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_peek(buf, wait, cx))
+    }
+
+    /// Fails with `WouldBlock` instead of waiting.
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        dispatch!(self, socket => socket.try_recv(buf))
+    }
+
+    /// Fails with `WouldBlock` instead of waiting.
+    pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
+        dispatch!(self, socket => socket.try_send(buf))
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         dispatch!(self, socket => socket.shutdown(how))
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<Option<Address>> {
         dispatch!(self, socket => socket.peer_addr())
     }
 
@@ -156,7 +198,7 @@ impl StreamBackend {
     }
 }
 
-/// Operations of a TCP listener.
+/// Operations of a listener.
 impl ListenerBackend {
     /// Returns a second listener on the same accept queue.
     pub(crate) fn share(&self) -> io::Result<ListenerBackend> {
@@ -170,7 +212,7 @@ impl ListenerBackend {
         &self,
         wait: IoWait<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(StreamBackend, SocketAddr)>> {
+    ) -> Poll<io::Result<(StreamBackend, Option<Address>)>> {
         match self {
             Backend::System(listener) => listener
                 .poll_accept(wait, cx)
@@ -179,6 +221,77 @@ impl ListenerBackend {
                 .poll_accept(wait, cx)
                 .map_ok(|(stream, peer)| (Backend::InMemory(stream), peer)),
         }
+    }
+}
+
+/// Operations of a datagram socket.
+impl DatagramBackend {
+    pub(crate) fn bind_udp(
+        address: SocketAddr,
+        options: &BindOptions,
+    ) -> io::Result<DatagramBackend> {
+        match network() {
+            Some(network) => simulated::Datagram::bind(&network, address).map(Backend::InMemory),
+            None => sys::Datagram::bind_udp(address, options).map(Backend::System),
+        }
+    }
+
+    pub(crate) fn connect(&self, address: &Address) -> io::Result<()> {
+        dispatch!(self, socket => socket.connect(address))
+    }
+
+    pub(crate) fn poll_recv(
+        &self,
+        taking: Taking,
+        buf: &mut [u8],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(usize, Option<Address>)>> {
+        dispatch!(self, socket => socket.poll_recv(taking, buf, wait, cx))
+    }
+
+    pub(crate) fn poll_send(
+        &self,
+        buf: &[u8],
+        to: Option<&Address>,
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_send(buf, to, wait, cx))
+    }
+
+    /// Fails with `WouldBlock` instead of waiting.
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<(usize, Option<Address>)> {
+        dispatch!(self, socket => socket.try_recv(buf))
+    }
+
+    /// Fails with `WouldBlock` instead of waiting.
+    pub(crate) fn try_send(&self, buf: &[u8], to: Option<&Address>) -> io::Result<usize> {
+        dispatch!(self, socket => socket.try_send(buf, to))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<Option<Address>> {
+        dispatch!(self, socket => socket.peer_addr())
+    }
+
+    pub(crate) fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_broadcast(broadcast))
+    }
+
+    pub(crate) fn broadcast(&self) -> io::Result<bool> {
+        dispatch!(self, socket => socket.broadcast())
+    }
+
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_ttl(ttl))
+    }
+
+    pub(crate) fn ttl(&self) -> io::Result<u32> {
+        dispatch!(self, socket => socket.ttl())
+    }
+
+    pub(crate) fn set_multicast(&self, setting: Multicast) -> io::Result<()> {
+        dispatch!(self, socket => socket.set_multicast(setting))
     }
 }
 
@@ -214,6 +327,16 @@ impl BoundSocket {
             BoundSocket::InMemory(listener) => {
                 Ok(Backend::InMemory(simulated::ListenerHandle::new(listener)))
             }
+        }
+    }
+}
+
+/// The clone refers to the same socket.
+impl<S: InMemorySocket + Clone> Clone for Backend<S> {
+    fn clone(&self) -> Backend<S> {
+        match self {
+            Backend::System(socket) => Backend::System(socket.clone()),
+            Backend::InMemory(socket) => Backend::InMemory(socket.clone()),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+
+use crate::address::Address;
 
 #[derive(Debug)]
 struct Failure {
     operation: &'static str,
-    address: SocketAddr,
+    address: Address,
     error: io::Error,
 }
 
@@ -16,11 +17,11 @@ struct Failure {
 /// `failed to connect to 127.0.0.1:80: Connection refused`.
 pub(crate) fn with_context(
     operation: &'static str,
-    address: SocketAddr,
+    address: impl Into<Address>,
 ) -> impl FnOnce(io::Error) -> io::Error {
     move |error| {
         let kind = error.kind();
-        io::Error::new(kind, Failure { operation, address, error })
+        io::Error::new(kind, Failure { operation, address: address.into(), error })
     }
 }
 

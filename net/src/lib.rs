@@ -8,8 +8,11 @@ compile_error!(
 );
 
 mod access;
+mod address;
 mod backend;
+mod datagram;
 mod error;
+mod kind;
 mod listen_options;
 mod listener;
 mod simulated;
@@ -17,9 +20,14 @@ mod socket;
 mod stream;
 mod sys;
 
+pub use datagram::{DatagramSocket, DatagramSocketRef, UdpOptions, UdpSocket};
+pub use kind::{DatagramKind, SocketKind, Tcp, Udp};
 pub use listen_options::ListenOptions;
-pub use listener::{AcceptPause, TcpListener, TcpListenerRef};
-pub use stream::{Ending, FinishLimit, TcpStream, TcpStreamRef};
+pub use listener::{AcceptPause, SocketListener, SocketListenerRef, TcpListener, TcpListenerRef};
+pub use stream::{
+    Ending, FinishLimit, ReadHalf, ReuniteError, SocketStream, SocketStreamRef, TcpStream,
+    TcpStreamRef, WriteHalf,
+};
 
 /// The runtime that the sockets run on, for packages that depend on this crate alone.
 #[doc(no_inline)]
@@ -29,7 +37,7 @@ pub use std::net::Shutdown;
 
 /// The in-memory network of [simulated](matou_runtime::test) runs.
 ///
-/// A test body uses [`TcpListener`] and [`TcpStream`] like any other program. This module sets the
+/// A test body uses [`TcpListener`], [`TcpStream`] and [`UdpSocket`] like any other program. This module sets the
 /// faults of their network and counts its events. Every address exists, from `127.0.0.1` to
 /// `[2001:db8::1]`, and no resource of the operating system is used.
 pub mod test {
@@ -38,6 +46,7 @@ pub mod test {
 
 /// The named futures that the methods of this crate return.
 pub mod futures {
+    pub use crate::datagram::{Recv, RecvFrom, SendDatagram};
     pub use crate::listener::Accept;
-    pub use crate::stream::{Connect, ConnectTimeout, Finish, Read, Write, WriteAll};
+    pub use crate::stream::{Connect, ConnectTimeout, Finish, Peek, Read, Write, WriteAll};
 }

@@ -16,7 +16,11 @@ use crate::backend::{Backend, InMemorySocket};
 pub(crate) struct Socket<S: InMemorySocket> {
     backend: Backend<S>,
     ticket: Ticket,
+    /// Replaces the close of the backend, for a resource that is only a part of a socket.
+    finalizer: Option<Finalizer>,
 }
+
+pub(crate) type Finalizer = Box<dyn Fn() + Send + Sync>;
 
 impl<S: InMemorySocket> Socket<S> {
     /// Creates a resource of the current task.
@@ -25,7 +29,22 @@ impl<S: InMemorySocket> Socket<S> {
     /// the user's program, which is not available when a future is polled.
     #[track_caller]
     pub(crate) fn new(ticket: Ticket, backend: Backend<S>) -> Arc<Socket<S>> {
-        let socket = Arc::new(Socket { backend, ticket });
+        Socket { backend, ticket, finalizer: None }.owned()
+    }
+
+    /// Creates a resource that is a part of a socket: `finalizer` runs in place of the close.
+    #[track_caller]
+    pub(crate) fn part(
+        ticket: Ticket,
+        backend: Backend<S>,
+        finalizer: Finalizer,
+    ) -> Arc<Socket<S>> {
+        Socket { backend, ticket, finalizer: Some(finalizer) }.owned()
+    }
+
+    #[track_caller]
+    fn owned(self) -> Arc<Socket<S>> {
+        let socket = Arc::new(self);
         own(&(Arc::clone(&socket) as Arc<dyn Resource>));
         socket
     }
@@ -42,7 +61,10 @@ impl<S: InMemorySocket> Resource for Socket<S> {
     }
 
     fn finalize(&self) -> FinalizeStatus {
-        self.backend.close();
+        match &self.finalizer {
+            Some(finalizer) => finalizer(),
+            None => self.backend.close(),
+        }
         FinalizeStatus::Done
     }
 }
@@ -52,6 +74,6 @@ impl<S: InMemorySocket> fmt::Debug for Socket<S> {
         f.debug_struct("Socket")
             .field("ticket", &self.ticket)
             .field("backend", &self.backend)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,16 +10,17 @@ use matou_runtime::{
     BlockedOn, Direction, IoWait, WaitSite, WaitTarget, WakerKey, now, sleep_until,
 };
 
-use super::TcpListener;
+use super::SocketListener;
 use crate::access::AccessMode;
 use crate::error::with_context;
-use crate::stream::{self, TcpStream};
+use crate::kind::{SocketKind, Tcp};
+use crate::stream::SocketStream;
 
-/// The future of [`TcpListener::accept`].
+/// The future of [`SocketListener::accept`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Accept<'a> {
-    listener: &'a TcpListener,
+pub struct Accept<'a, K: SocketKind = Tcp> {
+    listener: &'a SocketListener<K>,
     mode: AccessMode,
     /// The ticket of the stream to be accepted; `None` once the future is ready.
     ticket: Option<Ticket>,
@@ -30,14 +30,14 @@ pub struct Accept<'a> {
     at: &'static Location<'static>,
 }
 
-impl<'a> Accept<'a> {
+impl<'a, K: SocketKind> Accept<'a, K> {
     #[track_caller]
-    pub(super) fn new(listener: &'a TcpListener, mode: AccessMode) -> Accept<'a> {
+    pub(super) fn new(listener: &'a SocketListener<K>, mode: AccessMode) -> Accept<'a, K> {
         mode.check_caller(listener);
         Accept {
             listener,
             mode,
-            ticket: Some(Ticket::new(stream::KIND)),
+            ticket: Some(Ticket::new(K::STREAM)),
             pause: None,
             key: WakerKey::new(),
             at: Location::caller(),
@@ -70,22 +70,23 @@ impl<'a> Accept<'a> {
     }
 }
 
-impl Future for Accept<'_> {
-    type Output = io::Result<(TcpStream, SocketAddr)>;
+impl<K: SocketKind> Future for Accept<'_, K> {
+    type Output = io::Result<(SocketStream<K>, K::Address)>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         ready!(this.mode.poll_check(this.listener, this.at))?;
-        let TcpListener { socket, backoff } = this.listener;
+        let SocketListener { socket, backoff, .. } = this.listener;
         loop {
             ready!(this.poll_pause(cx));
             let wait = IoWait::new(WaitSite::new("accept", this.at), Some(&mut this.key));
-            match ready!(socket.backend().poll_accept(wait, cx)) {
+            let accepted = ready!(socket.backend().poll_accept(wait, cx));
+            match accepted.and_then(|(backend, peer)| Ok((backend, K::address(peer)?))) {
                 Ok((backend, peer)) => {
                     backoff.record_success();
                     let ticket = this.ticket.take();
                     let ticket = ticket.expect("`Accept` is polled after it was ready");
-                    return Poll::Ready(Ok((TcpStream::new(ticket, backend), peer)));
+                    return Poll::Ready(Ok((SocketStream::new(ticket, backend), peer)));
                 }
                 Err(error) if !backoff.record_error(&error, now()) => {
                     return Poll::Ready(Err(this.add_address(error)));
@@ -97,7 +98,7 @@ impl Future for Accept<'_> {
     }
 }
 
-impl Drop for Accept<'_> {
+impl<K: SocketKind> Drop for Accept<'_, K> {
     fn drop(&mut self) {
         if self.key.is_set() {
             self.listener.socket.backend().cancel_wait(Direction::Read, &mut self.key);

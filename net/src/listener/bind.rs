@@ -6,6 +6,8 @@ use matou_ownership::Ticket;
 use super::TcpListener;
 use crate::backend::BoundSocket;
 use crate::error::with_context;
+use crate::kind::Tcp;
+use crate::kind::sealed::Sealed;
 use crate::listen_options::ListenOptions;
 
 impl ListenOptions {
@@ -21,7 +23,7 @@ impl ListenOptions {
     /// In a finalizer, which cannot own resources.
     #[track_caller]
     pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
-        let ticket = Ticket::new(super::KIND);
+        let ticket = Ticket::new(Tcp::LISTENER);
         let socket = BoundSocket::bind(address, self).map_err(with_context("bind", address))?;
         self.start(ticket, socket, address)
     }
@@ -73,7 +75,7 @@ impl ListenOptions {
         if count > 1 && !self.shared_queue {
             first.allow_port_reuse().map_err(with_context("share", address))?;
         }
-        listeners.push(self.start(Ticket::new(super::KIND), first, address)?);
+        listeners.push(self.start(Ticket::new(Tcp::LISTENER), first, address)?);
         if self.shared_queue {
             return self.share_queue(listeners, count);
         }
@@ -94,7 +96,7 @@ impl ListenOptions {
         count: usize,
     ) -> io::Result<Vec<TcpListener>> {
         for _ in 1..count {
-            let ticket = Ticket::new(super::KIND);
+            let ticket = Ticket::new(Tcp::LISTENER);
             let backend = listeners[0].socket.backend().share()?;
             listeners.push(TcpListener::new(ticket, backend));
         }

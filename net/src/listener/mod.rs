@@ -2,10 +2,11 @@ mod accept;
 mod accept_backoff;
 mod bind;
 mod shared;
+mod tcp;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
@@ -13,18 +14,22 @@ use matou_ownership::{Resource, ResourceHandle, Ticket, release};
 pub use accept::Accept;
 use accept_backoff::AcceptBackoff;
 pub use accept_backoff::AcceptPause;
-pub use shared::TcpListenerRef;
+pub use shared::SocketListenerRef;
 
 use crate::access::AccessMode;
 use crate::backend::{Backend, ListenerBackend};
-use crate::listen_options::ListenOptions;
+use crate::kind::{SocketKind, Tcp};
 use crate::simulated;
 use crate::socket::Socket;
 
-/// The kind of the resource in reports.
-const KIND: &str = "tcp listener";
+/// A TCP socket that accepts connections, owned by a task; see [`SocketListener`] for its methods.
+pub type TcpListener = SocketListener<Tcp>;
 
-/// A TCP socket that accepts connections, owned by a task.
+/// A [`TcpListener`] used through a shared reference; created by [`shared`](TcpListener::shared).
+pub type TcpListenerRef<'a> = SocketListenerRef<'a, Tcp>;
+
+/// A socket that accepts connections, owned by a task: a [`TcpListener`] or a
+/// [`UnixListener`](crate::UnixListener).
 ///
 /// The task that creates a listener owns it. If a listener is moved to another task, that task
 /// becomes the owner with its first use. A listener in an `Arc` is used through
@@ -50,70 +55,17 @@ const KIND: &str = "tcp listener";
 /// })
 /// # }
 /// ```
-pub struct TcpListener {
+pub struct SocketListener<K: SocketKind> {
     socket: Arc<Socket<simulated::ListenerHandle>>,
     backoff: AcceptBackoff,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl TcpListener {
-    /// Listens on `address` with the default [options](ListenOptions). With port 0 the system
-    /// chooses a free port.
-    ///
-    /// # Errors
-    ///
-    /// As [`ListenOptions::listen`].
-    ///
-    /// # Panics
-    ///
-    /// In a finalizer, which cannot own resources.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::ErrorKind;
-    /// use matou_net::TcpListener;
-    /// use matou_runtime::{RunError, run};
-    ///
-    /// # fn main() -> Result<(), RunError> {
-    /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    ///     let address = listener.local_addr()?;
-    ///     let error = TcpListener::bind(address).unwrap_err();
-    ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    ///     assert!(error.to_string().contains(&address.to_string()));
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
+impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
-    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        ListenOptions::new().listen(address)
-    }
-
-    /// Returns the default options, for a listener that needs other ones.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use matou_net::TcpListener;
-    /// use matou_runtime::{RunError, run};
-    ///
-    /// # fn main() -> Result<(), RunError> {
-    /// run(async {
-    ///     let options = TcpListener::options().backlog(16).nodelay(true);
-    ///     let mut listener = options.listen("127.0.0.1:0".parse()?)?;
-    ///     assert_ne!(listener.local_addr()?.port(), 0);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    pub fn options() -> ListenOptions {
-        ListenOptions::new()
-    }
-
-    #[track_caller]
-    fn new(ticket: Ticket, backend: ListenerBackend) -> TcpListener {
-        TcpListener { socket: Socket::new(ticket, backend), backoff: AcceptBackoff::default() }
+    fn new(ticket: Ticket, backend: ListenerBackend) -> SocketListener<K> {
+        let socket = Socket::new(ticket, backend);
+        SocketListener { socket, backoff: AcceptBackoff::default(), kind: PhantomData }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.
@@ -144,9 +96,9 @@ impl TcpListener {
     /// # }
     /// ```
     #[track_caller]
-    pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-        let ticket = Ticket::new(KIND);
-        Ok(TcpListener::new(ticket, Backend::from_std(listener)?))
+    pub fn from_std(listener: K::StdListener) -> io::Result<SocketListener<K>> {
+        let ticket = Ticket::new(K::LISTENER);
+        Ok(SocketListener::new(ticket, Backend::from_fd(listener.into())?))
     }
 
     /// Converts the socket into a listener of the standard library, which no task owns. It stays in
@@ -157,9 +109,9 @@ impl TcpListener {
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed;
     /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
-    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
+    pub fn into_std(self) -> io::Result<K::StdListener> {
         AccessMode::Exclusive.check(&self)?;
-        self.socket.backend().take_std()
+        self.socket.backend().take_fd().map(K::StdListener::from)
     }
 
     /// Waits for the next connection, and returns it with the address of its peer. The current task
@@ -216,7 +168,7 @@ impl TcpListener {
     /// # }
     /// ```
     #[track_caller]
-    pub fn accept(&mut self) -> Accept<'_> {
+    pub fn accept(&mut self) -> Accept<'_, K> {
         Accept::new(self, AccessMode::Exclusive)
     }
 
@@ -226,7 +178,7 @@ impl TcpListener {
     ///
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the listener is closed.
     #[track_caller]
-    pub fn local_addr(&mut self) -> io::Result<SocketAddr> {
+    pub fn local_addr(&mut self) -> io::Result<K::Address> {
         self.local_addr_as(AccessMode::Exclusive)
     }
 
@@ -289,18 +241,18 @@ impl TcpListener {
     /// })
     /// # }
     /// ```
-    pub fn shared(&self) -> TcpListenerRef<'_> {
-        TcpListenerRef::new(self)
+    pub fn shared(&self) -> SocketListenerRef<'_, K> {
+        SocketListenerRef::new(self)
     }
 
     #[track_caller]
-    fn local_addr_as(&self, mode: AccessMode) -> io::Result<SocketAddr> {
+    fn local_addr_as(&self, mode: AccessMode) -> io::Result<K::Address> {
         mode.check(self)?;
-        self.socket.backend().local_addr()
+        K::address(Some(self.socket.backend().local_addr()?))
     }
 }
 
-impl ResourceHandle for TcpListener {
+impl<K: SocketKind> ResourceHandle for SocketListener<K> {
     fn ticket(&self) -> &Ticket {
         self.socket.ticket()
     }
@@ -310,15 +262,16 @@ impl ResourceHandle for TcpListener {
     }
 }
 
-impl Drop for TcpListener {
+impl<K: SocketKind> Drop for SocketListener<K> {
     fn drop(&mut self) {
         release(self);
     }
 }
 
-impl fmt::Debug for TcpListener {
+impl<K: SocketKind> fmt::Debug for SocketListener<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener")
+        f.debug_struct("SocketListener")
+            .field("kind", &K::LISTENER)
             .field("socket", &self.socket)
             .field("pauses", &self.pauses())
             .finish()

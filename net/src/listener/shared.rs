@@ -1,27 +1,27 @@
 use std::io;
-use std::net::SocketAddr;
 
-use super::{Accept, TcpListener};
+use super::{Accept, SocketListener};
 use crate::access::AccessMode;
+use crate::kind::SocketKind;
 
-/// A listener used through a shared reference; created by [`TcpListener::shared`].
+/// A listener used through a shared reference; created by [`shared`](SocketListener::shared).
 ///
 /// Use by a task that is not the owner is the violation
 /// [`NotOwner`](matou_runtime::Violation::NotOwner). Outside a run it is an error of the kind
 /// [`PermissionDenied`](io::ErrorKind::PermissionDenied).
-#[derive(Clone, Copy, Debug)]
-pub struct TcpListenerRef<'a> {
-    listener: &'a TcpListener,
+#[derive(Debug)]
+pub struct SocketListenerRef<'a, K: SocketKind> {
+    listener: &'a SocketListener<K>,
 }
 
-impl<'a> TcpListenerRef<'a> {
-    pub(super) fn new(listener: &'a TcpListener) -> TcpListenerRef<'a> {
-        TcpListenerRef { listener }
+impl<'a, K: SocketKind> SocketListenerRef<'a, K> {
+    pub(super) fn new(listener: &'a SocketListener<K>) -> SocketListenerRef<'a, K> {
+        SocketListenerRef { listener }
     }
 
-    /// Waits for the next connection; see [`TcpListener::accept`].
+    /// Waits for the next connection; see [`SocketListener::accept`].
     #[track_caller]
-    pub fn accept(self) -> Accept<'a> {
+    pub fn accept(self) -> Accept<'a, K> {
         Accept::new(self.listener, AccessMode::Shared)
     }
 
@@ -29,9 +29,18 @@ impl<'a> TcpListenerRef<'a> {
     ///
     /// # Errors
     ///
-    /// As [`TcpListener::local_addr`].
+    /// As [`SocketListener::local_addr`].
     #[track_caller]
-    pub fn local_addr(self) -> io::Result<SocketAddr> {
+    pub fn local_addr(self) -> io::Result<K::Address> {
         self.listener.local_addr_as(AccessMode::Shared)
     }
 }
+
+// Not derived: a derive would require `K: Clone`.
+impl<K: SocketKind> Clone for SocketListenerRef<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K: SocketKind> Copy for SocketListenerRef<'_, K> {}

@@ -1,5 +1,4 @@
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use super::half::{Half, Incomplete};
 use super::listener::Listener;
 use super::network::{Network, Route};
 use super::waker_list::{WakerList, lock};
+use crate::address::Address;
 
 /// How often a client tries to connect while the listener's backlog is full.
 const SYN_ATTEMPTS_MAX: u32 = 6;
@@ -20,7 +20,7 @@ const SYN_RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) network: Arc<Network>,
     /// The addresses of the client and of the server.
-    pub(super) addresses: [SocketAddr; 2],
+    pub(super) addresses: [Address; 2],
     state: Mutex<State>,
     pub(super) readers: [WakerList; 2],
     pub(super) writers: [WakerList; 2],
@@ -51,11 +51,7 @@ pub(super) enum Handshake {
 }
 
 impl Connection {
-    pub(super) fn new(
-        network: &Arc<Network>,
-        client: SocketAddr,
-        server: SocketAddr,
-    ) -> Connection {
+    pub(super) fn new(network: &Arc<Network>, client: Address, server: Address) -> Connection {
         let rng = network.rng();
         let state = State {
             halves: Default::default(),
@@ -91,7 +87,7 @@ impl State {
     pub(super) fn advance_handshake(
         &mut self,
         network: &Network,
-        server: SocketAddr,
+        server: &Address,
     ) -> io::Result<Handshake> {
         let Some(syn) = &mut self.syn else {
             return Ok(Handshake::Established);

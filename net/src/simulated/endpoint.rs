@@ -1,5 +1,5 @@
-use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -11,9 +11,14 @@ use super::InMemorySocket;
 use super::connection::{Connection, Handshake};
 use super::half::{Half, Incomplete};
 use super::network::{Network, check_in_run};
+use super::stream_buffer::WINDOW;
 use super::waker_list::WakerList;
+use crate::address::Address;
+use crate::sys::StreamKind;
 
-/// One of the two ends of a connection: the in-memory form of a TCP stream.
+/// One of the two ends of a connection: the in-memory form of a stream. Clones refer to the same
+/// end.
+#[derive(Clone)]
 pub(crate) struct Endpoint {
     connection: Arc<Connection>,
     /// 0 for the client, 1 for the server.
@@ -22,11 +27,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Starts to connect, and returns the client's endpoint.
-    pub(super) fn connect(
-        network: &Arc<Network>,
-        client: SocketAddr,
-        server: SocketAddr,
-    ) -> Endpoint {
+    pub(super) fn connect(network: &Arc<Network>, client: Address, server: Address) -> Endpoint {
         Endpoint { connection: Arc::new(Connection::new(network, client, server)), index: 0 }
     }
 
@@ -38,13 +39,13 @@ impl Endpoint {
     ) -> Poll<io::Result<()>> {
         ready!(poll_proceed(cx));
         let connection = &self.connection;
-        let [client, server] = connection.addresses;
+        let [client, server] = &connection.addresses;
         let handshake = connection.state().advance_handshake(&connection.network, server);
         match handshake? {
             Handshake::Established => {}
             Handshake::Accepted(listener) => {
                 let peer = Endpoint { connection: Arc::clone(connection), index: 1 };
-                listener.enqueue(peer, client);
+                listener.enqueue(peer, client.clone());
             }
             Handshake::InFlight(arrives) => {
                 return self.block(&connection.writers, Some(arrives), site.into(), cx);
@@ -60,16 +61,23 @@ impl Endpoint {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
+        self.complete(self.recv_now(buf), &self.connection.readers, wait, cx)
+    }
+
+    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        check_in_run()?;
+        self.recv_now(buf).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// The error is the moment until which the operation waits.
+    fn recv_now(&self, buf: &mut [u8]) -> Result<io::Result<usize>, Option<Instant>> {
         let connection = &self.connection;
         let rng = connection.network.rng();
         let result = connection.state().halves[self.index].read(buf, now(), &rng);
-        let result = match Incomplete::split(result) {
-            Ok(result) => result,
-            Err(until) => return self.block(&connection.readers, until, wait, cx),
-        };
+        let result = Incomplete::split(result)?;
         // The peer's window may have room again.
         connection.writers[1 - self.index].wake_all();
-        Poll::Ready(result)
+        Ok(result)
     }
 
     pub(crate) fn poll_send(
@@ -79,22 +87,84 @@ impl Endpoint {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
+        self.complete(self.send_now(bytes), &self.connection.writers, wait, cx)
+    }
+
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        check_in_run()?;
+        self.send_now(bytes).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// The error is the moment until which the operation waits.
+    fn send_now(&self, bytes: &[u8]) -> Result<io::Result<usize>, Option<Instant>> {
         let connection = &self.connection;
         let rng = connection.network.rng();
         let mut state = connection.state();
         let result = state.write(self.index, bytes, &connection.network, &rng);
         let reset = state.halves[self.index].reset_arrival().is_some();
         drop(state);
-        let result = match Incomplete::split(result) {
-            Ok(result) => result,
-            Err(until) => return self.block(&connection.writers, until, wait, cx),
-        };
+        let result = Incomplete::split(result)?;
         connection.wake(1 - self.index);
         if reset {
             // The waiting tasks of this endpoint must set their timers to the reset's arrival.
             connection.wake(self.index);
         }
-        Poll::Ready(result)
+        Ok(result)
+    }
+
+    pub(crate) fn poll_recv_vectored(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let mut received = vec![0; len.min(WINDOW)];
+        let count = ready!(self.poll_recv(&mut received, wait, cx))?;
+        let mut rest = &received[..count];
+        for buf in bufs {
+            let (part, others) = rest.split_at(rest.len().min(buf.len()));
+            buf[..part.len()].copy_from_slice(part);
+            rest = others;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    pub(crate) fn poll_send_vectored(
+        &self,
+        bufs: &[IoSlice<'_>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).take(WINDOW).collect();
+        self.poll_send(&bytes, wait, cx)
+    }
+
+    pub(crate) fn poll_peek(
+        &self,
+        buf: &mut [u8],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(poll_proceed(cx));
+        let connection = &self.connection;
+        let rng = connection.network.rng();
+        let result = connection.state().halves[self.index].peek(buf, now(), &rng);
+        self.complete(Incomplete::split(result), &connection.readers, wait, cx)
+    }
+
+    /// Returns the result of an operation, or waits.
+    fn complete(
+        &self,
+        result: Result<io::Result<usize>, Option<Instant>>,
+        lists: &[WakerList; 2],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match result {
+            Ok(result) => Poll::Ready(result),
+            Err(until) => self.block(lists, until, wait, cx),
+        }
     }
 
     /// Suspends the current task until its list is woken, at `until` or earlier.
@@ -163,14 +233,14 @@ impl Endpoint {
         self.connection.wake(1 - self.index);
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn peer_addr(&self) -> io::Result<Option<Address>> {
         check_in_run()?;
         let state = self.connection.state();
         state.halves[self.index].check_open()?;
         if !state.is_connected(self.index, now()) {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        Ok(self.connection.addresses[1 - self.index])
+        Ok(Some(self.connection.addresses[1 - self.index].clone()))
     }
 
     pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -205,11 +275,11 @@ impl Endpoint {
 }
 
 impl InMemorySocket for Endpoint {
-    type Std = std::net::TcpStream;
+    type Kind = StreamKind;
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Address> {
         self.connection.state().halves[self.index].check_open()?;
-        Ok(self.connection.addresses[self.index])
+        Ok(self.connection.addresses[self.index].clone())
     }
 
     fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {

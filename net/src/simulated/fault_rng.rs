@@ -9,6 +9,9 @@ const RESET_AFTER_MAX: u64 = 16 << 10;
 /// The longest stall.
 const STALL_MAX: Duration = Duration::from_secs(1);
 
+/// How late a datagram can be that others overtake.
+const REORDERING_MAX: Duration = Duration::from_millis(50);
+
 /// Draws delays and faults from the run's seed.
 pub(super) struct FaultRng {
     pub(super) simulation: Simulation,
@@ -42,6 +45,11 @@ impl FaultRng {
     /// Draws for how long one direction accepts no bytes, if it stalls.
     pub(super) fn stall(&self) -> Option<Duration> {
         self.chance(self.faults.stalls).then(|| self.up_to(STALL_MAX))
+    }
+
+    /// Draws by how much a datagram is late that others overtake.
+    pub(super) fn reordering_delay(&self) -> Duration {
+        Duration::from_micros(1) + self.up_to(REORDERING_MAX)
     }
 
     fn up_to(&self, longest: Duration) -> Duration {

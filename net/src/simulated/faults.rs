@@ -23,6 +23,9 @@ pub struct Faults {
     pub(super) resets: u32,
     pub(super) stalls: u32,
     pub(super) accept_errors: u32,
+    pub(super) loss: u32,
+    pub(super) duplication: u32,
+    pub(super) reordering: u32,
 }
 
 impl Faults {
@@ -35,13 +38,17 @@ impl Faults {
             resets: 0,
             stalls: 0,
             accept_errors: 0,
+            loss: 0,
+            duplication: 0,
+            reordering: 0,
         }
     }
 
     /// Returns a network with every kind of fault, so frequent that a run with a hundred
     /// connections observes each of them.
     pub fn all() -> Faults {
-        Faults::default().refusals(30).resets(100).stalls(10).accept_errors(30)
+        let streams = Faults::default().refusals(30).resets(100).stalls(10).accept_errors(30);
+        streams.loss(50).duplication(30).reordering(50)
     }
 
     /// Sets whether reads and writes transfer fewer bytes than possible, split at any byte.
@@ -82,6 +89,26 @@ impl Faults {
         self.accept_errors = per_mille;
         self
     }
+
+    /// Sets how many of 1,000 UDP datagrams are lost. Default: 0. A datagram is also lost if the
+    /// receiver's buffer is full, which holds 208 KiB.
+    pub fn loss(mut self, per_mille: u32) -> Faults {
+        self.loss = per_mille;
+        self
+    }
+
+    /// Sets how many of 1,000 UDP datagrams arrive twice. Default: 0.
+    pub fn duplication(mut self, per_mille: u32) -> Faults {
+        self.duplication = per_mille;
+        self
+    }
+
+    /// Sets how many of 1,000 UDP datagrams are late by up to 50 ms, so that others overtake them.
+    /// Default: 0.
+    pub fn reordering(mut self, per_mille: u32) -> Faults {
+        self.reordering = per_mille;
+        self
+    }
 }
 
 impl Default for Faults {
@@ -110,6 +137,14 @@ pub struct Counters {
     pub accepts_aborted: u64,
     /// Segments that were sent.
     pub segments: u64,
-    /// Bytes that were sent.
+    /// Bytes that were sent in segments.
     pub bytes: u64,
+    /// UDP datagrams that were sent to a socket.
+    pub datagrams: u64,
+    /// Those of them that were lost, by a fault or because the receiver's buffer was full.
+    pub datagrams_lost: u64,
+    /// Datagrams that a fault duplicated.
+    pub datagrams_duplicated: u64,
+    /// Datagrams that a fault made late.
+    pub datagrams_reordered: u64,
 }

@@ -82,12 +82,24 @@ impl Half {
         now: Instant,
         rng: &FaultRng,
     ) -> Result<usize, Incomplete> {
+        let count = self.peek(buf, now, rng)?;
+        self.incoming.advance(count);
+        Ok(count)
+    }
+
+    /// Copies bytes, which stay readable.
+    pub(super) fn peek(
+        &mut self,
+        buf: &mut [u8],
+        now: Instant,
+        rng: &FaultRng,
+    ) -> Result<usize, Incomplete> {
         self.check_open()?;
         // Bytes that arrived before a reset are still readable.
         let readable = self.incoming.readable(now).min(buf.len());
         if readable > 0 {
             let count = rng.split(readable);
-            self.incoming.read(&mut buf[..count]);
+            self.incoming.copy(&mut buf[..count]);
             return Ok(count);
         }
         // As in the system, the end of the stream is final: a reset after it is not reported here.

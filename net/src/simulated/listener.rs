@@ -1,5 +1,4 @@
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
@@ -11,8 +10,9 @@ use super::fault_rng::FaultRng;
 use super::network::Network;
 use super::waker_list::{WakerList, lock};
 use super::{Endpoint, InMemorySocket};
+use crate::address::Address;
 use crate::listen_options::ListenOptions;
-use crate::sys::AcceptFault;
+use crate::sys::{AcceptFault, ListenerKind};
 
 /// The injected errors of `accept`. Only the last one loses the connection.
 const ACCEPT_FAULTS: [AcceptFault; 4] = [
@@ -31,7 +31,7 @@ pub(crate) struct ListenerHandle {
 /// An accept queue. It is closed with its last handle.
 pub(crate) struct Listener {
     network: Arc<Network>,
-    address: SocketAddr,
+    address: Address,
     /// Whether accepted streams have `TCP_NODELAY`.
     nodelay: bool,
     state: Mutex<State>,
@@ -50,7 +50,7 @@ struct State {
 /// A connection that is not accepted yet.
 struct PendingConnection {
     endpoint: Endpoint,
-    peer: SocketAddr,
+    peer: Address,
     arrives: Instant,
 }
 
@@ -65,7 +65,7 @@ impl State {
 impl Listener {
     pub(super) fn new(
         network: &Arc<Network>,
-        address: SocketAddr,
+        address: Address,
         options: &ListenOptions,
     ) -> Listener {
         // As in Linux, the queue holds one connection more than the backlog says.
@@ -104,10 +104,10 @@ impl Listener {
     }
 
     /// Adds a connection to the accept queue.
-    pub(super) fn enqueue(&self, endpoint: Endpoint, peer: SocketAddr) {
+    pub(super) fn enqueue(&self, endpoint: Endpoint, peer: Address) {
         let rng = self.network.rng();
         self.network.count(|counters| counters.connections += 1);
-        rng.simulation.record_event("connection", u64::from(peer.port()));
+        rng.simulation.record_event("connection", peer.number());
         // The endpoint is new, hence open.
         let _ = endpoint.set_nodelay(self.nodelay);
         let arrives = now() + rng.latency();
@@ -119,7 +119,7 @@ impl Listener {
         &self,
         wait: IoWait<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
+    ) -> Poll<io::Result<(Endpoint, Option<Address>)>> {
         ready!(poll_proceed(cx));
         let rng = self.network.rng();
         let mut state = self.state();
@@ -129,7 +129,7 @@ impl Listener {
                     return Poll::Ready(Err(self.inject_error(index, state, &rng)));
                 }
                 let PendingConnection { endpoint, peer, .. } = state.queue.remove(index);
-                Poll::Ready(Ok((endpoint, peer)))
+                Poll::Ready(Ok((endpoint, Some(peer))))
             }
             first => {
                 drop(state);
@@ -177,7 +177,7 @@ impl Listener {
         let is_closed = state.closed;
         drop(state);
         if is_closed {
-            self.network.unregister(self.address);
+            self.network.unregister(&self.address);
         }
         for pending in queue {
             pending.endpoint.abort();
@@ -202,7 +202,7 @@ impl ListenerHandle {
         &self,
         wait: IoWait<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Endpoint, SocketAddr)>> {
+    ) -> Poll<io::Result<(Endpoint, Option<Address>)>> {
         self.check_open()?;
         self.listener.poll_accept(wait, cx)
     }
@@ -217,11 +217,11 @@ impl ListenerHandle {
 }
 
 impl InMemorySocket for ListenerHandle {
-    type Std = std::net::TcpListener;
+    type Kind = ListenerKind;
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<Address> {
         self.check_open()?;
-        Ok(self.listener.address)
+        Ok(self.listener.address.clone())
     }
 
     fn close(&self) {

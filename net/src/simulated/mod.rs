@@ -1,4 +1,4 @@
-//! An in-memory TCP network for the simulated runs of [`matou_runtime::test`].
+//! An in-memory network for the simulated runs of [`matou_runtime::test`].
 //!
 //! Every decision (how long a segment travels, where it is split, which connection breaks) is drawn
 //! from the run's seed, and all times are virtual.
@@ -6,9 +6,10 @@
 //! The model is TCP as programs observe it: bytes arrive late, in pieces, in order and exactly
 //! once. Closing a socket with unread bytes resets the connection, and so does a write to a closed
 //! peer. A writer waits while the peer's window is full, and a client retries while the listener's
-//! backlog is full.
+//! backlog is full. UDP datagrams arrive late; faults lose, duplicate and reorder them.
 
 mod connection;
+mod datagram;
 mod endpoint;
 mod fault_rng;
 mod faults;
@@ -19,12 +20,12 @@ mod stream_buffer;
 mod waker_list;
 
 use std::io;
-use std::net::SocketAddr;
 
 use matou_runtime::{Direction, WakerKey};
 
-use crate::sys::StdSocket;
+use crate::address::Address;
 
+pub(crate) use datagram::Datagram;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use listener::{Listener, ListenerHandle};
 pub(crate) use network::network;
@@ -34,10 +35,10 @@ pub use network::{counters, set_faults};
 
 /// The operations of every in-memory socket.
 pub(crate) trait InMemorySocket: Send + Sync + 'static {
-    /// The type of the standard library for sockets of this kind.
-    type Std: StdSocket;
+    /// The mark of the system's sockets of this kind.
+    type Kind;
 
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<Address>;
 
     fn close(&self);
 

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, Weak};
 
 use matou_runtime::test::{Simulation, simulation};
 
+use super::datagram::DatagramSocket;
 use super::fault_rng::FaultRng;
 use super::waker_list::lock;
 use super::{Counters, Endpoint, Faults, Listener};
+use crate::address::Address;
 use crate::listen_options::ListenOptions;
 
 /// The first port that the network assigns to sockets without a port.
@@ -102,9 +104,8 @@ pub(super) fn check_in_run() -> io::Result<()> {
     simulation().map(drop).ok_or_else(ended)
 }
 
-/// The network of one simulated run. Its table and its ports are those of TCP: a kind of datagram
-/// socket needs a second table and a second `next_port`, since the two protocols may use the same
-/// port at the same time.
+/// The network of one simulated run. TCP and UDP have tables and ports of their own: both may use
+/// the same port at the same time.
 #[derive(Default)]
 pub(crate) struct Network {
     state: Mutex<State>,
@@ -117,6 +118,9 @@ struct State {
     listeners: BTreeMap<SocketAddr, Vec<Weak<Listener>>>,
     /// The offset of the next port to assign.
     next_port: u16,
+    datagrams: BTreeMap<Address, Weak<DatagramSocket>>,
+    /// The offset of the next port to assign to a datagram socket.
+    next_datagram_port: u16,
 }
 
 /// Where the network routes an attempt to connect.
@@ -159,18 +163,19 @@ impl Network {
         if state.overlapping(address).any(|other| !other.is_closed() && !may_share(&other)) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        let listener = Arc::new(Listener::new(self, address, options));
+        let listener = Arc::new(Listener::new(self, address.into(), options));
         state.listeners.entry(address).or_default().push(Arc::downgrade(&listener));
         Ok(listener)
     }
 
     /// Removes the closed listeners of an address.
-    pub(super) fn unregister(&self, address: SocketAddr) {
+    pub(super) fn unregister(&self, address: &Address) {
+        let Address::Ip(address) = address else { return };
         let mut state = lock(&self.state);
-        if let Some(list) = state.listeners.get_mut(&address) {
+        if let Some(list) = state.listeners.get_mut(address) {
             list.retain(|listener| listener.upgrade().is_some_and(|it| !it.is_closed()));
             if list.is_empty() {
-                state.listeners.remove(&address);
+                state.listeners.remove(address);
             }
         }
     }
@@ -178,22 +183,64 @@ impl Network {
     /// Starts to connect to `server`, from a port of its own.
     pub(crate) fn connect(self: &Arc<Self>, server: SocketAddr) -> io::Result<Endpoint> {
         let port = lock(&self.state).assign_port()?;
-        let ip = match server.ip() {
+        let server = Network::reachable(server);
+        let client = SocketAddr::new(server.ip(), port);
+        Ok(Endpoint::connect(self, client.into(), server.into()))
+    }
+
+    /// Replaces an unspecified destination by this host, as the system does.
+    pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
+        address.set_ip(match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
-        };
-        let client = SocketAddr::new(ip, port);
-        Ok(Endpoint::connect(self, client, SocketAddr::new(ip, server.port())))
+        });
+        address
+    }
+
+    /// Returns a UDP address that no other socket has. Port 0 is replaced by a free port.
+    pub(super) fn free_udp_address(&self, mut address: SocketAddr) -> io::Result<SocketAddr> {
+        let mut state = lock(&self.state);
+        if address.port() == 0 {
+            address.set_port(state.assign_datagram_port()?);
+        }
+        let in_use =
+            |known: &Address| matches!(known, Address::Ip(known) if overlap(*known, address));
+        match state.datagrams.keys().any(in_use) {
+            true => Err(io::ErrorKind::AddrInUse.into()),
+            false => Ok(address),
+        }
+    }
+
+    pub(super) fn register_datagram(&self, address: Address, socket: &Arc<DatagramSocket>) {
+        lock(&self.state).datagrams.insert(address, Arc::downgrade(socket));
+    }
+
+    pub(super) fn unregister_datagram(&self, address: &Address) {
+        lock(&self.state).datagrams.remove(address);
+    }
+
+    /// Returns the socket that receives datagrams to `address`.
+    pub(super) fn datagram_receiver(&self, address: &Address) -> Option<Arc<DatagramSocket>> {
+        let state = lock(&self.state);
+        let exact = state.datagrams.get(address);
+        let found = exact.or_else(|| match address {
+            Address::Ip(address) => state.datagrams.get(&unspecified(*address).into()),
+            Address::Unix(_) => None,
+        });
+        found.and_then(Weak::upgrade).filter(|socket| socket.is_open())
     }
 
     /// Draws which listener receives an attempt to connect to `address`.
-    pub(super) fn route(&self, address: SocketAddr) -> Route {
+    pub(super) fn route(&self, address: &Address) -> Route {
         let rng = self.rng();
-        let listeners = lock(&self.state).listeners_on(address);
+        let listeners = match address {
+            Address::Ip(address) => lock(&self.state).listeners_on(*address),
+            Address::Unix(_) => Vec::new(),
+        };
         if listeners.is_empty() || rng.chance(rng.faults.refusals) {
             self.count(|counters| counters.refusals += 1);
-            rng.simulation.record_event("refusal", address.port().into());
+            rng.simulation.record_event("refusal", address.number());
             return Route::Refused;
         }
         // As the system does, choose a listener first, even if its backlog is full.
@@ -209,26 +256,15 @@ impl Network {
 impl State {
     /// Returns the listeners whose addresses overlap `address`.
     fn overlapping(&self, address: SocketAddr) -> impl Iterator<Item = Arc<Listener>> {
-        let overlaps = move |known: &SocketAddr| {
-            known.port() == address.port()
-                && known.is_ipv4() == address.is_ipv4()
-                && (known.ip() == address.ip()
-                    || known.ip().is_unspecified()
-                    || address.ip().is_unspecified())
-        };
-        let lists = self.listeners.iter().filter(move |(known, _)| overlaps(known));
+        let lists = self.listeners.iter().filter(move |(known, _)| overlap(**known, address));
         lists.flat_map(|(_, list)| list).filter_map(Weak::upgrade)
     }
 
     /// Returns the open listeners that accept connections to `address`.
     fn listeners_on(&self, address: SocketAddr) -> Vec<Arc<Listener>> {
-        let unspecified: IpAddr = match address {
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let mut any = address;
-        any.set_ip(unspecified);
-        let lists = [address, any].into_iter().filter_map(|known| self.listeners.get(&known));
+        let lists = [address, unspecified(address)]
+            .into_iter()
+            .filter_map(|known| self.listeners.get(&known));
         let open = lists.flatten().filter_map(Weak::upgrade).filter(|it| !it.is_closed());
         open.collect()
     }
@@ -246,6 +282,38 @@ impl State {
         }
         Err(io::ErrorKind::AddrNotAvailable.into())
     }
+}
+
+impl State {
+    fn assign_datagram_port(&mut self) -> io::Result<u16> {
+        let count = u16::MAX - EPHEMERAL_PORT_MIN;
+        for _ in 0..count {
+            let port = EPHEMERAL_PORT_MIN + self.next_datagram_port % count;
+            self.next_datagram_port = (self.next_datagram_port + 1) % count;
+            let uses =
+                |known: &Address| matches!(known, Address::Ip(known) if known.port() == port);
+            if !self.datagrams.keys().any(uses) {
+                return Ok(port);
+            }
+        }
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
+/// Returns whether two sockets cannot be bound to these addresses at the same time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Returns the address of a socket that is bound to all addresses of this host.
+fn unspecified(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    });
+    address
 }
 
 impl fmt::Debug for Network {

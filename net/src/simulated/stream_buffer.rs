@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// The most bytes of one direction that are in flight or unread.
-const WINDOW: usize = 64 << 10;
+pub(super) const WINDOW: usize = 64 << 10;
 
 /// One direction of a connection: the bytes that were sent and not read yet. Each segment has an
 /// arrival time, before which it is in flight.
@@ -63,16 +63,25 @@ impl StreamBuffer {
         arrived.map(Segment::unread).sum()
     }
 
-    /// Fills `buf`, which must not be longer than the [readable](StreamBuffer::readable) bytes.
-    pub(super) fn read(&mut self, mut buf: &mut [u8]) {
-        self.len -= buf.len();
-        while !buf.is_empty() {
-            let segment = self.segments.front_mut().expect("the bytes are readable");
+    /// Fills `buf`, which must not be longer than the [readable](StreamBuffer::readable) bytes. They
+    /// stay readable until [`advance`](StreamBuffer::advance).
+    pub(super) fn copy(&self, mut buf: &mut [u8]) {
+        for segment in &self.segments {
             let rest = &segment.bytes[segment.read..];
-            let count = rest.len().min(buf.len());
-            buf[..count].copy_from_slice(&rest[..count]);
-            buf = &mut buf[count..];
-            segment.read += count;
+            let (part, others) = buf.split_at_mut(rest.len().min(buf.len()));
+            part.copy_from_slice(&rest[..part.len()]);
+            buf = others;
+        }
+    }
+
+    /// Removes the first `count` bytes.
+    pub(super) fn advance(&mut self, mut count: usize) {
+        self.len -= count;
+        while count > 0 {
+            let segment = self.segments.front_mut().expect("the bytes are readable");
+            let part = segment.unread().min(count);
+            segment.read += part;
+            count -= part;
             if segment.unread() == 0 {
                 self.segments.pop_front();
             }

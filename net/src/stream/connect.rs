@@ -12,8 +12,10 @@ use matou_runtime::{WaitSite, timeout};
 
 use super::TcpStream;
 use crate::access::AccessMode;
-use crate::backend::Backend;
+use crate::backend::StreamBackend;
 use crate::error::with_context;
+use crate::kind::Tcp;
+use crate::kind::sealed::Sealed;
 
 /// The future of [`TcpStream::connect`].
 #[must_use = "futures do nothing unless polled"]
@@ -37,7 +39,7 @@ enum Stage {
 impl Connect {
     #[track_caller]
     pub(super) fn new(address: SocketAddr) -> Connect {
-        let stage = Stage::Start(Ticket::new(super::KIND));
+        let stage = Stage::Start(Ticket::new(Tcp::STREAM));
         Connect { address, stage, at: Location::caller() }
     }
 
@@ -51,12 +53,12 @@ impl Connect {
             unreachable!("`start` has created the socket")
         };
         ready!(AccessMode::Exclusive.poll_check(stream, self.at))?;
-        stream.socket.backend().poll_connect(just_started, WaitSite::new("connect", self.at), cx)
+        stream.backend().poll_connect(just_started, WaitSite::new("connect", self.at), cx)
     }
 
     /// Creates the socket and starts to connect it. Returns whether that is complete already.
     fn start(&mut self) -> io::Result<bool> {
-        let (backend, established) = Backend::connect(self.address)?;
+        let (backend, established) = StreamBackend::connect(self.address)?;
         let Stage::Start(ticket) = std::mem::replace(&mut self.stage, Stage::Done) else {
             unreachable!("the caller has checked the stage")
         };

@@ -11,13 +11,13 @@ use std::time::Duration;
 use matou_runtime::futures::Sleep;
 use matou_runtime::{IoWait, WaitSite, WakerKey, sleep};
 
-use super::TcpStream;
+use super::handle::StreamHandle;
 use crate::access::AccessMode;
 
 /// How many bytes one read discards.
 const BUFFER: usize = 4096;
 
-/// How much input [`TcpStream::finish`] discards, and how long it waits for the peer.
+/// How much input [`TcpStream::finish`](crate::TcpStream::finish) discards, and how long it waits for the peer.
 ///
 /// # Examples
 ///
@@ -58,7 +58,7 @@ impl Default for FinishLimit {
     }
 }
 
-/// How a connection ended; returned by [`TcpStream::finish`].
+/// How a connection ended; returned by [`TcpStream::finish`](crate::TcpStream::finish).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {
@@ -71,12 +71,12 @@ pub enum Ending {
     LimitReached,
 }
 
-/// The future of [`TcpStream::finish`].
+/// The future of [`TcpStream::finish`](crate::TcpStream::finish).
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Finish {
     /// `None` once the future is ready.
-    stream: Option<TcpStream>,
+    stream: Option<StreamHandle>,
     is_shut_down: bool,
     /// How many more bytes are discarded.
     bytes: u64,
@@ -87,7 +87,7 @@ pub struct Finish {
 
 impl Finish {
     #[track_caller]
-    pub(super) fn new(stream: TcpStream, limit: FinishLimit) -> Finish {
+    pub(super) fn new(stream: StreamHandle, limit: FinishLimit) -> Finish {
         Finish {
             stream: Some(stream),
             is_shut_down: false,
@@ -102,14 +102,14 @@ impl Finish {
         let stream = self.stream.as_ref().expect("`Finish` is polled after it was ready");
         ready!(AccessMode::Exclusive.poll_check(stream, self.at))?;
         if !self.is_shut_down {
-            stream.socket.backend().shutdown(Shutdown::Write)?;
+            stream.backend().shutdown(Shutdown::Write)?;
             self.is_shut_down = true;
         }
         let mut buf = [0; BUFFER];
         while self.bytes > 0 {
             let len = self.bytes.min(BUFFER as u64) as usize;
             let wait = IoWait::new(WaitSite::new("finish", self.at), Some(&mut self.key));
-            match stream.socket.backend().poll_recv(&mut buf[..len], wait, cx) {
+            match stream.backend().poll_recv(&mut buf[..len], wait, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Ending::Closed)),
                 Poll::Ready(Ok(count)) => self.bytes -= count as u64,
                 Poll::Ready(Err(error)) if is_reset(&error) => {

@@ -1,32 +1,41 @@
 mod connect;
 mod finish;
+mod handle;
 mod io_traits;
 mod options;
+mod peek;
 mod shared;
+mod split;
+mod tcp;
 mod transfer;
 
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
 
-use matou_ownership::{Resource, ResourceHandle, Ticket, release};
+use matou_ownership::{Resource, ResourceHandle, Ticket};
 
 pub use connect::{Connect, ConnectTimeout};
 pub use finish::{Ending, Finish, FinishLimit};
-pub use shared::TcpStreamRef;
+pub use peek::Peek;
+pub use shared::SocketStreamRef;
+pub use split::{ReadHalf, ReuniteError, WriteHalf};
 pub use transfer::{Read, Write, WriteAll};
 
 use crate::access::AccessMode;
 use crate::backend::{Backend, StreamBackend};
-use crate::simulated;
-use crate::socket::Socket;
+use crate::kind::{SocketKind, Tcp};
+use handle::StreamHandle;
 
-/// The kind of the resource in reports.
-pub(crate) const KIND: &str = "tcp stream";
+/// A TCP connection, owned by a task; see [`SocketStream`] for its methods.
+pub type TcpStream = SocketStream<Tcp>;
 
-/// A TCP connection, owned by a task.
+/// A [`TcpStream`] used through a shared reference; created by [`shared`](TcpStream::shared).
+pub type TcpStreamRef<'a> = SocketStreamRef<'a, Tcp>;
+
+/// A connection, owned by a task: a [`TcpStream`] or a [`UnixStream`](crate::UnixStream).
 ///
 /// The task that creates a stream owns it. If a stream is moved to another task, that task becomes
 /// the owner with its first use: methods take `&mut self`, which only one task can have at a time.
@@ -37,13 +46,14 @@ pub(crate) const KIND: &str = "tcp stream";
 ///
 /// - Within one task, [`halves`](TcpStream::halves) returns two references, one to read and one to
 ///   write at the same time.
-/// - `futures::AsyncReadExt::split` makes two halves for two tasks. Each use of a half makes the
-///   current task the owner.
+/// - [`into_split`](TcpStream::into_split) makes two halves for two tasks, each with an owner of its
+///   own. (`futures::AsyncReadExt::split` works as well: each use of a half makes the current task
+///   the owner of the whole stream.)
 /// - A stream in an `Arc` or a `static` is used through [`shared`](TcpStream::shared), by the task
 ///   that it was given to.
 ///
-/// In addition to its own methods, `TcpStream` implements the traits of `futures::io`. So does
-/// `&TcpStream`, which counts as a shared use.
+/// In addition to its own methods, a stream implements the traits of `futures::io`, vectored reads
+/// and writes included. So does a reference to it, which counts as a shared use.
 ///
 /// # Examples
 ///
@@ -67,91 +77,19 @@ pub(crate) const KIND: &str = "tcp stream";
 /// })
 /// # }
 /// ```
-pub struct TcpStream {
-    socket: Arc<Socket<simulated::Endpoint>>,
+pub struct SocketStream<K: SocketKind> {
+    handle: StreamHandle,
+    kind: PhantomData<fn() -> K>,
 }
 
-impl TcpStream {
-    /// Connects to `address`.
-    ///
-    /// # Errors
-    ///
-    /// If the connection cannot be established, for example
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused). The error names the address.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future aborts the attempt and closes its socket.
-    ///
-    /// # Panics
-    ///
-    /// If the future is polled outside a run or in a finalizer.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use matou_net::{TcpListener, TcpStream};
-    /// use matou_runtime::{RunError, run};
-    ///
-    /// # fn main() -> Result<(), RunError> {
-    /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    ///     let address = listener.local_addr()?;
-    ///     let mut stream = TcpStream::connect(address).await?;
-    ///     assert_eq!(stream.peer_addr()?, address);
-    ///
-    ///     listener.close();
-    ///     let error = TcpStream::connect(address).await.unwrap_err();
-    ///     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
+impl<K: SocketKind> SocketStream<K> {
     #[track_caller]
-    pub fn connect(address: SocketAddr) -> Connect {
-        Connect::new(address)
+    pub(crate) fn new(ticket: Ticket, backend: StreamBackend) -> SocketStream<K> {
+        SocketStream::from_handle(StreamHandle::new(ticket, backend))
     }
 
-    /// Connects to `address`, and fails if that takes longer than `duration` from now.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](TcpStream::connect); [`TimedOut`](io::ErrorKind::TimedOut) if the deadline
-    /// has elapsed.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`connect`](TcpStream::connect).
-    ///
-    /// # Panics
-    ///
-    /// Outside a run.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use matou_net::{TcpListener, TcpStream};
-    /// use matou_runtime::{RunError, run};
-    ///
-    /// # fn main() -> Result<(), RunError> {
-    /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    ///     let address = listener.local_addr()?;
-    ///     let stream = TcpStream::connect_timeout(address, Duration::from_secs(10)).await?;
-    ///     stream.close();
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn connect_timeout(address: SocketAddr, duration: Duration) -> ConnectTimeout {
-        ConnectTimeout::new(address, duration)
-    }
-
-    #[track_caller]
-    pub(crate) fn new(ticket: Ticket, backend: StreamBackend) -> TcpStream {
-        TcpStream { socket: Socket::new(ticket, backend) }
+    fn from_handle(handle: StreamHandle) -> SocketStream<K> {
+        SocketStream { handle, kind: PhantomData }
     }
 
     /// Takes a stream of the standard library, and puts it into non-blocking mode.
@@ -182,9 +120,9 @@ impl TcpStream {
     /// # }
     /// ```
     #[track_caller]
-    pub fn from_std(stream: std::net::TcpStream) -> io::Result<TcpStream> {
-        let ticket = Ticket::new(KIND);
-        Ok(TcpStream::new(ticket, Backend::from_std(stream)?))
+    pub fn from_std(stream: K::StdStream) -> io::Result<SocketStream<K>> {
+        let ticket = Ticket::new(K::STREAM);
+        Ok(SocketStream::new(ticket, Backend::from_fd(stream.into())?))
     }
 
     /// Converts the socket into a stream of the standard library, which no task owns. It stays in
@@ -195,9 +133,9 @@ impl TcpStream {
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed;
     /// [`Unsupported`](io::ErrorKind::Unsupported) in a [simulated](matou_runtime::test) run.
     #[track_caller]
-    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
+    pub fn into_std(self) -> io::Result<K::StdStream> {
         AccessMode::Exclusive.check(&self)?;
-        self.socket.backend().take_std()
+        self.backend().take_fd().map(K::StdStream::from)
     }
 
     /// Reads available bytes into `buf`, or waits until there are some. Returns the number of bytes
@@ -245,7 +183,7 @@ impl TcpStream {
     /// ```
     #[track_caller]
     pub fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Read<'a> {
-        Read::new(self, AccessMode::Exclusive, buf)
+        Read::new(&self.handle, AccessMode::Exclusive, buf)
     }
 
     /// Writes as many bytes of `buf` as the system accepts, or waits until it accepts some. Returns
@@ -283,7 +221,7 @@ impl TcpStream {
     /// ```
     #[track_caller]
     pub fn write<'a>(&'a mut self, buf: &'a [u8]) -> Write<'a> {
-        Write::new(self, AccessMode::Exclusive, buf)
+        Write::new(&self.handle, AccessMode::Exclusive, buf)
     }
 
     /// Writes all of `buf`.
@@ -301,7 +239,7 @@ impl TcpStream {
     /// As [`read`](TcpStream::read).
     #[track_caller]
     pub fn write_all<'a>(&'a mut self, buf: &'a [u8]) -> WriteAll<'a> {
-        WriteAll::new(self, AccessMode::Exclusive, buf)
+        WriteAll::new(&self.handle, AccessMode::Exclusive, buf)
     }
 
     /// Shuts down one or both directions of the connection. After [`Shutdown::Write`] the peer
@@ -396,7 +334,7 @@ impl TcpStream {
     #[doc(alias = "lingering_close")]
     #[track_caller]
     pub fn finish(self, limit: FinishLimit) -> Finish {
-        Finish::new(self, limit)
+        Finish::new(self.handle, limit)
     }
 
     /// Makes the current task the owner, and returns two references, with which that task can read
@@ -430,8 +368,7 @@ impl TcpStream {
     /// # }
     /// ```
     #[doc(alias = "split")]
-    #[doc(alias = "into_split")]
-    pub fn halves(&mut self) -> (&TcpStream, &TcpStream) {
+    pub fn halves(&mut self) -> (&SocketStream<K>, &SocketStream<K>) {
         // If the stream is closed, the next operation returns the error.
         let _ = AccessMode::Exclusive.check(self);
         (self, self)
@@ -465,35 +402,36 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
-    pub fn shared(&self) -> TcpStreamRef<'_> {
-        TcpStreamRef::new(self)
+    pub fn shared(&self) -> SocketStreamRef<'_, K> {
+        SocketStreamRef::new(self)
+    }
+
+    fn backend(&self) -> &StreamBackend {
+        self.handle.backend()
     }
 
     #[track_caller]
     fn shutdown_as(&self, mode: AccessMode, how: Shutdown) -> io::Result<()> {
         mode.check(self)?;
-        self.socket.backend().shutdown(how)
+        self.backend().shutdown(how)
     }
 }
 
-impl ResourceHandle for TcpStream {
+impl<K: SocketKind> ResourceHandle for SocketStream<K> {
     fn ticket(&self) -> &Ticket {
-        self.socket.ticket()
+        self.handle.ticket()
     }
 
     fn resource(&self) -> Arc<dyn Resource> {
-        self.socket.clone()
+        self.handle.resource()
     }
 }
 
-impl Drop for TcpStream {
-    fn drop(&mut self) {
-        release(self);
-    }
-}
-
-impl fmt::Debug for TcpStream {
+impl<K: SocketKind> fmt::Debug for SocketStream<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpStream").field("socket", &self.socket).finish()
+        f.debug_struct("SocketStream")
+            .field("kind", &K::STREAM)
+            .field("handle", &self.handle)
+            .finish()
     }
 }

@@ -1,11 +1,11 @@
 //! Socket options and addresses of a stream.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::TcpStream;
+use super::{SocketStream, TcpStream};
 use crate::access::AccessMode;
+use crate::kind::SocketKind;
 
 impl TcpStream {
     /// Sets `TCP_NODELAY`: whether small writes are sent immediately instead of being collected.
@@ -38,7 +38,7 @@ impl TcpStream {
     #[track_caller]
     pub fn set_nodelay(&mut self, nodelay: bool) -> io::Result<()> {
         AccessMode::Exclusive.check(self)?;
-        self.socket.backend().set_nodelay(nodelay)
+        self.backend().set_nodelay(nodelay)
     }
 
     /// Returns `TCP_NODELAY`: whether small writes are sent immediately.
@@ -49,7 +49,7 @@ impl TcpStream {
     #[track_caller]
     pub fn nodelay(&mut self) -> io::Result<bool> {
         AccessMode::Exclusive.check(self)?;
-        self.socket.backend().nodelay()
+        self.backend().nodelay()
     }
 
     /// Sets `SO_LINGER`: for how long a close keeps trying to send the remaining bytes. A duration
@@ -61,7 +61,7 @@ impl TcpStream {
     #[track_caller]
     pub fn set_linger(&mut self, linger: Option<Duration>) -> io::Result<()> {
         AccessMode::Exclusive.check(self)?;
-        self.socket.backend().set_linger(linger)
+        self.backend().set_linger(linger)
     }
 
     /// Returns `SO_LINGER`: for how long a close keeps trying to send the remaining bytes.
@@ -72,7 +72,7 @@ impl TcpStream {
     #[track_caller]
     pub fn linger(&mut self) -> io::Result<Option<Duration>> {
         AccessMode::Exclusive.check(self)?;
-        self.socket.backend().linger()
+        self.backend().linger()
     }
 
     /// Sets after which idle time the system checks that the peer is still reachable
@@ -84,9 +84,11 @@ impl TcpStream {
     #[track_caller]
     pub fn set_keepalive(&mut self, idle: Option<Duration>) -> io::Result<()> {
         AccessMode::Exclusive.check(self)?;
-        self.socket.backend().set_keepalive(idle)
+        self.backend().set_keepalive(idle)
     }
+}
 
+impl<K: SocketKind> SocketStream<K> {
     /// Returns the address of the peer.
     ///
     /// # Errors
@@ -94,9 +96,8 @@ impl TcpStream {
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the stream is closed, by this side or by
     /// the peer.
     #[track_caller]
-    pub fn peer_addr(&mut self) -> io::Result<SocketAddr> {
-        AccessMode::Exclusive.check(self)?;
-        self.socket.backend().peer_addr()
+    pub fn peer_addr(&mut self) -> io::Result<K::Address> {
+        self.peer_addr_as(AccessMode::Exclusive)
     }
 
     /// Returns the local address of the connection.
@@ -105,8 +106,19 @@ impl TcpStream {
     ///
     /// As [`set_nodelay`](TcpStream::set_nodelay).
     #[track_caller]
-    pub fn local_addr(&mut self) -> io::Result<SocketAddr> {
-        AccessMode::Exclusive.check(self)?;
-        self.socket.backend().local_addr()
+    pub fn local_addr(&mut self) -> io::Result<K::Address> {
+        self.local_addr_as(AccessMode::Exclusive)
+    }
+
+    #[track_caller]
+    pub(super) fn peer_addr_as(&self, mode: AccessMode) -> io::Result<K::Address> {
+        mode.check(self)?;
+        K::address(self.backend().peer_addr()?)
+    }
+
+    #[track_caller]
+    pub(super) fn local_addr_as(&self, mode: AccessMode) -> io::Result<K::Address> {
+        mode.check(self)?;
+        K::address(Some(self.backend().local_addr()?))
     }
 }

@@ -4,16 +4,16 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_runtime::{Direction, IoWait, WaitSite, WakerKey, poll_proceed};
+use matou_runtime::{Direction, WakerKey};
 
-use super::TcpStream;
+use super::handle::StreamHandle;
 use crate::access::AccessMode;
 
-/// The future of [`TcpStream::read`].
+/// The future of [`TcpStream::read`](crate::TcpStream::read).
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Read<'a> {
-    stream: &'a TcpStream,
+    stream: &'a StreamHandle,
     mode: AccessMode,
     buf: &'a mut [u8],
     at: &'static Location<'static>,
@@ -22,7 +22,7 @@ pub struct Read<'a> {
 
 impl<'a> Read<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a mut [u8]) -> Read<'a> {
+    pub(super) fn new(stream: &'a StreamHandle, mode: AccessMode, buf: &'a mut [u8]) -> Read<'a> {
         mode.check_caller(stream);
         Read { stream, mode, buf, at: Location::caller(), key: WakerKey::new() }
     }
@@ -44,11 +44,11 @@ impl Drop for Read<'_> {
     }
 }
 
-/// The future of [`TcpStream::write`].
+/// The future of [`TcpStream::write`](crate::TcpStream::write).
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Write<'a> {
-    stream: &'a TcpStream,
+    stream: &'a StreamHandle,
     mode: AccessMode,
     buf: &'a [u8],
     at: &'static Location<'static>,
@@ -57,7 +57,7 @@ pub struct Write<'a> {
 
 impl<'a> Write<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a [u8]) -> Write<'a> {
+    pub(super) fn new(stream: &'a StreamHandle, mode: AccessMode, buf: &'a [u8]) -> Write<'a> {
         mode.check_caller(stream);
         Write { stream, mode, buf, at: Location::caller(), key: WakerKey::new() }
     }
@@ -81,7 +81,7 @@ impl Future for Write<'_> {
     }
 }
 
-/// The future of [`TcpStream::write_all`].
+/// The future of [`TcpStream::write_all`](crate::TcpStream::write_all).
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct WriteAll<'a> {
@@ -91,7 +91,7 @@ pub struct WriteAll<'a> {
 
 impl<'a> WriteAll<'a> {
     #[track_caller]
-    pub(super) fn new(stream: &'a TcpStream, mode: AccessMode, buf: &'a [u8]) -> WriteAll<'a> {
+    pub(super) fn new(stream: &'a StreamHandle, mode: AccessMode, buf: &'a [u8]) -> WriteAll<'a> {
         WriteAll { rest: Write::new(stream, mode, buf) }
     }
 }
@@ -112,51 +112,4 @@ impl Future for WriteAll<'_> {
             }
         }
     }
-}
-
-impl TcpStream {
-    /// Removes the waker of a future that is dropped, if it waits.
-    #[inline]
-    pub(super) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
-        if key.is_set() {
-            self.socket.backend().cancel_wait(direction, key);
-        }
-    }
-
-    pub(super) fn poll_recv(
-        &self,
-        mode: AccessMode,
-        at: &'static Location<'static>,
-        key: Option<&mut WakerKey>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(mode.poll_check(self, at))?;
-        if buf.is_empty() {
-            return poll_empty(cx);
-        }
-        self.socket.backend().poll_recv(buf, IoWait::new(WaitSite::new("read", at), key), cx)
-    }
-
-    pub(super) fn poll_send(
-        &self,
-        mode: AccessMode,
-        at: &'static Location<'static>,
-        key: Option<&mut WakerKey>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(mode.poll_check(self, at))?;
-        if buf.is_empty() {
-            return poll_empty(cx);
-        }
-        self.socket.backend().poll_send(buf, IoWait::new(WaitSite::new("write", at), key), cx)
-    }
-}
-
-/// Completes the transfer of an empty buffer without a system call. It spends budget, so that a
-/// loop of such transfers yields.
-fn poll_empty(cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    ready!(poll_proceed(cx));
-    Poll::Ready(Ok(0))
 }

@@ -1,6 +1,9 @@
 //! Auto traits and sizes of the public types.
 
-use matou_net::{ListenOptions, TcpListener, TcpListenerRef, TcpStream, TcpStreamRef, futures};
+use matou_net::{
+    ListenOptions, ReadHalf, TcpListener, TcpListenerRef, TcpStream, TcpStreamRef, WriteHalf,
+    futures,
+};
 
 fn is_send_sync_unpin<T: Send + Sync + Unpin>() {}
 
@@ -8,6 +11,9 @@ fn is_send_sync_unpin<T: Send + Sync + Unpin>() {}
 fn sockets_and_their_futures_are_send_sync_unpin() {
     is_send_sync_unpin::<TcpStream>();
     is_send_sync_unpin::<TcpListener>();
+    is_send_sync_unpin::<ReadHalf>();
+    is_send_sync_unpin::<WriteHalf>();
+    is_send_sync_unpin::<futures::Peek<'_>>();
     is_send_sync_unpin::<TcpStreamRef<'_>>();
     is_send_sync_unpin::<TcpListenerRef<'_>>();
     is_send_sync_unpin::<ListenOptions>();
