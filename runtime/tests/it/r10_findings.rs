@@ -202,7 +202,7 @@ async fn spawn_and_leak() {
 fn the_hook_is_called_after_the_poll_and_may_use_the_runtime() {
     let during_poll = Arc::new(AtomicBool::new(false));
     let calls = Counter::new();
-    let (hook_flag, hook_calls) = (during_poll.clone(), calls.clone());
+    let (hook_flag, hook_calls, reported) = (during_poll.clone(), calls.clone(), calls.clone());
     let builder = Builder::new().domains(1).slow_poll(Duration::MAX);
     let builder = builder.on_report(move |_| {
         assert!(!hook_flag.load(Ordering::SeqCst));
@@ -217,7 +217,10 @@ fn the_hook_is_called_after_the_poll_and_may_use_the_runtime() {
             let end = EndOfPoll(during_poll.clone());
             drop(end);
         });
+        // Is polled directly after it.
+        let next = spawn(async move { reported.get() });
         assert!(child.await.unwrap_err().is_violation());
+        assert_eq!(next.await?, 1);
         let child = spawn(spawn_and_leak());
         assert!(child.await.unwrap_err().is_violation());
         Ok(())
