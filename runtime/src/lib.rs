@@ -2,6 +2,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod abandon;
+mod blocking;
 mod coop;
 mod diagnostic;
 mod domain;
@@ -31,6 +32,7 @@ mod timer_queue;
 mod waker_set;
 
 pub use abandon::abandon;
+pub use blocking::Stop;
 pub use coop::{poll_proceed, yield_now};
 pub use diagnostic::{
     Ancestor, ChildInfo, ChildState, CycleMember, Diagnostic, DroppedWhen, Finding, Report,
@@ -47,8 +49,8 @@ pub use outcome::{Outcome, Panic, TaskError};
 pub use race::race;
 pub use run::{Builder, MainError, RunError, live_tasks, run};
 pub use spawn::{
-    AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, call,
-    cancelled, defer, parallel, shield, spawn, try_call, try_shield, try_spawn,
+    AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, blocking,
+    call, cancelled, defer, parallel, shield, spawn, try_blocking, try_call, try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};

@@ -33,6 +33,9 @@ pub enum TaskError<E = Infallible> {
     Cancelled(Cancelled),
     /// The task violated a rule, and was ended for it (R10).
     Violation(Report),
+    /// A [`blocking`](crate::blocking()) job was cancelled, had not ended after the
+    /// [grace period](crate::Builder::grace), and was left behind. It may still be running.
+    Unfinished(Cancelled),
 }
 
 impl<E> TaskError<E> {
@@ -49,6 +52,11 @@ impl<E> TaskError<E> {
     /// Returns whether the task violated a rule.
     pub fn is_violation(&self) -> bool {
         matches!(self, TaskError::Violation(_))
+    }
+
+    /// Returns whether the task was a blocking job that was left behind.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, TaskError::Unfinished(_))
     }
 
     /// Returns the report, if the task violated a rule.
@@ -85,7 +93,7 @@ impl<E> TaskError<E> {
         match self {
             TaskError::Panicked(panic) => panic.further_causes(),
             TaskError::Violation(report) => report.further_causes(),
-            TaskError::Failed(_) | TaskError::Cancelled(_) => &[],
+            TaskError::Failed(_) | TaskError::Cancelled(_) | TaskError::Unfinished(_) => &[],
         }
     }
 
@@ -105,6 +113,9 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
             TaskError::Panicked(panic) => fmt::Display::fmt(panic, f),
             TaskError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
             TaskError::Violation(report) => write!(f, "the task violated a rule:\n{report}"),
+            TaskError::Unfinished(cancelled) => {
+                write!(f, "the blocking job did not end within the grace period: {cancelled}")
+            }
         }
     }
 }
@@ -129,7 +140,8 @@ pub(crate) fn discard<T, E: 'static>(outcome: Outcome<T, E>) -> Vec<Cause> {
             causes.extend(report.into_further_causes());
             Ok(())
         }
-        Err(TaskError::Cancelled(_)) => Ok(()),
+        // That a job was left behind was reported when it happened.
+        Err(TaskError::Cancelled(_) | TaskError::Unfinished(_)) => Ok(()),
     };
     if let Err(panic) = dropped {
         causes.extend(panic.into_causes());

@@ -88,6 +88,15 @@ pub enum Finding {
         /// ended or yielded.
         blocked_on: BlockedOn,
     },
+    /// A blocking job was cancelled, had not ended after the
+    /// [grace period](crate::Builder::grace), and was left behind on its thread.
+    #[non_exhaustive]
+    JobUnfinished {
+        /// The task of the job.
+        task: TaskInfo,
+        /// How long the job had time to end.
+        grace: Duration,
+    },
     /// Tasks wait for each other in a circle and for nothing else, so none of them can continue
     /// (R14). A task may wait for itself.
     #[non_exhaustive]
@@ -126,6 +135,7 @@ impl Finding {
             Finding::ResourceAlive { .. } => "ResourceAlive",
             Finding::ResourcesAccumulate { .. } => "ResourcesAccumulate",
             Finding::SlowPoll { .. } => "SlowPoll",
+            Finding::JobUnfinished { .. } => "JobUnfinished",
             Finding::WaitCycle { .. } => "WaitCycle",
         }
     }
@@ -137,7 +147,9 @@ impl Finding {
             Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 child.spawned_at
             }
-            Finding::FailureUnseen { task, .. } | Finding::SlowPoll { task, .. } => task.spawned_at,
+            Finding::FailureUnseen { task, .. }
+            | Finding::SlowPoll { task, .. }
+            | Finding::JobUnfinished { task, .. } => task.spawned_at,
             Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
             Finding::ResourceAlive { leak } => leak.resource.made_at,
             Finding::ResourcesAccumulate { resource, .. } => resource.made_at,
@@ -180,6 +192,10 @@ impl Finding {
                 write!(f, "{owner} has inherited more than 1,000 living resources ({kind})")
             }
             Finding::SlowPoll { task, took, .. } => write!(f, "a poll of {task} took {took:?}"),
+            Finding::JobUnfinished { task, grace } => write!(
+                f,
+                "the blocking job of {task} did not end within {grace:?} of its cancellation"
+            ),
             Finding::WaitCycle { members } => wait_cycle::headline(members, f),
         }
     }
@@ -190,7 +206,9 @@ impl Finding {
             Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 writeln!(f, "  --> {} (where {} was spawned)", self.at(), child.title())
             }
-            Finding::FailureUnseen { task, .. } | Finding::SlowPoll { task, .. } => {
+            Finding::FailureUnseen { task, .. }
+            | Finding::SlowPoll { task, .. }
+            | Finding::JobUnfinished { task, .. } => {
                 writeln!(f, "  --> {} (where {task} was spawned)", self.at())
             }
             Finding::DeclinedOffer { operation, .. } => {
@@ -244,6 +262,10 @@ impl Finding {
                 }
                 list(f, "child of", &task.parents)
             }
+            Finding::JobUnfinished { task, .. } => {
+                writeln!(f, "  = it was left behind on its thread")?;
+                list(f, "child of", &task.parents)
+            }
             Finding::WaitCycle { members } => wait_cycle::details(members, f),
         }
     }
@@ -278,8 +300,12 @@ impl Finding {
                  the task that keeps them, which makes it the owner"
             }
             Finding::SlowPoll { .. } => {
-                "yield now and then with `yield_now`, or move blocking calls to a thread; \
+                "yield now and then with `yield_now`, or move blocking calls to `blocking`; \
                  `Builder::slow_poll` sets the limit"
+            }
+            Finding::JobUnfinished { .. } => {
+                "look at the job's `Stop` flag between its steps, and give calls that may block \
+                 for long a time limit"
             }
             Finding::WaitCycle { .. } => wait_cycle::HELP,
         }

@@ -66,6 +66,11 @@ impl Domain {
 #[cold]
 #[track_caller]
 fn panic_outside(what: &str) -> ! {
+    assert!(
+        !crate::blocking::in_job(),
+        "{what} does not work inside a blocking job, which runs on a thread outside of the run: \
+         return the value and go on in the task that awaits the job"
+    );
     panic!("{what} works only inside a matou run, on one of its tasks")
 }
 

@@ -188,6 +188,17 @@ impl Domain {
         Err(TaskError::Cancelled(cancelled.expect("a cancelled task knows why")))
     }
 
+    /// Returns the outcome of the current task, a cancelled blocking job that was left behind.
+    pub(crate) fn unfinished_outcome<T, E>(&self) -> Outcome<T, E> {
+        let cancelled = self.current_node().cancel.get();
+        Err(TaskError::Unfinished(cancelled.expect("a cancelled task knows why")))
+    }
+
+    /// Returns whether a `Cancel` future waits for the outcome of the current task.
+    pub(crate) fn is_awaited_by_cancel(&self) -> bool {
+        self.current_node().handle_state.get() == HandleState::Cancelling
+    }
+
     /// Determines who receives the outcome of the current task, which is done. The tree marks the
     /// task as complete later, in [`finish_task`](Domain::finish_task): destructors run in between.
     #[inline]

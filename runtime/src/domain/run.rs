@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::error_log::{ErrorLog, RunFailure};
 use super::{Message, MessageQueue, RemoteHandle};
+use crate::blocking::Pool;
 use crate::diagnostic::{Diagnostic, Finding, Hook, Report, Reporter};
 use crate::random::{Purpose, Random};
 use crate::signal_table::SignalTable;
@@ -76,6 +77,7 @@ pub(crate) struct Config {
     pub(crate) violations: Violations,
     pub(crate) forgotten: Forgotten,
     pub(crate) leaks: Leaks,
+    pub(crate) blocking_threads: usize,
     /// Receives the diagnostics; `None` to print them. Taken when the run is created.
     pub(crate) hook: Option<Hook>,
 }
@@ -89,6 +91,7 @@ pub(crate) struct Run {
     errors: ErrorLog,
     reporter: Reporter,
     pub(crate) signals: SignalTable,
+    pool: Arc<Pool>,
 }
 
 impl Run {
@@ -121,6 +124,7 @@ impl Run {
             Run {
                 number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
                 remotes,
+                pool: Pool::new(config.blocking_threads),
                 config,
                 errors: ErrorLog::default(),
                 reporter,
@@ -146,6 +150,11 @@ impl Run {
 
     pub(crate) fn remote(&self, domain: usize) -> &Arc<RemoteHandle> {
         &self.remotes[domain]
+    }
+
+    /// Returns the threads for blocking jobs.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     pub(crate) fn errors(&self) -> &ErrorLog {

@@ -102,6 +102,7 @@ pub struct Builder {
     violations: Violations,
     forgotten: Forgotten,
     leaks: Leaks,
+    blocking_threads: usize,
     hook: Option<Hook>,
     make_driver: MakeDriver,
 }
@@ -124,6 +125,7 @@ impl Builder {
             violations: Violations::default(),
             forgotten: Forgotten::default(),
             leaks: Leaks::default(),
+            blocking_threads: 256,
             hook: None,
             make_driver: Arc::new(|_| Ok(Box::new(Reactor::new()?))),
         }
@@ -151,7 +153,8 @@ impl Builder {
         self
     }
 
-    /// Sets the time limit of the asynchronous finalizers of a task, and of a
+    /// Sets the time limit of the asynchronous finalizers of a task, of a
+    /// [`blocking`](crate::blocking()) job whose task is cancelled, and of a
     /// [`shield`](crate::shield) after a cancel request, unless the shield has its own
     /// [`limit`](crate::futures::Shield::limit). Default: 5 seconds.
     pub fn grace(mut self, grace: Duration) -> Builder {
@@ -213,6 +216,14 @@ impl Builder {
     /// [`Leaks::AtRunEnd`].
     pub fn leaks(mut self, leaks: Leaks) -> Builder {
         self.leaks = leaks;
+        self
+    }
+
+    /// Sets the most threads that run [`blocking`](crate::blocking()) jobs at the same time.
+    /// Default: 256, at least 1. A job that was left behind occupies its thread until it returns.
+    #[doc(alias = "max_blocking_threads")]
+    pub fn blocking_threads(mut self, threads: usize) -> Builder {
+        self.blocking_threads = threads;
         self
     }
 
@@ -330,12 +341,23 @@ impl Builder {
         if self.quantum == 0 {
             return invalid("the quantum must be at least one poll".to_owned());
         }
+        if self.blocking_threads == 0 {
+            return invalid("blocking jobs need at least one thread".to_owned());
+        }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let Builder { quantum, grace, slow_poll, violations, forgotten, leaks, .. } = *self;
-        let hook = self.hook.clone();
         Ok((
             domains,
-            Config { seed, quantum, grace, slow_poll, violations, forgotten, leaks, hook },
+            Config {
+                seed,
+                quantum: self.quantum,
+                grace: self.grace,
+                slow_poll: self.slow_poll,
+                violations: self.violations,
+                forgotten: self.forgotten,
+                leaks: self.leaks,
+                blocking_threads: self.blocking_threads,
+                hook: self.hook.clone(),
+            },
         ))
     }
 }
@@ -363,6 +385,7 @@ impl Started {
         }
         signal::end_run(&run);
         drop(workers);
+        run.pool().close();
         // The root has completed, because the run is over: the handle has its outcome.
         result_of(&run, meta, Some(handle.take()))
     }

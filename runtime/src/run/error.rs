@@ -102,7 +102,9 @@ impl<E> RunError<E> {
         match error {
             TaskError::Failed(error) => RunError::Failed(error),
             TaskError::Panicked(panic) => RunError::Panicked(panic),
-            TaskError::Cancelled(cancelled) => RunError::Cancelled(cancelled),
+            TaskError::Cancelled(cancelled) | TaskError::Unfinished(cancelled) => {
+                RunError::Cancelled(cancelled)
+            }
             TaskError::Violation(report) => RunError::Violated(report),
         }
     }

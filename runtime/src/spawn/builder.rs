@@ -210,6 +210,11 @@ impl Task {
         ledger
     }
 
+    /// Returns the line that reports name.
+    pub(super) fn line(&self) -> &'static Location<'static> {
+        self.meta.spawned_at
+    }
+
     /// Returns whether neither name, resources nor a rule for leaks were set.
     #[inline]
     fn has_no_params(&self) -> bool {
@@ -270,7 +275,13 @@ impl Task {
     /// Adds a task to the tree, with the parameters of this description.
     #[inline]
     #[track_caller]
-    fn insert(self, domain: &Domain, id: TaskId, parent: Slot, owner: OwnerRef) -> ChildRef {
+    pub(super) fn insert(
+        self,
+        domain: &Domain,
+        id: TaskId,
+        parent: Slot,
+        owner: OwnerRef,
+    ) -> ChildRef {
         let spawned_at = self.meta.spawned_at;
         let (entry, node) = domain.insert_task(id, spawned_at, Parent::Local(parent), owner);
         if !self.has_no_params() || domain.has_inherited_context(parent) {

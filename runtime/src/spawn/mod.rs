@@ -3,10 +3,12 @@
 //! A [`Task`] describes a child; the functions of this module are its short forms. `task_future`
 //! wraps the user's future in the stages of a task.
 
+mod blocking;
 mod builder;
 mod defer;
 mod root;
 mod shield;
+mod simulated_job;
 mod spawner;
 mod task_future;
 
@@ -16,6 +18,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 
+pub use blocking::{blocking, try_blocking};
 pub use builder::{AtCapacity, Task, TaskInto};
 pub use defer::defer;
 pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};

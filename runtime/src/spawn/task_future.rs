@@ -95,6 +95,11 @@ where
         TaskFuture::Body { future }
     }
 
+    /// A task whose body has ended with `outcome`.
+    pub(super) fn finishing(outcome: Option<Outcome<K::Value, K::Error>>) -> Self {
+        TaskFuture::Finishing { outcome, pending: None }
+    }
+
     /// Drops the body in place and stores the outcome. If the drop panics, that is the outcome.
     fn finish_with(mut self: Pin<&mut Self>, outcome: Outcome<K::Value, K::Error>) {
         let finishing = TaskFuture::Finishing { outcome: Some(outcome), pending: None };

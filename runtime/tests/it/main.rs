@@ -2,6 +2,7 @@
 //! to R13; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
 //! `docs/scenarios.md`.
 
+mod blocking;
 mod cancel_reasons;
 mod deadlines;
 mod deadlocks;

@@ -127,7 +127,7 @@ fn kind_of(outcome: &Outcome<Done, Failed>) -> OutcomeKind {
         Ok(_) => OutcomeKind::Value,
         Err(TaskError::Failed(_)) => OutcomeKind::Error,
         Err(TaskError::Panicked(_)) => OutcomeKind::Panic,
-        Err(TaskError::Cancelled(_)) => OutcomeKind::Cancelled,
+        Err(TaskError::Cancelled(_) | TaskError::Unfinished(_)) => OutcomeKind::Cancelled,
         Err(TaskError::Violation(_)) => OutcomeKind::Violation,
     }
 }

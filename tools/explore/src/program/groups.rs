@@ -65,6 +65,6 @@ fn job_of(outcome: &Outcome<Done, Failed>) -> Option<usize> {
         Ok(done) => Some(done.job),
         Err(TaskError::Failed(Failed(job))) => Some(*job),
         Err(TaskError::Panicked(panic)) => panic.message().strip_prefix("job ")?.parse().ok(),
-        Err(TaskError::Cancelled(_) | TaskError::Violation(_)) => None,
+        Err(TaskError::Cancelled(_) | TaskError::Violation(_) | TaskError::Unfinished(_)) => None,
     }
 }
