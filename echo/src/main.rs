@@ -190,7 +190,7 @@ fn watch_signals(shutdown: &Arc<Shutdown>) -> io::Result<()> {
     Ok(())
 }
 
-/// What the server has done and left.
+/// The work of the server, and the tasks and descriptors that it left.
 struct Served {
     stats: Stats,
     tasks_left: usize,

@@ -18,7 +18,7 @@
 //! # For authors of primitives
 //!
 //! Call [`begin_operation`] in the first poll of an operation only. A waiter that was woken must be
-//! able to take what it was woken for, whatever is left of the budget.
+//! able to take what it was woken for, also if the budget is spent.
 //!
 //! Call the functions whose names begin with `on_` while no lock of the primitive is held.
 //!

@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release -p matou-net --example resets -- [RESETS [GAP_MAX_MS]]`
 //!
-//! The status is 0 if each echo was right and no task or descriptor is left. The longest time that a
-//! client waited is asserted only if a limit is given, because it depends on the machine.
+//! The status is 0 if each echo was right and no task or descriptor is left. The longest time that
+//! a client waited is asserted only if a limit is given, because it depends on the machine.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -68,7 +68,7 @@ fn watch() -> Sleep {
     sleep(Duration::from_secs(3600))
 }
 
-/// What the sentinels and the process saw.
+/// The observations of the sentinels and of the process.
 #[derive(Debug)]
 pub struct Report {
     /// Connections that were reset.

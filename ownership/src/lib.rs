@@ -45,7 +45,7 @@
 //!   resource unowned: the next task that uses it becomes its owner.
 //! * A resource that is still alive when a task without a parent ends, or that leaks, is finalized
 //!   and reported. When a task ends abnormally (by a panic, a `NotOwner` error or a cancellation),
-//!   what it was given is finalized, and that is no leak.
+//!   the resources that it was given are finalized, and that is no leak.
 //!
 //! # The parts
 //!

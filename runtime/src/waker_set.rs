@@ -60,7 +60,7 @@ struct Rest {
     evicted: Option<(Instant, usize)>,
 }
 
-/// What [`Waker::will_wake`] compares: the addresses of the data and of the functions.
+/// The basis of [`Waker::will_wake`]: the addresses of the data and of the functions.
 type Identity = (usize, usize);
 
 fn identity(waker: &Waker) -> Identity {

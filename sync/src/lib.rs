@@ -25,7 +25,7 @@
 //! });
 //! ```
 //!
-//! # What to use
+//! # Choosing a type
 //!
 //! Consider [`std::sync::Mutex`] if you hold no lock across an `.await`: it is smaller and faster.
 //! Consider a [`Queue`] before a [`Mutex`]: a task that owns its data needs no lock.
@@ -45,11 +45,10 @@
 //!   under *Cancel safety* of each future.
 //! - **Futures that are kept.** A future that was woken and is kept without being polled, for
 //!   example by a `select!` that has gone on to something else, would keep others waiting
-//!   ("futurelock"). Under `matou-runtime` it does not: what a waiter was woken for is an offer
-//!   that is good for one poll of its task, and then goes to the next waiter; see
-//!   [`matou_hooks::Offer`]. Under other runtimes a waiter that is polled takes what is free even
-//!   if another one was notified, so at least a task is not blocked by a future that it has set
-//!   aside itself.
+//!   ("futurelock"). Under `matou-runtime` it does not: a wake-up is an offer that is good for one
+//!   poll of the waiter's task, and then goes to the next waiter; see [`matou_hooks::Offer`]. Under
+//!   other runtimes a waiter that is polled takes a free lock, slot or value even if another one
+//!   was notified, so at least a task is not blocked by a future that it has set aside itself.
 //! - **Panics.** No poisoning: a guard unlocks when it is dropped, also by a panic.
 //! - **Wakers** are cloned, called and dropped while no lock is held. They may use the primitive
 //!   that calls them. If one panics, nothing is lost and a broadcast still wakes the other waiters.

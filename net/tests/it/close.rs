@@ -205,8 +205,8 @@ fn a_violation_on_another_domain_closes() {
     assert_eq!(left, 0);
 }
 
-/// Whatever keeps the memory of a run alive (a waker, the signal thread, or, as here, a promise)
-/// does not keep its descriptors open.
+/// A value that keeps the memory of a run alive (a waker, the signal thread, or, as here, a
+/// promise) does not keep its descriptors open.
 #[test]
 fn a_leaked_promise_keeps_no_descriptor() {
     let (result, left) = count_on(2, async {

@@ -84,7 +84,7 @@ fn f24_a_listener_in_blocking_mode_does_not_stop_its_domain() {
 
 #[test]
 fn b29_child_processes_inherit_no_descriptor() {
-    /// What a child process finds open; the test's environment may contribute.
+    /// The open descriptors of a child process; the test's environment may contribute.
     fn listed() -> std::io::Result<usize> {
         let output = Command::new("ls").arg("/proc/self/fd").output()?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().count())

@@ -310,7 +310,7 @@ fn living_resources_of_one_line_accumulate_once() {
     }
     assert_eq!(accumulated.len(), 1);
     assert_eq!(accumulated[0].made_at.line(), line);
-    // What is used or dropped does not count.
+    // Resources that are used or dropped do not count.
     let other = Ledger::new();
     for _ in 0..2100 {
         let child = Ledger::new();

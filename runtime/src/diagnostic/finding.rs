@@ -59,7 +59,7 @@ pub enum Finding {
         operation: &'static str,
         /// The call that created the future.
         waiting_at: &'static Location<'static>,
-        /// What the task waits for instead.
+        /// The other wait of the task.
         blocked_on: BlockedOn,
     },
     /// A resource was still alive when the run ended, and was finalized then (R7).

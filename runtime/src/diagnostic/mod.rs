@@ -1,5 +1,5 @@
-//! What the runtime reports about a program: violations of the rules, and findings, as data and as
-//! text.
+//! The reports of the runtime about a program: violations of the rules, and findings, as data and
+//! as text.
 //!
 //! | file | contains |
 //! | --- | --- |

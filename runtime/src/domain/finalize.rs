@@ -147,8 +147,9 @@ impl Domain {
         Some(first)
     }
 
-    /// R7: what the current task was given, and in a strict task everything, must not be alive at a
-    /// normal end. The root leaves nothing to a parent, so what is still alive then is a finding.
+    /// R7: resources that the current task was given, and in a strict task all resources, must not
+    /// be alive at a normal end. The root leaves nothing to a parent: its living resources are a
+    /// finding.
     fn report_leaks(&self, leaked: Vec<Leak>, normal: bool) {
         let is_strict = self.leaks_at_task_end();
         let (leaked, alive): (Vec<_>, Vec<_>) =

@@ -35,8 +35,8 @@ impl FinalizerService for OwnerFinalizers {
 
 /// Passing resources on.
 impl Domain {
-    /// Leaves the resources that outlive the current task to its parent. The root has none: what
-    /// it transferred is finalized with the rest at its end.
+    /// Leaves the resources that outlive the current task to its parent. The root has none:
+    /// its transferred resources are finalized with the rest at its end.
     pub(super) fn leave_resources(&self, ledger: &Arc<Ledger>) {
         let is_root = matches!(self.current_node().parent.get(), Parent::None);
         if is_root {

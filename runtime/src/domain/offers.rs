@@ -2,8 +2,8 @@
 //!
 //! A primitive that wakes one waiter and reserves something for it announces that as an offer to
 //! the task that polled the waiter last. The task's domain keeps the offer in the task's cold
-//! state. The next poll of the task that begins after the receipt is the waiter's opportunity: what
-//! is still open after it is declined, and the primitive offers it to the next waiter.
+//! state. The next poll of the task that begins after the receipt is the waiter's opportunity: an
+//! offer that is still open after it is declined, and the primitive makes it to the next waiter.
 //!
 //! ```text
 //! primitive   --wake-->  task is queued

@@ -38,7 +38,7 @@ struct State {
     wakers: PerDirection<WakerSet>,
     /// The registration there; unspecified without a poller.
     token: Token,
-    /// The number of the last registration. What an earlier one reports has no effect.
+    /// The number of the last registration. Reports of earlier ones have no effect.
     registration: u64,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Waiter<'a> {
     pub(crate) key: Option<&'a mut WakerKey>,
 }
 
-/// What an attempt needs of the current domain.
+/// The part of the current domain that an attempt needs.
 pub(crate) trait WaitContext {
     /// Returns the poller of the domain's driver.
     fn poller(&self) -> Option<&Arc<dyn Poller>>;

@@ -38,7 +38,7 @@ pub(crate) struct Group<T, E> {
     limit: usize,
 }
 
-/// What a closed group contained. The fields are dropped in this order.
+/// The contents of a closed group. The fields are dropped in this order.
 #[expect(dead_code, reason = "they are only dropped")]
 pub(crate) struct Contents<T, E> {
     promises: Slab<Promise<T, E>>,

@@ -55,8 +55,9 @@ impl<E> RunError<E> {
 /// Returns the result of a run. `outcome` is that of the root; `None` if the root could not
 /// complete, and then a failure is recorded. `main` describes the root.
 ///
-/// A recorded violation or failure takes precedence. The outcome is dropped then, and what it says
-/// becomes a part of the error, or is reported. So nothing that its drop does can hide the error.
+/// A recorded violation or failure takes precedence. The outcome is dropped then, and the failures
+/// in it become a part of the error, or are reported. So nothing that its drop does can hide the
+/// error.
 pub(crate) fn result_of<T, E: 'static>(
     run: &Run,
     main: &TaskMeta,

@@ -15,8 +15,8 @@ const NAMED_MAX: usize = 32;
 /// No task can make progress: no task is ready, no message is in transit, no deadline is ahead, and
 /// `main` is not complete.
 ///
-/// It holds the wait-for graph: the task that waits, what it waits for, the task that holds it, and
-/// the lines of both.
+/// It holds the wait-for graph: the task that waits, the target of its wait, the task that holds
+/// the target, and the lines of both.
 #[derive(Clone, Debug)]
 pub struct Deadlock {
     tasks: Vec<BlockedTask>,
@@ -80,7 +80,7 @@ impl BlockedTask {
         let holder = holder.and_then(|holder| Some((task_id(holder.task?), holder.at)));
         let is_terminating = node.stage.get() != Stage::Running || node.cancel.is_some();
         let waits_for = match (holder, is_terminating) {
-            // Whatever its future waits for, a task that terminates waits for its children.
+            // A task that terminates waits for its children, not for the target of its future.
             (_, true) => unfinished_children(tree, slot, |_| true),
             (Some((holder, _)), false) => vec![holder],
             (None, false) => awaited_children(tree, slot),

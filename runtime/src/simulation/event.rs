@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::task::TaskId;
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     /// A task was polled.
@@ -20,7 +20,7 @@ pub(crate) enum EventKind {
     Custom(&'static str, u64),
 }
 
-/// An event of a simulated run: what happened, when, and on which domain.
+/// An event of a simulated run: its kind, its time and its domain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     at: Duration,

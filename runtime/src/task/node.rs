@@ -58,7 +58,7 @@ pub(crate) struct Node<R> {
     /// Whether the parent has polled this child with its own waker. On completion the parent is
     /// then woken directly.
     pub(crate) wake_parent: Cell<bool>,
-    /// What the task's end does with resources whose handles are still alive.
+    /// Decides about resources whose handles are still alive at the end of the task.
     pub(crate) leak_rule: Cell<LeakRule>,
     /// The number of children that are not complete.
     pub(crate) live_children: Cell<u32>,
@@ -208,7 +208,7 @@ pub(crate) enum RunState {
     Woken,
 }
 
-/// What the end of a task does with resources whose handles are still alive (R7).
+/// Decides about resources whose handles are still alive at the end of a task (R7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LeakRule {
     /// As the run is set.

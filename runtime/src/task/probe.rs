@@ -44,7 +44,7 @@ impl Wake for ProbeWaker {
 /// The suspicion that a task waits in a circle (R14).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Suspicion {
-    /// What the task waited for when it was suspected last, and how often in a row.
+    /// The target of the wait when the task was suspected last, and how often in a row.
     target: Option<WaitTarget>,
     count: u32,
     /// The circle through this wait was reported.

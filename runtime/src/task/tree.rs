@@ -202,7 +202,7 @@ impl<R> TaskTree<R> {
     }
 }
 
-/// What the caller must do after a cancel request.
+/// The next step of the caller after a cancel request.
 #[must_use]
 pub(crate) enum CancelAction {
     /// Nothing: the task was cancelled before, or is complete.
@@ -226,8 +226,8 @@ pub(crate) enum FastCompletion {
     NotApplicable,
 }
 
-/// What the caller must do after a task has completed. It is done outside the tree, because it may
-/// run user code.
+/// The next steps of the caller after a task has completed. They are taken outside the tree,
+/// because they may run user code.
 #[must_use]
 pub(crate) struct Completion {
     pub(crate) notice: CompletionNotice,

@@ -37,7 +37,7 @@
 //! differ, the report says that the body depends on something outside the simulation. If a test
 //! makes several checks, the variable also selects the one that failed: `MATOU_SEED=0/91c5../3`.
 //!
-//! # What a body may rely on
+//! # Guarantees for a body
 //!
 //! A body may rely on everything that the runtime guarantees, and on nothing else: ready tasks are
 //! polled in any order (a task that yields comes after those that were ready), and messages between

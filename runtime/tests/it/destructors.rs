@@ -104,7 +104,7 @@ async fn check_nodes() -> Result<(), MainError> {
 
 type Body = Pin<Box<dyn Future<Output = ()>>>;
 
-/// A way to drop a task's own promise: what does it, and the body of the task.
+/// A way to drop a task's own promise: its name, and the body of the task.
 type Way = (&'static str, fn(OwnPromise) -> Body);
 
 /// The ways in which a task drops its own promise while it ends.
@@ -246,7 +246,7 @@ fn refused(findings: &Findings) -> Vec<u32> {
     found.iter().map(line).collect()
 }
 
-/// What a pool does whose guard returns a value and starts a sweep.
+/// A pool whose guard returns a value and starts a sweep.
 #[test]
 fn f26_a_shield_in_the_drop_of_a_cancelled_task_poisons_no_lock() {
     struct Pooled(Arc<Mutex<Vec<u32>>>);

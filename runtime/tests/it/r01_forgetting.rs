@@ -1,7 +1,7 @@
 //! R1: dropping a promise gives the child up, except where it is forgetting, which is a finding.
 //!
-//! Method: a promise or a group is dropped in each way that is forgetting, with children on the same
-//! domain and on another one. All these runs succeed, and the finding names the line.
+//! Method: a promise or a group is dropped in each way that is forgetting, with children on the
+//! same domain and on another one. All these runs succeed, and the finding names the line.
 //! `r01_giving_up` tests the other drops, and `r01_children_are_awaited` the violations.
 
 use std::future::{pending, poll_fn};

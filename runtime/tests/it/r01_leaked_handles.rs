@@ -1,5 +1,5 @@
-//! R1: a leaked handle of a living child is a violation in every mode, and a handle that was dropped
-//! on another thread is not leaked.
+//! R1: a leaked handle of a living child is a violation in every mode, and a handle that was
+//! dropped on another thread is not leaked.
 
 use std::future::pending;
 use std::pin::pin;

@@ -1,6 +1,6 @@
 //! R10 with `Violations::FailTask`, the default: a violation ends the task that committed it, with
 //! its subtree and finalizers. The parent receives it as it would receive a panic, and all other
-//! tasks go on. What no parent can receive is the error of the run.
+//! tasks go on. A violation that no parent can receive is the error of the run.
 
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! Goal: what a poller or other code does with a source of I/O affects no other registration
+//! Goal: an action of a poller or of other code on a source of I/O affects no other registration
 //! (scenarios F3, F7, F24, B21).
 //! Method: a driver that hands its registrations out, and foreign wakers that use the source when
 //! they are cloned, woken or dropped.

@@ -21,8 +21,9 @@ use crate::waiting::{Kind, Request, WaitList, WaiterKey};
 /// Each signal ends exactly one wait, if there is one: a waiter that was signalled and is dropped
 /// before its future completes passes the signal on to the next one. A
 /// [`broadcast`](Self::broadcast) ends all waits that have begun, and no later one. There are no
-/// spurious wake-ups. But a newcomer may lock the mutex before the task that was woken, so what was
-/// true at the time of the signal may have changed again: use [`wait_while`](Self::wait_while).
+/// spurious wake-ups. But a newcomer may lock the mutex before the task that was woken, so a
+/// condition that was true at the time of the signal may have changed again: use
+/// [`wait_while`](Self::wait_while).
 ///
 /// A signal without waiters has no effect; it is not stored.
 ///

@@ -245,7 +245,7 @@ impl<T: ?Sized> Mutex<T> {
     /// Records the holder of the mutex, which the caller has just locked, and returns its guard.
     #[inline]
     fn acquired(&self, holder: Holder) -> MutexGuard<'_, T> {
-        // The guard first: it unlocks whatever happens.
+        // The guard first: it unlocks in any case.
         let guard = MutexGuard::new(self);
         self.raw.holder().set(holder);
         // Without a waiter no report is needed: the next one names the holder that it finds.

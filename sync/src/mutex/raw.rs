@@ -68,7 +68,7 @@ pub(super) struct RawMutex {
     /// See the table above.
     state: AtomicUsize,
     waiters: WaitList,
-    /// Who holds the lock; for diagnosis only.
+    /// The holder of the lock; for diagnosis only.
     holder: HolderNote,
 }
 

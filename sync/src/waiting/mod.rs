@@ -40,9 +40,10 @@
 //! | the state has its own synchronization | [`Notify`]: a count, a fence and a load | `Queue` |
 //! | the wake-up is all there is | it locks the list | `Condition` |
 //!
-//! [`Kind`] says what an offer is. Usually it is the permission to try, and what is offered stays
-//! in the state of the primitive, where a newcomer may take it. A signal of a condition is given:
-//! no newcomer can take it, and if no other task waits, it stays with the waiter that declined it.
+//! [`Kind`] determines the meaning of an offer. Usually it is the permission to try, and the object
+//! stays in the state of the primitive, where a newcomer may take it. A signal of a condition is
+//! given: no newcomer can take it, and if no other task waits, it stays with the waiter that
+//! declined it.
 //!
 //! A primitive whose waiters request different amounts, such as a semaphore, keeps the request of
 //! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release makes offers

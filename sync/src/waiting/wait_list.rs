@@ -12,7 +12,7 @@ use super::offer::Notice;
 use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
 use crate::primitives::{Mutex, MutexGuard, const_fn};
 
-/// The operation that waits in a list, and what follows from it.
+/// The operation that waits in a list, and its consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Lock,

@@ -85,7 +85,7 @@ pub(super) struct Entry {
     next: u32,
 }
 
-/// What is left of a waiter that was taken out. Dropped after unlocking, because of the waker.
+/// The rest of a waiter that was taken out. Dropped after unlocking, because of the waker.
 #[derive(Debug)]
 pub(super) struct Removed {
     pub(super) had_offer: bool,

@@ -41,7 +41,7 @@ impl Reported {
         ensure(is_known, "R1: a child that was not forgotten is reported")?;
         let count: usize = reported.iter().map(|(_, count)| count).sum();
         ensure(count <= forgotten.len(), "R1: a forgotten child is reported twice")?;
-        // What a job forgets in the poll in which it fails is given up.
+        // A job that fails gives up the children that it forgets in the same poll.
         let returned: BTreeSet<usize> = all().filter_map(returned_value).collect();
         let certain = all().filter_map(forgotten_by);
         let certain = certain.filter(|(parent, _)| returned.contains(parent)).count();

@@ -35,7 +35,7 @@ pub(crate) enum OutcomeKind {
     Violation,
 }
 
-/// What happened. Jobs, resources and locks are identified by their numbers in the program.
+/// An event. Jobs, resources and locks are identified by their numbers in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// The child is about to be spawned with this deadline, in addition to those of its ancestors.

@@ -60,7 +60,7 @@ pub struct Counts {
 /// The result of a load.
 #[derive(Debug)]
 pub struct Totals {
-    /// What succeeded.
+    /// The successful operations.
     pub counts: Counts,
     /// Nanoseconds from the first byte sent (or the connect, for one message per connection) to the
     /// last byte received.

@@ -81,7 +81,7 @@ pub(crate) trait TaskBody<L> {
     }
 }
 
-/// Who receives the outcome of a completed task.
+/// The receiver of the outcome of a completed task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutcomeTo {
     /// The promise, if it still exists.

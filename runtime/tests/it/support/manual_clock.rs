@@ -12,7 +12,7 @@ use matou_runtime::{Builder, Driver, ParkTimeout, Unpark};
 std::thread_local! {
     /// The time since the start of the run on this thread.
     static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// What the next park with a deadline does after the clock has reached it.
+    /// Called by the next park with a deadline, after the clock has reached it.
     static AT_PARK: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     /// The waker of a task whose event has arrived.
     static ARRIVED: RefCell<Option<Waker>> = const { RefCell::new(None) };

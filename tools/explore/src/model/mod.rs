@@ -23,7 +23,7 @@ use crate::record::{Entry, Event, OutcomeKind, ViolationKind};
 use resources::ResourceState;
 use wait_queues::WaitQueue;
 
-/// What the model knows of a job.
+/// The state of a job, as far as the model knows it.
 #[derive(Debug, Default)]
 struct JobState {
     parent: usize,
@@ -53,7 +53,7 @@ struct JobState {
     signal_lost: bool,
 }
 
-/// What the events so far imply.
+/// The state that the events so far imply.
 #[derive(Debug, Default)]
 struct Model {
     /// Whether a job must not leave resources behind.

@@ -8,7 +8,7 @@ use super::{CheckResult, Model, ensure};
 /// of the owner runs.
 const FINALIZER_DELAY: Duration = Duration::from_millis(100);
 
-/// What the model knows of a resource, or of a deferred future.
+/// The state of a resource or of a deferred future, as far as the model knows it.
 #[derive(Debug, Default)]
 pub(super) struct ResourceState {
     /// Whether its finalizer must run before those of the owner's older resources. After a move to

@@ -157,7 +157,7 @@ impl Interpreter<'_> {
             self.record(Event::Violated { job, kind: ViolationKind::StillHasChildren });
         }
         if self.job.leaks {
-            // Otherwise what is left passes to the parent, unless it was given to the job.
+            // Otherwise the resources pass to the parent, unless they were given to the job.
             let has_given = self.given.is_some_and(|given| self.owned.contains(&given));
             if self.environment.is_strict || has_given {
                 self.record(Event::Violated { job, kind: ViolationKind::ResourceLeaked });

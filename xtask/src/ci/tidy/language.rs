@@ -18,8 +18,12 @@ const FORMS: &[(&str, &str)] = &[
     (r"\bsees? to it\b", "ensure"),
     (r"\b(his|himself|whom)\b", "name the object: the caller, the task"),
     (r"\b(told|tells?|come to light)\b", "programs notify, return, report"),
-    // `who makes one ..` at the start of a sentence, unless it is a question.
-    (r"(?:^|[.;:,(] )(?:who(?:ever)?|what) \w+ (?:[^?]|$)", "the caller, the value"),
+    // `Who makes one ..` at the start of a sentence or a clause, unless it is a question. A line
+    // may also begin with the small word in the middle of a clause.
+    (
+        r"((?-i:^[-\s*#]*Wh)(o|at)|[.;:,(] ((and|but|so) )?wh(o|at))(ever)? \w+[^?]*$",
+        "the caller, the value",
+    ),
 ];
 
 /// The maximum number of lines that are listed.
@@ -100,11 +104,27 @@ mod tests {
     fn forms_are_found_and_questions_are_not() {
         let forms = forms().expect("they compile");
         let is_found = |text: &str| forms.is_match(text);
-        for hard in ["Nobody waits", "done, what comes then", "Who makes one closes it", "it tells"]
-        {
+        let hard = [
+            "Nobody waits",
+            "it tells",
+            "done, what comes then",
+            "gone, so what is left is dropped",
+            "Who makes one closes it",
+            " What the caller must do.",
+            "- Whatever is left is dropped",
+        ];
+        for hard in hard {
             assert!(is_found(hard), "{hard}");
         }
-        for plain in ["No task waits", "Who is ?", "the value that it returns", "This history"] {
+        let plain = [
+            "No task waits",
+            "Who is it?",
+            " What happens to a value?",
+            "the value that it returns",
+            "This history",
+            "what it waits for, as this line goes on",
+        ];
+        for plain in plain {
             assert!(!is_found(plain), "{plain}");
         }
     }
