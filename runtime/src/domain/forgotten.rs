@@ -124,10 +124,13 @@ mod tests {
         Domain::with("a test", |domain| domain.tree.slots().count())
     }
 
+    /// Fewer where each access to memory is checked, which takes long.
+    const ROUNDS: usize = if option_env!("MATOU_TEST_FEWER").is_some() { 10 } else { 500 };
+
     #[test]
     fn a_forgotten_child_leaves_no_node_behind() {
         let run = Builder::new().domains(1).on_report(|_| ()).run(async {
-            for _ in 0..500 {
+            for _ in 0..ROUNDS {
                 for _ in 0..1_000 {
                     drop(spawn(pending::<()>()));
                 }

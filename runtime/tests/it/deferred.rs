@@ -8,9 +8,9 @@ use matou_ownership::Owned;
 use matou_runtime::test::{Check, check};
 use matou_runtime::{MainError, RunError, call, defer, sleep, spawn, yield_now};
 
-use crate::support::{Log, Place};
+use crate::support::{Log, Place, fewer};
 
-const SEEDS: std::ops::Range<u64> = 0..60;
+const SEEDS: std::ops::Range<u64> = 0..fewer(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// How a task with deferred futures ends.

@@ -15,9 +15,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::test::{Check, check};
 use matou_runtime::{MainError, Orphans, Task, cancelled, shield, sleep, spawn, yield_now};
 
-use crate::support::{Latch, WakeCounter, io_pair, read_byte, run_on};
+use crate::support::{Latch, WakeCounter, fewer, io_pair, read_byte, run_on};
 
-const WAITERS: usize = 10_000;
+const WAITERS: usize = fewer(10_000) as usize;
 
 /// Polls copies of a future, each with a waker of its own, until there is a time without any
 /// polls, and then until `until` is ready. Copies that wake each other never come to rest.

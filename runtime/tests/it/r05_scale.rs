@@ -15,8 +15,7 @@ use crate::support::*;
 
 const STACK: usize = 256 << 10;
 const FEW: usize = MANY / 10;
-/// A tenth where tasks are much more expensive: CI sets the variable for AddressSanitizer.
-const MANY: usize = if option_env!("MATOU_TEST_FEWER_TASKS").is_some() { 10_000 } else { 100_000 };
+const MANY: usize = fewer(100_000) as usize;
 const QUANTUM: usize = 64;
 
 /// A task that awaits a child like itself, `levels` deep. None of them returns.

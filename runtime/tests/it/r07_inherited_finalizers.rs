@@ -1,5 +1,5 @@
-//! R7 and R8 with the default settings: each resource that outlives its owner is finalized once, when
-//! its handle is dropped or at the end of the run.
+//! R7 and R8 with the default settings: each resource that outlives its owner is finalized once,
+//! when its handle is dropped or at the end of the run.
 //!
 //! Method: finalizers write into a log, and nothing may be reported that a test does not expect.
 
@@ -259,7 +259,7 @@ fn r07_finalizers_run_newest_first_also_over_inherited_resources() {
 /// Cancels a task at each of its steps between making a value and passing it on.
 #[test]
 fn b17_a_cancellation_between_making_and_owning_finalizes_once() {
-    for seed in 0..10_000_u64 {
+    for seed in 0..fewer(10_000) {
         let (made, finalized) = (Counter::new(), Counter::new());
         let (make, count) = (made.clone(), finalized.clone());
         let leaks = if seed % 2 == 0 { Leaks::AtRunEnd } else { Leaks::AtTaskEnd };

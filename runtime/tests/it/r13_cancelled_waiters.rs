@@ -11,7 +11,7 @@ use futures::future::select;
 use matou_runtime::{Builder, MainError, defer, shield, spawn, yield_now};
 use matou_sync::{Mutex, Queue};
 
-use crate::support::{WakeCounter, everywhere, run_on, waiters, within_deadline_on_stack};
+use crate::support::{WakeCounter, everywhere, fewer, run_on, waiters, within_deadline_on_stack};
 
 #[test]
 fn b8_a_cancelled_waiter_does_not_keep_the_lock_from_its_shield() {
@@ -92,7 +92,7 @@ fn b8_a_cancelled_waiter_does_not_keep_the_lock_from_a_finalizer_of_its_child() 
 /// Every one of them declines at once, each inside the wake-up of the one before.
 #[test]
 fn f13_many_cancelled_waiters_are_skipped_without_recursion() {
-    const TASKS: usize = 10_000;
+    const TASKS: usize = fewer(10_000) as usize;
     within_deadline_on_stack(512 << 10, || {
         let run = Builder::new().domains(1).run(async {
             let mutex = Arc::new(Mutex::new(()));

@@ -17,9 +17,9 @@ use matou_runtime::{
     try_shield, yield_now,
 };
 
-use crate::support::{Log, Place};
+use crate::support::{Log, Place, fewer};
 
-const SEEDS: std::ops::Range<u64> = 0..60;
+const SEEDS: std::ops::Range<u64> = 0..fewer(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]

@@ -18,7 +18,7 @@ use matou_runtime::{
     sleep_until, spawn, timeout, yield_now,
 };
 
-use crate::support::{Counter, Log, child_output, is_child_process, this_test};
+use crate::support::{Counter, Log, child_output, fewer, is_child_process, this_test};
 
 /// A program that uses most operations. Returns the order in which its tasks finished.
 async fn everything() -> Result<Vec<u32>, MainError> {
@@ -179,7 +179,7 @@ fn a_sleep_takes_exactly_its_duration_in_a_run_of_one_task() {
 
 #[test]
 fn a_task_that_yields_is_polled_after_all_ready_tasks() {
-    check(0..200, || async {
+    check(0..fewer(200), || async {
         let ran = Rc::new(Cell::new(0));
         let children: Vec<_> = (0..5)
             .map(|_| {

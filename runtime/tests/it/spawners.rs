@@ -16,7 +16,7 @@ use matou_runtime::{
 use crate::support::*;
 
 const SHORT: Duration = Duration::from_millis(1);
-const SEEDS: std::ops::Range<u64> = 0..50;
+const SEEDS: std::ops::Range<u64> = 0..fewer(50);
 
 /// Joins `count` children and returns the sum of their values.
 async fn sum_of(group: &Orphans<usize>, count: usize) -> Result<usize, MainError> {
@@ -61,7 +61,7 @@ fn children_are_submitted_by_other_tasks_and_by_destructors() {
     Check::simulated().run(SEEDS, submit_from_everywhere);
 }
 
-/// What a pool does whose guard returns a value and starts a sweep.
+/// A pool whose guard returns a value and starts a sweep.
 #[test]
 fn b36_a_guard_that_spawns_in_its_drop_under_a_lock_returns_its_value() {
     struct Pooled {

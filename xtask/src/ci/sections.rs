@@ -51,7 +51,12 @@ pub(super) const SECTIONS: &[Section] = &[
     section("tidy", (6, ""), tidy, "the rules for text, modules, scenarios and fault markers hold"),
     section("models", (123, "loom"), models, "loom finds no failing schedule, but planted faults"),
     section("mutants", (545, "debug"), mutants, "each planted fault fails a test of its rule"),
-    section("sanitizer", (328, "sanitizer"), sanitizer, "AddressSanitizer finds no fault"),
+    section(
+        "sanitizer",
+        (328, "sanitizer"),
+        sanitizer,
+        "AddressSanitizer finds no fault and no leak",
+    ),
     section("clippy", (127, "debug"), clippy, "clippy has no warnings, the benchmarks included"),
     section("counts", (94, "release"), counts, "operations take as many instructions as committed"),
     section("explore", (83, "release"), explore, "random programs keep the rules"),
@@ -126,9 +131,10 @@ fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
     command.args(["test", "--lib", "--tests", "--no-fail-fast", "--target", HOST]);
     command.args(WITH_UNSAFE.map(|library| format!("--package=matou-{library}")));
     command.env("RUSTFLAGS", SANITIZED).env("CARGO_PROFILE_DEV_DEBUG", "false");
-    command.env("MATOU_TEST_FEWER_TASKS", "1");
-    // Tests leak on purpose: payloads whose destructors panic, promises, signal streams.
-    command.env("ASAN_OPTIONS", "detect_leaks=0");
+    command.env("CARGO_INCREMENTAL", "0").env("MATOU_TEST_FEWER", "1");
+    let leaks = runner.workspace.root().join("xtask/src/ci/leaks.txt");
+    let leaks = format!("suppressions={}:print_suppressions=0", leaks.display());
+    command.env("LSAN_OPTIONS", leaks).env("ASAN_OPTIONS", "detect_leaks=1");
     runner.run(command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer")))
 }
 

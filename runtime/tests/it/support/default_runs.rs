@@ -1,5 +1,5 @@
-//! Runs with the default settings, which pass resources on and report findings. Each program runs on
-//! threads and under seeds, with the children on their parent's domain and on others.
+//! Runs with the default settings, which pass resources on and report findings. Each program runs
+//! on threads and under seeds, with the children on their parent's domain and on others.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -7,9 +7,9 @@ use std::future::{Future, pending};
 use matou_runtime::test::Check;
 use matou_runtime::{Builder, Diagnostic, Leaks, MainError, Promise, RunError, Violations};
 
-use super::{Log, Place, Reports, run_with};
+use super::{Log, Place, Reports, fewer, run_with};
 
-const SEEDS: u64 = 20;
+const SEEDS: u64 = fewer(20);
 
 /// Runs `main` in each place, on threads and under seeds, and calls `verify` with the result, the
 /// log and the reports.

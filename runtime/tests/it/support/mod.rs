@@ -32,7 +32,7 @@ pub(crate) use process::{
     rerun_in_child_process, this_test,
 };
 pub(crate) use run::{
-    DEADLINE, Reports, leaked, report, run_on, run_with, strict, violation, within_deadline,
+    DEADLINE, Reports, fewer, leaked, report, run_on, run_with, strict, violation, within_deadline,
     within_deadline_on_stack,
 };
 pub(crate) use scenario::{Run, Scenario, scenario};

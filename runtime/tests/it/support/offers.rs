@@ -6,9 +6,9 @@ use matou_runtime::test::Check;
 use matou_runtime::{Builder, MainError, yield_now};
 use matou_sync::Mutex;
 
-use super::{Place, run_with};
+use super::{Place, fewer, run_with};
 
-pub(crate) const OFFER_SEEDS: std::ops::Range<u64> = 0..40;
+pub(crate) const OFFER_SEEDS: std::ops::Range<u64> = 0..fewer(40);
 
 /// Runs a program on threads and simulated, with its tasks on one domain and on several.
 pub(crate) fn everywhere<F: Future<Output = Result<(), MainError>> + 'static>(

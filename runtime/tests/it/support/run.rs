@@ -17,6 +17,12 @@ use super::MakeFuture;
 /// A time limit that only a hanging test reaches.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
+/// The number of repetitions of a test: a tenth of `count` where each access to memory is checked,
+/// which takes long and finds nothing more in the other nine.
+pub(crate) const fn fewer(count: u64) -> u64 {
+    if option_env!("MATOU_TEST_FEWER").is_some() { count / 10 } else { count }
+}
+
 /// Calls `body` on a new thread and panics if it does not return before the deadline.
 #[track_caller]
 pub(crate) fn within_deadline<R: Send + 'static>(body: impl FnOnce() -> R + Send + 'static) -> R {
