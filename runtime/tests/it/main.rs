@@ -1,5 +1,5 @@
-//! The behaviour of the runtime, one module per question. Modules `r01` to `r13` test the rules R1
-//! to R13; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
+//! The behaviour of the runtime, one module per question. Modules `r01` to `r14` test the rules R1
+//! to R14; tests with other prefixes (`t1`, `w7`, `x3`, ..) test the scenarios of
 //! `docs/scenarios.md`.
 
 mod blocking;

@@ -13,6 +13,8 @@ mod time;
 use matou_runtime::test::{Check, Trial};
 use matou_runtime::{MainError, yield_now};
 
+use crate::support::fewer;
+
 /// Runs `body` under the seeds below `seeds` and returns each trial.
 fn trials<F, T>(
     domains: usize,
