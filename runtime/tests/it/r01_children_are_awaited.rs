@@ -50,6 +50,15 @@ async fn slow_to_end(log: Log, begun: Counter) {
     pending::<()>().await;
 }
 
+/// A child that has begun, and is slow to end.
+async fn begun_child(place: Place, log: Log) -> Promise<()> {
+    let begun = Counter::new();
+    let child_begun = begun.clone();
+    let child = place.spawn(move || slow_to_end(log, child_begun));
+    begun.reaches(1).await;
+    child
+}
+
 #[test]
 fn awaited_and_cancelled_children_violate_no_rule() {
     scenario(|place, _| async move {
@@ -123,11 +132,9 @@ fn the_task_and_all_its_forgotten_children_are_in_one_report() {
 #[test]
 fn a_promise_dropped_by_a_timeout_is_not_reported_and_its_child_is_waited_for() {
     scenario(|place, log| async move {
-        let begun = Counter::new();
-        let (child_log, child_begun) = (log.clone(), begun.clone());
+        let child_log = log.clone();
         let task = spawn(async move {
-            let child = place.spawn(move || slow_to_end(child_log, child_begun));
-            begun.reaches(1).await;
+            let child = begun_child(place, child_log).await;
             timeout(SHORT, async move { child.await.is_ok() }).await
         });
         assert!(task.await?.is_err());
@@ -251,11 +258,8 @@ fn a_task_that_is_cancelled_may_drop_its_promises() {
 fn forgotten_cancel_treats_a_dropped_promise_as_cancelled() {
     scenario(|place, log| async move {
         let child_log = log.clone();
-        let begun = Counter::new();
-        let child_begun = begun.clone();
         let task = spawn(async move {
-            let child = place.spawn(move || slow_to_end(child_log, child_begun));
-            begun.reaches(1).await;
+            let child = begun_child(place, child_log).await;
             drop(child);
             let ended = spawn(ready(1));
             yield_now().await;
@@ -467,11 +471,8 @@ fn a_promise_abandoned_on_another_thread_or_domain_is_not_reported() {
 fn dropping_a_cancel_future_neither_detaches_nor_reports_the_child() {
     scenario(|place, log| async move {
         let child_log = log.clone();
-        let begun = Counter::new();
-        let child_begun = begun.clone();
         let task = spawn(async move {
-            let child = place.spawn(move || slow_to_end(child_log, child_begun));
-            begun.reaches(1).await;
+            let child = begun_child(place, child_log).await;
             drop(child.cancel());
         });
         task.await?;

@@ -243,8 +243,8 @@ fn r07_the_ledger_of_a_long_lived_parent_does_not_grow_with_what_was_dropped() {
     in_default_runs_on_threads(
         |place, _| async move {
             let count = match place {
-                Place::Local => 100_000,
-                Place::Remote => 10_000,
+                Place::Local => fewer(100_000) as usize,
+                Place::Remote => fewer(10_000) as usize,
             };
             let closed = Counter::new();
             for number in 0..count {

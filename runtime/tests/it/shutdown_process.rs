@@ -15,7 +15,7 @@ use matou_runtime::{Builder, RunError, call, signal, sleep};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::{
-    Counter, Latch, PanicsOnDrop, Place, child_output, io_pair, monitored, read_byte,
+    Counter, Latch, PanicsOnDrop, Place, child_output, fewer, io_pair, monitored, read_byte,
     rerun_in_child_process, run_on, run_with, this_test, within_deadline,
 };
 
@@ -58,7 +58,7 @@ fn x7_a_thousand_runs_leak_nothing() {
     (0..100).for_each(|_| short_run());
     let (fds, memory) = (open_descriptors(), mapped_kib());
     let alive = threads();
-    (0..1_000).for_each(|_| short_run());
+    (0..fewer(1_000)).for_each(|_| short_run());
     assert_eq!(open_descriptors(), fds);
     // A joined thread may stay in the list for a moment; the deadline of the process bounds this
     // loop.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use matou_runtime::{Builder, Promise, RunError, call, spawn, yield_now};
 
-use crate::support::{Counter, CountsDrop, Latch, monitored, within_deadline_on_stack};
+use crate::support::{Counter, CountsDrop, Latch, fewer, monitored, within_deadline_on_stack};
 
 const MIB: usize = 1 << 20;
 const SMALL_STACK: usize = 256 << 10;
@@ -64,7 +64,7 @@ fn with_a_large_stack<R: Send + 'static>(make: impl FnOnce() -> R + Send + 'stat
 
 #[test]
 fn t19_a_chain_of_a_hundred_thousand_awaits_completes_on_a_small_stack() {
-    const DEPTH: usize = 100_000;
+    const DEPTH: usize = fewer(100_000) as usize;
     let deepest = Counter::new();
     let seen = deepest.clone();
     within_deadline_on_stack(SMALL_STACK, move || {
@@ -89,7 +89,7 @@ fn nested(depth: usize, deepest: Counter) -> Promise<usize> {
 
 #[test]
 fn t19_a_chain_of_a_hundred_thousand_awaits_is_cancelled_on_a_small_stack() {
-    const DEPTH: usize = 100_000;
+    const DEPTH: usize = fewer(100_000) as usize;
     let (builder, monitor) = monitored();
     let deepest = Latch::new();
     let drops = Counter::new();
