@@ -287,7 +287,7 @@ pub fn give<H: ResourceHandle + ?Sized>(handle: &H, to: &Arc<Ledger>) -> Result<
     give_at(handle, to, Location::caller())
 }
 
-/// As [`give`], for a builder that was told to give the resource at the line `used_at`, which a
+/// As [`give`], for a builder that was asked to give the resource at the line `used_at`, which a
 /// [`NotOwner`] error names.
 ///
 /// # Errors

@@ -186,7 +186,7 @@ impl Endpoint {
         let half = &mut state.halves[self.index];
         half.check_open()?;
         if half.is_reset(now()) {
-            // What was to end has ended.
+            // The connection has ended already.
             return Ok(());
         }
         if how != Shutdown::Write {

@@ -37,7 +37,7 @@ impl Reporter {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a finding. Returns whether it is to be reported: a hook receives each one, the
+    /// Counts a finding. Returns whether it must be reported: a hook receives each one, the
     /// printer only the first one for each line.
     pub(crate) fn count(&self, finding: &Finding) -> bool {
         if self.hook.is_some() {

@@ -26,7 +26,7 @@ type MakeDriver = Arc<dyn Fn(usize) -> io::Result<Box<dyn Driver>> + Send + Sync
 ///
 /// The calling thread becomes domain 0; there is one further domain for each further core. The
 /// function returns when `main` and all its descendants have completed, their resources are
-/// finalized, and the other threads have ended, whatever the reason.
+/// finalized, and the other threads have ended, for any reason.
 ///
 /// # Forked processes
 ///
@@ -379,7 +379,7 @@ impl Started {
         let Started { domain, workers, run } = self;
         let handle = spawn_root(&domain, meta.clone(), main);
         if run_domain(domain).is_err() {
-            // Nothing is dropped: the tasks, and what they own, belong to the parent process.
+            // Nothing is dropped: the tasks and their resources belong to the parent process.
             mem::forget((handle, workers));
             return Err(RunError::Forked);
         }

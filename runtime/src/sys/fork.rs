@@ -1,7 +1,7 @@
 //! Detects that the process is a copy made by `fork`.
 //!
 //! A forked process has a copy of the memory of its parent, but only the thread that called `fork`,
-//! and it shares the parent's epoll instances: what it removes there is removed for the parent.
+//! and it shares the parent's epoll instances: a descriptor that it removes is removed for both.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};

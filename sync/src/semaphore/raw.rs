@@ -192,13 +192,13 @@ impl RawSemaphore {
             },
             _ => self.is_closed().then_some(Err(AcquireError)),
         });
-        // What this waiter has left, or could not use, may be for another one.
+        // Permits that this waiter has left, or could not use, may suffice for another one.
         // fault: semaphore-keeps-the-rest
         self.offer(Reserve::No);
         poll
     }
 
-    /// Removes a waiter that gives up. What it was offered, or kept from others, goes to the next.
+    /// Removes a waiter that gives up. Permits offered to it, or reserved for it, go to the next.
     fn cancel_wait(&self, waiter: WaiterKey) {
         self.waiters.remove(waiter);
         // fault: semaphore-dropped-waiter-bars-others

@@ -1,13 +1,13 @@
 //! Offers to waiters that request different amounts of one thing, such as permits.
 //!
-//! The request of a waiter is its [`Request::data`](super::Request). What is offered stays in the
-//! state of the primitive: an open offer means that no other waiter is offered that amount.
+//! The request of a waiter is its [`Request::data`](super::Request). An offered amount stays in
+//! the state of the primitive: an open offer means that no other waiter is offered that amount.
 //!
 //! A waiter whose request cannot be met yet keeps those behind it waiting, and newcomers as well,
-//! otherwise it would starve. What there is then counts as reserved for it, which is an offer like
-//! any other: the waiter is woken, so that it is either polled, or declines and is passed over.
-//! This happens at each release and for each newcomer that has to wait, as long as another task
-//! could use what is reserved.
+//! otherwise it would starve. The available amount then counts as reserved for it, which is an
+//! offer like any other: the waiter is woken, so that it is either polled, or declines and is
+//! passed over. This happens at each release and for each newcomer that has to wait, as long as
+//! another task could use what is reserved.
 
 use super::offer::Notice;
 use super::wait_list::{Locked, WaitList};
@@ -54,8 +54,8 @@ impl Locked<'_> {
         (self.waiters.request(first).data <= rest).then(|| self.offer_to(first))
     }
 
-    /// Offers the first waiter, whose request cannot be met, what there is, if it keeps another one
-    /// from using that.
+    /// Offers the available amount to the first waiter, whose request cannot be met, if it keeps
+    /// another one from using that.
     fn offer_reserved(&mut self, amount: usize, reserve: Reserve) -> Option<Notice> {
         let keeps_others = match reserve {
             Reserve::No => false,

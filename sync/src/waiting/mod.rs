@@ -54,8 +54,8 @@
 //!
 //! - In `poll`, it calls [`WaitList::poll`] and is done when that is `Ready`.
 //! - In `drop`, it calls [`WaitList::remove`], which passes an open offer on.
-//! - What it has taken and not used, as a signalled wait that is dropped while it locks its mutex,
-//!   it gives back by [`WaitList::pass_on`].
+//! - If it has taken something and not used it, as a signalled wait that is dropped while it locks
+//!   its mutex, it gives that back by [`WaitList::pass_on`].
 //!
 //! # Rules
 //!
