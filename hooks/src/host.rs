@@ -3,9 +3,9 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-use std::task::{Context, Poll, ready};
+use std::task::Context;
 
-use crate::data::{Holder, Offer, Target, TaskKey, Wait};
+use crate::data::{Holder, Offer, Target, Wait};
 
 static HOST: OnceLock<&'static dyn Host> = OnceLock::new();
 
@@ -17,47 +17,26 @@ static HOST: OnceLock<&'static dyn Host> = OnceLock::new();
 /// # Examples
 ///
 /// ```
+/// use std::panic::Location;
 /// use std::sync::atomic::{AtomicU32, Ordering};
-/// use std::task::{Context, Poll, Waker};
-/// use matou_hooks::{Host, poll_budget, set_host};
+/// use std::task::{Context, Waker};
+/// use matou_hooks::{Host, Wait, on_wait, set_host};
 ///
-/// /// Makes the caller yield at every third operation.
-/// struct Thirds(AtomicU32);
+/// /// Counts the waits.
+/// struct Waits(AtomicU32);
 ///
-/// impl Host for Thirds {
-///     fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-///         if self.0.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
-///             cx.waker().wake_by_ref();
-///             return Poll::Pending;
-///         }
-///         Poll::Ready(())
+/// impl Host for Waits {
+///     fn on_wait(&self, _: &Wait, _: &Context<'_>) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
 ///     }
 /// }
 ///
-/// static HOST: Thirds = Thirds(AtomicU32::new(0));
+/// static HOST: Waits = Waits(AtomicU32::new(0));
 /// assert!(set_host(&HOST));
-/// let mut cx = Context::from_waker(Waker::noop());
-/// assert_eq!([(); 3].map(|()| poll_budget(&mut cx).is_ready()), [true, true, false]);
+/// on_wait(&Wait::new("pop", Location::caller()), &Context::from_waker(Waker::noop()));
+/// assert_eq!(HOST.0.load(Ordering::Relaxed), 1);
 /// ```
 pub trait Host: Sync {
-    /// Returns the task that the current thread is polling, if it is one of this host.
-    fn current_task(&self) -> Option<TaskKey> {
-        None
-    }
-
-    /// Consumes a part of the current task's budget. If none is left, wakes the task and returns
-    /// `Pending`, which the caller returns in turn.
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = cx;
-        Poll::Ready(())
-    }
-
-    /// [`poll_budget`](Host::poll_budget) and [`current_task`](Host::current_task) in one call.
-    fn begin_operation(&self, cx: &mut Context<'_>) -> Poll<Option<TaskKey>> {
-        ready!(self.poll_budget(cx));
-        Poll::Ready(self.current_task())
-    }
-
     /// A future of the current task is about to return `Pending`. Its waker is registered.
     fn on_wait(&self, wait: &Wait, cx: &Context<'_>) {
         let _ = (wait, cx);
@@ -109,58 +88,6 @@ pub fn set_host(host: &'static dyn Host) -> bool {
 #[inline]
 pub fn has_host() -> bool {
     HOST.get().is_some()
-}
-
-/// Returns the task that the current thread is polling; `None` outside the tasks of the host.
-///
-/// # Examples
-///
-/// ```
-/// assert_eq!(matou_hooks::current_task(), None);
-/// ```
-#[inline]
-pub fn current_task() -> Option<TaskKey> {
-    HOST.get().and_then(|host| host.current_task())
-}
-
-/// Consumes a part of the current task's budget.
-///
-/// `Pending` means that the task has done enough for one poll: it is woken already, and the caller
-/// returns `Pending` without having begun its operation. A task that is polled again has a new
-/// budget.
-///
-/// # Examples
-///
-/// ```
-/// use std::task::{Context, Poll, Waker, ready};
-///
-/// fn poll_something(cx: &mut Context<'_>) -> Poll<u32> {
-///     ready!(matou_hooks::poll_budget(cx));
-///     Poll::Ready(5)
-/// }
-///
-/// assert_eq!(poll_something(&mut Context::from_waker(Waker::noop())), Poll::Ready(5));
-/// ```
-#[doc(alias = "coop")]
-#[doc(alias = "poll_proceed")]
-#[inline]
-pub fn poll_budget(cx: &mut Context<'_>) -> Poll<()> {
-    HOST.get().map_or(Poll::Ready(()), |host| host.poll_budget(cx))
-}
-
-/// [`poll_budget`] and, if it is ready, [`current_task`] in one call.
-///
-/// # Examples
-///
-/// ```
-/// use std::task::{Context, Poll, Waker};
-///
-/// let mut cx = Context::from_waker(Waker::noop());
-/// assert_eq!(matou_hooks::begin_operation(&mut cx), Poll::Ready(None));
-/// ```
-#[inline]
-pub fn begin_operation(cx: &mut Context<'_>) -> Poll<Option<TaskKey>> {
-    HOST.get().map_or(Poll::Ready(None), |host| host.begin_operation(cx))
 }
 
 /// Reports that a future of the current task is about to return `Pending`.

@@ -11,9 +11,17 @@
 //! | was acquired while other tasks wait for it | [`on_acquire`] |
 //! | was released while other tasks wait for it | [`on_release`] |
 //! | wakes one waiter and reserves something for it | [`on_offer`] |
+//! | polls or drops a waiter for which something is reserved | [`close_offer`] |
 //!
 //! Without a host each function costs a load and a branch. On a thread that runs no task of the
 //! host, the host answers as if there were none.
+//!
+//! # For authors of runtimes
+//!
+//! Call [`replace_current`] before each poll of a task, and [`leave_task`] after it. So the two
+//! questions of each operation, which task begins it and whether it may, are answered by variables
+//! of the thread. The methods of [`Host`] are called when a task has to wait. Only the host gives
+//! its tasks [keys](TaskKey): those of another runtime could be the same numbers.
 //!
 //! # For authors of primitives
 //!
@@ -55,22 +63,21 @@
 //!
 //! # Panics of a host
 //!
-//! A panic of [`Host::on_wait`], [`Host::on_acquire`], [`Host::on_release`] or [`Host::on_offer`]
-//! is caught and goes no further: primitives call these where an unwinding panic would leave them
-//! locked, or inside a destructor. A panic of the other methods reaches the caller, which has not
-//! changed anything yet.
+//! A panic of a method of [`Host`] is caught and goes no further: primitives call these where an
+//! unwinding panic would leave them locked, or inside a destructor.
 
 #![forbid(unsafe_code)]
 #![doc(test(attr(deny(warnings))))]
 
+mod current;
 mod data;
 mod host;
 
-pub use data::{Holder, Offer, OfferSource, Target, TaskKey, Wait};
-pub use host::{
-    Host, begin_operation, current_task, has_host, on_acquire, on_offer, on_release, on_wait,
-    poll_budget, set_host,
+pub use current::{
+    Current, begin_operation, close_offer, current_task, leave_task, poll_budget, replace_current,
 };
+pub use data::{Holder, Offer, OfferSource, Target, TaskKey, Wait};
+pub use host::{Host, has_host, on_acquire, on_offer, on_release, on_wait, set_host};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

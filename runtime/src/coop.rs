@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::domain::Domain;
-
 /// Yields to the other ready tasks of the domain, including those that become ready when the domain
 /// next looks for events of the system.
 ///
@@ -86,5 +84,5 @@ impl Future for YieldNow {
 #[doc(alias = "coop")]
 #[doc(alias = "spend_budget")]
 pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<()> {
-    Domain::try_with(|domain| domain.spend_budget(cx)).unwrap_or(Poll::Ready(()))
+    matou_hooks::poll_budget(cx)
 }

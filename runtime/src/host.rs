@@ -1,36 +1,22 @@
 //! The runtime as the host of synchronization primitives; see the crate `matou-hooks`.
 
-use std::task::{Context, Poll, ready};
+use std::sync::OnceLock;
+use std::task::Context;
 
-use matou_hooks::{Holder, Host, Offer, Target, TaskKey, Wait};
+use matou_hooks::{Holder, Host, Offer, Target, Wait};
 
 use crate::domain::{Domain, offers};
 
 /// Answers for the task that the current thread is polling. Other threads get the defaults.
 struct RuntimeHost;
 
-/// Makes the runtime the host of this process, unless there is another one.
-pub(crate) fn install() {
-    let _ = matou_hooks::set_host(&RuntimeHost);
+/// Makes the runtime the host of this process, unless there is another one. Returns whether it is.
+pub(crate) fn install() -> bool {
+    static IS_HOST: OnceLock<bool> = OnceLock::new();
+    *IS_HOST.get_or_init(|| matou_hooks::set_host(&RuntimeHost))
 }
 
 impl Host for RuntimeHost {
-    fn current_task(&self) -> Option<TaskKey> {
-        Domain::try_with(Domain::current_task_key).flatten()
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        Domain::try_with(|domain| domain.spend_budget(cx)).unwrap_or(Poll::Ready(()))
-    }
-
-    fn begin_operation(&self, cx: &mut Context<'_>) -> Poll<Option<TaskKey>> {
-        let begin = |domain: &Domain| {
-            ready!(domain.spend_budget(cx));
-            Poll::Ready(domain.current_task_key())
-        };
-        Domain::try_with(begin).unwrap_or(Poll::Ready(None))
-    }
-
     fn on_wait(&self, wait: &Wait, _: &Context<'_>) {
         Domain::try_with(|domain| domain.report_wait(wait));
     }

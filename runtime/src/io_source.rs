@@ -170,7 +170,7 @@ impl IoSource {
     ) -> Poll<io::Result<R>> {
         Domain::with("a socket", |domain| {
             // A source that is always ready must not starve other tasks.
-            ready!(domain.spend_budget(cx));
+            ready!(matou_hooks::poll_budget(cx));
             let waiter = Waiter { waker: cx.waker(), key: wait.key };
             match self.0.attempt(direction, domain, waiter, operation, is_short) {
                 Attempt::Done(result) => Poll::Ready(result),

@@ -7,19 +7,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::task::{Context, Poll};
+use std::task::{Context, Waker};
 
 use futures::FutureExt;
 use futures::executor::block_on;
-use matou_hooks::{Holder, Host, Target, TaskKey, Wait};
+use matou_hooks::{Current, Holder, Host, Target, TaskKey, Wait, poll_budget, replace_current};
 use matou_sync::{Condition, Mutex, Queue, Semaphore};
 
 std::thread_local! {
     static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// The current task; 0 outside a task.
-    static TASK: Cell<u64> = const { Cell::new(0) };
-    /// How often `poll_budget` is ready before it makes a task yield.
-    static BUDGET: Cell<u32> = const { Cell::new(u32::MAX) };
     static PANICS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -38,20 +34,6 @@ fn describe(holder: Holder) -> String {
 }
 
 impl Host for Recorder {
-    fn current_task(&self) -> Option<TaskKey> {
-        TaskKey::from_parts(1, TASK.get())
-    }
-
-    fn poll_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(left) = BUDGET.get().checked_sub(1) else {
-            BUDGET.set(u32::MAX);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        };
-        BUDGET.set(left);
-        Poll::Ready(())
-    }
-
     fn on_wait(&self, wait: &Wait, _: &Context<'_>) {
         let target = wait.target.expect("every primitive of this crate names itself");
         let holder = wait.holder.map_or("-".into(), describe);
@@ -80,9 +62,9 @@ fn begin() {
 
 /// Runs `f` as task `task`.
 fn on_task<R>(task: u64, f: impl FnOnce() -> R) -> R {
-    let before = TASK.replace(task);
+    let before = replace_current(Current::new(TaskKey::from_parts(1, task), u16::MAX));
     let result = f();
-    TASK.set(before);
+    replace_current(before);
     result
 }
 
@@ -161,15 +143,16 @@ fn pushes_and_pops_that_wait_are_reported() {
 fn a_wait_for_permits_is_reported_and_a_request_consumes_budget_once() {
     begin();
     let semaphore = Semaphore::new(1);
-    BUDGET.set(2);
+    let before = replace_current(Current::new(None, 2));
     drop(semaphore.acquire().now_or_never().expect("there is a permit"));
     let line = line!() + 1;
     let mut large = semaphore.acquire_many(2);
     assert!((&mut large).now_or_never().is_none());
-    assert_eq!(BUDGET.get(), 0);
     semaphore.add_permits(1);
+    // Both requests have used the budget up. A waiter needs none.
+    assert!(poll_budget(&mut Context::from_waker(Waker::noop())).is_pending());
     assert!(large.now_or_never().is_some());
-    BUDGET.set(u32::MAX);
+    replace_current(before);
     assert_eq!(take_events(), [format!("acquire semaphore {line} -")]);
 }
 
@@ -191,23 +174,23 @@ fn an_unlock_by_a_panic_is_reported() {
 fn r11_each_operation_consumes_budget_once_and_a_waiter_none() {
     begin();
     let (mutex, queue) = (Mutex::new(0), Queue::bounded(1));
-    BUDGET.set(3);
+    let before = replace_current(Current::new(None, 3));
     assert!(queue.push(1).now_or_never().is_some());
     assert!(queue.pop().now_or_never().is_some());
     assert!(mutex.lock().now_or_never().is_some());
-    assert_eq!(BUDGET.get(), 0);
     // Without budget nothing has begun.
     assert!(mutex.lock().now_or_never().is_none());
     assert_eq!((mutex.waiters(), take_events()), (0, Vec::new()));
 
+    replace_current(Current::new(None, 2));
     let (mut lock, mut pop) = (mutex.lock(), queue.pop());
     let guard = mutex.try_lock();
     assert!((&mut lock).now_or_never().is_none() && (&mut pop).now_or_never().is_none());
     drop(guard);
     queue.try_push(2).expect("the queue is empty");
-    BUDGET.set(0);
+    assert!(poll_budget(&mut Context::from_waker(Waker::noop())).is_pending());
     assert!(lock.now_or_never().is_some() && pop.now_or_never().is_some());
-    BUDGET.set(u32::MAX);
+    replace_current(before);
 }
 
 #[test]

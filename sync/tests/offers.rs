@@ -3,29 +3,23 @@
 
 #![cfg(not(any(loom, shuttle)))]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll, Waker};
 
-use matou_hooks::{Host, Offer, TaskKey};
+use matou_hooks::{Current, Host, Offer, TaskKey, replace_current};
 use matou_sync::futures::{Lock, Wait};
 use matou_sync::{Condition, Mutex, PopError, Queue, Semaphore};
 
 std::thread_local! {
-    /// The task that this thread is polling; zero outside tasks.
-    static TASK: Cell<u64> = const { Cell::new(0) };
     static OFFERS: RefCell<Vec<Offer>> = const { RefCell::new(Vec::new()) };
 }
 
 struct TestHost;
 
 impl Host for TestHost {
-    fn current_task(&self) -> Option<TaskKey> {
-        TaskKey::from_parts(0, TASK.get())
-    }
-
     fn on_offer(&self, offer: Offer) {
         OFFERS.with_borrow_mut(|offers| offers.push(offer));
     }
@@ -39,9 +33,9 @@ fn begin() {
 
 /// Polls `future` as a task of the host.
 fn poll<F: Future + Unpin>(task: u64, future: &mut F) -> Poll<F::Output> {
-    TASK.set(task);
+    replace_current(Current::new(TaskKey::from_parts(0, task), u16::MAX));
     let poll = Pin::new(future).poll(&mut Context::from_waker(Waker::noop()));
-    TASK.set(0);
+    replace_current(Current::NONE);
     poll
 }
 

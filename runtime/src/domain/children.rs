@@ -211,7 +211,7 @@ impl Domain {
         };
         if node.is_complete() {
             // Otherwise a task that awaits many complete children would never yield.
-            return self.scheduler.spend_budget(cx);
+            return matou_hooks::poll_budget(cx);
         }
         self.set_blocked_on(BlockedOn::new(site, child.wait_target()));
         // fault: polled-promise-forgotten

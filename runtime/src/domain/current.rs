@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::ptr;
 
+use matou_hooks::Current;
+
 use super::Domain;
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
@@ -15,6 +17,7 @@ pub(super) struct Entered<'a> {
     domain: &'a Domain,
     previous: *const Domain,
     previous_resource: u64,
+    previous_task: Current,
 }
 
 impl Domain {
@@ -22,7 +25,12 @@ impl Domain {
     #[inline]
     pub(super) fn enter(&self) -> Entered<'_> {
         let previous_resource = matou_ownership::replace_id_source(self.next_resource.get());
-        Entered { domain: self, previous: CURRENT.replace(self), previous_resource }
+        Entered {
+            domain: self,
+            previous: CURRENT.replace(self),
+            previous_resource,
+            previous_task: matou_hooks::replace_current(Current::NONE),
+        }
     }
 
     /// Calls `f` with the current domain, if this thread is running one.
@@ -77,6 +85,7 @@ fn panic_outside(what: &str) -> ! {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         CURRENT.set(self.previous);
+        matou_hooks::replace_current(self.previous_task);
         let next = matou_ownership::replace_id_source(self.previous_resource);
         self.domain.next_resource.set(next);
     }

@@ -66,7 +66,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -183,7 +183,10 @@ impl Domain {
         };
         Domain {
             index,
-            keys: KeyBase::new(run.number(), index),
+            keys: match run.config.is_host {
+                true => KeyBase::new(run.number(), index),
+                false => KeyBase::WITHOUT_KEYS,
+            },
             poller: driver.poller(),
             driver,
             mailbox: Mailbox::new(remote, run.domains()),
@@ -317,12 +320,6 @@ impl Domain {
     #[inline]
     pub(crate) fn is_current_waker(&self, waker: &Waker) -> bool {
         self.scheduler.is_current_waker(waker)
-    }
-
-    /// Takes one operation off the current task's budget, or makes the task yield.
-    #[inline]
-    pub(crate) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.scheduler.spend_budget(cx)
     }
 
     /// Records what the current task waits for.

@@ -29,19 +29,15 @@ use matou_hooks::Offer;
 use super::{Domain, Message, Node, Run};
 use crate::diagnostic::{Finding, TaskInfo};
 use crate::panics;
-use crate::task::{RunState, Slot, Stage, key_home};
+use crate::task::{NodeKey, RunState, Slot, Stage, key_home};
 
 /// Passes an offer on to the domain of its task. Called on any thread.
 pub(crate) fn announce(offer: Offer) {
-    let mut offer = Some(offer);
-    Domain::try_with(|current| {
-        let is_here = |offer: &mut Offer| current.keys.node_key(offer.task).is_some();
-        if let Some(offer) = offer.take_if(is_here) {
-            current.receive_offer(offer);
+    match Domain::try_with(|current| current.node_key(offer.task)).flatten() {
+        Some(key) => {
+            Domain::try_with(|current| current.keep_offer(key, offer));
         }
-    });
-    if let Some(offer) = offer {
-        announce_elsewhere(offer);
+        None => announce_elsewhere(offer),
     }
 }
 
@@ -59,16 +55,22 @@ fn announce_elsewhere(offer: Offer) {
 }
 
 impl Domain {
-    /// Keeps an offer to a task of this domain until the task has been polled.
+    /// Receives an offer that was sent to this domain.
     pub(super) fn receive_offer(&self, offer: Offer) {
-        let key = self.keys.node_key(offer.task);
-        let node = key.and_then(|key| Some((key.slot, self.tree.get(key)?)));
-        match node {
+        match self.node_key(offer.task) {
+            Some(key) => self.keep_offer(key, offer),
+            None => decline_at_once(offer),
+        }
+    }
+
+    /// Keeps an offer to a task of this domain until the task has been polled.
+    fn keep_offer(&self, key: NodeKey, offer: Offer) {
+        match self.tree.get(key) {
             // fault: cancelled-task-keeps-offers
-            Some((slot, node)) if may_use_offers(node) => {
+            Some(node) if may_use_offers(node) => {
                 node.with_cold(|cold| cold.offers.push(offer));
                 // fault: offer-wakes-no-task
-                self.scheduler.wake(slot, node);
+                self.scheduler.wake(key.slot, node);
             }
             _ => decline_at_once(offer),
         }
@@ -80,6 +82,10 @@ impl Domain {
     pub(super) fn decline_unused_offers(&self, slot: Slot, node: &Node) {
         let next = || node.cold.update(|cold| cold.as_mut()?.offers.pop_seen());
         while let Some(offer) = next() {
+            // Mostly the task has polled the waiter. Then there is nothing to ask the primitive.
+            if offer.was_just_closed() {
+                continue;
+            }
             // A task that is polled again at once may just not have come to the waiter: a set of
             // futures yields after a number of them. And a cancelled task did nothing wrong.
             let is_suspicious = node.run_state.get() == RunState::Idle && !node.cancel.is_some();
@@ -98,18 +104,6 @@ impl Domain {
             blocked_on: node.blocked_on.get(),
         });
     }
-}
-
-/// Notes which offers to a task were received before the poll that begins.
-#[inline]
-pub(super) fn mark_seen(node: &Node) {
-    node.with_cold(|cold| cold.offers.begin_poll());
-}
-
-/// Returns whether a poll that ends had offers to take.
-#[inline]
-pub(super) fn has_seen(node: &Node) -> bool {
-    node.cold.peek(|cold| cold.is_some_and(|cold| cold.offers.has_seen()))
 }
 
 /// Returns whether futures of the task are still polled: those of its body while that is running,

@@ -80,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) blocking_threads: usize,
     /// Receives the diagnostics; `None` to print them. Taken when the run is created.
     pub(crate) hook: Option<Hook>,
+    /// Whether the runtime is the host of the synchronization primitives of this process.
+    pub(crate) is_host: bool,
 }
 
 /// The state that the domains of a run share.

@@ -1,7 +1,9 @@
-//! Which task runs, which ones run next, and how much a running task may do.
+//! Which task runs, which ones run next, and how many operations a running task may begin.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
+
+use matou_hooks::{Current, TaskKey};
 
 use super::run_queue::{Next, RunQueue};
 use super::{Node, RemoteHandle};
@@ -10,10 +12,7 @@ use crate::task::raw::WakerId;
 use crate::task::{NIL, Slot};
 
 /// How many leaf operations a task may complete in one poll before it has to yield.
-const BUDGET: i32 = 128;
-/// How often it may then be refused before it gets a new budget. Code that polls in a loop until it
-/// is ready, such as a `block_on` inside a task, does not yield.
-const REFUSALS_MAX: i32 = 128;
+const BUDGET: u16 = 128;
 
 /// The run queue of a domain and the task that it is polling.
 pub(super) struct Scheduler {
@@ -24,8 +23,6 @@ pub(super) struct Scheduler {
     current_waker: Cell<WakerId>,
     /// How the current task is polled.
     poll_kind: Cell<PollKind>,
-    /// The rest of the current task's budget; negative for each operation that was refused.
-    budget: Cell<i32>,
 }
 
 /// How a task is polled.
@@ -45,7 +42,6 @@ impl Scheduler {
             current: Cell::new(NIL),
             current_waker: Cell::new(WakerId::NONE),
             poll_kind: Cell::new(PollKind::Usual),
-            budget: Cell::new(BUDGET),
         }
     }
 
@@ -69,15 +65,22 @@ impl Scheduler {
 
     /// Makes a task the current one and gives it a full budget.
     #[inline]
-    pub(super) fn begin_poll(&self, slot: Slot, waker: WakerId, kind: PollKind) {
+    pub(super) fn begin_poll(
+        &self,
+        slot: Slot,
+        task: Option<TaskKey>,
+        waker: WakerId,
+        kind: PollKind,
+    ) {
+        matou_hooks::replace_current(Current::new(task, BUDGET));
         self.current.set(slot);
         self.current_waker.set(waker);
         self.poll_kind.set(kind);
-        self.budget.set(BUDGET);
     }
 
     #[inline]
     pub(super) fn end_poll(&self) {
+        matou_hooks::leave_task();
         self.current.set(NIL);
         self.current_waker.set(WakerId::NONE);
     }
@@ -124,26 +127,5 @@ impl Scheduler {
     #[inline]
     pub(super) fn pop_starved_yielded(&self) -> Option<Slot> {
         self.run_queue.borrow_mut().pop_starved_yielded()
-    }
-
-    /// Takes one operation off the current task's budget. If none is left, the task is woken and
-    /// has to yield.
-    #[inline]
-    pub(super) fn spend_budget(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.budget.get() - 1;
-        self.budget.set(left);
-        if left >= 0 { Poll::Ready(()) } else { self.refuse(left, cx) }
-    }
-
-    #[cold]
-    fn refuse(&self, left: i32, cx: &Context<'_>) -> Poll<()> {
-        // fault: budget-block-on-spins
-        if left < -REFUSALS_MAX {
-            self.budget.set(BUDGET - 1);
-            return Poll::Ready(());
-        }
-        // fault: budget-unlimited
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }

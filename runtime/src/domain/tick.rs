@@ -10,7 +10,7 @@ use super::completion::owner_info_of;
 use super::forgotten::LastPoll;
 use super::scheduler::PollKind;
 use super::shield::inherited_deadline;
-use super::{Domain, Node, OwnerRef, TimerTarget, offers};
+use super::{Domain, Node, OwnerRef, TimerTarget};
 use crate::diagnostic::Finding;
 use crate::driver::ParkTimeout;
 use crate::outcome::Panic;
@@ -182,15 +182,9 @@ impl Domain {
     /// of its node.
     #[inline]
     fn begin_poll(&self, slot: Slot, node: &Node) -> (OwnerRef, Option<Arc<Ledger>>) {
-        let mut kind = PollKind::Usual;
-        if node.cold.is_some() {
-            self.check_cancel_deadline(node);
-            self.cancel.replace_deadline(inherited_deadline(node));
-            offers::mark_seen(node);
-            if self.begin_probe(node) {
-                kind = PollKind::Probe;
-            }
-        }
+        let is_special =
+            node.cold.update(|cold| cold.as_mut().is_some_and(|cold| cold.begin_poll()));
+        let mut kind = if is_special { self.begin_special_poll(node) } else { PollKind::Usual };
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
         let owner =
@@ -199,8 +193,17 @@ impl Domain {
         if node.cancel.is_some() {
             kind = PollKind::Cancelled;
         }
-        self.scheduler.begin_poll(slot, owner.waker_id(), kind);
+        let task = self.keys.key(slot, node.id.get());
+        self.scheduler.begin_poll(slot, task, owner.waker_id(), kind);
         (owner, node.ledger.take())
+    }
+
+    /// Begins the poll of a task that has a deadline or may wait in a circle.
+    #[cold]
+    fn begin_special_poll(&self, node: &Node) -> PollKind {
+        self.check_cancel_deadline(node);
+        self.cancel.replace_deadline(inherited_deadline(node));
+        if self.begin_probe(node) { PollKind::Probe } else { PollKind::Usual }
     }
 
     /// No task is the current one any more.
@@ -237,10 +240,14 @@ impl Domain {
         let newly_cancelled = node.cancel.is_some() && !self.current_cancelled();
         let is_woken = newly_cancelled || node.run_state.get() == RunState::Woken;
         node.run_state.set(if is_woken { RunState::Queued } else { RunState::Idle });
-        let mut had_offers = false;
-        if node.cold.is_some() {
+        let (needs_timer, had_offers) = node.cold.peek(|cold| match cold {
+            Some(cold) => (cold.needs_timer(), cold.offers.has_seen()),
+            None => (false, false),
+        });
+        if needs_timer {
             self.arm_cancel_timer(slot, node);
-            had_offers = offers::has_seen(node);
+        }
+        if self.scheduler.poll_kind() == PollKind::Probe {
             self.end_probe(slot, node);
         }
         if is_woken {

@@ -67,7 +67,7 @@ impl Timer {
                     return Poll::Pending;
                 }
                 // A loop over deadlines in the past must not starve other tasks.
-                ready!(domain.spend_budget(cx));
+                ready!(matou_hooks::poll_budget(cx));
             }
         }
         self.elapsed = true;

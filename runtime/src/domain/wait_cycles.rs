@@ -125,7 +125,7 @@ impl Domain {
         let child = match node.blocked_on.get().target {
             target @ (WaitTarget::Lock(_) | WaitTarget::Queue(_)) => {
                 let holder = self.with_wait_targets(|targets| targets.holder(target))?;
-                let key = self.keys.node_key(holder.task?)?;
+                let key = self.node_key(holder.task?)?;
                 self.tree.get(key)?;
                 return Some(Dependency::Task(key.slot));
             }

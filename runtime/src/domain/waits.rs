@@ -4,16 +4,13 @@ use matou_hooks::{Holder, Target, TaskKey, Wait};
 
 use super::Domain;
 use crate::task::wait_targets::WaitTargets;
-use crate::task::{BlockedOn, NIL, WaitSite, WaitTarget};
+use crate::task::{BlockedOn, NodeKey, WaitSite, WaitTarget};
 
 impl Domain {
-    /// Returns the key of the current task, if a task is being polled.
+    /// Returns where a task is, if it lives on this domain.
     #[inline]
-    pub(crate) fn current_task_key(&self) -> Option<TaskKey> {
-        match self.scheduler.current() {
-            NIL => None,
-            slot => self.keys.key(slot, self.tree[slot].id.get()),
-        }
+    pub(super) fn node_key(&self, task: TaskKey) -> Option<NodeKey> {
+        self.keys.node_key(task)
     }
 
     /// Records that the current task waits for a primitive.

@@ -264,7 +264,7 @@ impl<T, E> Orphans<T, E> {
                 return Poll::Pending;
             }
             if wait.is_some() {
-                ready!(domain.spend_budget(cx));
+                ready!(matou_hooks::poll_budget(cx));
             }
             self.start_submitted(domain, &owner);
             loop {

@@ -320,7 +320,6 @@ impl Builder {
             return Err(RunError::Nested);
         }
         panics::install_hook();
-        host::install();
         let (domains, config) = self.config().map_err(RunError::Setup)?;
         let run = Run::new(domains, config);
         let driver = make_driver(&self.make_driver, 0).map_err(RunError::Setup)?;
@@ -357,6 +356,7 @@ impl Builder {
                 leaks: self.leaks,
                 blocking_threads: self.blocking_threads,
                 hook: self.hook.clone(),
+                is_host: host::install(),
             },
         ))
     }

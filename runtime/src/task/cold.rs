@@ -52,7 +52,7 @@ impl Offers {
     }
 
     #[inline]
-    pub(crate) fn begin_poll(&mut self) {
+    fn begin_poll(&mut self) {
         self.seen = self.received.len();
     }
 
@@ -111,6 +111,20 @@ impl TaskDeadline {
 }
 
 impl ColdState {
+    /// Begins a poll of the task. Returns whether more has to be done for it than to note the
+    /// offers.
+    #[inline]
+    pub(crate) fn begin_poll(&mut self) -> bool {
+        self.offers.begin_poll();
+        self.cancel_at.is_some() || self.deadline.is_some() || self.suspicion.is_examined()
+    }
+
+    /// Returns whether the timer for `cancel_at` is not set.
+    #[inline]
+    pub(crate) fn needs_timer(&self) -> bool {
+        self.cancel_at.is_some() && self.timer.is_none()
+    }
+
     /// Returns the initial state of a child: its parent's deadline, and the cancel request from
     /// which its parent is shielded. `None` if there is neither.
     pub(crate) fn for_child(

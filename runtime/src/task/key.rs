@@ -21,27 +21,33 @@ const ID_BITS: u32 = 58;
 pub(crate) struct KeyBase {
     high: u64,
     low: u64,
+    /// The bits of a task's id that are in its key.
+    id_mask: u64,
 }
 
 impl KeyBase {
+    /// No task has a key: the runtime is not the host of the primitives of this process.
+    pub(crate) const WITHOUT_KEYS: KeyBase = KeyBase { high: 0, low: 0, id_mask: 0 };
+
     pub(crate) fn new(run: u64, domain: usize) -> KeyBase {
         KeyBase {
             high: run << RUN_SHIFT | (domain as u64) << DOMAIN_SHIFT,
             low: run >> (u64::BITS - RUN_SHIFT) << ID_BITS,
+            id_mask: ID_MASK,
         }
     }
 
     #[inline]
     pub(crate) fn key(self, slot: Slot, id: TaskId) -> Option<TaskKey> {
-        TaskKey::from_parts(self.high | u64::from(slot), self.low | id.as_u64())
+        TaskKey::from_parts(self.high | u64::from(slot), self.low | id.as_u64() & self.id_mask)
     }
 
     /// Returns where the task is, if it lives on this domain of this run.
     pub(crate) fn node_key(self, key: TaskKey) -> Option<NodeKey> {
         let (high, low) = key.into_parts();
         let (slot, id) = (high as u32, task_id(key));
-        let base = KeyBase { high: high & !u64::from(u32::MAX), low: low & !ID_MASK };
-        (base == self).then_some(NodeKey { slot, id })
+        let is_here = high & !u64::from(u32::MAX) == self.high && low & !ID_MASK == self.low;
+        is_here.then_some(NodeKey { slot, id })
     }
 }
 
@@ -71,6 +77,7 @@ mod tests {
         let key = base.key(Slot::MAX - 1, id).expect("a task has an id");
         assert_eq!(base.node_key(key), Some(NodeKey { slot: Slot::MAX - 1, id }));
         assert_eq!(task_id(key), id);
+        assert_eq!(KeyBase::WITHOUT_KEYS.key(Slot::MAX - 1, id), None);
         assert_eq!(key_home(key), (run, 1023));
         for other in [KeyBase::new(run, 1022), KeyBase::new(run - 1, 1023), KeyBase::new(5, 1023)] {
             assert_eq!(other.node_key(key), None);

@@ -66,6 +66,12 @@ impl Suspicion {
         !self.is_reported && self.count.is_power_of_two()
     }
 
+    /// Returns whether the task is about to be probed, or was in its last poll.
+    #[inline]
+    pub(crate) fn is_examined(&self) -> bool {
+        self.is_due || self.is_confirmed
+    }
+
     /// Records that the circle through a wait for `target` is reported. It is not suspected again.
     pub(crate) fn report(&mut self, target: WaitTarget) {
         (self.target, self.is_reported) = (Some(target), true);

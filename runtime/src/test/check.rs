@@ -7,11 +7,11 @@ use super::replay;
 use super::stepper::{Limits, simulate};
 use crate::diagnostic::Diagnostic;
 use crate::domain::{Domain, Forgotten, Leaks, Violations};
+use crate::panics;
 use crate::run::{Builder, MainError, RunError};
 use crate::signal::{self, Signal};
 use crate::simulation::Event;
 use crate::task::TaskMeta;
-use crate::{host, panics};
 
 /// The number of events that the report of a failure shows.
 const REPORTED_EVENTS: usize = 24;
@@ -272,7 +272,6 @@ impl Check {
             Err(error) => return Trial::from_outcome(Err(RunError::Setup(error))),
         };
         panics::install_hook();
-        host::install();
         let meta = TaskMeta::named(at, Arc::from("main"));
         let limits = Limits { max_ticks: self.max_ticks, trace_max: self.trace };
         simulate(domains, config, limits, meta, main)

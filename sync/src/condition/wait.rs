@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use matou_hooks::{Target, Wait as WaitReport};
 
 use super::Condition;
-use crate::mutex::{Lock, Mutex, MutexGuard};
+use crate::mutex::{Mutex, MutexGuard};
 use crate::waiting::{Request, Turn, WaiterKey};
 
 /// The future of [`Condition::wait`].
@@ -31,19 +31,22 @@ use crate::waiting::{Request, Turn, WaiterKey};
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Wait<'c, 'm, T: ?Sized> {
     condition: &'c Condition,
+    mutex: &'m Mutex<T>,
     called_at: &'static Location<'static>,
-    state: State<'m, T>,
+    /// Until the first poll.
+    guard: Option<MutexGuard<'m, T>>,
+    state: State,
 }
 
-enum State<'m, T: ?Sized> {
-    /// Not polled yet.
-    Holding(MutexGuard<'m, T>),
+/// Beside the guard, so that a change of the state drops nothing.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Not polled yet, completed, or ended by a panic.
+    Idle,
     /// Waiting, or woken and not polled since.
-    Waiting { mutex: &'m Mutex<T>, key: WaiterKey },
+    Waiting { key: WaiterKey },
     /// Woken. The wake-up is used only when the mutex is locked again.
-    Locking { mutex: &'m Mutex<T>, lock: Lock<'m, T>, woken_by: Turn },
-    /// Completed, or ended by a panic.
-    Done,
+    Locking { waiter: Option<WaiterKey>, woken_by: Turn },
 }
 
 impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
@@ -52,37 +55,33 @@ impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
         guard: MutexGuard<'m, T>,
         called_at: &'static Location<'static>,
     ) -> Self {
-        Self { condition, called_at, state: State::Holding(guard) }
+        let mutex = MutexGuard::mutex(&guard);
+        Self { condition, mutex, called_at, guard: Some(guard), state: State::Idle }
     }
 
     /// Registers the waiter, then unlocks the mutex.
     fn start(&mut self, guard: MutexGuard<'m, T>, cx: &Context<'_>) {
-        let mutex = MutexGuard::mutex(&guard);
         // fault: condition-unlocks-before-enqueue
         let task = matou_hooks::current_task();
-        let request = Request { task, at: self.called_at, data: mutex.address() };
+        let request = Request { task, at: self.called_at, data: self.mutex.address() };
         let key = self.condition.enqueue(request, cx);
         let key = key.expect("a `Condition` was used with two mutexes at the same time");
-        self.state = State::Waiting { mutex, key };
+        self.state = State::Waiting { key };
         // Unlock last: from here on, other tasks can change the data and signal.
         drop(guard);
+    }
+
+    /// Waits for a signal or a broadcast.
+    fn poll_wake_up(&mut self, key: WaiterKey, cx: &Context<'_>) -> Poll<Turn> {
+        // Only a signal or a broadcast ends the wait.
+        let woken = |turn| matches!(turn, Turn::Offered | Turn::Released).then_some(turn);
+        self.condition.waiters.poll(key, matou_hooks::current_task(), cx, woken)
     }
 
     /// Reports that the current task waits for a signal.
     fn report_wait(&self, cx: &Context<'_>) {
         let target = Target::new("condition", (&raw const *self.condition).addr());
         matou_hooks::on_wait(&WaitReport::new("condition", self.called_at).on(target), cx);
-    }
-
-    /// Takes the guard, if the future holds it.
-    fn take_guard(&mut self) -> Option<MutexGuard<'m, T>> {
-        match mem::replace(&mut self.state, State::Done) {
-            State::Holding(guard) => Some(guard),
-            other => {
-                self.state = other;
-                None
-            }
-        }
     }
 }
 
@@ -91,29 +90,25 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if matches!(this.state, State::Holding(_))
-            && let Some(guard) = this.take_guard()
-        {
+        if let Some(guard) = this.guard.take() {
             this.start(guard, cx);
             this.report_wait(cx);
             return Poll::Pending;
         }
-        if let State::Waiting { mutex, key } = this.state {
-            // Only a signal or a broadcast ends the wait.
-            let woken = |turn| matches!(turn, Turn::Offered | Turn::Released).then_some(turn);
-            let task = matou_hooks::current_task();
-            let Poll::Ready(woken_by) = this.condition.waiters.poll(key, task, cx, woken) else {
+        if let State::Waiting { key } = this.state {
+            let Poll::Ready(woken_by) = this.poll_wake_up(key, cx) else {
                 this.report_wait(cx);
                 return Poll::Pending;
             };
-            this.state = State::Locking { mutex, lock: mutex.lock_at(this.called_at), woken_by };
+            this.state = State::Locking { waiter: None, woken_by };
         }
-        let State::Locking { lock, .. } = &mut this.state else {
+        let State::Locking { waiter, .. } = &mut this.state else {
             panic!("`Wait` polled after completion");
         };
-        let poll = Pin::new(lock).poll(cx);
+        // Without budget: a wait has suspended its task.
+        let poll = this.mutex.poll_lock(waiter, this.called_at, cx);
         if poll.is_ready() {
-            this.state = State::Done;
+            this.state = State::Idle;
         }
         poll
     }
@@ -121,18 +116,18 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
 
 impl<T: ?Sized> Drop for Wait<'_, '_, T> {
     fn drop(&mut self) {
-        match mem::replace(&mut self.state, State::Done) {
-            State::Holding(_) | State::Done => {}
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Idle => {}
             // The list passes a signal on, but no broadcast.
-            State::Waiting { key, .. } => self.condition.waiters.remove(key),
-            State::Locking { mutex, lock, woken_by } => {
+            State::Waiting { key } => self.condition.waiters.remove(key),
+            State::Locking { waiter, woken_by } => {
                 // First the place among the waiters of the mutex.
-                drop(lock);
+                self.mutex.cancel_lock(waiter);
                 // Not after a broadcast, which must not wake later waiters.
                 // fault: condition-hands-broadcast-over
                 if woken_by == Turn::Offered {
                     // fault: condition-keeps-signal
-                    self.condition.waiters.pass_on(mutex.address());
+                    self.condition.waiters.pass_on(self.mutex.address());
                 }
             }
         }
@@ -142,10 +137,10 @@ impl<T: ?Sized> Drop for Wait<'_, '_, T> {
 impl<T: ?Sized> fmt::Debug for Wait<'_, '_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Holding(_) => "holding",
+            State::Idle if self.guard.is_some() => "holding",
+            State::Idle => "done",
             State::Waiting { .. } => "waiting",
             State::Locking { .. } => "locking",
-            State::Done => "done",
         };
         f.debug_struct("Wait")
             .field("called_at", &self.called_at.to_string())
@@ -198,17 +193,17 @@ impl<'m, T: ?Sized, F: FnMut(&mut T) -> bool> Future for WaitWhile<'_, 'm, T, F>
         loop {
             // Taken out of the future, so that a panic of the condition unlocks at once.
             // fault: condition-panics-locked
-            if let Some(mut guard) = this.wait.take_guard() {
+            if let Some(mut guard) = this.wait.guard.take() {
                 if !(this.condition)(&mut guard) {
                     return Poll::Ready(guard);
                 }
-                this.wait.state = State::Holding(guard);
+                this.wait.guard = Some(guard);
             }
             // Starts the wait, if the guard is still held, or continues it.
             let Poll::Ready(guard) = Pin::new(&mut this.wait).poll(cx) else {
                 return Poll::Pending;
             };
-            this.wait.state = State::Holding(guard);
+            this.wait.guard = Some(guard);
         }
     }
 }

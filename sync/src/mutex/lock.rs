@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use matou_hooks::{Holder, TaskKey, Wait};
+use matou_hooks::{Holder, Wait};
 
 use super::{Mutex, MutexGuard};
 use crate::waiting::{Request, WaiterKey};
@@ -37,50 +37,82 @@ impl<'a, T: ?Sized> Lock<'a, T> {
     pub(super) fn new(mutex: &'a Mutex<T>, called_at: &'static Location<'static>) -> Self {
         Self { mutex: Some(mutex), called_at, waiter: None }
     }
-
-    /// Completes the future with the mutex that it has just locked.
-    #[inline]
-    fn complete(&mut self, mutex: &'a Mutex<T>, task: Option<TaskKey>) -> MutexGuard<'a, T> {
-        self.mutex = None;
-        mutex.acquired(Holder::new(task, self.called_at))
-    }
 }
 
 impl<'a, T: ?Sized> Future for Lock<'a, T> {
     type Output = MutexGuard<'a, T>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mutex = this.mutex.expect("`Lock` polled after completion");
-        let (task, poll) = match this.waiter {
-            None => {
-                // Only here: a waiter takes the lock that it was woken for, whatever the budget.
-                // fault: lock-spends-no-budget
-                let task = ready!(matou_hooks::begin_operation(cx));
-                if mutex.raw.try_lock() {
-                    return Poll::Ready(this.complete(mutex, task));
-                }
-                this.waiter = mutex.raw.enqueue(Request { task, at: this.called_at, data: 0 }, cx);
-                (task, if this.waiter.is_some() { Poll::Pending } else { Poll::Ready(()) })
-            }
-            Some(waiter) => {
-                let task = matou_hooks::current_task();
-                (task, mutex.raw.poll_waiter(waiter, task, cx))
-            }
-        };
-        if poll.is_pending() {
-            mutex.report_wait(Wait::new("lock", this.called_at), cx);
-            return Poll::Pending;
+        if this.waiter.is_none() {
+            // Only here: a waiter takes the lock that it was woken for, whatever the budget.
+            // fault: lock-spends-no-budget
+            ready!(matou_hooks::poll_budget(cx));
         }
-        this.waiter = None;
-        Poll::Ready(this.complete(mutex, task))
+        let poll = mutex.poll_lock(&mut this.waiter, this.called_at, cx);
+        if poll.is_ready() {
+            this.mutex = None;
+        }
+        poll
     }
 }
 
 impl<T: ?Sized> Drop for Lock<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        if let (Some(mutex), Some(waiter)) = (self.mutex, self.waiter.take()) {
-            mutex.raw.cancel_wait(waiter);
+        if let Some(mutex) = self.mutex {
+            mutex.cancel_lock(self.waiter);
+        }
+    }
+}
+
+/// Locking, for all futures that do so.
+impl<T: ?Sized> Mutex<T> {
+    /// Locks, or waits for that as `waiter`, which is `None` until the task has to wait and after
+    /// the result.
+    #[inline]
+    pub(crate) fn poll_lock(
+        &self,
+        waiter: &mut Option<WaiterKey>,
+        called_at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<MutexGuard<'_, T>> {
+        if waiter.is_none() && self.raw.try_lock() {
+            return Poll::Ready(self.acquired(Holder::new(matou_hooks::current_task(), called_at)));
+        }
+        self.poll_contended(waiter, called_at, cx)
+    }
+
+    #[cold]
+    fn poll_contended(
+        &self,
+        waiter: &mut Option<WaiterKey>,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<MutexGuard<'_, T>> {
+        let task = matou_hooks::current_task();
+        let poll = match *waiter {
+            Some(key) => self.raw.poll_waiter(key, task, cx),
+            None => {
+                *waiter = self.raw.enqueue(Request { task, at, data: 0 }, cx);
+                if waiter.is_some() { Poll::Pending } else { Poll::Ready(()) }
+            }
+        };
+        if poll.is_pending() {
+            self.report_wait(Wait::new("lock", at), cx);
+            return Poll::Pending;
+        }
+        *waiter = None;
+        Poll::Ready(self.acquired(Holder::new(task, at)))
+    }
+
+    /// Gives up waiting.
+    #[inline]
+    pub(crate) fn cancel_lock(&self, waiter: Option<WaiterKey>) {
+        if let Some(waiter) = waiter {
+            self.raw.cancel_wait(waiter);
         }
     }
 }

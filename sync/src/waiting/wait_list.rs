@@ -184,12 +184,16 @@ impl WaitList {
     ) -> Poll<R> {
         // Cloning a waker and dropping one run foreign code, so both happen without the lock.
         let mut new_waker = None;
+        let shared = self.shared();
         loop {
-            let mut locked = self.shared().lock();
+            let mut locked = shared.lock();
             let waiters = &mut locked.waiters;
             let starved = waiters.starved;
             let entry = waiters.get(key);
             entry.request.task = task;
+            if let Some(offer) = entry.open_offer(key) {
+                matou_hooks::close_offer(shared, offer);
+            }
             if let Some(turn) = turn(entry, starved)
                 && let Some(result) = attempt(turn)
             {
@@ -222,13 +226,16 @@ impl WaitList {
         let mut locked = shared.lock();
         let removed = locked.waiters.remove(key);
         // fault: dropped-waiter-passes-broadcast-on
-        let notice = if removed.had_offer {
+        let notice = if removed.offer.is_some() {
             // fault: dropped-waiter-keeps-offer
             locked.pass_on(removed.data)
         } else {
             None
         };
         drop(locked);
+        if let Some(offer) = removed.offer {
+            matou_hooks::close_offer(shared, offer);
+        }
         drop(removed);
         shared.send(notice);
     }

@@ -88,12 +88,18 @@ pub(super) struct Entry {
 /// The rest of a waiter that was taken out. Dropped after unlocking, because of the waker.
 #[derive(Debug)]
 pub(super) struct Removed {
-    pub(super) had_offer: bool,
+    /// The key of the offer that was open to it.
+    pub(super) offer: Option<u64>,
     pub(super) data: usize,
     _waker: Option<Waker>,
 }
 
 impl Entry {
+    /// The key of the open offer to this waiter, whose own key is `key`.
+    pub(super) fn open_offer(&self, key: WaiterKey) -> Option<u64> {
+        (self.state == State::Offered).then(|| offer_key(key.0, self.offer))
+    }
+
     fn is_starved(&self) -> bool {
         self.losses > LOSSES_MAX
     }
@@ -104,6 +110,11 @@ impl Entry {
         // fault: declined-waiter-holds-newcomers-back
         self.is_starved() && matches!(self.state, State::Waiting | State::Offered)
     }
+}
+
+/// The key by which the host knows an offer.
+fn offer_key(slot: u32, offer: u32) -> u64 {
+    u64::from(slot) << 32 | u64::from(offer)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -222,9 +233,9 @@ impl Waiters {
         self.occupied -= 1;
         let next = std::mem::replace(&mut self.first_free, key.0);
         let entry = self.entry_mut(key.0);
-        let had_offer = entry.state == State::Offered;
+        let offer = entry.open_offer(key);
         (entry.state, entry.next) = (State::Free, next);
-        Removed { had_offer, data: entry.request.data, _waker: entry.waker.take() }
+        Removed { offer, data: entry.request.data, _waker: entry.waker.take() }
     }
 
     /// The first waiter in the line.
@@ -250,7 +261,7 @@ impl Waiters {
         let offer = self.offers;
         let entry = self.entry_mut(slot);
         entry.offer = offer;
-        (entry.waker.take(), u64::from(slot) << 32 | u64::from(offer))
+        (entry.waker.take(), offer_key(slot, offer))
     }
 
     /// Returns the waiter of an offer, unless the offer was taken, declined or withdrawn. (The

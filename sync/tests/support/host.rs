@@ -1,23 +1,18 @@
 //! A host whose tasks and offers a model determines.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Once;
 
-use matou_hooks::{Host, Offer, TaskKey};
+use matou_hooks::{Current, Host, Offer, TaskKey, replace_current};
 
 // The threads of a model run on the thread of its test, and the models of other tests on others.
 std::thread_local! {
-    static IS_TASK: Cell<bool> = const { Cell::new(false) };
     static OFFERS: RefCell<Vec<Offer>> = const { RefCell::new(Vec::new()) };
 }
 
 struct ModelHost;
 
 impl Host for ModelHost {
-    fn current_task(&self) -> Option<TaskKey> {
-        TaskKey::from_parts(0, u64::from(IS_TASK.get()))
-    }
-
     fn on_offer(&self, offer: Offer) {
         OFFERS.with_borrow_mut(|offers| offers.push(offer));
     }
@@ -28,9 +23,9 @@ impl Host for ModelHost {
 pub(crate) fn as_task<R>(poll: impl FnOnce() -> R) -> R {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| assert!(matou_hooks::set_host(&ModelHost)));
-    IS_TASK.set(true);
+    replace_current(Current::new(TaskKey::from_parts(0, 1), u16::MAX));
     let result = poll();
-    IS_TASK.set(false);
+    replace_current(Current::NONE);
     result
 }
 
