@@ -28,6 +28,21 @@ impl SocketKind for Tcp {
     type StdListener = std::net::TcpListener;
 }
 
+/// The kind of Unix sockets.
+#[derive(Clone, Copy, Debug)]
+pub enum Unix {}
+
+impl SocketKind for Unix {
+    type Address = std::os::unix::net::SocketAddr;
+    type StdStream = std::os::unix::net::UnixStream;
+    type StdListener = std::os::unix::net::UnixListener;
+}
+
+impl DatagramKind for Unix {
+    type Address = std::os::unix::net::SocketAddr;
+    type Std = std::os::unix::net::UnixDatagram;
+}
+
 /// A kind of datagram socket: [`Udp`] or [`Unix`].
 ///
 /// [`UdpSocket`](crate::UdpSocket) and [`UnixDatagram`](crate::UnixDatagram) are the two kinds of
@@ -54,8 +69,9 @@ pub(crate) mod sealed {
     use std::io;
     use std::net::SocketAddr;
 
-    use super::{DatagramKind, SocketKind, Tcp, Udp};
-    use crate::address::Address;
+    use super::{DatagramKind, SocketKind, Tcp, Udp, Unix};
+    use crate::address::{Address, UnixName};
+    use crate::sys::to_std_unix;
 
     /// The parts of a kind that are no part of the interface.
     pub trait Sealed: Sized {
@@ -108,6 +124,34 @@ pub(crate) mod sealed {
                 Some(Address::Ip(address)) => Ok(address),
                 _ => Err(io::Error::new(io::ErrorKind::Unsupported, "not an IP socket")),
             }
+        }
+    }
+
+    impl Sealed for Unix {
+        const STREAM: &'static str = "unix stream";
+        const READ_HALF: &'static str = "unix read half";
+        const WRITE_HALF: &'static str = "unix write half";
+        const LISTENER: &'static str = "unix listener";
+
+        fn address(address: Option<Address>) -> io::Result<std::os::unix::net::SocketAddr> {
+            unix_address(address)
+        }
+    }
+
+    impl SealedDatagram for Unix {
+        const NAME: &'static str = "unix datagram socket";
+
+        fn address(address: Option<Address>) -> io::Result<std::os::unix::net::SocketAddr> {
+            unix_address(address)
+        }
+    }
+
+    /// Some systems return no address of an unnamed socket.
+    fn unix_address(address: Option<Address>) -> io::Result<std::os::unix::net::SocketAddr> {
+        match address {
+            Some(Address::Unix(name)) => to_std_unix(&name),
+            Some(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "not a Unix socket")),
+            None => to_std_unix(&UnixName::Unnamed),
         }
     }
 }

@@ -3,30 +3,41 @@
 #![doc(test(attr(deny(warnings))))]
 
 #[cfg(not(unix))]
-compile_error!(
-    "matou-net supports Unix systems only; another system needs its own `net/src/sys.rs`"
-);
+compile_error!("matou-net supports Unix systems only; another system needs its own `net/src/sys/`");
 
 mod access;
 mod address;
 mod backend;
+mod connect_options;
+mod copy;
 mod datagram;
 mod error;
 mod kind;
+mod lines;
 mod listen_options;
 mod listener;
+mod retry;
 mod simulated;
 mod socket;
 mod stream;
 mod sys;
+mod unix;
 
+pub use connect_options::ConnectOptions;
+pub use copy::{copy, copy_bidirectional};
 pub use datagram::{DatagramSocket, DatagramSocketRef, UdpOptions, UdpSocket};
-pub use kind::{DatagramKind, SocketKind, Tcp, Udp};
+pub use kind::{DatagramKind, SocketKind, Tcp, Udp, Unix};
+pub use lines::LineReader;
 pub use listen_options::ListenOptions;
 pub use listener::{AcceptPause, SocketListener, SocketListenerRef, TcpListener, TcpListenerRef};
 pub use stream::{
     Ending, FinishLimit, ReadHalf, ReuniteError, SocketStream, SocketStreamRef, TcpStream,
     TcpStreamRef, WriteHalf,
+};
+
+pub use unix::{
+    UnixCredentials, UnixDatagram, UnixDatagramRef, UnixListenOptions, UnixListener,
+    UnixListenerRef, UnixStream, UnixStreamRef,
 };
 
 /// The runtime that the sockets run on, for packages that depend on this crate alone.
@@ -46,7 +57,12 @@ pub mod test {
 
 /// The named futures that the methods of this crate return.
 pub mod futures {
+    pub use crate::copy::{CopyAll, CopyBidirectional};
     pub use crate::datagram::{Recv, RecvFrom, SendDatagram};
+    pub use crate::lines::NextLine;
     pub use crate::listener::Accept;
-    pub use crate::stream::{Connect, ConnectTimeout, Finish, Peek, Read, Write, WriteAll};
+    pub use crate::stream::{
+        Connect, ConnectAny, ConnectTimeout, Finish, Peek, Read, Write, WriteAll,
+    };
+    pub use crate::unix::ConnectUnix;
 }

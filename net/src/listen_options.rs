@@ -27,6 +27,8 @@ pub struct ListenOptions {
     pub(crate) backlog: u32,
     pub(crate) only_v6: Option<bool>,
     pub(crate) nodelay: bool,
+    pub(crate) recv_buffer: Option<usize>,
+    pub(crate) send_buffer: Option<usize>,
 }
 
 impl ListenOptions {
@@ -39,6 +41,8 @@ impl ListenOptions {
             backlog: 1024,
             only_v6: None,
             nodelay: false,
+            recv_buffer: None,
+            send_buffer: None,
         }
     }
 
@@ -99,6 +103,20 @@ impl ListenOptions {
     /// from the listener, so it costs no system call per stream. Default: `false`.
     pub fn nodelay(mut self, nodelay: bool) -> ListenOptions {
         self.nodelay = nodelay;
+        self
+    }
+
+    /// Sets the size of the system's receive buffer of accepted streams in bytes (`SO_RCVBUF`). It
+    /// has no effect in a simulated run. Default: the system's setting.
+    pub fn recv_buffer(mut self, bytes: usize) -> ListenOptions {
+        self.recv_buffer = Some(bytes);
+        self
+    }
+
+    /// Sets the size of the system's send buffer of accepted streams in bytes (`SO_SNDBUF`). It has
+    /// no effect in a simulated run. Default: the system's setting.
+    pub fn send_buffer(mut self, bytes: usize) -> ListenOptions {
+        self.send_buffer = Some(bytes);
         self
     }
 }

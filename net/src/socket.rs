@@ -16,11 +16,11 @@ use crate::backend::{Backend, InMemorySocket};
 pub(crate) struct Socket<S: InMemorySocket> {
     backend: Backend<S>,
     ticket: Ticket,
-    /// Replaces the close of the backend, for a resource that is only a part of a socket.
-    finalizer: Option<Finalizer>,
+    /// Replaces the close of the backend, where more or less than that is necessary.
+    finalizer: Option<Finalizer<S>>,
 }
 
-pub(crate) type Finalizer = Box<dyn Fn() + Send + Sync>;
+pub(crate) type Finalizer<S> = Box<dyn Fn(&Backend<S>) + Send + Sync>;
 
 impl<S: InMemorySocket> Socket<S> {
     /// Creates a resource of the current task.
@@ -32,12 +32,12 @@ impl<S: InMemorySocket> Socket<S> {
         Socket { backend, ticket, finalizer: None }.owned()
     }
 
-    /// Creates a resource that is a part of a socket: `finalizer` runs in place of the close.
+    /// Creates a resource of the current task whose `finalizer` runs in place of the close.
     #[track_caller]
-    pub(crate) fn part(
+    pub(crate) fn with_finalizer(
         ticket: Ticket,
         backend: Backend<S>,
-        finalizer: Finalizer,
+        finalizer: Finalizer<S>,
     ) -> Arc<Socket<S>> {
         Socket { backend, ticket, finalizer: Some(finalizer) }.owned()
     }
@@ -62,8 +62,8 @@ impl<S: InMemorySocket> Resource for Socket<S> {
 
     fn finalize(&self) -> FinalizeStatus {
         match &self.finalizer {
-            Some(finalizer) => finalizer(),
-            None => self.backend.close(),
+            Some(finalizer) => finalizer(&self.backend),
+            None => drop(self.backend.close()),
         }
         FinalizeStatus::Done
     }

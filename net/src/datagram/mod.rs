@@ -15,6 +15,7 @@ pub use transfer::{Recv, RecvFrom, SendDatagram};
 pub use udp::UdpOptions;
 
 use crate::access::AccessMode;
+use crate::address::Address;
 use crate::backend::{Backend, DatagramBackend};
 use crate::kind::{DatagramKind, Udp};
 use crate::sys::Taking;
@@ -304,8 +305,18 @@ impl<K: DatagramKind> DatagramSocket<K> {
     /// Closes the socket, as dropping it does.
     pub fn close(self) {}
 
-    fn backend(&self) -> &DatagramBackend {
+    pub(crate) fn backend(&self) -> &DatagramBackend {
         self.handle.backend()
+    }
+
+    #[track_caller]
+    pub(crate) fn send_to_name<'a>(
+        &'a self,
+        mode: AccessMode,
+        buf: &'a [u8],
+        to: impl Into<Address>,
+    ) -> SendDatagram<'a> {
+        SendDatagram::new(&self.handle, mode, buf, Some(to.into()))
     }
 
     #[track_caller]

@@ -23,6 +23,10 @@ impl<'a, K: DatagramKind> DatagramSocketRef<'a, K> {
         DatagramSocketRef { socket }
     }
 
+    pub(crate) fn socket(self) -> &'a DatagramSocket<K> {
+        self.socket
+    }
+
     /// Sends a datagram to the connected peer; see [`DatagramSocket::send`].
     #[track_caller]
     pub fn send<'b>(self, buf: &'b [u8]) -> SendDatagram<'b>
@@ -77,6 +81,6 @@ impl<'a> DatagramSocketRef<'a, Udp> {
     where
         'a: 'b,
     {
-        SendDatagram::new(&self.socket.handle, AccessMode::Shared, buf, Some(address.into()))
+        self.socket.send_to_name(AccessMode::Shared, buf, address)
     }
 }

@@ -4,15 +4,14 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use matou_runtime::futures::Sleep;
-use matou_runtime::{Direction, WakerKey, sleep};
+use matou_runtime::{Direction, WakerKey};
 
 use super::handle::DatagramHandle;
 use crate::access::AccessMode;
 use crate::address::Address;
 use crate::kind::{DatagramKind, Udp};
+use crate::retry::Retry;
 use crate::sys::Taking;
 
 /// The future of [`DatagramSocket::recv`](super::DatagramSocket::recv) and of
@@ -93,15 +92,11 @@ pub struct SendDatagram<'a> {
     mode: AccessMode,
     buf: &'a [u8],
     to: Option<Address>,
-    /// Until the next attempt, where the system announces no room.
-    pause: Option<(Duration, Sleep)>,
+    /// While the queue of the receiver is full and the system announces no room.
+    retry: Retry,
     at: &'static Location<'static>,
     key: WakerKey,
 }
-
-/// How long the first pause before another attempt lasts. Each further one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 impl<'a> SendDatagram<'a> {
     #[track_caller]
@@ -113,7 +108,7 @@ impl<'a> SendDatagram<'a> {
     ) -> SendDatagram<'a> {
         mode.check_caller(socket);
         let (at, key) = (Location::caller(), WakerKey::new());
-        SendDatagram { socket, mode, buf, to, pause: None, at, key }
+        SendDatagram { socket, mode, buf, to, retry: Retry::default(), at, key }
     }
 
     /// Sends to a Unix socket that this one is not connected to. The system announces room in the
@@ -121,16 +116,9 @@ impl<'a> SendDatagram<'a> {
     fn poll_repeatedly(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.mode.poll_check(self.socket, self.at))?;
         loop {
-            ready!(matou_runtime::poll_proceed(cx));
-            if let Some((_, pause)) = &mut self.pause {
-                ready!(Pin::new(pause).poll(cx));
-            }
+            ready!(self.retry.poll("send", self.at, cx));
             match self.socket.backend().try_send(self.buf, self.to.as_ref()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let last = self.pause.as_ref().map_or(PAUSE_MIN / 2, |(last, _)| *last);
-                    let length = (last * 2).min(PAUSE_MAX);
-                    self.pause = Some((length, sleep(length)));
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.retry.pause(),
                 result => return Poll::Ready(result),
             }
         }
@@ -142,7 +130,6 @@ impl Future for SendDatagram<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // fault: full-queue-of-an-unconnected-socket-waits
         if let Some(Address::Unix(_)) = this.to {
             return this.poll_repeatedly(cx);
         }

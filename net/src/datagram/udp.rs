@@ -132,7 +132,7 @@ impl UdpSocket {
     /// If the future is polled outside a run.
     #[track_caller]
     pub fn send_to<'a>(&'a mut self, buf: &'a [u8], address: SocketAddr) -> SendDatagram<'a> {
-        SendDatagram::new(&self.handle, AccessMode::Exclusive, buf, Some(address.into()))
+        self.send_to_name(AccessMode::Exclusive, buf, address)
     }
 
     /// Sends a datagram to `address`, if the system accepts it now. It spends no budget: a loop

@@ -12,6 +12,7 @@ use matou_runtime::{
 
 use super::SocketListener;
 use crate::access::AccessMode;
+use crate::backend::StreamBackend;
 use crate::error::with_context;
 use crate::kind::{SocketKind, Tcp};
 use crate::stream::SocketStream;
@@ -43,19 +44,60 @@ impl<'a, K: SocketKind> Accept<'a, K> {
             at: Location::caller(),
         }
     }
+}
+
+/// An attempt to accept: the parts of its future.
+pub(super) struct Attempt<'a> {
+    /// The timer of the current pause.
+    pub(super) pause: &'a mut Option<Sleep>,
+    pub(super) key: Option<&'a mut WakerKey>,
+    pub(super) at: &'static Location<'static>,
+}
+
+impl<K: SocketKind> SocketListener<K> {
+    pub(super) fn poll_accept_as(
+        &self,
+        mode: AccessMode,
+        mut attempt: Attempt<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(StreamBackend, K::Address)>> {
+        ready!(mode.poll_check(self, attempt.at))?;
+        loop {
+            ready!(self.poll_pause(attempt.pause, attempt.at, cx));
+            let key = attempt.key.as_deref_mut();
+            let wait = IoWait::new(WaitSite::new("accept", attempt.at), key);
+            let accepted = ready!(self.socket.backend().poll_accept(wait, cx));
+            match accepted.and_then(|(backend, peer)| Ok((backend, K::address(peer)?))) {
+                Ok(accepted) => {
+                    self.backoff.record_success();
+                    return Poll::Ready(Ok(accepted));
+                }
+                Err(error) if !self.backoff.record_error(&error, now()) => {
+                    return Poll::Ready(Err(self.add_address(error)));
+                }
+                // The error concerns one connection, or started a pause.
+                Err(_) => {}
+            }
+        }
+    }
 
     /// Waits for the end of the current pause, if there is one.
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(until) = self.listener.backoff.paused_until() else {
+    fn poll_pause(
+        &self,
+        pause: &mut Option<Sleep>,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let Some(until) = self.backoff.paused_until() else {
             return Poll::Ready(());
         };
-        let pause = match &mut self.pause {
+        let pause = match pause {
             Some(pause) if pause.deadline() == Some(until) => pause,
             // Another future of this listener may have started a new pause.
             pause => pause.insert(sleep_until(until)),
         };
         if Pin::new(pause).poll(cx).is_pending() {
-            let site = WaitSite::new("accept (paused)", self.at);
+            let site = WaitSite::new("accept (paused)", at);
             BlockedOn::new(site, WaitTarget::Deadline(until)).note();
             return Poll::Pending;
         }
@@ -63,7 +105,7 @@ impl<'a, K: SocketKind> Accept<'a, K> {
     }
 
     fn add_address(&self, error: io::Error) -> io::Error {
-        match self.listener.socket.backend().local_addr() {
+        match self.socket.backend().local_addr() {
             Ok(address) => with_context("accept on", address)(error),
             Err(_) => error,
         }
@@ -74,27 +116,11 @@ impl<K: SocketKind> Future for Accept<'_, K> {
     type Output = io::Result<(SocketStream<K>, K::Address)>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        ready!(this.mode.poll_check(this.listener, this.at))?;
-        let SocketListener { socket, backoff, .. } = this.listener;
-        loop {
-            ready!(this.poll_pause(cx));
-            let wait = IoWait::new(WaitSite::new("accept", this.at), Some(&mut this.key));
-            let accepted = ready!(socket.backend().poll_accept(wait, cx));
-            match accepted.and_then(|(backend, peer)| Ok((backend, K::address(peer)?))) {
-                Ok((backend, peer)) => {
-                    backoff.record_success();
-                    let ticket = this.ticket.take();
-                    let ticket = ticket.expect("`Accept` is polled after it was ready");
-                    return Poll::Ready(Ok((SocketStream::new(ticket, backend), peer)));
-                }
-                Err(error) if !backoff.record_error(&error, now()) => {
-                    return Poll::Ready(Err(this.add_address(error)));
-                }
-                // The error concerns one connection, or started a pause.
-                Err(_) => {}
-            }
-        }
+        let Accept { listener, mode, ticket, pause, key, at } = self.get_mut();
+        let attempt = Attempt { pause, key: Some(key), at };
+        let (backend, peer) = ready!(listener.poll_accept_as(*mode, attempt, cx))?;
+        let ticket = ticket.take().expect("`Accept` is polled after it was ready");
+        Poll::Ready(Ok((SocketStream::new(ticket, backend), peer)))
     }
 }
 

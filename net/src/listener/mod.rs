@@ -7,20 +7,25 @@ mod tcp;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use matou_ownership::{Resource, ResourceHandle, Ticket, release};
+use matou_runtime::futures::Sleep;
 
 pub use accept::Accept;
+use accept::Attempt;
 use accept_backoff::AcceptBackoff;
 pub use accept_backoff::AcceptPause;
 pub use shared::SocketListenerRef;
 
 use crate::access::AccessMode;
-use crate::backend::{Backend, ListenerBackend};
+use crate::backend::{Backend, ListenerBackend, SocketFile};
 use crate::kind::{SocketKind, Tcp};
 use crate::simulated;
 use crate::socket::Socket;
+use crate::stream::SocketStream;
 
 /// A TCP socket that accepts connections, owned by a task; see [`SocketListener`] for its methods.
 pub type TcpListener = SocketListener<Tcp>;
@@ -58,14 +63,35 @@ pub type TcpListenerRef<'a> = SocketListenerRef<'a, Tcp>;
 pub struct SocketListener<K: SocketKind> {
     socket: Arc<Socket<simulated::ListenerHandle>>,
     backoff: AcceptBackoff,
+    /// The timer of a pause in `poll_accept`.
+    pause: Option<Sleep>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
-    fn new(ticket: Ticket, backend: ListenerBackend) -> SocketListener<K> {
-        let socket = Socket::new(ticket, backend);
-        SocketListener { socket, backoff: AcceptBackoff::default(), kind: PhantomData }
+    pub(crate) fn new(ticket: Ticket, backend: ListenerBackend) -> SocketListener<K> {
+        SocketListener::from_socket(Socket::new(ticket, backend))
+    }
+
+    /// Creates a listener that removes its file when it is closed.
+    #[track_caller]
+    pub(crate) fn with_file(
+        ticket: Ticket,
+        backend: ListenerBackend,
+        file: SocketFile,
+    ) -> SocketListener<K> {
+        let finalizer = move |backend: &ListenerBackend| {
+            // It is not open if its descriptor was taken out.
+            if backend.close() {
+                file.remove();
+            }
+        };
+        SocketListener::from_socket(Socket::with_finalizer(ticket, backend, Box::new(finalizer)))
+    }
+
+    fn from_socket(socket: Arc<Socket<simulated::ListenerHandle>>) -> SocketListener<K> {
+        SocketListener { socket, backoff: AcceptBackoff::default(), pause: None, kind: PhantomData }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.
@@ -170,6 +196,46 @@ impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
     pub fn accept(&mut self) -> Accept<'_, K> {
         Accept::new(self, AccessMode::Exclusive)
+    }
+
+    /// As [`accept`](SocketListener::accept), for futures and streams that are written by hand.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](SocketListener::accept).
+    ///
+    /// # Panics
+    ///
+    /// Outside a run or in a finalizer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (_stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(SocketStream<K>, K::Address)>> {
+        let mut pause = self.pause.take();
+        let attempt = Attempt { pause: &mut pause, key: None, at: Location::caller() };
+        let accepted = self.poll_accept_as(AccessMode::Exclusive, attempt, cx);
+        self.pause = pause;
+        let (backend, peer) = ready!(accepted)?;
+        Poll::Ready(Ok((SocketStream::new(Ticket::new(K::STREAM), backend), peer)))
     }
 
     /// Returns the address that the listener is bound to.

@@ -3,9 +3,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use matou_runtime::now;
+use matou_runtime::test::Simulation;
 
+use super::Faults;
 use super::fault_rng::FaultRng;
-use super::half::{Half, Incomplete};
+use super::half::{Half, Incomplete, broken_pipe};
 use super::listener::Listener;
 use super::network::{Network, Route};
 use super::waker_list::{WakerList, lock};
@@ -67,6 +69,42 @@ impl Connection {
         }
     }
 
+    /// Creates a connection without a handshake.
+    pub(super) fn established(network: &Arc<Network>, addresses: [Address; 2]) -> Connection {
+        Connection {
+            network: Arc::clone(network),
+            addresses,
+            state: Mutex::new(State { halves: Default::default(), syn: None, reset_after: None }),
+            readers: Default::default(),
+            writers: Default::default(),
+        }
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        matches!(self.addresses[1], Address::Unix(_))
+    }
+
+    /// Returns the source of random decisions.
+    ///
+    /// # Panics
+    ///
+    /// Outside the run.
+    pub(super) fn rng(&self) -> FaultRng {
+        self.without_network_faults(self.network.rng())
+    }
+
+    pub(super) fn rng_of(&self, simulation: Simulation) -> FaultRng {
+        self.without_network_faults(self.network.rng_of(simulation))
+    }
+
+    /// What passes between two Unix sockets does not travel over a network.
+    fn without_network_faults(&self, mut rng: FaultRng) -> FaultRng {
+        if self.is_unix() {
+            rng.faults = Faults::none().segmentation(rng.faults.segmentation);
+        }
+        rng
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
@@ -116,12 +154,15 @@ impl State {
         &mut self,
         sender: usize,
         bytes: &[u8],
-        network: &Network,
+        connection: &Connection,
         rng: &FaultRng,
     ) -> Result<usize, Incomplete> {
-        let now = now();
+        let (now, network) = (now(), &connection.network);
         let (from, to) = self.sender_and_receiver(sender);
         from.check_writable(now)?;
+        if connection.is_unix() && to.refuses_unix_bytes() {
+            return Err(broken_pipe());
+        }
         if to.refuses_bytes() {
             // The segment travels to the closed peer, and the reset that answers it travels back.
             let arrives = now + rng.latency();

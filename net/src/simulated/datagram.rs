@@ -1,6 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use matou_runtime::{Direction, IoWait, WakerKey, now, poll_proceed};
 use super::InMemorySocket;
 use super::network::{Network, check_in_run};
 use super::waker_list::{WakerList, lock};
-use crate::address::Address;
+use crate::address::{Address, UnixName};
 use crate::sys::{DatagramFault, DatagramKind, Multicast, Taking};
 
 /// The longest UDP datagram: 65,535 bytes without the headers.
@@ -37,6 +37,8 @@ struct State {
     bound: Option<Address>,
     local: Address,
     peer: Option<Address>,
+    /// The peer of an unnamed socket that was created in a pair.
+    pair: Option<Weak<DatagramSocket>>,
     queue: Vec<Arrival>,
     /// The arrival of the last datagram that was not overtaken by others.
     last_arrival: Option<Instant>,
@@ -69,6 +71,7 @@ impl State {
             bound: None,
             local,
             peer: None,
+            pair: None,
             queue: Vec::new(),
             last_arrival: None,
             refused: None,
@@ -135,16 +138,35 @@ impl State {
 impl Datagram {
     pub(crate) fn bind(network: &Arc<Network>, address: SocketAddr) -> io::Result<Datagram> {
         let address = network.free_udp_address(address)?;
-        Ok(Datagram::named(network, address.into()))
+        Datagram::named(network, address.into())
     }
 
-    /// Creates a socket with a free address.
-    fn named(network: &Arc<Network>, address: Address) -> Datagram {
+    pub(crate) fn bind_unix(network: &Arc<Network>, name: &UnixName) -> io::Result<Datagram> {
+        Datagram::named(network, name.clone().into())
+    }
+
+    pub(crate) fn unbound_unix(network: &Arc<Network>) -> Datagram {
+        Datagram::new(network, State::new(UnixName::Unnamed.into()))
+    }
+
+    /// Returns two unnamed sockets that are connected to each other.
+    pub(crate) fn unix_pair(network: &Arc<Network>) -> (Datagram, Datagram) {
+        let (one, other) = (Datagram::unbound_unix(network), Datagram::unbound_unix(network));
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            let mut state = from.socket.state();
+            state.peer = Some(UnixName::Unnamed.into());
+            state.pair = Some(Arc::downgrade(&to.socket));
+        }
+        (one, other)
+    }
+
+    /// Creates a socket with an address of its own.
+    fn named(network: &Arc<Network>, address: Address) -> io::Result<Datagram> {
         let mut state = State::new(address.clone());
         state.bound = Some(address.clone());
         let datagram = Datagram::new(network, state);
-        network.register_datagram(address, &datagram.socket);
-        datagram
+        network.register_datagram(address, &datagram.socket)?;
+        Ok(datagram)
     }
 
     fn new(network: &Arc<Network>, state: State) -> Datagram {
@@ -159,12 +181,16 @@ impl Datagram {
         let mut state = self.socket.state();
         state.check_open()?;
         let peer = destination(&state, address)?;
+        if let Address::Unix(name) = &peer {
+            self.socket.network.unix.datagram(name)?;
+        }
         if let (Address::Ip(local), Address::Ip(peer)) = (&mut state.local, &peer)
             && local.ip().is_unspecified()
         {
             local.set_ip(peer.ip());
         }
         state.peer = Some(peer);
+        state.pair = None;
         Ok(())
     }
 
@@ -225,6 +251,7 @@ impl Datagram {
     fn send(&self, bytes: &[u8], to: Option<&Address>) -> io::Result<Option<Arc<DatagramSocket>>> {
         let mut state = self.socket.state();
         state.check_refused()?;
+        let is_pair = to.is_none();
         let to = match (to, &state.peer) {
             (Some(address), _) => destination(&state, address)?,
             (None, Some(peer)) => peer.clone(),
@@ -233,29 +260,40 @@ impl Datagram {
         if matches!(to, Address::Ip(_)) && bytes.len() > DATAGRAM_MAX {
             return Err(DatagramFault::TooLong.into());
         }
-        let mut from = state.local.clone();
-        if let (Address::Ip(from), Address::Ip(to)) = (&mut from, &to)
-            && from.ip().is_unspecified()
-        {
-            from.set_ip(to.ip());
-        }
         let is_connected = state.peer.is_some();
+        let pair = state.pair.clone().filter(|_| is_pair);
+        let mut from = state.local.clone();
         drop(state);
         let network = &self.socket.network;
-        match (network.datagram_receiver(&to), &to) {
-            (Some(receiver), Address::Ip(_)) => self.transmit(&receiver, from, bytes),
-            (Some(receiver), Address::Unix(_)) => return receiver.enqueue(from, bytes),
-            (None, Address::Ip(_)) if is_connected => {
-                // The answer travels back to a connected socket only.
-                let rng = network.rng();
-                let arrives = now() + rng.latency() + rng.latency();
-                self.socket.state().refused.get_or_insert(arrives);
-                self.socket.readers.wake_all();
+        match (&mut from, &to) {
+            (Address::Ip(from_ip), Address::Ip(to)) => {
+                if from_ip.ip().is_unspecified() {
+                    from_ip.set_ip(to.ip());
+                }
+                match network.udp_receiver(*to) {
+                    Some(receiver) => self.transmit(&receiver, from, bytes),
+                    None if is_connected => self.refuse(),
+                    None => {}
+                }
+                Ok(None)
             }
-            (None, Address::Ip(_)) => {}
-            (None, Address::Unix(_)) => return Err(io::ErrorKind::ConnectionRefused.into()),
+            (_, Address::Unix(name)) => {
+                let receiver = match pair {
+                    Some(pair) => pair.upgrade().filter(|peer| peer.is_open()),
+                    None => Some(network.unix.datagram(name)?),
+                };
+                receiver.ok_or(io::ErrorKind::ConnectionRefused)?.enqueue(from, bytes)
+            }
+            (Address::Unix(_), Address::Ip(_)) => Err(unsupported("not an IP socket")),
         }
-        Ok(None)
+    }
+
+    /// The answer that there is no receiver travels back, to a connected socket only.
+    fn refuse(&self) {
+        let rng = self.socket.network.rng();
+        let arrives = now() + rng.latency() + rng.latency();
+        self.socket.state().refused.get_or_insert(arrives);
+        self.socket.readers.wake_all();
     }
 
     /// Sends a datagram over the network, which may lose, duplicate or delay it.
@@ -306,6 +344,17 @@ impl Datagram {
 
     pub(crate) fn set_multicast(&self, _: Multicast) -> io::Result<()> {
         Err(unsupported("the network of a simulated run has no multicast"))
+    }
+
+    /// Returns the Unix socket that this one is connected to.
+    fn unix_peer(&self) -> Option<Arc<DatagramSocket>> {
+        let state = self.socket.state();
+        if let Some(pair) = &state.pair {
+            return pair.upgrade();
+        }
+        let Some(Address::Unix(name)) = state.peer.clone() else { return None };
+        drop(state);
+        self.socket.network.unix.datagram(&name).ok()
     }
 
     fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> io::Result<R> {
@@ -392,9 +441,9 @@ impl InMemorySocket for Datagram {
         self.with_state(|state| state.local.clone())
     }
 
-    fn close(&self) {
+    fn close(&self) -> bool {
         let mut state = self.socket.state();
-        state.closed = true;
+        let was_open = !std::mem::replace(&mut state.closed, true);
         state.queue.clear();
         let bound = state.bound.take();
         drop(state);
@@ -403,6 +452,7 @@ impl InMemorySocket for Datagram {
         }
         self.socket.readers.wake_all();
         self.socket.senders.wake_all();
+        was_open
     }
 
     fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
@@ -410,8 +460,7 @@ impl InMemorySocket for Datagram {
             Direction::Read => self.socket.readers.remove(key),
             Direction::Write => {
                 // A sender waits for room in the queue of its peer.
-                let peer = self.socket.state().peer.clone();
-                let receiver = peer.and_then(|peer| self.socket.network.datagram_receiver(&peer));
+                let receiver = self.unix_peer();
                 if let Some(receiver) = receiver {
                     receiver.senders.remove(key);
                 }

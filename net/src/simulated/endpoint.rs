@@ -9,6 +9,7 @@ use matou_runtime::{Direction, IoWait, WaitSite, WakerKey, now, poll_proceed};
 
 use super::InMemorySocket;
 use super::connection::{Connection, Handshake};
+use super::fault_rng::FaultRng;
 use super::half::{Half, Incomplete};
 use super::network::{Network, check_in_run};
 use super::stream_buffer::WINDOW;
@@ -29,6 +30,20 @@ impl Endpoint {
     /// Starts to connect, and returns the client's endpoint.
     pub(super) fn connect(network: &Arc<Network>, client: Address, server: Address) -> Endpoint {
         Endpoint { connection: Arc::new(Connection::new(network, client, server)), index: 0 }
+    }
+
+    /// Returns the two ends of a connection that is established.
+    pub(super) fn pair(network: &Arc<Network>, addresses: [Address; 2]) -> (Endpoint, Endpoint) {
+        let connection = Arc::new(Connection::established(network, addresses));
+        (
+            Endpoint { connection: Arc::clone(&connection), index: 0 },
+            Endpoint { connection, index: 1 },
+        )
+    }
+
+    /// Returns the source of random decisions.
+    pub(super) fn rng(&self) -> FaultRng {
+        self.connection.rng()
     }
 
     /// Waits until a listener has queued the connection.
@@ -72,7 +87,7 @@ impl Endpoint {
     /// The error is the moment until which the operation waits.
     fn recv_now(&self, buf: &mut [u8]) -> Result<io::Result<usize>, Option<Instant>> {
         let connection = &self.connection;
-        let rng = connection.network.rng();
+        let rng = connection.rng();
         let result = connection.state().halves[self.index].read(buf, now(), &rng);
         let result = Incomplete::split(result)?;
         // The peer's window may have room again.
@@ -98,9 +113,9 @@ impl Endpoint {
     /// The error is the moment until which the operation waits.
     fn send_now(&self, bytes: &[u8]) -> Result<io::Result<usize>, Option<Instant>> {
         let connection = &self.connection;
-        let rng = connection.network.rng();
+        let rng = connection.rng();
         let mut state = connection.state();
-        let result = state.write(self.index, bytes, &connection.network, &rng);
+        let result = state.write(self.index, bytes, connection, &rng);
         let reset = state.halves[self.index].reset_arrival().is_some();
         drop(state);
         let result = Incomplete::split(result)?;
@@ -148,7 +163,7 @@ impl Endpoint {
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
         let connection = &self.connection;
-        let rng = connection.network.rng();
+        let rng = connection.rng();
         let result = connection.state().halves[self.index].peek(buf, now(), &rng);
         self.complete(Incomplete::split(result), &connection.readers, wait, cx)
     }
@@ -181,7 +196,7 @@ impl Endpoint {
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         check_in_run()?;
-        let rng = self.connection.network.rng();
+        let rng = self.connection.rng();
         let mut state = self.connection.state();
         let half = &mut state.halves[self.index];
         half.check_open()?;
@@ -205,18 +220,19 @@ impl Endpoint {
         self.close_with(true);
     }
 
-    fn close_with(&self, reset: bool) {
+    /// Returns whether the endpoint was open.
+    fn close_with(&self, reset: bool) -> bool {
         let mut state = self.connection.state();
         let half = &mut state.halves[self.index];
         if std::mem::replace(&mut half.closed, true) {
-            return;
+            return false;
         }
         let reset = reset || half.close_resets();
         let send_eof = half.shut_down_writes();
         half.incoming.clear();
         // After the run there is no task left to notify, and no random numbers.
-        let Some(simulation) = simulation() else { return };
-        let rng = self.connection.network.rng_of(simulation);
+        let Some(simulation) = simulation() else { return true };
+        let rng = self.connection.rng_of(simulation);
         let peer = &mut state.halves[1 - self.index];
         let arrives = now() + rng.latency();
         if reset {
@@ -226,6 +242,7 @@ impl Endpoint {
         }
         drop(state);
         self.wake_both();
+        true
     }
 
     fn wake_both(&self) {
@@ -237,7 +254,8 @@ impl Endpoint {
         check_in_run()?;
         let state = self.connection.state();
         state.halves[self.index].check_open()?;
-        if !state.is_connected(self.index, now()) {
+        // A Unix socket knows its peer for ever.
+        if !self.connection.is_unix() && !state.is_connected(self.index, now()) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         Ok(Some(self.connection.addresses[1 - self.index].clone()))
@@ -291,7 +309,7 @@ impl InMemorySocket for Endpoint {
     }
 
     /// Ends the stream, or resets the connection if there are unread bytes.
-    fn close(&self) {
-        self.close_with(false);
+    fn close(&self) -> bool {
+        self.close_with(false)
     }
 }

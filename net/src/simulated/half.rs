@@ -76,6 +76,11 @@ impl Half {
         self.closed || (self.read_shut_down && self.write_shut_down)
     }
 
+    /// Returns whether a write by the peer of a Unix socket fails at once.
+    pub(super) fn refuses_unix_bytes(&self) -> bool {
+        self.closed || self.read_shut_down
+    }
+
     pub(super) fn read(
         &mut self,
         buf: &mut [u8],
@@ -188,6 +193,6 @@ fn reset_error() -> Incomplete {
     Incomplete::Failed(ErrorKind::ConnectionReset.into())
 }
 
-fn broken_pipe() -> Incomplete {
+pub(super) fn broken_pipe() -> Incomplete {
     Incomplete::Failed(ErrorKind::BrokenPipe.into())
 }

@@ -105,7 +105,7 @@ impl Listener {
 
     /// Adds a connection to the accept queue.
     pub(super) fn enqueue(&self, endpoint: Endpoint, peer: Address) {
-        let rng = self.network.rng();
+        let rng = endpoint.rng();
         self.network.count(|counters| counters.connections += 1);
         rng.simulation.record_event("connection", peer.number());
         // The endpoint is new, hence open.
@@ -224,10 +224,12 @@ impl InMemorySocket for ListenerHandle {
         Ok(self.listener.address.clone())
     }
 
-    fn close(&self) {
-        if !self.closed.swap(true, Ordering::Relaxed) {
+    fn close(&self) -> bool {
+        let was_open = !self.closed.swap(true, Ordering::Relaxed);
+        if was_open {
             self.listener.close_handle();
         }
+        was_open
     }
 
     fn cancel_wait(&self, _: Direction, key: &mut WakerKey) {

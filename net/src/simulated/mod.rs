@@ -17,6 +17,7 @@ mod half;
 mod listener;
 mod network;
 mod stream_buffer;
+mod unix;
 mod waker_list;
 
 use std::io;
@@ -28,7 +29,7 @@ use crate::address::Address;
 pub(crate) use datagram::Datagram;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use listener::{Listener, ListenerHandle};
-pub(crate) use network::network;
+pub(crate) use network::{Network, network};
 
 pub use faults::{Counters, Faults};
 pub use network::{counters, set_faults};
@@ -40,7 +41,8 @@ pub(crate) trait InMemorySocket: Send + Sync + 'static {
 
     fn local_addr(&self) -> io::Result<Address>;
 
-    fn close(&self);
+    /// Returns whether the socket was open.
+    fn close(&self) -> bool;
 
     /// Removes the waker of a future that is dropped while it waits.
     fn cancel_wait(&self, direction: Direction, key: &mut WakerKey);

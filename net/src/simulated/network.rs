@@ -8,9 +8,11 @@ use matou_runtime::test::{Simulation, simulation};
 
 use super::datagram::DatagramSocket;
 use super::fault_rng::FaultRng;
+use super::unix::{Entry, UnixNames};
 use super::waker_list::lock;
 use super::{Counters, Endpoint, Faults, Listener};
 use crate::address::Address;
+use crate::connect_options::ConnectOptions;
 use crate::listen_options::ListenOptions;
 
 /// The first port that the network assigns to sockets without a port.
@@ -109,6 +111,7 @@ pub(super) fn check_in_run() -> io::Result<()> {
 #[derive(Default)]
 pub(crate) struct Network {
     state: Mutex<State>,
+    pub(super) unix: UnixNames,
 }
 
 #[derive(Default)]
@@ -118,7 +121,7 @@ struct State {
     listeners: BTreeMap<SocketAddr, Vec<Weak<Listener>>>,
     /// The offset of the next port to assign.
     next_port: u16,
-    datagrams: BTreeMap<Address, Weak<DatagramSocket>>,
+    datagrams: BTreeMap<SocketAddr, Weak<DatagramSocket>>,
     /// The offset of the next port to assign to a datagram socket.
     next_datagram_port: u16,
 }
@@ -170,7 +173,10 @@ impl Network {
 
     /// Removes the closed listeners of an address.
     pub(super) fn unregister(&self, address: &Address) {
-        let Address::Ip(address) = address else { return };
+        let address = match address {
+            Address::Ip(address) => address,
+            Address::Unix(name) => return self.unix.close(name),
+        };
         let mut state = lock(&self.state);
         if let Some(list) = state.listeners.get_mut(address) {
             list.retain(|listener| listener.upgrade().is_some_and(|it| !it.is_closed()));
@@ -181,11 +187,36 @@ impl Network {
     }
 
     /// Starts to connect to `server`, from a port of its own.
-    pub(crate) fn connect(self: &Arc<Self>, server: SocketAddr) -> io::Result<Endpoint> {
-        let port = lock(&self.state).assign_port()?;
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        server: SocketAddr,
+        options: &ConnectOptions,
+    ) -> io::Result<Endpoint> {
         let server = Network::reachable(server);
-        let client = SocketAddr::new(server.ip(), port);
-        Ok(Endpoint::connect(self, client.into(), server.into()))
+        let client = self.local_address(server, options.local)?;
+        let endpoint = Endpoint::connect(self, client.into(), server.into());
+        endpoint.set_nodelay(options.nodelay)?;
+        endpoint.set_linger(options.linger)?;
+        Ok(endpoint)
+    }
+
+    /// Completes the address of a client.
+    fn local_address(
+        &self,
+        server: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> io::Result<SocketAddr> {
+        let mut local = local.unwrap_or_else(|| SocketAddr::new(server.ip(), 0));
+        if local.is_ipv4() != server.is_ipv4() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if local.ip().is_unspecified() {
+            local.set_ip(server.ip());
+        }
+        if local.port() == 0 {
+            local.set_port(lock(&self.state).assign_port()?);
+        }
+        Ok(local)
     }
 
     /// Replaces an unspecified destination by this host, as the system does.
@@ -204,30 +235,39 @@ impl Network {
         if address.port() == 0 {
             address.set_port(state.assign_datagram_port()?);
         }
-        let in_use =
-            |known: &Address| matches!(known, Address::Ip(known) if overlap(*known, address));
-        match state.datagrams.keys().any(in_use) {
+        match state.datagrams.keys().any(|known| overlap(*known, address)) {
             true => Err(io::ErrorKind::AddrInUse.into()),
             false => Ok(address),
         }
     }
 
-    pub(super) fn register_datagram(&self, address: Address, socket: &Arc<DatagramSocket>) {
-        lock(&self.state).datagrams.insert(address, Arc::downgrade(socket));
+    pub(super) fn register_datagram(
+        &self,
+        address: Address,
+        socket: &Arc<DatagramSocket>,
+    ) -> io::Result<()> {
+        let socket = Arc::downgrade(socket);
+        match address {
+            Address::Ip(address) => {
+                lock(&self.state).datagrams.insert(address, socket);
+                Ok(())
+            }
+            Address::Unix(name) => self.unix.add(name, Entry::Datagram(socket)),
+        }
     }
 
     pub(super) fn unregister_datagram(&self, address: &Address) {
-        lock(&self.state).datagrams.remove(address);
+        match address {
+            Address::Ip(address) => drop(lock(&self.state).datagrams.remove(address)),
+            Address::Unix(name) => self.unix.close(name),
+        }
     }
 
-    /// Returns the socket that receives datagrams to `address`.
-    pub(super) fn datagram_receiver(&self, address: &Address) -> Option<Arc<DatagramSocket>> {
+    /// Returns the socket that receives UDP datagrams to `address`.
+    pub(super) fn udp_receiver(&self, address: SocketAddr) -> Option<Arc<DatagramSocket>> {
         let state = lock(&self.state);
-        let exact = state.datagrams.get(address);
-        let found = exact.or_else(|| match address {
-            Address::Ip(address) => state.datagrams.get(&unspecified(*address).into()),
-            Address::Unix(_) => None,
-        });
+        let mut known = [address, unspecified(address)].into_iter();
+        let found = known.find_map(|known| state.datagrams.get(&known));
         found.and_then(Weak::upgrade).filter(|socket| socket.is_open())
     }
 
@@ -290,9 +330,7 @@ impl State {
         for _ in 0..count {
             let port = EPHEMERAL_PORT_MIN + self.next_datagram_port % count;
             self.next_datagram_port = (self.next_datagram_port + 1) % count;
-            let uses =
-                |known: &Address| matches!(known, Address::Ip(known) if known.port() == port);
-            if !self.datagrams.keys().any(uses) {
+            if self.datagrams.keys().all(|known| known.port() != port) {
                 return Ok(port);
             }
         }

@@ -13,6 +13,7 @@ use matou_runtime::{WaitSite, timeout};
 use super::TcpStream;
 use crate::access::AccessMode;
 use crate::backend::StreamBackend;
+use crate::connect_options::ConnectOptions;
 use crate::error::with_context;
 use crate::kind::Tcp;
 use crate::kind::sealed::Sealed;
@@ -22,6 +23,7 @@ use crate::kind::sealed::Sealed;
 #[derive(Debug)]
 pub struct Connect {
     address: SocketAddr,
+    options: ConnectOptions,
     stage: Stage,
     at: &'static Location<'static>,
 }
@@ -38,9 +40,17 @@ enum Stage {
 
 impl Connect {
     #[track_caller]
-    pub(super) fn new(address: SocketAddr) -> Connect {
-        let stage = Stage::Start(Ticket::new(Tcp::STREAM));
-        Connect { address, stage, at: Location::caller() }
+    pub(super) fn new(address: SocketAddr, options: ConnectOptions) -> Connect {
+        Connect::with_ticket(address, options, Ticket::new(Tcp::STREAM), Location::caller())
+    }
+
+    pub(super) fn with_ticket(
+        address: SocketAddr,
+        options: ConnectOptions,
+        ticket: Ticket,
+        at: &'static Location<'static>,
+    ) -> Connect {
+        Connect { address, options, stage: Stage::Start(ticket), at }
     }
 
     /// On success the stage is `Connecting` and the connection is established.
@@ -58,7 +68,7 @@ impl Connect {
 
     /// Creates the socket and starts to connect it. Returns whether that is complete already.
     fn start(&mut self) -> io::Result<bool> {
-        let (backend, established) = StreamBackend::connect(self.address)?;
+        let (backend, established) = StreamBackend::connect(self.address, &self.options)?;
         let Stage::Start(ticket) = std::mem::replace(&mut self.stage, Stage::Done) else {
             unreachable!("the caller has checked the stage")
         };
@@ -95,7 +105,10 @@ pub struct ConnectTimeout {
 impl ConnectTimeout {
     #[track_caller]
     pub(super) fn new(address: SocketAddr, duration: Duration) -> ConnectTimeout {
-        ConnectTimeout { address, timeout: timeout(duration, Connect::new(address)) }
+        ConnectTimeout {
+            address,
+            timeout: timeout(duration, Connect::new(address, ConnectOptions::new())),
+        }
     }
 }
 

@@ -30,9 +30,9 @@ impl StreamHandle {
     pub(super) fn part(
         ticket: Ticket,
         backend: StreamBackend,
-        finalizer: Finalizer,
+        finalizer: Finalizer<simulated::Endpoint>,
     ) -> StreamHandle {
-        StreamHandle { socket: Socket::part(ticket, backend, finalizer) }
+        StreamHandle { socket: Socket::with_finalizer(ticket, backend, finalizer) }
     }
 
     #[inline]

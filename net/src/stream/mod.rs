@@ -1,4 +1,5 @@
 mod connect;
+mod connect_any;
 mod finish;
 mod handle;
 mod io_traits;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use matou_ownership::{Resource, ResourceHandle, Ticket};
 
 pub use connect::{Connect, ConnectTimeout};
+pub use connect_any::ConnectAny;
 pub use finish::{Ending, Finish, FinishLimit};
 pub use peek::Peek;
 pub use shared::SocketStreamRef;
@@ -406,7 +408,7 @@ impl<K: SocketKind> SocketStream<K> {
         SocketStreamRef::new(self)
     }
 
-    fn backend(&self) -> &StreamBackend {
+    pub(crate) fn backend(&self) -> &StreamBackend {
         self.handle.backend()
     }
 

@@ -128,10 +128,10 @@ impl<K: SocketKind> SocketStream<K> {
         let state = Mutex::new(State { stream: Some(handle), halves: 2 });
         let split = Arc::new(Split { state });
         let part = Arc::clone(&split);
-        let finalizer = Box::new(move || part.finalize_half(false));
+        let finalizer = Box::new(move |_: &_| part.finalize_half(false));
         let reads = StreamHandle::part(Ticket::new(K::READ_HALF), for_reads, finalizer);
         let part = Arc::clone(&split);
-        let finalizer = Box::new(move || part.finalize_half(true));
+        let finalizer = Box::new(move |_: &_| part.finalize_half(true));
         let writes = StreamHandle::part(Ticket::new(K::WRITE_HALF), for_writes, finalizer);
         (
             ReadHalf { handle: reads, split: Arc::clone(&split), kind: PhantomData },

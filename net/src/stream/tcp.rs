@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Connect, ConnectTimeout, TcpStream};
+use super::{Connect, ConnectAny, ConnectTimeout, TcpStream};
+use crate::connect_options::ConnectOptions;
 
 impl TcpStream {
     /// Connects to `address`.
@@ -43,7 +44,56 @@ impl TcpStream {
     /// ```
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Connect {
-        Connect::new(address)
+        Connect::new(address, ConnectOptions::new())
+    }
+
+    /// Connects to the first of several addresses that answers ("happy eyeballs", RFC 8305).
+    ///
+    /// The addresses are tried in their order, alternating between IPv6 and IPv4. An attempt starts
+    /// when the one before has failed, or has not succeeded within 250 ms; then both continue. The
+    /// first connection is returned, and the other attempts are aborted.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last attempt if all fail; [`InvalidInput`](std::io::ErrorKind::InvalidInput)
+    /// if there is no address.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future aborts all attempts and closes their sockets.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled outside a run or in a finalizer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let address = listener.local_addr()?;
+    ///     let refused = TcpListener::bind("127.0.0.1:0".parse()?)?.local_addr()?;
+    ///     let mut stream = TcpStream::connect_any([refused, address]).await?;
+    ///     assert_eq!(stream.peer_addr()?, address);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "happy_eyeballs")]
+    #[doc(alias = "ToSocketAddrs")]
+    #[track_caller]
+    pub fn connect_any(addresses: impl IntoIterator<Item = SocketAddr>) -> ConnectAny {
+        ConnectAny::new(ConnectOptions::new(), addresses)
+    }
+
+    /// Returns the default options of a connection, for one that needs other ones.
+    #[doc(alias = "TcpSocket")]
+    pub fn options() -> ConnectOptions {
+        ConnectOptions::new()
     }
 
     /// Connects to `address`, and fails if that takes longer than `duration` from now.
@@ -81,5 +131,19 @@ impl TcpStream {
     #[track_caller]
     pub fn connect_timeout(address: SocketAddr, duration: Duration) -> ConnectTimeout {
         ConnectTimeout::new(address, duration)
+    }
+}
+
+impl ConnectOptions {
+    /// Connects to `address`; see [`TcpStream::connect`].
+    #[track_caller]
+    pub fn connect(&self, address: SocketAddr) -> Connect {
+        Connect::new(address, *self)
+    }
+
+    /// Connects to the first of several addresses that answers; see [`TcpStream::connect_any`].
+    #[track_caller]
+    pub fn connect_any(&self, addresses: impl IntoIterator<Item = SocketAddr>) -> ConnectAny {
+        ConnectAny::new(*self, addresses)
     }
 }

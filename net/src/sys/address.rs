@@ -15,20 +15,33 @@ pub(super) fn from_any(address: SocketAddrAny) -> io::Result<Address> {
         AddressFamily::INET | AddressFamily::INET6 => {
             Ok(Address::Ip(SocketAddr::try_from(address)?))
         }
-        AddressFamily::UNIX => Ok(Address::Unix(from_unix(&SocketAddrUnix::try_from(address)?))),
+        AddressFamily::UNIX => Ok(Address::Unix(from_unix(address)?)),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "neither an IP nor a Unix socket")),
     }
 }
 
-fn from_unix(address: &SocketAddrUnix) -> UnixName {
+/// The length of an address without its path: that of an unnamed socket.
+const UNNAMED_LEN: usize = 2;
+/// The longest path in an address.
+const PATH_MAX: usize = if cfg!(target_os = "linux") { 108 } else { 104 };
+
+fn from_unix(address: SocketAddrAny) -> io::Result<UnixName> {
+    let len = (address.addr_len() as usize).saturating_sub(UNNAMED_LEN);
+    // `rustix` 1.1 takes an unnamed address for an abstract one, and panics at a path so long that
+    // the system reports it with a further byte. A peer chooses its address.
+    // fault: longest-path-of-a-peer-converted
+    if len == 0 || len > PATH_MAX {
+        return Ok(UnixName::Unnamed);
+    }
+    let address = SocketAddrUnix::try_from(address)?;
     #[cfg(target_os = "linux")]
     if let Some(name) = address.abstract_name() {
-        return UnixName::Abstract(name.to_owned());
+        return Ok(UnixName::Abstract(name.to_owned()));
     }
-    match address.path_bytes() {
+    Ok(match address.path_bytes() {
         Some(path) => UnixName::Path(PathBuf::from(OsStr::from_bytes(path))),
         None => UnixName::Unnamed,
-    }
+    })
 }
 
 pub(super) fn to_unix(name: &UnixName) -> io::Result<SocketAddrUnix> {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use matou_runtime::{Direction, IoWait};
 use rustix::net::SocketAddrAny;
 
-use super::stream::tcp_socket;
+use super::stream::{set_buffers, tcp_socket};
 use super::{Socket, Stream, address};
 use crate::address::Address;
 use crate::listen_options::ListenOptions;
@@ -83,6 +83,7 @@ impl BoundSocket {
         if let (true, Some(only_v6)) = (address.is_ipv6(), options.only_v6) {
             socket.set_only_v6(only_v6)?;
         }
+        set_buffers(&socket, options.recv_buffer, options.send_buffer)?;
         if options.nodelay {
             socket.set_tcp_nodelay(true)?;
         }

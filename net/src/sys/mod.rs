@@ -5,6 +5,7 @@ mod address;
 mod datagram;
 mod listener;
 mod stream;
+mod unix;
 
 use std::fmt;
 use std::io;
@@ -17,9 +18,11 @@ use socket2::SockRef;
 use crate::address::Address;
 
 pub(crate) use accept_error::{AcceptErrorClass, AcceptFault, classify_accept_error};
+pub(crate) use address::{from_std_unix, to_std_unix};
 pub(crate) use datagram::{BindOptions, Datagram, DatagramFault, DatagramKind, Multicast, Taking};
-pub(crate) use listener::{BoundSocket, ListenerKind};
+pub(crate) use listener::{BoundSocket, Listener, ListenerKind};
 pub(crate) use stream::{Stream, StreamKind};
+pub(crate) use unix::{Credentials, FileIdentity, FileKind, is_stale_file};
 
 /// A non-blocking socket, registered with the poller of the domain that uses it. `T` marks the
 /// operations that it has: those of a stream or of a listener.
@@ -47,8 +50,9 @@ impl<T> Socket<T> {
         self.source.take().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    pub(crate) fn close(&self) {
-        self.source.close();
+    /// Returns whether the socket was open.
+    pub(crate) fn close(&self) -> bool {
+        self.source.close()
     }
 
     /// Removes the waker of a future that is dropped while it waits.

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, TcpKeepalive, Type};
 
 use super::{Socket, address};
 use crate::address::Address;
+use crate::connect_options::ConnectOptions;
 
 /// The most slices that one system call takes, on all supported systems.
 const IOV_MAX: usize = 1024;
@@ -22,8 +23,12 @@ pub(crate) type Stream = Socket<StreamKind>;
 
 impl Stream {
     /// Starts to connect to `address`. Also returns whether the connection is established already.
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<(Stream, bool)> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        options: &ConnectOptions,
+    ) -> io::Result<(Stream, bool)> {
         let socket = tcp_socket(address)?;
+        set_options(&socket, options)?;
         let established = match rustix::net::connect(&socket, &address) {
             Ok(()) => true,
             // After `EINTR` the system continues to connect in the background.
@@ -167,6 +172,38 @@ impl Stream {
             None => socket.set_keepalive(false),
         })
     }
+}
+
+/// Sets the options of a socket that is not connected yet.
+fn set_options(socket: &socket2::Socket, options: &ConnectOptions) -> io::Result<()> {
+    if options.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(idle) = options.keepalive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+    }
+    if options.linger.is_some() {
+        socket.set_linger(options.linger)?;
+    }
+    set_buffers(socket, options.recv_buffer, options.send_buffer)?;
+    if let Some(local) = options.local {
+        socket.bind(&local.into())?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_buffers(
+    socket: &socket2::Socket,
+    recv: Option<usize>,
+    send: Option<usize>,
+) -> io::Result<()> {
+    if let Some(bytes) = recv {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = send {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    Ok(())
 }
 
 /// Creates a non-blocking TCP socket, which child processes do not inherit.

@@ -5,8 +5,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use matou_net::test::{Faults, counters, set_faults};
 use matou_net::{TcpListener, TcpStream};
-use matou_runtime::{RunError, spawn, yield_now};
+use matou_runtime::test::check;
+use matou_runtime::{MainError, RunError, now, spawn, try_spawn, yield_now};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::*;
@@ -135,4 +137,106 @@ fn a_leaked_connect_is_closed_and_reported() {
     assert!(error.to_string().contains(&place), "{error}");
     // Only memory is leaked.
     assert_eq!(left, 0);
+}
+
+#[test]
+fn the_first_of_several_addresses_that_answers_is_connected() {
+    check(0..20, || async {
+        set_faults(Faults::none());
+        // A listener whose backlog is full answers no attempt.
+        let mut silent = TcpListener::options().backlog(0).listen(any_v6())?;
+        let _first = TcpStream::connect(silent.local_addr()?).await?;
+        let refused = TcpListener::bind(any_v6())?.local_addr()?;
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+
+        let begun = now();
+        let mut stream = TcpStream::connect_any([refused, silent.local_addr()?, address]).await?;
+        assert_eq!(stream.peer_addr()?, address);
+        // IPv4 is the second one after the refused attempt, which takes no time.
+        assert!(now() - begun < Duration::from_millis(200));
+
+        let begun = now();
+        let addresses = [silent.local_addr()?, silent.local_addr()?, address, refused];
+        let mut stream = TcpStream::connect_any(addresses).await?;
+        assert_eq!(stream.peer_addr()?, address);
+        let passed = now() - begun;
+        assert!((250..450).contains(&passed.as_millis()), "the delay is 250 ms: {passed:?}");
+
+        let error = TcpStream::connect_any([refused, refused]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = TcpStream::connect_any([]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        Ok::<_, MainError>(())
+    });
+}
+
+#[test]
+fn aborted_attempts_leave_no_descriptor() {
+    let (result, leaked) = count_on(1, async {
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let before = descriptors();
+        let stream = TcpStream::connect_any([address, address, address]).await?;
+        assert_eq!(descriptors(), before + 1);
+        drop(stream);
+        drop(TcpStream::connect_any([address]));
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(leaked, 0);
+}
+
+#[test]
+fn options_are_set_before_the_connection_is_established() {
+    let body = || async {
+        let listening = TcpListener::options().recv_buffer(1 << 16).send_buffer(1 << 16);
+        let mut listener = listening.listen(any_v4())?;
+        let local: SocketAddr = "127.0.0.2:0".parse()?;
+        let options = TcpStream::options()
+            .local_addr(local)
+            .nodelay(true)
+            .keepalive(Duration::from_secs(60))
+            .linger(Duration::from_secs(1))
+            .recv_buffer(1 << 16)
+            .send_buffer(1 << 16);
+        let mut stream = options.connect(listener.local_addr()?).await?;
+        let (_, peer) = listener.accept().await?;
+        assert_eq!((peer.ip(), stream.local_addr()?), (local.ip(), peer));
+        assert_eq!((stream.nodelay()?, stream.linger()?), (true, Some(Duration::from_secs(1))));
+        Ok(())
+    };
+    // Only Linux has all addresses of 127.0.0.0/8.
+    if cfg!(target_os = "linux") {
+        run_on(1, body()).unwrap();
+    }
+    check(0..5, body);
+}
+
+#[test]
+fn a_listener_is_polled_through_its_pauses() {
+    check(0..20, || async {
+        set_faults(Faults::default().accept_errors(500));
+        let mut listener = TcpListener::bind(any_v4())?;
+        let address = listener.local_addr()?;
+        let clients: Vec<_> = (0..20)
+            .map(|_| try_spawn(async move { TcpStream::connect(address).await.map(drop) }))
+            .collect();
+        for client in clients {
+            client.await?;
+        }
+        let mut accepted = 0;
+        let accepting = async {
+            loop {
+                std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+                accepted += 1;
+            }
+            #[expect(unreachable_code, reason = "it says what the block returns")]
+            Ok::<(), std::io::Error>(())
+        };
+        let waited = matou_runtime::timeout(Duration::from_secs(600), accepting).await;
+        assert!(waited.is_err());
+        assert_eq!(accepted + counters().accepts_aborted, 20);
+        Ok::<_, MainError>(())
+    });
 }

@@ -6,6 +6,8 @@
 //! system calls to [`sys`](crate::sys) and its in-memory form to [`simulated`](crate::simulated);
 //! `ARCHITECTURE.md` lists the other files that it touches.
 
+mod unix;
+
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
@@ -17,11 +19,13 @@ use std::time::Duration;
 use matou_runtime::{Direction, IoWait, WaitSite, WakerKey};
 
 use crate::address::Address;
+use crate::connect_options::ConnectOptions;
 use crate::listen_options::ListenOptions;
 use crate::simulated::{self, network};
 use crate::sys::{self, BindOptions, Multicast, Taking};
 
 pub(crate) use crate::simulated::InMemorySocket;
+pub(crate) use unix::{SocketFile, explain_stale, remove_stale_file};
 
 /// The implementation of one socket.
 pub(crate) enum Backend<S: InMemorySocket> {
@@ -74,8 +78,9 @@ impl<S: InMemorySocket> Backend<S> {
         dispatch!(self, socket => socket.local_addr())
     }
 
-    pub(crate) fn close(&self) {
-        dispatch!(self, socket => socket.close());
+    /// Returns whether the socket was open.
+    pub(crate) fn close(&self) -> bool {
+        dispatch!(self, socket => socket.close())
     }
 
     /// Removes the waker of a future that is dropped while it waits.
@@ -91,11 +96,14 @@ fn no_descriptors() -> io::Error {
 /// Operations of a stream.
 impl StreamBackend {
     /// Starts to connect to `address`. Also returns whether the connection is established already.
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<(StreamBackend, bool)> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        options: &ConnectOptions,
+    ) -> io::Result<(StreamBackend, bool)> {
         if let Some(network) = network() {
-            return Ok((Backend::InMemory(network.connect(address)?), false));
+            return Ok((Backend::InMemory(network.connect(address, options)?), false));
         }
-        let (socket, established) = sys::Stream::connect(address)?;
+        let (socket, established) = sys::Stream::connect(address, options)?;
         Ok((Backend::System(socket), established))
     }
 
