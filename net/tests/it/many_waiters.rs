@@ -3,77 +3,40 @@
 //! Method: thousands of futures, each with a waker of its own, whose polls are counted; on threads
 //! and in simulated runs.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, StreamExt};
-use futures::{AsyncRead, FutureExt};
+use futures::AsyncRead;
 use matou_net::{TcpListener, TcpStream};
 use matou_runtime::test::{Check, check};
 use matou_runtime::{MainError, sleep};
 
 use crate::support::*;
+use many::{wait_with_many, waiting};
+
+#[path = "../../../runtime/tests/it/support/many.rs"]
+mod many;
 
 const WAITERS: usize = 10_000;
-
-/// Polls all futures until there is a time without any polls: futures that wake each other never
-/// come to rest. `Box<dyn ..>`, so that the executor is compiled once.
-async fn come_to_rest(futures: Vec<Pin<Box<dyn Future<Output = ()> + '_>>>) {
-    let polls = Rc::new(Cell::new(0));
-    let mut waiting: FuturesUnordered<_> = futures
-        .into_iter()
-        .map(|mut future| {
-            let polls = Rc::clone(&polls);
-            poll_fn(move |cx| {
-                polls.set(polls.get() + 1);
-                future.as_mut().poll(cx)
-            })
-        })
-        .collect();
-    loop {
-        let before = polls.get();
-        let mut idle = pin!(sleep(Duration::from_millis(20)));
-        poll_fn(|cx| {
-            assert!(waiting.poll_next_unpin(cx).is_pending());
-            idle.as_mut().poll(cx)
-        })
-        .await;
-        if polls.get() == before {
-            return;
-        }
-        // Some polls find the budget spent, and some wakers without a key are evicted once.
-        assert!(polls.get() < 20 * WAITERS, "they wake each other again and again");
-    }
-}
-
-fn boxed<'a, T: 'a>(
-    future: impl Future<Output = T> + 'a,
-) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
-    Box::pin(future.map(drop))
-}
 
 async fn readers_and_acceptors() -> Result {
     let listener = TcpListener::bind(any_v4())?;
     let (stream, _peer) = pair().await?;
     let (listener, stream) = (&listener, &stream);
-    let by_key =
-        (0..WAITERS).map(|_| boxed(async move { stream.shared().read(&mut [0; 1]).await }));
-    come_to_rest(by_key.collect()).await;
-    let accepts = (0..WAITERS).map(|_| boxed(listener.shared().accept()));
-    come_to_rest(accepts.collect()).await;
+    let by_key = || waiting(async move { stream.shared().read(&mut [0; 1]).await });
+    wait_with_many(WAITERS, by_key, async {}).await;
+    wait_with_many(WAITERS, || waiting(listener.shared().accept()), async {}).await;
     // The traits of `futures::io` have no future that could be found again.
-    let by_trait = (0..WAITERS).map(|_| {
-        boxed(poll_fn(move |cx| {
+    let by_trait = || {
+        waiting(poll_fn(move |cx| {
             let mut shared = stream;
             Pin::new(&mut shared).poll_read(cx, &mut [0; 1])
         }))
-    });
-    come_to_rest(by_trait.collect()).await;
+    };
+    wait_with_many(WAITERS, by_trait, async {}).await;
     Ok::<_, MainError>(())
 }
 

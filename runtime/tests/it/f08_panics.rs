@@ -98,12 +98,12 @@ fn f08_later_panics_of_a_task_are_kept_and_their_payloads_are_not_dropped() {
         let error = child.await.unwrap_err();
         assert!(error.is_panicked());
         assert_eq!(error.further_causes().len(), 2, "{error}");
-        std::mem::forget(error);
+        leak(error);
         // The body panics when it is polled, and again when it is dropped.
         let child = spawn(FutureThatPanics);
         let error = child.await.unwrap_err();
         assert_eq!(error.further_causes().len(), 1, "{error}");
-        std::mem::forget(error);
+        leak(error);
         Ok(())
     })
     .unwrap();

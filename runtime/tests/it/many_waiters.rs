@@ -2,57 +2,20 @@
 //! is dropped leaves no waker behind (scenarios F1 and F3). The futures are those of the runtime.
 //! Method: thousands of futures, each with a waker of its own, whose polls are counted.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::Write;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Waker};
 
-use futures::stream::{FuturesUnordered, StreamExt};
 use matou_runtime::test::{Check, check};
-use matou_runtime::{MainError, Orphans, Task, cancelled, shield, sleep, spawn, yield_now};
+use matou_runtime::{MainError, Orphans, Task, cancelled, shield, spawn, yield_now};
 
-use crate::support::{Latch, WakeCounter, fewer, io_pair, read_byte, run_on};
+use crate::support::{
+    Latch, WakeCounter, fewer, io_pair, read_byte, run_on, wait_with_many, waiting,
+};
 
 const WAITERS: usize = fewer(10_000) as usize;
-
-/// Polls copies of a future, each with a waker of its own, until there is a time without any
-/// polls, and then until `until` is ready. Copies that wake each other never come to rest.
-async fn wait_with_many<F: Future>(make: impl Fn() -> F, until: impl Future) {
-    let polls = Rc::new(Cell::new(0));
-    let mut waiting: FuturesUnordered<_> = (0..WAITERS)
-        .map(|_| {
-            let (mut future, polls) = (Box::pin(make()), Rc::clone(&polls));
-            poll_fn(move |cx| {
-                polls.set(polls.get() + 1);
-                future.as_mut().poll(cx)
-            })
-        })
-        .collect();
-    loop {
-        let before = polls.get();
-        poll_both(&mut waiting, pin!(sleep(TIME))).await;
-        if polls.get() == before {
-            break;
-        }
-        // Some polls find the budget spent, and some wakers without a key are evicted once.
-        assert!(polls.get() < 20 * WAITERS, "they wake each other again and again");
-    }
-    poll_both(&mut waiting, pin!(until)).await;
-}
-
-const TIME: Duration = Duration::from_millis(20);
-
-async fn poll_both<S: Future>(waiting: &mut FuturesUnordered<S>, mut until: Pin<&mut impl Future>) {
-    poll_fn(|cx| {
-        while let Poll::Ready(Some(_)) = waiting.poll_next_unpin(cx) {}
-        until.as_mut().poll(cx).map(drop)
-    })
-    .await;
-}
 
 async fn futures_of_the_runtime() -> Result<(), MainError> {
     let latch = Latch::new();
@@ -60,7 +23,7 @@ async fn futures_of_the_runtime() -> Result<(), MainError> {
     let server = spawn(async {
         shield(async move {
             // They are woken when there is a request.
-            wait_with_many(cancelled, async {
+            wait_with_many(WAITERS, || waiting(cancelled()), async {
                 is_idle.open();
                 cancelled().await;
             })
@@ -71,7 +34,7 @@ async fn futures_of_the_runtime() -> Result<(), MainError> {
     let children = Orphans::new();
     let child = Latch::new();
     Task::new().orphans(&children).spawn(child.clone())?;
-    wait_with_many(|| children.next(), async {}).await;
+    wait_with_many(WAITERS, || waiting(children.next()), async {}).await;
     child.open();
     assert!(children.next().await.is_some_and(|outcome| outcome.is_ok()));
     latch.await;
@@ -89,7 +52,7 @@ fn f1_ten_thousand_futures_of_the_runtime_are_idle() {
 fn f1_ten_thousand_polls_of_one_source_without_keys_are_idle() {
     run_on(1, || async {
         let (io, mut peer) = io_pair();
-        wait_with_many(|| read_byte(io.clone()), async {}).await;
+        wait_with_many(WAITERS, || waiting(read_byte(io.clone())), async {}).await;
         peer.write_all(b"m")?;
         assert_eq!(read_byte(io.clone()).await?, b'm');
         io.close();

@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::{Future, pending, ready};
-use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,7 +44,7 @@ where
 /// A function that spawns a child and leaks its handle, and the line that it names.
 macro_rules! leak_case {
     ($handle:expr) => {
-        (line!(), stringify!($handle), || mem::forget($handle))
+        (line!(), stringify!($handle), || leak($handle))
     };
 }
 
@@ -88,7 +87,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     let child = leaked_child(move || async move {
-        mem::forget(spawn(wait()));
+        leak(spawn(wait()));
         for _ in 0..10 {
             yield_now().await;
         }
@@ -229,9 +228,9 @@ fn f9_reports_of_resources_name_the_line_that_uses_and_the_line_that_made_them()
         misuse_case!(|owned| owned.get().is_ok()),
         misuse_case!(|owned| disown(&owned)),
         misuse_case!(|owned| matou_ownership::check(&owned)),
-        misuse_case!(|owned| mem::forget(Task::new().give(&owned).spawn(async {}))),
-        misuse_case!(|owned| mem::forget(Task::new().name("child").give(&owned).call(|| async {}))),
-        misuse_case!(|owned| mem::forget(shield(async move { owned.get().is_ok() }))),
+        misuse_case!(|owned| leak(Task::new().give(&owned).spawn(async {}))),
+        misuse_case!(|owned| leak(Task::new().name("child").give(&owned).call(|| async {}))),
+        misuse_case!(|owned| leak(shield(async move { owned.get().is_ok() }))),
     ];
     for (line, name, misuse) in cases {
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -365,16 +364,16 @@ fn f9_reports_of_unfinished_finalizers_name_the_line_that_made_them() {
 #[test]
 fn f9_a_task_is_named_by_the_line_that_started_its_run() {
     let violations = [
-        (line!(), Builder::new().domains(1).run(leak())),
-        (line!(), matou_runtime::run(leak())),
-        (line!(), Check::simulated().trial(1, leak()).outcome),
-        (line!(), Check::threaded().trial(1, leak()).outcome),
+        (line!(), Builder::new().domains(1).run(leaks())),
+        (line!(), matou_runtime::run(leaks())),
+        (line!(), Check::simulated().trial(1, leaks()).outcome),
+        (line!(), Check::threaded().trial(1, leaks()).outcome),
     ];
     for (line, result) in violations {
         assert_line(violation(result).task().spawned_at, line);
     }
-    async fn leak() -> Result<(), MainError> {
-        mem::forget(spawn(pending::<()>()));
+    async fn leaks() -> Result<(), MainError> {
+        leak(spawn(pending::<()>()));
         Ok(())
     }
 }
@@ -395,7 +394,7 @@ fn f9_waits_for_primitives_name_the_line_that_waits() {
 
 fn locked() -> Mutex<i32> {
     let mutex = Mutex::new(1);
-    mem::forget(mutex.try_lock());
+    leak(mutex.try_lock());
     mutex
 }
 

@@ -20,7 +20,7 @@ use matou_runtime::{
 };
 
 use crate::support::{
-    DEADLINE, io_pair, poll_read_byte, read_byte, rerun_in_child_process, run_on,
+    DEADLINE, io_pair, leak, poll_read_byte, read_byte, rerun_in_child_process, run_on,
 };
 
 /// A reactor whose poller keeps a copy of each registration, as a faulty or late one might.
@@ -187,6 +187,7 @@ fn foreign_waker(callback: impl Fn() + Send + Sync + 'static) -> Waker {
     let foreign =
         Foreign { on_clone: Box::new(move || on_clone()), on_drop: Box::new(move || on_drop()) };
     let data: *const Foreign = Box::leak(Box::new(foreign));
+    leak(data);
     // SAFETY: the functions fulfil the contract: the data is never freed, and is `Send + Sync`.
     unsafe { Waker::from_raw(RawWaker::new(data.cast(), &FOREIGN)) }
 }

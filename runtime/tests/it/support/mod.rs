@@ -13,6 +13,7 @@ mod findings;
 mod io;
 mod log;
 mod manual_clock;
+mod many;
 mod offers;
 mod place;
 mod process;
@@ -25,6 +26,7 @@ pub(crate) use findings::{Findings, forgotten};
 pub(crate) use io::{io_pair, poll_read_byte, read_byte};
 pub(crate) use log::{CountPolls, Counter, Log, LogOnDrop, count_polls, leak};
 pub(crate) use manual_clock::ManualClock;
+pub(crate) use many::{wait_with_many, waiting};
 pub(crate) use offers::{OFFER_SEEDS, everywhere, waiters};
 pub(crate) use place::Place;
 pub(crate) use process::{
