@@ -3,10 +3,12 @@
 
 mod abandon;
 mod blocking;
+mod both;
 mod coop;
 mod diagnostic;
 mod domain;
 mod driver;
+mod either;
 mod host;
 mod io_source;
 mod join;
@@ -19,6 +21,7 @@ mod panics;
 mod race;
 mod random;
 mod run;
+mod select;
 pub mod signal;
 mod signal_table;
 mod simulation;
@@ -26,6 +29,8 @@ mod source_line;
 mod spawn;
 mod sys;
 mod task;
+mod task_local;
+mod task_scope;
 pub mod test;
 mod time;
 mod timer_queue;
@@ -33,6 +38,7 @@ mod waker_set;
 
 pub use abandon::abandon;
 pub use blocking::Stop;
+pub use both::both;
 pub use coop::{poll_proceed, yield_now};
 pub use diagnostic::{
     Ancestor, ChildInfo, ChildState, CycleMember, Diagnostic, DroppedWhen, Finding, Report,
@@ -43,28 +49,46 @@ pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
     Token, Unpark,
 };
+pub use either::Either;
 pub use io_source::{IoSource, IoWait};
 pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use outcome::{Outcome, Panic, TaskError};
-pub use race::race;
+pub use race::{race, race_all, race_either};
 pub use run::{Builder, MainError, RunError, live_tasks, run};
 pub use spawn::{
     AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, blocking,
-    call, cancelled, defer, parallel, shield, spawn, try_blocking, try_call, try_shield, try_spawn,
+    call, cancelled, defer, parallel, shield, spawn, try_blocking, try_call, try_parallel,
+    try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};
 pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};
+pub use task_local::TaskLocal;
+pub use task_scope::{
+    AllSucceed, Collect, FirstSuccess, ScopePolicy, ScopeSpawner, task_scope, task_scope_with,
+};
 pub use time::{Elapsed, deadline, now, remaining, sleep, sleep_until, timeout};
 pub use waker_set::{WakerKey, WakerSet};
 
 /// The named futures that the functions of this crate return.
 pub mod futures {
     pub use crate::abandon::Abandon;
+    pub use crate::both::Both;
     pub use crate::coop::YieldNow;
     pub use crate::join::{AwaitAll, AwaitFirst, AwaitOne, Cancel, Next, NextOrPending};
-    pub use crate::race::Race;
-    pub use crate::spawn::{CancelledWait, Parallel, Shield};
+    pub use crate::race::{Race, RaceAll, RaceEither};
+    pub use crate::spawn::{CancelledWait, Parallel, Shield, SpawnWhenFree, TryParallel};
+    pub use crate::task_local::LocalScope;
+    pub use crate::task_scope::{TaskScope, TaskScopeWith};
     pub use crate::time::{Deadline, Sleep, Timeout};
+}
+
+/// The parts of which the macros of this crate consist. Not a part of the public interface.
+#[doc(hidden)]
+pub mod __macros {
+    pub use crate::both::{End, Join, Part, Parts, TryJoin, TryParts, join, part, try_join};
+    pub use crate::select::{
+        Branch, BranchPoll, Branches, NoBranch, Order, Select, branch, no_branch_left, select,
+    };
 }
 
 #[doc(no_inline)]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 
-use crate::task::{CancelReason, Cancelled, TaskDeadline};
+use crate::task::{CancelReason, Cancelled, NodeKey, TaskDeadline};
 
 /// The dynamic context of cancellation on a domain.
 #[derive(Default)]
@@ -15,6 +15,8 @@ pub(super) struct CancelContext {
     newest: RefCell<Option<Cancelled>>,
     /// The line of the innermost combinator that is dropping a branch right now.
     abandoning: Cell<Option<&'static Location<'static>>>,
+    /// The children that are being given up right now, if a combinator waits for their ends.
+    given_up: RefCell<Option<Vec<NodeKey>>>,
 }
 
 impl CancelContext {
@@ -39,6 +41,18 @@ impl CancelContext {
         at: Option<&'static Location<'static>>,
     ) -> Option<&'static Location<'static>> {
         self.abandoning.replace(at)
+    }
+
+    /// Records that a child of the current task is given up.
+    pub(super) fn note_given_up(&self, child: NodeKey) {
+        if let Some(given_up) = &mut *self.given_up.borrow_mut() {
+            given_up.push(child);
+        }
+    }
+
+    /// Sets the list of the children that are given up and returns the previous one.
+    pub(super) fn replace_given_up(&self, list: Option<Vec<NodeKey>>) -> Option<Vec<NodeKey>> {
+        self.given_up.replace(list)
     }
 
     /// Returns a cancellation for `reason`: the most recent one if it had the same reason.

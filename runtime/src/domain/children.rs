@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::{Domain, Forgotten, Node, OwnerRef, RemoteHandle};
@@ -237,6 +238,11 @@ impl Domain {
         self.tree.get(entry).is_some_and(Node::is_complete)
     }
 
+    /// Returns the name of a child of this domain's tasks.
+    pub(crate) fn child_name(&self, entry: NodeKey) -> Option<Arc<str>> {
+        self.tree.get(entry)?.name()
+    }
+
     /// Records that the promise of a child was polled.
     pub(crate) fn mark_polled(&self, entry: NodeKey) {
         if let Some(node) = self.tree.get(entry) {
@@ -278,6 +284,12 @@ impl Domain {
         }
     }
 
+    /// Records that no future waits for a child any more that the parent has cancelled.
+    pub(crate) fn detach_cancelled(&self, entry: NodeKey) {
+        self.detach_child(entry);
+        self.cancel.note_given_up(entry);
+    }
+
     /// Returns whether a promise that is dropped right now is given up whatever the run's settings
     /// are (R1): by a combinator, by a panic, or by a task that is ending.
     pub(crate) fn drop_is_abandonment(&self) -> bool {
@@ -303,6 +315,8 @@ impl Domain {
         }
         node.handle_state.set(HandleState::Detached);
         self.request_cancel(entry.slot, &self.drop_reason(entry.slot));
+        // fault: given-up-not-awaited
+        self.cancel.note_given_up(entry);
     }
 
     /// Handles the drop of a promise in a run in which that is a violation: the node stays, for the
@@ -317,7 +331,7 @@ impl Domain {
 
 /// Stores the waker of a future that waits for a child inside its parent. Only the most recent one
 /// is woken.
-fn set_join_waker(child: &Node, waker: &Waker) {
+pub(super) fn set_join_waker(child: &Node, waker: &Waker) {
     if !child.join_waker.peek(|known| known.is_some_and(|known| known.will_wake(waker))) {
         drop(child.join_waker.replace(Some(Box::new(waker.clone()))));
     }

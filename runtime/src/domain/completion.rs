@@ -132,7 +132,11 @@ impl Domain {
             CompletionNotice::None => {}
             // A panic in the waker of a foreign combinator does not reach the scheduler.
             CompletionNotice::Wake(waker) => panics::wake(waker),
-            CompletionNotice::Group { group, index } => self.groups.child_completed(group, index),
+            CompletionNotice::Group { group, index } => {
+                if let Some(discarded) = self.groups.child_completed(group, index) {
+                    self.reap(discarded);
+                }
+            }
         }
     }
 

@@ -218,7 +218,9 @@ impl Domain {
                 }
                 OutcomeTo::Nothing
             }
-            HandleState::Detached | HandleState::Forgotten => OutcomeTo::Nothing,
+            HandleState::Detached | HandleState::GivenUp | HandleState::Forgotten => {
+                OutcomeTo::Nothing
+            }
             HandleState::Held
             | HandleState::Polled
             | HandleState::InGroup { .. }

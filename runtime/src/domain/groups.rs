@@ -4,15 +4,16 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use slab::Slab;
 
-use super::Domain;
 use super::shield::inherited_deadline;
+use super::{DiscardedChildren, Domain};
 use crate::locks::clone_waker;
 use crate::panics;
-use crate::task::{NodeKey, Slot, Stage};
+use crate::task::{Cancelled, NodeKey, Slot, Stage};
 use crate::waker_set::{WakerKey, WakerSet};
 
 /// The groups of a domain, each by its number.
@@ -40,14 +41,19 @@ struct GroupState {
     completed: VecDeque<u32>,
     /// The wakers of the futures that wait for the next completion.
     waiters: WakerSet,
+    /// The wakers of the futures that wait for a place in the group.
+    vacancy: WakerSet,
     /// Set if the group has a spawner.
     intake: Option<Rc<dyn Intake>>,
+    /// Set if the group discards the outcomes of its children: the children.
+    discarded: Option<Arc<DiscardedChildren>>,
 }
 
 impl Groups {
-    /// Adds a group and returns its number.
-    pub(crate) fn insert(&self) -> u32 {
-        self.groups.borrow_mut().insert(GroupState::default()) as u32
+    /// Adds a group and returns its number. `discarded` is set if it discards outcomes.
+    pub(crate) fn insert(&self, discarded: Option<Arc<DiscardedChildren>>) -> u32 {
+        let state = GroupState { discarded, ..GroupState::default() };
+        self.groups.borrow_mut().insert(state) as u32
     }
 
     /// Removes a group, if it is still there.
@@ -88,41 +94,98 @@ impl Groups {
         self.groups.borrow_mut()[group as usize].completed.pop_front()
     }
 
-    /// Registers a waker for the next completion.
-    pub(crate) fn register(&self, group: u32, key: &mut WakerKey, waker: &Waker) {
-        if self.groups.borrow()[group as usize].waiters.is_registered(key, waker) {
+    /// Registers a waker for the next completion, or for the next vacancy.
+    pub(crate) fn register(
+        &self,
+        group: u32,
+        event: GroupEvent,
+        key: &mut WakerKey,
+        waker: &Waker,
+    ) {
+        if self.groups.borrow_mut()[group as usize].wakers(event).is_registered(key, waker) {
             return;
         }
         // Cloning and dropping may run any code, so both happen outside the borrow.
         let waker = clone_waker(waker);
-        let replaced = self.groups.borrow_mut()[group as usize].waiters.register(key, waker);
+        let replaced = self.groups.borrow_mut()[group as usize].wakers(event).register(key, waker);
         drop(replaced);
     }
 
     /// Removes the waker of a future that does not wait any more.
-    pub(crate) fn cancel_wait(&self, group: u32, key: &mut WakerKey) {
+    pub(crate) fn cancel_wait(&self, group: u32, event: GroupEvent, key: &mut WakerKey) {
         let mut groups = self.groups.borrow_mut();
-        let waker = groups.get_mut(group as usize).and_then(|state| state.waiters.remove(key));
+        let waker =
+            groups.get_mut(group as usize).and_then(|state| state.wakers(event).remove(key));
         drop(groups);
         panics::ignore(|| drop(waker));
     }
 
-    /// Records that the child at `index` has completed, and wakes the futures that wait for it.
-    pub(super) fn child_completed(&self, group: u32, index: u32) {
-        let waiters = match self.groups.borrow_mut().get_mut(group as usize) {
-            Some(state) => {
-                state.completed.push_back(index);
-                state.waiters.take()
-            }
-            // The group was dropped before its child completed.
-            None => return,
+    /// Records that the child at `index` has completed, and wakes the futures that wait for it. If
+    /// the group discards outcomes, returns the child, which the group does not contain any more.
+    pub(super) fn child_completed(&self, group: u32, index: u32) -> Option<NodeKey> {
+        let mut groups = self.groups.borrow_mut();
+        // The group may have been dropped before its child completed.
+        let state = groups.get_mut(group as usize)?;
+        let Some(discarded) = &state.discarded else {
+            state.completed.push_back(index);
+            let waiters = state.waiters.take();
+            drop(groups);
+            waiters.wake_all();
+            return None;
         };
-        waiters.wake_all();
+        let child = discarded.remove(index);
+        // `next` waits for the last child.
+        let waiters = if discarded.len() == 0 { Some(state.waiters.take()) } else { None };
+        let vacancy = state.vacancy.take();
+        drop(groups);
+        vacancy.wake_all();
+        if let Some(waiters) = waiters {
+            waiters.wake_all();
+        }
+        child
+    }
+
+    /// Wakes the futures that wait for a place, because a child was taken out of the group.
+    pub(crate) fn child_removed(&self, group: u32) {
+        let mut groups = self.groups.borrow_mut();
+        let vacancy = groups.get_mut(group as usize).map(|state| state.vacancy.take());
+        drop(groups);
+        if let Some(vacancy) = vacancy {
+            vacancy.wake_all();
+        }
     }
 }
 
-/// Children that are submitted to a group.
+/// An event of a group that a future waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupEvent {
+    /// A child has completed.
+    Completion,
+    /// A child has left the group.
+    Vacancy,
+}
+
+impl GroupState {
+    fn wakers(&mut self, event: GroupEvent) -> &mut WakerSet {
+        match event {
+            GroupEvent::Completion => &mut self.waiters,
+            GroupEvent::Vacancy => &mut self.vacancy,
+        }
+    }
+}
+
+/// Children of groups.
 impl Domain {
+    /// Requests the cancellation of a child in a group, which stays in the group. Returns whether
+    /// the child was running.
+    pub(crate) fn cancel_in_group(&self, child: NodeKey, cancelled: &Cancelled) -> bool {
+        let is_running = self.tree.get(child).is_some_and(|node| !node.is_complete());
+        if is_running {
+            self.request_cancel(child.slot, cancelled);
+        }
+        is_running
+    }
+
     /// Spawns the futures that were submitted to a group.
     pub(crate) fn start_submitted(&self, group: u32) {
         if let Some(intake) = self.groups.intake(group) {

@@ -20,9 +20,12 @@ impl Domain {
     /// Returns the context that a child spawned by the current task now inherits: the deadline of
     /// the running code, and a cancel request that has reached the parent.
     pub(crate) fn inherited_context(&self, parent: Slot) -> Option<Box<ColdState>> {
-        let cold = &self.tree[parent].cold;
-        let requested = cold.peek(|cold| cold.and_then(|cold| cold.cancel_requested.clone()));
-        ColdState::for_child(self.cancel.deadline(), requested)
+        let (requested, locals) = self.tree[parent].cold.peek(|cold| match cold {
+            // fault: locals-not-inherited
+            Some(cold) => (cold.cancel_requested.clone(), cold.locals.clone()),
+            None => (None, None),
+        });
+        ColdState::for_child(self.cancel.deadline(), requested, locals)
     }
 
     /// Returns the deadline of the running code.

@@ -51,6 +51,11 @@ impl<T, E> ChildHandle<T, E> {
         self.outcome.as_ref().map(|outcome| &**outcome.scheduler())
     }
 
+    /// Returns whether the outcome is there, or was taken. The parent may not be notified yet.
+    pub(super) fn has_completed(&self) -> bool {
+        self.outcome.as_ref().is_none_or(OutcomeHandle::is_complete)
+    }
+
     /// Moves the handle out and leaves an empty one.
     pub(super) fn take(&mut self) -> Self {
         ChildHandle { outcome: self.outcome.take(), child: self.child }
@@ -95,6 +100,11 @@ impl<T, E> ChildHandle<T, E> {
         outcome.expect("a promise has its handle until its outcome is taken").take()
     }
 
+    /// Drops the reference to the outcome of a child that is not complete.
+    pub(super) fn drop_outcome(&mut self) {
+        drop(self.outcome.take());
+    }
+
     /// Gives the handle up, unless the outcome is taken.
     #[inline]
     pub(super) fn release(&mut self, how: Release) {
@@ -114,7 +124,8 @@ fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
         }
         match how {
             Release::Dropped => domain.promise_dropped(entry, domain.drop_is_abandonment()),
-            Release::Cancelled | Release::Detached => domain.detach_child(entry),
+            Release::Cancelled => domain.detach_cancelled(entry),
+            Release::Detached => domain.detach_child(entry),
         }
         None
     });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use slab::Slab;
 
 use super::Promise;
-use crate::domain::{Domain, Message, RemoteHandle};
+use crate::domain::{ChildRef, DiscardedChildren, Domain, Message, RemoteHandle};
 use crate::task::{HandleState, NodeKey, Slot};
 
 /// The task that owns a group, and the group's other half on that task's domain.
@@ -36,6 +36,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Group<T, E> {
     state: Mutex<State<T, E>>,
     limit: usize,
+    /// Set if the group discards outcomes: its children.
+    discarded: Option<Arc<DiscardedChildren>>,
 }
 
 /// The contents of a closed group. The fields are dropped in this order.
@@ -43,6 +45,19 @@ pub(crate) struct Group<T, E> {
 pub(crate) struct Contents<T, E> {
     promises: Slab<Promise<T, E>>,
     send_starts: Vec<SendStart<T, E>>,
+    discarded: Option<GiveUp>,
+}
+
+/// Gives the children of a group that discards outcomes up when it is dropped.
+struct GiveUp {
+    children: Arc<DiscardedChildren>,
+    owner: Arc<RemoteHandle>,
+}
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.children.give_up(&self.owner);
+    }
 }
 
 struct State<T, E> {
@@ -62,7 +77,16 @@ struct State<T, E> {
 }
 
 impl<T, E> Group<T, E> {
+    /// Creates a group that discards the outcomes of its children.
+    pub(super) fn discarding(limit: usize) -> Arc<Group<T, E>> {
+        Group::with_discarded(limit, Some(Arc::default()))
+    }
+
     pub(crate) fn new(limit: usize) -> Arc<Group<T, E>> {
+        Group::with_discarded(limit, None)
+    }
+
+    fn with_discarded(limit: usize, discarded: Option<Arc<DiscardedChildren>>) -> Arc<Group<T, E>> {
         let state = State {
             promises: Slab::new(),
             first_occupied: 0,
@@ -72,7 +96,7 @@ impl<T, E> Group<T, E> {
             is_notified: false,
             is_closed: false,
         };
-        Arc::new(Group { state: Mutex::new(state), limit })
+        Arc::new(Group { state: Mutex::new(state), limit, discarded })
     }
 
     fn state(&self) -> MutexGuard<'_, State<T, E>> {
@@ -81,7 +105,19 @@ impl<T, E> Group<T, E> {
 
     /// Returns the number of children, submitted futures included.
     pub(super) fn len(&self) -> usize {
-        self.state().len()
+        self.state().len() + self.discarded_len()
+    }
+
+    fn discarded_len(&self) -> usize {
+        self.discarded.as_ref().map_or(0, |discarded| discarded.len())
+    }
+
+    /// Returns the children.
+    pub(super) fn children(&self) -> Vec<ChildRef> {
+        match &self.discarded {
+            Some(discarded) => discarded.all(),
+            None => self.state().promises.iter().map(|(_, promise)| promise.child()).collect(),
+        }
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -93,7 +129,7 @@ impl<T, E> Group<T, E> {
         let mut state = self.state();
         let owner = state.owner.get_or_insert_with(|| Owner {
             remote: Arc::clone(domain.remote()),
-            group: domain.groups().insert(),
+            group: domain.groups().insert(self.discarded.clone()),
             task: domain.current_key(),
         });
         owner.clone()
@@ -103,9 +139,17 @@ impl<T, E> Group<T, E> {
         self.state().owner.clone()
     }
 
+    /// Returns whether the group was dropped or its owner has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().is_closed
+    }
+
     /// Adds a child of the owner, whose node is on `domain`.
-    pub(super) fn insert(&self, promise: Promise<T, E>, domain: &Domain, group: u32) {
-        self.state().insert(promise, domain, group);
+    pub(crate) fn insert(&self, promise: Promise<T, E>, domain: &Domain, group: u32) {
+        match &self.discarded {
+            Some(discarded) => insert_discarded(discarded, promise, domain, group),
+            None => self.state().insert(promise, domain, group),
+        }
     }
 
     /// Takes the child with the lowest index out.
@@ -123,8 +167,11 @@ impl<T, E> Group<T, E> {
     }
 
     /// Returns any child.
-    pub(super) fn some_child(&self) -> Option<crate::domain::ChildRef> {
-        self.state().promises.iter().next().map(|(_, promise)| promise.child())
+    pub(super) fn some_child(&self) -> Option<ChildRef> {
+        match &self.discarded {
+            Some(discarded) => discarded.all().first().copied(),
+            None => self.state().promises.iter().next().map(|(_, promise)| promise.child()),
+        }
     }
 
     /// Refuses futures from now on.
@@ -138,9 +185,11 @@ impl<T, E> Group<T, E> {
         let mut state = self.state();
         state.is_closed = true;
         state.submitted -= state.send_starts.len();
+        let discarded = self.discarded.clone().zip(state.owner.clone());
         Contents {
             promises: mem::take(&mut state.promises),
             send_starts: mem::take(&mut state.send_starts),
+            discarded: discarded.map(|(children, owner)| GiveUp { children, owner: owner.remote }),
         }
     }
 }
@@ -153,7 +202,7 @@ impl<T, E> Group<T, E> {
         if state.is_closed {
             return Err(Refusal::Closed);
         }
-        if state.len() >= self.limit {
+        if state.len() + self.discarded_len() >= self.limit {
             return Err(Refusal::AtCapacity);
         }
         state.submitted += 1;
@@ -201,17 +250,30 @@ impl<T, E> Group<T, E> {
         domain: &Domain,
         group: u32,
     ) {
-        let mut state = self.state();
-        state.submitted -= 1;
         if let Some(promise) = promise {
-            state.insert(promise, domain, group);
+            self.insert(promise, domain, group);
         }
+        self.state().submitted -= 1;
     }
 
     /// Forgets `count` submitted futures, which the caller drops.
     pub(crate) fn forget_submitted(&self, count: usize) {
         self.state().submitted -= count;
     }
+}
+
+/// Adds a child whose outcome is discarded. The child drops it: it has no receiver.
+fn insert_discarded<T, E>(
+    discarded: &DiscardedChildren,
+    promise: Promise<T, E>,
+    domain: &Domain,
+    group: u32,
+) {
+    let child = promise.drop_outcome();
+    let index = discarded.insert(child);
+    let index = u32::try_from(index).expect("a group contains 2^32 children at most");
+    let handle_state = HandleState::InGroup { group, index };
+    domain.with_entry(child.entry, |node| node.handle_state.set(handle_state));
 }
 
 impl<T, E> State<T, E> {

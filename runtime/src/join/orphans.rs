@@ -2,15 +2,14 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::Promise;
 use super::group::{Group, Owner};
-use crate::domain::{Domain, Message};
+use super::next::{Next, NextOrPending, NextOutcome};
+use crate::domain::{Domain, GroupEvent, Message};
 use crate::outcome::Outcome;
 use crate::task::{BlockedOn, HandleState, TaskId, WaitSite, WaitTarget};
 use crate::waker_set::WakerKey;
@@ -23,7 +22,8 @@ use crate::waker_set::WakerKey;
 /// joined once the group has returned its outcome. Dropping a group that still contains children
 /// cancels them. If that happens in the last poll of a task that returns, the children count as
 /// forgotten, which is reported; see [`Promise`].
-/// Each operation takes constant time, however many children the group contains.
+/// Each operation takes constant time, however many children the group contains, except
+/// [`cancel`](Orphans::cancel) and [`cancel_all`](Orphans::cancel_all).
 ///
 /// A group belongs to the first task that uses it: only that task may spawn into it and take
 /// outcomes out. Another task that tries commits the violation
@@ -56,6 +56,8 @@ use crate::waker_set::WakerKey;
 #[doc(alias = "TaskTracker")]
 pub struct Orphans<T, E = Infallible> {
     group: Arc<Group<T, E>>,
+    /// The registration of the stream.
+    pub(super) stream_waiter: WakerKey,
 }
 
 /// The result of [`Orphans::care`].
@@ -77,8 +79,52 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// Creates an empty group that contains at most `limit` children, complete ones included.
+    ///
+    /// In a full group [`spawn_when_free`](Orphans::spawn_when_free) waits, and
+    /// [`Task::orphans`](crate::Task::orphans) returns an error.
     pub fn with_limit(limit: usize) -> Orphans<T, E> {
-        Orphans { group: Group::new(limit) }
+        Orphans { group: Group::new(limit), stream_waiter: WakerKey::new() }
+    }
+
+    /// Makes this a group that discards the outcomes of its children, for background work whose
+    /// values are not needed: a child that has ended leaves nothing behind, and the group need not
+    /// be drained with [`next`](Orphans::next).
+    ///
+    /// The outcome is dropped at the end of the child. A failure or a panic in it is the finding
+    /// [`FailureUnseen`](crate::Finding::FailureUnseen). `next` waits until the group is empty. As
+    /// any group, it must not be dropped by the last poll of its owner while it contains children.
+    ///
+    /// # Panics
+    ///
+    /// If the group was used before.
+    ///
+    /// # Examples
+    ///
+    /// At most ten requests at a time:
+    ///
+    /// ```
+    /// use matou_runtime::{Orphans, RunError, live_tasks, run, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let requests = Orphans::with_limit(10).discarding();
+    ///     for _ in 0..100 {
+    ///         requests.spawn_when_free(yield_now()).await;
+    ///         assert!(requests.len() <= 10 && live_tasks() <= 11);
+    ///     }
+    ///     requests.next().await; // the last ones
+    ///     assert!(requests.is_empty());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "DiscardingTaskGroup")]
+    #[doc(alias = "TaskTracker")]
+    #[track_caller]
+    #[must_use]
+    pub fn discarding(self) -> Orphans<T, E> {
+        assert!(self.group.owner().is_none(), "a group discards from its first use on");
+        Orphans { group: Group::discarding(self.limit()), stream_waiter: WakerKey::new() }
     }
 
     /// Returns the number of children in the group, complete ones and those of a
@@ -131,7 +177,7 @@ impl<T, E> Orphans<T, E> {
     #[doc(alias = "join_next")]
     #[track_caller]
     pub fn next(&self) -> Next<'_, T, E> {
-        Next(NextOutcome { orphans: self, at: Location::caller(), key: WakerKey::new() })
+        Next(NextOutcome::new(self, Location::caller()))
     }
 
     /// Waits for the next child to complete and returns its outcome. While the group is empty, the
@@ -184,11 +230,14 @@ impl<T, E> Orphans<T, E> {
     /// ```
     #[track_caller]
     pub fn next_or_pending(&self) -> NextOrPending<'_, T, E> {
-        NextOrPending(NextOutcome { orphans: self, at: Location::caller(), key: WakerKey::new() })
+        NextOrPending(NextOutcome::new(self, Location::caller()))
     }
 
     /// Takes a child out of the group, complete or not, lowest position first. Its promise belongs
-    /// to the caller, which must await or cancel it.
+    /// to the caller, which must await or cancel it. A group that is
+    /// [discarding](Orphans::discarding) has no promises: it returns `None`.
+    ///
+    /// Where `StreamExt` is imported, which has a `take` too, write `Orphans::take(&group)`.
     #[track_caller]
     pub fn take(&self) -> Option<Promise<T, E>> {
         let owner = self.group.owner()?;
@@ -198,6 +247,7 @@ impl<T, E> Orphans<T, E> {
         Domain::with("`Orphans::take`", |domain| {
             self.start_submitted(domain, &owner);
             let promise = self.group.take_first()?;
+            domain.groups().child_removed(owner.group);
             // The domain may have listed its position as complete. `pop` skips positions that are
             // vacant or occupied by another child.
             domain.with_entry(promise.child().entry, |node| {
@@ -242,10 +292,70 @@ impl<T, E> Orphans<T, E> {
     }
 
     /// Spawns the futures that were submitted, without waiting for the message about them.
-    fn start_submitted(&self, domain: &Domain, owner: &Owner) {
+    pub(super) fn start_submitted(&self, domain: &Domain, owner: &Owner) {
         if self.group.has_submitted() {
             domain.start_submitted(owner.group);
         }
+    }
+
+    /// Takes the next outcome. `key` is the registration of the waiting future, which calls
+    /// [`cancel_wait`](Orphans::cancel_wait) when it is dropped, and `at` its line.
+    #[track_caller]
+    pub(crate) fn poll_outcome(
+        &self,
+        key: &mut WakerKey,
+        at: &'static Location<'static>,
+        when_empty: WhenEmpty,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Outcome<T, E>>> {
+        let poll = self.pop(Some(Wait { at, when_empty, key: &mut *key }), cx);
+        if poll.is_ready() {
+            self.cancel_wait(key);
+        }
+        poll
+    }
+
+    /// Removes the waker of a future that does not wait any more.
+    pub(crate) fn cancel_wait(&self, key: &mut WakerKey) {
+        if !key.is_set() {
+            return;
+        }
+        if let Some(owner) = self.group.owner() {
+            // On another thread the waker stays until the next outcome.
+            let event = GroupEvent::Completion;
+            Domain::try_with(|domain| domain.groups().cancel_wait(owner.group, event, key));
+        }
+    }
+
+    /// Waits until the group contains fewer children than its limit. `key` is the registration of
+    /// the waiting future.
+    #[track_caller]
+    pub(crate) fn poll_vacancy(
+        &self,
+        key: &mut WakerKey,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if !self.is_full() {
+            return Poll::Ready(());
+        }
+        let used_at = Location::caller();
+        Domain::with("`Orphans`", |domain| {
+            let owner = self.group.owner_or_current(domain);
+            if self.check_owner(&owner, used_at) {
+                domain.groups().register(owner.group, GroupEvent::Vacancy, key, cx.waker());
+                let site = WaitSite::new("a place in a group", at);
+                domain.set_blocked_on(BlockedOn::new(site, WaitTarget::TaskGroup(owner.group)));
+            }
+        });
+        Poll::Pending
+    }
+
+    /// Removes the waker of a future that does not wait for a place any more.
+    pub(crate) fn cancel_vacancy_wait(&self, key: &mut WakerKey) {
+        let Some(owner) = self.group.owner().filter(|_| key.is_set()) else { return };
+        let event = GroupEvent::Vacancy;
+        Domain::try_with(|domain| domain.groups().cancel_wait(owner.group, event, key));
     }
 
     /// Takes the outcome of a complete child. If there is none, registers the waker, unless `wait`
@@ -270,7 +380,8 @@ impl<T, E> Orphans<T, E> {
             loop {
                 let Some(index) = domain.groups().pop_completed(owner.group) else {
                     if let Some(Wait { at, key, .. }) = &mut wait {
-                        domain.groups().register(owner.group, key, cx.waker());
+                        let event = GroupEvent::Completion;
+                        domain.groups().register(owner.group, event, key, cx.waker());
                         let target = WaitTarget::TaskGroup(owner.group);
                         let site = WaitSite::new("orphans", at);
                         domain.set_blocked_on(BlockedOn::new(site, target));
@@ -280,6 +391,7 @@ impl<T, E> Orphans<T, E> {
                 // Taking the outcome may run user code, so the lock is released before.
                 let promise = self.group.remove_completed(index, domain);
                 if let Some(promise) = promise {
+                    domain.groups().child_removed(owner.group);
                     return Poll::Ready(Some(promise.into_outcome(domain)));
                 }
             }
@@ -294,8 +406,8 @@ struct Wait<'a> {
     key: &'a mut WakerKey,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WhenEmpty {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenEmpty {
     ReturnNone,
     StayPending,
 }
@@ -334,70 +446,5 @@ impl<T, E> Drop for Orphans<T, E> {
 impl<T, E> fmt::Debug for Orphans<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Orphans").field("len", &self.len()).field("limit", &self.limit()).finish()
-    }
-}
-
-/// The future of [`Orphans::next`].
-#[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
-pub struct Next<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
-
-impl<T, E> Future for Next<'_, T, E> {
-    type Output = Option<Outcome<T, E>>;
-
-    #[track_caller]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.get_mut().0.poll(WhenEmpty::ReturnNone, cx)
-    }
-}
-
-/// The future of [`Orphans::next_or_pending`].
-#[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
-pub struct NextOrPending<'a, T, E = Infallible>(NextOutcome<'a, T, E>);
-
-impl<T, E> Future for NextOrPending<'_, T, E> {
-    type Output = Outcome<T, E>;
-
-    #[track_caller]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = self.get_mut().0.poll(WhenEmpty::StayPending, cx);
-        outcome.map(|outcome| outcome.expect("it waits for one"))
-    }
-}
-
-/// A wait for the next outcome of a group, which leaves no waker behind.
-#[derive(Debug)]
-struct NextOutcome<'a, T, E> {
-    orphans: &'a Orphans<T, E>,
-    at: &'static Location<'static>,
-    key: WakerKey,
-}
-
-impl<T, E> NextOutcome<'_, T, E> {
-    #[track_caller]
-    fn poll(&mut self, when_empty: WhenEmpty, cx: &mut Context<'_>) -> Poll<Option<Outcome<T, E>>> {
-        let wait = Wait { at: self.at, when_empty, key: &mut self.key };
-        let poll = self.orphans.pop(Some(wait), cx);
-        if poll.is_ready() {
-            self.cancel();
-        }
-        poll
-    }
-
-    fn cancel(&mut self) {
-        if !self.key.is_set() {
-            return;
-        }
-        if let Some(owner) = self.orphans.group.owner() {
-            // On another thread the waker stays until the next outcome.
-            Domain::try_with(|domain| domain.groups().cancel_wait(owner.group, &mut self.key));
-        }
-    }
-}
-
-impl<T, E> Drop for NextOutcome<'_, T, E> {
-    fn drop(&mut self) {
-        self.cancel();
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Cancel;
@@ -50,6 +51,44 @@ impl<T, E> Promise<T, E> {
     /// Returns the child's id.
     pub fn id(&self) -> TaskId {
         self.child().entry.id
+    }
+
+    /// Returns the name that [`Task::name`](crate::Task::name) has given to the child.
+    ///
+    /// `None` if it has none, after the outcome was taken, and on other threads than the parent's.
+    pub fn name(&self) -> Option<Arc<str>> {
+        let entry = self.child().entry;
+        let name =
+            |domain: &Domain| self.is_child_of(domain).then(|| domain.child_name(entry)).flatten();
+        Domain::try_with(name).flatten()
+    }
+
+    /// Returns whether the child and all its descendants are complete: awaiting the promise does
+    /// not wait then. Also `true` after the outcome was taken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::{RunError, run, spawn, yield_now};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let child = spawn(async { 7 });
+    ///     assert!(!child.is_finished());
+    ///     yield_now().await;
+    ///     assert!(child.is_finished());
+    ///     assert_eq!(child.await?, 7);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "is_complete")]
+    pub fn is_finished(&self) -> bool {
+        let entry = self.child().entry;
+        let is_complete =
+            |domain: &Domain| self.is_child_of(domain).then(|| domain.child_is_complete(entry));
+        let here = Domain::try_with(is_complete).flatten();
+        here.unwrap_or_else(|| self.handle.has_completed())
     }
 
     /// Cancels the child and waits until it and all its descendants are complete.
@@ -163,6 +202,14 @@ impl<T, E> Promise<T, E> {
     pub(super) fn mark_polled(&self) {
         let entry = self.child().entry;
         Domain::try_with(|domain| domain.mark_polled(entry));
+    }
+
+    /// Gives up the outcome of a child that was just spawned. The child stays as it is, and its
+    /// node stays until it is reaped.
+    pub(super) fn drop_outcome(mut self) -> ChildRef {
+        let child = self.child();
+        self.handle.drop_outcome();
+        child
     }
 
     /// Gives the promise up; the child goes on.

@@ -24,7 +24,8 @@ type MakeDriver = Arc<dyn Fn(usize) -> io::Result<Box<dyn Driver>> + Send + Sync
 
 /// Runs `main` and all its descendants to completion.
 ///
-/// The calling thread becomes domain 0; there is one further domain for each further core. The
+/// The calling thread becomes domain 0; there is one further domain for each further core, and at
+/// least one. The
 /// function returns when `main` and all its descendants have completed, their resources are
 /// finalized, and the other threads have ended, for any reason.
 ///
@@ -131,7 +132,9 @@ impl Builder {
         }
     }
 
-    /// Sets the number of domains, including domain 0: 1 to 1,024. Default: one for each core.
+    /// Sets the number of domains, including domain 0: 1 to 1,024. Default: one for each core, and
+    /// at least two, so that a [`call`](crate::call) has a target. With one domain a `call` returns
+    /// [`NoDomainAvailable`](crate::NoDomainAvailable).
     pub fn domains(mut self, domains: usize) -> Builder {
         self.domains = Some(domains);
         self
@@ -332,7 +335,7 @@ impl Builder {
         let invalid = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let domains = match self.domains {
             Some(domains) => domains,
-            None => thread::available_parallelism().map_or(1, |cores| cores.get().min(DOMAINS_MAX)),
+            None => default_domains(thread::available_parallelism().map_or(1, usize::from)),
         };
         if !(1..=DOMAINS_MAX).contains(&domains) {
             return invalid(format!("a run has 1 to {DOMAINS_MAX} domains, not {domains}"));
@@ -360,6 +363,12 @@ impl Builder {
             },
         ))
     }
+}
+
+/// Returns how many domains a run has on a machine with so many cores. There are at least two, so
+/// that a program with a `call` runs everywhere.
+fn default_domains(cores: usize) -> usize {
+    cores.clamp(2, DOMAINS_MAX)
 }
 
 /// A run whose domains exist.
@@ -503,5 +512,15 @@ impl fmt::Debug for Builder {
             .field("forgotten", &self.forgotten)
             .field("leaks", &self.leaks)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_one_core_has_a_domain_to_call() {
+        assert_eq!([1, 2, 8, 5_000].map(default_domains), [2, 2, 8, DOMAINS_MAX]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use matou_ownership::{Ledger, Resource, ResourceHandle};
 
 use super::NoDomainAvailable;
+use super::into_group::TaskInto;
 use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_lazy};
 use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn, assert_parent};
 use crate::join::{Orphans, Promise};
@@ -347,87 +348,5 @@ impl fmt::Debug for Task {
             .field("leak_rule", &self.leak_rule)
             .field("pinned", &self.pinned)
             .finish()
-    }
-}
-
-/// A [`Task`] that is spawned into a group; see [`Task::orphans`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it spawns a task"]
-pub struct TaskInto<'a, T, E> {
-    task: Task,
-    orphans: &'a Orphans<T, E>,
-}
-
-/// The error of spawning into a group that is at its limit. No task was spawned; the error contains
-/// the future.
-///
-/// Only a group created by [`Orphans::with_limit`] has a limit. Take the outcome of a child
-/// ([`next`](Orphans::next), [`care`](Orphans::care)) and try again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct AtCapacity<F>(pub F);
-
-impl<F> fmt::Debug for AtCapacity<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AtCapacity(..)")
-    }
-}
-
-impl<F> fmt::Display for AtCapacity<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the group is at capacity: take the outcome of a child before spawning another one",
-        )
-    }
-}
-
-impl<F> std::error::Error for AtCapacity<F> {}
-
-impl<T, E> TaskInto<'_, T, E>
-where
-    T: 'static,
-    E: 'static,
-{
-    /// Spawns a child that may fail on this domain into the group.
-    ///
-    /// # Errors
-    ///
-    /// [`AtCapacity`] if the group contains as many children as it may.
-    ///
-    /// # Panics
-    ///
-    /// As [`spawn`](crate::spawn).
-    #[inline]
-    #[track_caller]
-    pub fn try_spawn<F>(self, future: F) -> Result<TaskId, AtCapacity<F>>
-    where
-        F: Future<Output = Result<T, E>> + 'static,
-    {
-        if self.orphans.is_full() {
-            return Err(AtCapacity(future));
-        }
-        Ok(self.orphans.insert(self.task.try_spawn(future)))
-    }
-}
-
-impl<T: 'static> TaskInto<'_, T, std::convert::Infallible> {
-    /// Spawns a child on this domain into the group.
-    ///
-    /// # Errors
-    ///
-    /// [`AtCapacity`] if the group contains as many children as it may.
-    ///
-    /// # Panics
-    ///
-    /// As [`spawn`](crate::spawn).
-    #[inline]
-    #[track_caller]
-    pub fn spawn<F>(self, future: F) -> Result<TaskId, AtCapacity<F>>
-    where
-        F: Future<Output = T> + 'static,
-    {
-        if self.orphans.is_full() {
-            return Err(AtCapacity(future));
-        }
-        Ok(self.orphans.insert(self.task.spawn(future)))
     }
 }

@@ -6,6 +6,7 @@
 mod blocking;
 mod builder;
 mod defer;
+mod into_group;
 mod root;
 mod shield;
 mod simulated_job;
@@ -19,8 +20,9 @@ use std::future::Future;
 use std::panic::Location;
 
 pub use blocking::{blocking, try_blocking};
-pub use builder::{AtCapacity, Task, TaskInto};
+pub use builder::Task;
 pub use defer::defer;
+pub use into_group::{AtCapacity, SpawnWhenFree, TaskInto};
 pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};
 pub use spawner::{SendSpawner, Spawner, SubmitError};
 
@@ -207,14 +209,62 @@ where
     let mut promises = Vec::new();
     for input in inputs {
         let make = make.clone();
-        match Task::spawned_at(at).call(move || make(input)) {
-            Ok(promise) => promises.push(promise),
-            Err(error) => {
-                // Only the first call can fail, because the domains of a run do not change.
-                debug_assert!(promises.is_empty());
-                return Err(error);
-            }
-        }
+        // Only the first call can fail, because the domains of a run do not change.
+        promises.push(Task::spawned_at(at).call(move || make(input))?);
+    }
+    Ok(await_all(promises))
+}
+
+/// The future of [`try_parallel`].
+pub type TryParallel<T, E> = AwaitAll<T, E>;
+
+/// Spawns one child that may fail for each input, distributed evenly over the other domains, and
+/// waits for all.
+///
+/// The future returns the outcomes in the order of the inputs. The failure of one child does not
+/// cancel the others; see [`parallel`].
+///
+/// # Errors
+///
+/// [`NoDomainAvailable`] if the run has no other domain and there is an input.
+///
+/// # Cancel safety
+///
+/// Dropping the future drops the promises, which cancels the children.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{Builder, RunError, try_parallel};
+///
+/// # fn main() -> Result<(), RunError> {
+/// Builder::new().domains(3).run(async {
+///     let numbers = try_parallel(["1", "two", "3"], |word| async move { word.parse::<i32>() });
+///     let outcomes = numbers?.await;
+///     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[doc(alias = "try_join_all")]
+#[track_caller]
+pub fn try_parallel<I, M, F, T, E>(
+    inputs: I,
+    make: M,
+) -> Result<TryParallel<T, E>, NoDomainAvailable>
+where
+    I: IntoIterator,
+    I::Item: Send + 'static,
+    M: Fn(I::Item) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<T, E>> + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let at = Location::caller();
+    let mut promises = Vec::new();
+    for input in inputs {
+        let make = make.clone();
+        promises.push(Task::spawned_at(at).try_call(move || make(input))?);
     }
     Ok(await_all(promises))
 }

@@ -155,6 +155,14 @@ impl Task {
     }
 }
 
+/// Makes a child that was just spawned a shield.
+#[track_caller]
+pub(super) fn make_shield<T, E>(promise: &Promise<T, E>) {
+    Domain::with("`shield`", |domain| {
+        domain.make_shield(promise.child().entry, domain.run.config.grace);
+    });
+}
+
 /// The future of [`shield`] and [`try_shield`]: the outcome of the child.
 #[must_use = "the shielded task runs, but this future has its outcome"]
 pub struct Shield<T, E = Infallible> {
@@ -166,9 +174,7 @@ pub struct Shield<T, E = Infallible> {
 impl<T, E> Shield<T, E> {
     #[track_caller]
     fn new(promise: Promise<T, E>, at: &'static Location<'static>) -> Shield<T, E> {
-        Domain::with("`shield`", |domain| {
-            domain.make_shield(promise.child().entry, domain.run.config.grace);
-        });
+        make_shield(&promise);
         Shield { promise: Some(promise), at }
     }
 

@@ -170,6 +170,22 @@ impl<T: 'static, E: 'static> Spawner<T, E> {
         self.submit::<F, MayFail>(future)
     }
 
+    /// Spawns a child at once if the current task owns the group, so that the child inherits the
+    /// deadline of the running code; otherwise submits the future.
+    #[track_caller]
+    pub(crate) fn spawn_or_submit<F>(&self, future: F) -> Result<(), SubmitError<F>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+    {
+        let Some(group) = self.intake.group_of_current() else {
+            return self.try_spawn(future);
+        };
+        let promise = Task::new().try_spawn(future);
+        let insert = |domain: &Domain| self.intake.group.insert(promise, domain, group);
+        Domain::with("spawning into a scope", insert);
+        Ok(())
+    }
+
     #[track_caller]
     fn submit<F, K>(&self, future: F) -> Result<(), SubmitError<F>>
     where
@@ -257,6 +273,17 @@ impl<T, E> GroupIntake<T, E> {
         GroupIntake { group, starts: RefCell::default() }
     }
 
+    /// Returns the number of the group if the current task owns it and both accept children.
+    fn group_of_current(&self) -> Option<u32> {
+        let owner = self.group.owner().filter(|_| !self.group.is_closed())?;
+        let is_current = |domain: &Domain| {
+            domain.has_handle(&owner.remote)
+                && domain.current_key() == owner.task
+                && domain.may_get_children(owner.task)
+        };
+        Domain::try_with(is_current).unwrap_or(false).then_some(owner.group)
+    }
+
     fn owner_is_ending(&self) -> bool {
         let is_ending = |domain: &Domain| {
             let owner = self.group.owner();
@@ -313,6 +340,32 @@ impl<F> SubmitError<F> {
         match why {
             Refusal::AtCapacity => SubmitError::AtCapacity(future),
             Refusal::Closed => SubmitError::Closed(future),
+        }
+    }
+
+    /// Drops the future. The rest is `Send`, so `?` turns it into a boxed error of any kind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use matou_runtime::{Orphans, RunError, SubmitError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let group = Orphans::new();
+    ///     let local = Rc::new(7);
+    ///     let submitted = group.spawner().spawn(async move { *local });
+    ///     submitted.map_err(SubmitError::without_future)?;
+    ///     assert_eq!(group.next().await.expect("a child")?, 7);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn without_future(self) -> SubmitError<()> {
+        match self {
+            SubmitError::AtCapacity(_) => SubmitError::AtCapacity(()),
+            SubmitError::Closed(_) => SubmitError::Closed(()),
         }
     }
 

@@ -8,6 +8,7 @@ use matou_hooks::Offer;
 
 use super::cancel_reason::{CancelKind, CancelReason, Cancelled, TaskRef};
 use super::id::TaskId;
+use super::locals::Locals;
 use super::probe::Suspicion;
 use crate::timer_queue::TimerKey;
 use crate::waker_set::WakerSet;
@@ -24,6 +25,9 @@ pub(crate) struct ColdState {
     pub(crate) cancel_waiters: WakerSet,
     /// The deadline that the task inherited from its parent.
     pub(crate) deadline: Option<TaskDeadline>,
+    /// The task-local values: those that the task has inherited, and those of the scopes that are
+    /// being polled.
+    pub(crate) locals: Option<Locals>,
     /// When and why the task is cancelled if it has not returned before: at its deadline, or when
     /// the time limit of its shield is over.
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,
@@ -125,16 +129,18 @@ impl ColdState {
         self.cancel_at.is_some() && self.timer.is_none()
     }
 
-    /// Returns the initial state of a child: its parent's deadline, and the cancel request from
-    /// which its parent is shielded. `None` if there is neither.
+    /// Returns the initial state of a child: its parent's deadline, the cancel request from which
+    /// its parent is shielded, and the parent's values. `None` if there are none of these.
     pub(crate) fn for_child(
         deadline: Option<TaskDeadline>,
         cancel_requested: Option<Cancelled>,
+        locals: Option<Locals>,
     ) -> Option<Box<ColdState>> {
-        if deadline.is_none() && cancel_requested.is_none() {
+        if deadline.is_none() && cancel_requested.is_none() && locals.is_none() {
             return None;
         }
         let cancel_at = deadline.map(|deadline| (deadline.at, deadline.cancelled()));
-        Some(Box::new(ColdState { cancel_requested, deadline, cancel_at, ..ColdState::default() }))
+        let cold = ColdState { cancel_requested, deadline, locals, cancel_at, ..Self::default() };
+        Some(Box::new(cold))
     }
 }

@@ -11,6 +11,7 @@ mod cause;
 mod cold;
 mod id;
 mod key;
+mod locals;
 mod node;
 mod option_cell;
 pub(crate) mod probe;
@@ -27,6 +28,7 @@ pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
 pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
 pub(crate) use id::IdHasher;
 pub(crate) use key::{KeyBase, key_home, task_id};
+pub(crate) use locals::Locals;
 pub(crate) use node::{
     HandleState, LeakRule, NIL, Node, NodeKey, Parent, RunState, Slot, SpawnParams, Stage, TaskMeta,
 };

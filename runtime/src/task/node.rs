@@ -137,6 +137,8 @@ pub(crate) enum HandleState {
     Cancelling,
     /// No future waits for the child, which is no violation. The node is freed on completion.
     Detached,
+    /// As `Detached`; a combinator of the parent waits for the child's end.
+    GivenUp,
     /// The child is a signal handler, which the runtime has spawned. The node is freed on
     /// completion.
     SignalHandler,

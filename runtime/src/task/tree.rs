@@ -181,7 +181,10 @@ impl<R> TaskTree<R> {
         let (handle_state, parent) = (node.handle_state.get(), node.parent.get());
         let mut awaited = false;
         let notice = match handle_state {
-            HandleState::Held | HandleState::Polled | HandleState::Cancelling => {
+            HandleState::Held
+            | HandleState::Polled
+            | HandleState::Cancelling
+            | HandleState::GivenUp => {
                 awaited = node.wake_parent.replace(false);
                 node.join_waker
                     .take()
@@ -194,8 +197,10 @@ impl<R> TaskTree<R> {
         };
         let ready = parent.local().filter(|&parent| self.child_completed(parent, awaited));
         // No handle will free the node of a detached child. (A root has no list to be freed from.)
-        let is_detached =
-            matches!(handle_state, HandleState::Detached | HandleState::SignalHandler);
+        let is_detached = matches!(
+            handle_state,
+            HandleState::Detached | HandleState::GivenUp | HandleState::SignalHandler
+        );
         let is_freed = is_detached && matches!(parent, Parent::Local(_));
         let leftovers = is_freed.then(|| self.remove(slot));
         Completion { notice, ready, leftovers }

@@ -4,6 +4,7 @@
 
 mod blocking;
 mod cancel_reasons;
+mod combinators;
 mod deadlines;
 mod deadlocks;
 mod deferred;
@@ -11,6 +12,7 @@ mod destructors;
 mod edge_cases;
 mod f08_panics;
 mod forked_processes;
+mod groups;
 mod live_tasks;
 mod many_waiters;
 mod miou_parity;
@@ -56,6 +58,8 @@ mod sources;
 mod spawners;
 mod support;
 mod task_drops;
+mod task_locals;
+mod task_scopes;
 mod task_size;
 mod tasks;
 mod timers;
