@@ -30,6 +30,15 @@
 //! Consider [`std::sync::Mutex`] if you hold no lock across an `.await`: it is smaller and faster.
 //! Consider a [`Queue`] before a [`Mutex`]: a task that owns its data needs no lock.
 //!
+//! | to | use |
+//! | --- | --- |
+//! | share data | [`Mutex`]; [`RwLock`] if most tasks only read |
+//! | wait until data have changed | [`Condition`] |
+//! | pass values on | [`Queue`]; [`Computation`] for one value |
+//! | wait for an event | [`Trigger`]; [`Barrier`] for each other |
+//! | limit how many do something | [`Semaphore`] |
+//! | initialize a value once | [`OnceCell`], [`Lazy`] |
+//!
 //! These types block no thread, except in the methods whose names end in `_blocking`. They need no
 //! particular runtime, and tasks of different executors may share one of them.
 //!
@@ -39,7 +48,8 @@
 //!   ends the wait of the first one. A notified waiter of a [`Mutex`] or [`Queue`] may be overtaken
 //!   by a newcomer that takes the lock, the value or the slot; it then keeps its place. This is
 //!   bounded: a waiter that has been overtaken five times holds newcomers back until it has what it
-//!   waits for. No clock is involved. A waiter of a [`Semaphore`] is never overtaken.
+//!   waits for. No clock is involved. A waiter of a [`Semaphore`] or an [`RwLock`] is never
+//!   overtaken.
 //! - **Cancellation.** Any future may be dropped at any time without losing anything: a wake-up
 //!   that it has received goes to the next waiter, and a value stays in the queue. Details are
 //!   under *Cancel safety* of each future.
@@ -48,7 +58,8 @@
 //!   ("futurelock"). Under `matou-runtime` it does not: a wake-up is an offer that is good for one
 //!   poll of the waiter's task, and then goes to the next waiter; see [`matou_hooks::Offer`]. Under
 //!   other runtimes a waiter that is polled takes a free lock, slot or value even if another one
-//!   was notified, so at least a task is not blocked by a future that it has set aside itself.
+//!   was notified, so at least a task is not blocked by a future that it has set aside itself. (Not
+//!   so a [`Semaphore`] or an [`RwLock`], which keep the order.)
 //! - **Panics.** No poisoning: a guard unlocks when it is dropped, also by a panic.
 //! - **Wakers** are cloned, called and dropped while no lock is held. They may use the primitive
 //!   that calls them. If one panics, nothing is lost and a broadcast still wakes the other waiters.
@@ -73,32 +84,49 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![doc(test(attr(deny(warnings))))]
 
+mod barrier;
 #[cfg(not(any(loom, shuttle)))]
 mod block_on;
+mod computation;
 mod condition;
 mod error;
 mod holder;
 mod mutex;
+mod once;
 mod primitives;
 mod queue;
+mod rwlock;
 mod semaphore;
+mod trigger;
 mod waiting;
 
 /// The futures that the methods return.
 pub mod futures {
+    pub use crate::barrier::BarrierWait;
+    pub use crate::computation::{ComputationWait, Ended};
     pub use crate::condition::{Wait, WaitWhile};
-    pub use crate::mutex::Lock;
-    pub use crate::queue::{Pop, Push};
+    pub use crate::mutex::{Lock, LockArc};
+    pub use crate::queue::{Closed, Pop, PopMany, Push};
+    pub use crate::rwlock::{Read, ReadArc, ReadFrom, Write, WriteArc, WriteFrom};
     pub use crate::semaphore::{Acquire, AcquireArc, AcquireFrom};
+    pub use crate::trigger::TriggerWait;
 }
 
+pub use crate::barrier::{Barrier, BarrierWaitResult};
+pub use crate::computation::{Completer, Computation, ComputationError};
 pub use crate::condition::Condition;
 pub use crate::error::{
     AcquireError, PopError, PushError, TryAcquireError, TryPopError, TryPushError,
 };
-pub use crate::mutex::{Mutex, MutexGuard};
-pub use crate::queue::Queue;
+pub use crate::mutex::{Mutex, MutexGuard, OwnedMutexGuard};
+pub use crate::once::{Lazy, OnceCell};
+pub use crate::queue::{Queue, QueueSink, QueueStream};
+pub use crate::rwlock::{
+    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, ReadGuard, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, WriteGuard,
+};
 pub use crate::semaphore::{OwnedSemaphorePermit, Permit, Semaphore, SemaphorePermit};
+pub use crate::trigger::Trigger;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

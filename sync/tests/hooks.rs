@@ -12,7 +12,9 @@ use std::task::{Context, Waker};
 use futures::FutureExt;
 use futures::executor::block_on;
 use matou_hooks::{Current, Holder, Host, Target, TaskKey, Wait, poll_budget, replace_current};
-use matou_sync::{Condition, Mutex, Queue, Semaphore};
+use matou_sync::{
+    Barrier, Computation, Condition, Mutex, OnceCell, Queue, RwLock, Semaphore, Trigger,
+};
 
 std::thread_local! {
     static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -154,6 +156,53 @@ fn a_wait_for_permits_is_reported_and_a_request_consumes_budget_once() {
     assert!(large.now_or_never().is_some());
     replace_current(before);
     assert_eq!(take_events(), [format!("acquire semaphore {line} -")]);
+}
+
+#[test]
+fn waits_for_a_lock_or_a_cell_name_the_task_that_holds_it() {
+    begin();
+    let (lock, cell) = (RwLock::new(0), OnceCell::<u8>::new());
+    let line = line!();
+    let reading = on_task(7, || lock.try_read());
+    let second = on_task(8, || lock.try_read());
+    assert!(on_task(9, || lock.write().now_or_never()).is_none());
+    drop(reading);
+    assert!(on_task(9, || lock.write().now_or_never()).is_none());
+    drop(second);
+    let writing = on_task(8, || lock.write().now_or_never());
+    assert!(lock.read().now_or_never().is_none());
+    drop(writing);
+    let mut initializing = Box::pin(cell.get_or_init(futures::future::pending));
+    assert!(on_task(7, || (&mut initializing).now_or_never()).is_none());
+    assert!(cell.get_or_init(|| async { 1 }).now_or_never().is_none());
+    let expected = [
+        format!("write lock lock {} 7@{}", line + 3, line + 1),
+        format!("write lock lock {} -", line + 5),
+        format!("read lock lock {} 8@{}", line + 8, line + 7),
+        format!("once-cell lock {} 7@{}", line + 12, line + 10),
+    ];
+    let mut events = take_events();
+    events.retain(|event| !event.starts_with("acquired") && event != "released lock");
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn waits_for_barriers_triggers_and_computations_are_reported() {
+    begin();
+    let (barrier, trigger) = (Barrier::new(2), Trigger::counted(1));
+    let (completer, computation) = Computation::<u8>::create();
+    let before = replace_current(Current::new(None, 4));
+    let line = line!();
+    assert!(barrier.wait().now_or_never().is_none());
+    assert!(trigger.wait().now_or_never().is_none());
+    assert!(computation.wait().now_or_never().is_none());
+    assert!(completer.ended().now_or_never().is_none());
+    // Without budget nothing has begun.
+    assert!(barrier.wait().now_or_never().is_none());
+    replace_current(before);
+    let names = ["barrier", "trigger", "computation", "computation"];
+    let expected = (1..).zip(names).map(|(n, name)| format!("{name} {name} {} -", line + n));
+    assert_eq!(take_events(), expected.collect::<Vec<_>>());
 }
 
 #[test]

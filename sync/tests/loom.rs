@@ -17,9 +17,13 @@ mod support {
 }
 
 mod model {
+    mod computation;
     mod condition;
     mod mutex;
     mod offers;
+    mod once;
     mod queue;
+    mod rwlock;
     mod semaphore;
+    mod trigger;
 }

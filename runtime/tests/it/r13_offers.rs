@@ -11,7 +11,7 @@ use futures::future::select;
 use matou_runtime::test::Check;
 use matou_runtime::{Builder, Diagnostic, Finding, MainError, yield_now};
 use matou_sync::futures::Lock;
-use matou_sync::{Condition, Mutex, Queue};
+use matou_sync::{Condition, Mutex, Queue, RwLock, Semaphore};
 
 use crate::support::{
     Counter, OFFER_SEEDS, Place, Reports, everywhere, run_with, waiters, within_deadline,
@@ -339,4 +339,49 @@ fn f13_runs_and_threads_that_share_a_mutex_pass_it_on() {
     other.join().expect("the other run has the lock");
     queue.close();
     careless.join().expect("the run ends");
+}
+
+/// One permit is free, but reserved for the large request.
+#[test]
+fn f13_a_large_request_that_was_set_aside_keeps_no_small_one_waiting() {
+    everywhere(|place| async move {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let kept = Arc::clone(&semaphore);
+        let careless = place.spawn(move || async move {
+            let mut large = kept.acquire_many(2);
+            poll_once(&mut large).await;
+            pending::<()>().await;
+        });
+        while semaphore.waiters() != 1 {
+            yield_now().await;
+        }
+        let small = Arc::clone(&semaphore);
+        let bystander = place.spawn(move || async move { drop(small.acquire().await) });
+        bystander.await?;
+        careless.cancel().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn f13_a_writer_that_was_set_aside_keeps_no_reader_waiting() {
+    everywhere(|place| async move {
+        let lock = Arc::new(RwLock::new(()));
+        let reading = lock.read().await;
+        let kept = Arc::clone(&lock);
+        let careless = place.spawn(move || async move {
+            let mut write = kept.write();
+            poll_once(&mut write).await;
+            pending::<()>().await;
+        });
+        while lock.waiters() != 1 {
+            yield_now().await;
+        }
+        let shared = Arc::clone(&lock);
+        let bystander = place.spawn(move || async move { drop(shared.read().await) });
+        bystander.await?;
+        drop(reading);
+        careless.cancel().await;
+        Ok(())
+    });
 }

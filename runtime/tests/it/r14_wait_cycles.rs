@@ -18,7 +18,7 @@ use matou_runtime::{
     Builder, Diagnostic, Finding, MainError, RunError, defer, shield, sleep, spawn, timeout,
     yield_now,
 };
-use matou_sync::{Mutex, Queue};
+use matou_sync::{Mutex, OnceCell, Queue, RwLock};
 
 use crate::support::ManualClock;
 
@@ -354,4 +354,41 @@ fn b15_a_queue_with_two_consumers_is_no_circle() {
         second.await?;
         Ok(())
     });
+}
+
+/// The writer comes before the second read, which therefore waits for it, and it for the first.
+#[test]
+fn a_task_that_reads_again_behind_a_writer_is_a_circle() {
+    let program = || async {
+        let lock = Rc::new(RwLock::new(0));
+        let written = Rc::clone(&lock);
+        let writer = spawn(async move {
+            while written.try_write().is_some() {
+                yield_now().await;
+            }
+            *written.write().await += 1;
+        });
+        hang(async move {
+            let _first = lock.read().await;
+            while lock.waiters() == 0 {
+                yield_now().await;
+            }
+            let _second = lock.read().await;
+        })
+        .await?;
+        writer.await?;
+        Ok(())
+    };
+    assert_circle(program, &["read lock", "r14_wait_cycles.rs"]);
+}
+
+#[test]
+fn an_initializer_that_wants_the_value_of_its_cell_is_a_circle() {
+    let program = || async {
+        let cell = Rc::new(OnceCell::<u32>::new());
+        let own = Rc::clone(&cell);
+        let init = move || async move { *own.get_or_init(|| async { 1 }).await };
+        hang(async move { drop(cell.get_or_init(init).await.to_string()) }).await
+    };
+    assert_circle(program, &["once-cell", "r14_wait_cycles.rs"]);
 }

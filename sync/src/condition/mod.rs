@@ -1,3 +1,4 @@
+mod until;
 mod wait;
 
 use std::fmt;
@@ -59,8 +60,6 @@ use crate::waiting::{Kind, Request, WaitList, WaiterKey};
 /// });
 /// ```
 #[doc(alias = "Condvar")]
-#[doc(alias = "Notify")]
-#[doc(alias = "Event")]
 pub struct Condition {
     /// Each waiter's data is the address of its mutex.
     waiters: WaitList,

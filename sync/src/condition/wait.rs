@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use matou_hooks::{Target, Wait as WaitReport};
 
 use super::Condition;
-use crate::mutex::{Mutex, MutexGuard};
+use crate::mutex::{Lock, Mutex, MutexGuard};
 use crate::waiting::{Request, Turn, WaiterKey};
 
 /// The future of [`Condition::wait`].
@@ -76,6 +76,30 @@ impl<'c, 'm, T: ?Sized> Wait<'c, 'm, T> {
         // Only a signal or a broadcast ends the wait.
         let woken = |turn| matches!(turn, Turn::Offered | Turn::Released).then_some(turn);
         self.condition.waiters.poll(key, matou_hooks::current_task(), cx, woken)
+    }
+
+    /// Returns whether the wait was ended and only the lock is missing.
+    pub(super) fn was_woken(&self) -> bool {
+        matches!(self.state, State::Locking { .. })
+    }
+
+    /// Ends a wait that has begun, and locks the mutex. A signal that it was offered is passed on.
+    pub(super) fn give_up(&mut self) -> Option<Lock<'m, T>> {
+        let State::Waiting { key } = self.state else { return None };
+        self.state = State::Idle;
+        // fault: expired-wait-keeps-signal
+        self.condition.waiters.remove(key);
+        Some(self.mutex.lock_at(self.called_at))
+    }
+
+    /// Makes a future that has completed wait again from its next poll on.
+    pub(super) fn restart(&mut self, guard: MutexGuard<'m, T>) {
+        self.guard = Some(guard);
+    }
+
+    /// Takes the guard, if the future holds it.
+    pub(super) fn take_guard(&mut self) -> Option<MutexGuard<'m, T>> {
+        self.guard.take()
     }
 
     /// Reports that the current task waits for a signal.

@@ -1,5 +1,6 @@
 mod guard;
 mod lock;
+mod owned;
 mod raw;
 
 use std::cell::UnsafeCell;
@@ -11,6 +12,7 @@ use matou_hooks::{Holder, Target, Wait};
 
 pub use self::guard::MutexGuard;
 pub use self::lock::Lock;
+pub use self::owned::{LockArc, OwnedMutexGuard};
 use self::raw::RawMutex;
 use crate::primitives::const_fn;
 

@@ -9,7 +9,7 @@ use matou_hooks::{Target, Wait};
 use super::Queue;
 use crate::error::{PopError, PushError};
 use crate::holder::OnlyUser;
-use crate::waiting::{Notify, Request, Waiting};
+use crate::waiting::{Notify, Place, Request, Waiting};
 
 /// Reports that the current task waits for a queue.
 fn report_wait<T>(
@@ -24,16 +24,16 @@ fn report_wait<T>(
     matou_hooks::on_wait(&other_end.get().map_or(wait, |user| wait.held_by(user)), cx);
 }
 
-/// The common part of the two futures: tries as a newcomer, and then waits.
+/// The common part of all that pushes and pops: tries as a newcomer, and then waits.
 #[inline]
 fn poll_attempt<R>(
     (notify, user): (&Notify, &OnlyUser),
-    waiting: &mut Waiting<'_>,
+    place: &mut Place,
     called_at: &'static Location<'static>,
     cx: &mut Context<'_>,
     mut attempt: impl FnMut(usize) -> Option<R>,
 ) -> Poll<R> {
-    let task = if waiting.is_waiting() {
+    let task = if place.is_waiting() {
         matou_hooks::current_task()
     } else {
         // Only here: a waiter takes the value or the slot that it was woken for.
@@ -45,9 +45,53 @@ fn poll_attempt<R>(
         }
         task
     };
-    let poll = waiting.poll(cx, Request { task, at: called_at, data: 0 }, attempt);
+    let poll = place.poll(notify, cx, Request { task, at: called_at, data: 0 }, attempt);
     if poll.is_ready() {
         user.record(|| task, called_at);
+    }
+    poll
+}
+
+/// Pushes the value, which is `None` after that.
+#[inline]
+pub(super) fn poll_push<T>(
+    queue: &Queue<T>,
+    place: &mut Place,
+    value: &mut Option<T>,
+    called_at: &'static Location<'static>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), PushError<T>>> {
+    let poll = poll_attempt((&queue.popped, &queue.pusher), place, called_at, cx, |reserved| {
+        let pushed = value.take().expect("`Push` polled after completion");
+        match queue.push_unless_full(pushed, reserved) {
+            Ok(result) => Some(result),
+            Err(returned) => {
+                *value = Some(returned);
+                None
+            }
+        }
+    });
+    match &poll {
+        Poll::Ready(Ok(())) => queue.pushed.notify_one(),
+        Poll::Ready(Err(_)) => {}
+        Poll::Pending => report_wait(queue, "push", called_at, &queue.popper, cx),
+    }
+    poll
+}
+
+#[inline]
+pub(super) fn poll_pop<T>(
+    queue: &Queue<T>,
+    place: &mut Place,
+    called_at: &'static Location<'static>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, PopError>> {
+    let pop = |reserved| queue.pop_unless_empty(reserved);
+    let poll = poll_attempt((&queue.pushed, &queue.popper), place, called_at, cx, pop);
+    match &poll {
+        Poll::Ready(Ok(_)) => queue.popped.notify_one(),
+        Poll::Ready(Err(_)) => {}
+        Poll::Pending => report_wait(queue, "pop", called_at, &queue.pusher, cx),
     }
     poll
 }
@@ -111,23 +155,7 @@ impl<T> Future for Push<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { queue, value, waiting, called_at } = &mut *self;
-        let poll =
-            poll_attempt((&queue.popped, &queue.pusher), waiting, called_at, cx, |reserved| {
-                let pushed = value.take().expect("`Push` polled after completion");
-                match queue.push_unless_full(pushed, reserved) {
-                    Ok(result) => Some(result),
-                    Err(returned) => {
-                        *value = Some(returned);
-                        None
-                    }
-                }
-            });
-        match &poll {
-            Poll::Ready(Ok(())) => queue.pushed.notify_one(),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => report_wait(queue, "push", called_at, &queue.popper, cx),
-        }
-        poll
+        poll_push(queue, waiting.place(), value, called_at, cx)
     }
 }
 
@@ -173,22 +201,9 @@ impl<T> Future for Pop<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let queue = this.queue.expect("`Pop` polled after completion");
-        let pop = |reserved| queue.pop_unless_empty(reserved);
-        let poll = poll_attempt(
-            (&queue.pushed, &queue.popper),
-            &mut this.waiting,
-            this.called_at,
-            cx,
-            pop,
-        );
-        match &poll {
-            Poll::Ready(result) => {
-                this.queue = None;
-                if result.is_ok() {
-                    queue.popped.notify_one();
-                }
-            }
-            Poll::Pending => report_wait(queue, "pop", this.called_at, &queue.pusher, cx),
+        let poll = poll_pop(queue, this.waiting.place(), this.called_at, cx);
+        if poll.is_ready() {
+            this.queue = None;
         }
         poll
     }

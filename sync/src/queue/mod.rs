@@ -1,11 +1,15 @@
+mod adapters;
 mod futures;
+mod more;
 
 use std::fmt;
 use std::panic::Location;
 
 use concurrent_queue::ConcurrentQueue;
 
+pub use self::adapters::{QueueSink, QueueStream};
 pub use self::futures::{Pop, Push};
+pub use self::more::{Closed, PopMany};
 use crate::error::{PopError, PushError, TryPopError, TryPushError};
 use crate::holder::OnlyUser;
 use crate::primitives::const_fn;
@@ -66,7 +70,6 @@ use crate::waiting::{Kind, Notify};
 #[doc(alias = "channel")]
 #[doc(alias = "mpmc")]
 #[doc(alias = "mpsc")]
-#[doc(alias = "oneshot")]
 #[doc(alias = "async_channel")]
 pub struct Queue<T> {
     values: ConcurrentQueue<T>,
@@ -74,6 +77,8 @@ pub struct Queue<T> {
     pushed: Notify,
     /// Notified once per popped value. Pushes to a bounded queue wait here.
     popped: Notify,
+    /// Notified when the queue is closed.
+    closing: Notify,
     /// For reports: the task that pushes, and the one that pops, if it is one task each.
     pusher: OnlyUser,
     popper: OnlyUser,
@@ -98,6 +103,7 @@ impl<T> Queue<T> {
             values: ConcurrentQueue::bounded(capacity),
             pushed: Notify::new(Kind::Pop),
             popped: Notify::new(Kind::Push),
+            closing: Notify::new(Kind::Close),
             pusher: OnlyUser::new(),
             popper: OnlyUser::new(),
         }
@@ -118,6 +124,7 @@ impl<T> Queue<T> {
                 values: ConcurrentQueue::unbounded(),
                 pushed: Notify::new(Kind::Pop),
                 popped: Notify::new(Kind::Push),
+                closing: Notify::new(Kind::Close),
                 pusher: OnlyUser::new(),
                 popper: OnlyUser::new(),
             }
@@ -331,6 +338,8 @@ impl<T> Queue<T> {
         if was_open {
             self.pushed.notify_all();
             self.popped.notify_all();
+            // fault: close-wakes-no-observer
+            self.closing.notify_all();
         }
         was_open
     }

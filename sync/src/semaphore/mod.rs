@@ -22,10 +22,10 @@ use crate::primitives::const_fn;
 /// enough permits for them. `try_acquire` fails in that case.
 ///
 /// Under `matou-runtime` this does not hold for a request that is kept without being polled (see
-/// [`Mutex`](crate::Mutex#futures-that-are-kept)). With each permit that is returned and each newcomer
-/// that has to wait, its task is woken once, and if it does not poll the request then, those behind
-/// it acquire what there is. The request keeps its place for when it is polled again. Under other
-/// runtimes the requests behind it wait until it is polled or dropped.
+/// [`Mutex`](crate::Mutex#futures-that-are-kept)). With each permit that is returned and each
+/// newcomer that has to wait, its task is woken once, and if it does not poll the request then,
+/// those behind it acquire the permits. The request keeps its place for when it is polled again.
+/// Under other runtimes the requests behind it wait until it is polled or dropped.
 ///
 /// # Closing
 ///
@@ -78,8 +78,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// Returns [`AcquireError`](crate::AcquireError) if the semaphore is closed, also if it is closed
-    /// during the wait.
+    /// Returns [`AcquireError`](crate::AcquireError) if the semaphore is closed, also if it is
+    /// closed during the wait.
     ///
     /// # Panics
     ///

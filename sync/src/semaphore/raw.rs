@@ -97,7 +97,6 @@ impl RawSemaphore {
     }
 
     /// Returns whether tasks may wait. A snapshot for reports.
-    #[allow(dead_code)]
     #[inline]
     pub(crate) fn may_have_waiters(&self) -> bool {
         self.state.load(Ordering::Relaxed) & WAITING != 0
@@ -192,13 +191,14 @@ impl RawSemaphore {
             },
             _ => self.is_closed().then_some(Err(AcquireError)),
         });
-        // Permits that this waiter has left, or could not use, may suffice for another one.
+        // Permits that this waiter has left, or could not use, may be for another one.
         // fault: semaphore-keeps-the-rest
         self.offer(Reserve::No);
         poll
     }
 
-    /// Removes a waiter that gives up. Permits offered to it, or reserved for it, go to the next.
+    /// Removes a waiter that gives up. Permits that it was offered, or kept from others, go to the
+    /// next one.
     fn cancel_wait(&self, waiter: WaiterKey) {
         self.waiters.remove(waiter);
         // fault: semaphore-dropped-waiter-bars-others
@@ -208,11 +208,13 @@ impl RawSemaphore {
     /// Adds permits and wakes the waiters that can have them. The count stops at [`PERMITS_MAX`].
     #[inline]
     pub(crate) fn release(&self, amount: usize) {
-        // fault: semaphore-counter-wraps
-        let add = |state| state + amount.min(PERMITS_MAX - permits(state)) * PERMIT;
-        let update = |state| Some(add(state));
+        let add = |state| {
+            // fault: semaphore-counter-wraps
+            let added = amount.min(PERMITS_MAX - permits(state));
+            Some(state + added * PERMIT)
+        };
         // Release pairs with the acquire of whichever operation takes the permits.
-        let before = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, update);
+        let before = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, add);
         if before.is_ok_and(|state| state & WAITING != 0) {
             self.offer(Reserve::ForWaiters);
         }
@@ -263,7 +265,6 @@ impl fmt::Debug for RawSemaphore {
 }
 
 /// Permits that were taken.
-#[allow(dead_code)]
 pub(crate) struct Acquired {
     /// How many there were before.
     pub(crate) before: usize,
@@ -309,7 +310,7 @@ impl Acquiring {
         let amount = self.amount;
         let (task, poll) = match self.waiter {
             None => {
-                // Only here: a waiter takes what it was woken for, whatever the budget.
+                // Only here: a waiter takes the permits that it was woken for, whatever the budget.
                 let task = ready!(matou_hooks::begin_operation(cx));
                 match semaphore.try_acquire(amount) {
                     Ok(before) => return Poll::Ready(Ok(Acquired { before, task })),

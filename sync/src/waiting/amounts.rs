@@ -1,13 +1,13 @@
 //! Offers to waiters that request different amounts of one thing, such as permits.
 //!
-//! The request of a waiter is its [`Request::data`](super::Request). An offered amount stays in
+//! The request of a waiter is its [`Request::data`](super::Request). The offered amount stays in
 //! the state of the primitive: an open offer means that no other waiter is offered that amount.
 //!
 //! A waiter whose request cannot be met yet keeps those behind it waiting, and newcomers as well,
 //! otherwise it would starve. The available amount then counts as reserved for it, which is an
 //! offer like any other: the waiter is woken, so that it is either polled, or declines and is
 //! passed over. This happens at each release and for each newcomer that has to wait, as long as
-//! another task could use what is reserved.
+//! another task could use the amount.
 
 use super::offer::Notice;
 use super::wait_list::{Locked, WaitList};
@@ -47,7 +47,7 @@ impl WaitList {
 }
 
 impl Locked<'_> {
-    /// Offers the first waiter what it requests, if that is there and not offered to others.
+    /// Offers the first waiter the amount that it requests, if so much is not offered to others.
     fn offer_fitting(&mut self, amount: usize) -> Option<Notice> {
         let first = self.waiters.first()?;
         let rest = amount.checked_sub(self.waiters.open_data())?;
@@ -55,7 +55,7 @@ impl Locked<'_> {
     }
 
     /// Offers the available amount to the first waiter, whose request cannot be met, if it keeps
-    /// another one from using that.
+    /// another one from using that amount.
     fn offer_reserved(&mut self, amount: usize, reserve: Reserve) -> Option<Notice> {
         let keeps_others = match reserve {
             Reserve::No => false,
@@ -65,7 +65,10 @@ impl Locked<'_> {
         if amount == 0 || self.waiters.has_open_offer() || !keeps_others {
             return None;
         }
+        let first = self.waiters.first()?;
+        // A waiter that no task of a host has polled never declines.
+        self.waiters.request(first).task?;
         // fault: semaphore-reserves-without-offer
-        self.offer_next()
+        Some(self.offer_to(first))
     }
 }

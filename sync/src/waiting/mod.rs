@@ -36,8 +36,8 @@
 //!
 //! | | how | used by |
 //! | --- | --- | --- |
-//! | the state is one word of the primitive's own | it counts the waiters in the word | `Mutex` |
-//! | the state has its own synchronization | [`Notify`]: a count, a fence and a load | `Queue` |
+//! | the state is one word of the primitive's own | it counts or marks the waiters in the word | `Mutex`, `Semaphore` |
+//! | the state has its own synchronization | [`Notify`]: a count, a fence and a load | `Queue`, `Trigger`, `Barrier`, `Computation` |
 //! | the wake-up is all there is | it locks the list | `Condition` |
 //!
 //! [`Kind`] determines the meaning of an offer. Usually it is the permission to try, and the object
@@ -49,6 +49,9 @@
 //! each in [`Request::data`] and tries under the lock as `Mutex` does. Its release makes offers
 //! while the first waiter's request can be met ([`WaitList::offer_amount`]). Newcomers never
 //! overtake the waiters of such a primitive.
+//!
+//! A lock or a cell that is a number of permits, such as `RwLock` and `OnceCell`, needs no list of
+//! its own: it uses `semaphore::raw`.
 //!
 //! A future keeps its [`WaiterKey`] and does the following.
 //!
@@ -95,6 +98,6 @@ mod wait_list;
 mod waiters;
 
 pub(crate) use amounts::Reserve;
-pub(crate) use notify::{Notify, Waiting};
+pub(crate) use notify::{Notify, Place, Waiting};
 pub(crate) use wait_list::{Kind, Turn, WaitList};
 pub(crate) use waiters::{Request, WaiterKey};

@@ -57,6 +57,11 @@ impl Notify {
         }
     }
 
+    /// Returns how many tasks wait, including those with an open offer.
+    pub(crate) fn waiters(&self) -> usize {
+        self.waiters.load(Ordering::Relaxed)
+    }
+
     /// Calls `attempt` with the number of items that it must leave to waiters that were overtaken
     /// too often.
     #[inline]
@@ -72,13 +77,50 @@ impl Notify {
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     notify: &'a Notify,
-    /// `None` before the first poll, and after the last one.
-    key: Option<WaiterKey>,
+    place: Place,
 }
 
 impl<'a> Waiting<'a> {
     pub(crate) fn new(notify: &'a Notify) -> Self {
-        Self { notify, key: None }
+        Self { notify, place: Place::new() }
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.place.is_waiting()
+    }
+
+    pub(crate) fn place(&mut self) -> &mut Place {
+        &mut self.place
+    }
+
+    /// See [`Place::poll`].
+    pub(crate) fn poll<R>(
+        &mut self,
+        cx: &Context<'_>,
+        request: Request,
+        attempt: impl FnMut(usize) -> Option<R>,
+    ) -> Poll<R> {
+        self.place.poll(self.notify, cx, request, attempt)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.place.leave(self.notify);
+    }
+}
+
+/// A place in the list of a [`Notify`] that is owned by the same value as the place. The owner
+/// passes the `Notify` to each call, and calls [`leave`](Self::leave) when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// `None` before the first poll, and after the last one.
+    key: Option<WaiterKey>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { key: None }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -89,11 +131,12 @@ impl<'a> Waiting<'a> {
     /// others, and runs under the lock of the list.
     pub(crate) fn poll<R>(
         &mut self,
+        notify: &Notify,
         cx: &Context<'_>,
         request: Request,
         mut attempt: impl FnMut(usize) -> Option<R>,
     ) -> Poll<R> {
-        let Notify { waiters, list } = self.notify;
+        let Notify { waiters, list } = notify;
         if let Some(key) = self.key {
             let poll = list.poll(key, request.task, cx, |turn| attempt(turn.reserved()));
             if poll.is_ready() {
@@ -121,14 +164,13 @@ impl<'a> Waiting<'a> {
             Err(result) => Poll::Ready(result),
         }
     }
-}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
+    /// Takes the waiter out; an offer to it is passed on.
+    pub(crate) fn leave(&mut self, notify: &Notify) {
         if let Some(key) = self.key.take() {
             // First, since a panic of another waiter's waker may leave `remove`.
-            self.notify.waiters.fetch_sub(1, Ordering::Relaxed);
-            self.notify.list.remove(key);
+            notify.waiters.fetch_sub(1, Ordering::Relaxed);
+            notify.list.remove(key);
         }
     }
 }

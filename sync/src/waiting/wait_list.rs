@@ -20,6 +20,10 @@ pub(crate) enum Kind {
     Pop,
     Signal,
     Acquire,
+    Barrier,
+    Trigger,
+    Computation,
+    Close,
 }
 
 impl Kind {
@@ -44,6 +48,10 @@ impl Kind {
             Kind::Pop => "pop",
             Kind::Signal => "condition",
             Kind::Acquire => "acquire",
+            Kind::Barrier => "barrier",
+            Kind::Trigger => "trigger",
+            Kind::Computation => "computation",
+            Kind::Close => "closed",
         }
     }
 

@@ -1,6 +1,7 @@
 //! Each signal ends one wait, even if waiters are dropped or wakers panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -9,7 +10,7 @@ use std::{future::Future, pin::Pin};
 use futures::FutureExt;
 use futures::executor::block_on;
 use matou_sync::futures::Wait;
-use matou_sync::{Condition, Mutex};
+use matou_sync::{Computation, Condition, Mutex};
 
 use crate::support::{Task, with_deadline};
 
@@ -306,4 +307,60 @@ fn f10_a_panic_of_a_condition_unlocks_at_once() {
     assert!(mutex.try_lock().is_some());
     drop(wait);
     assert!(mutex.try_lock().is_some());
+}
+
+#[test]
+fn a_wait_that_its_limit_ends_returns_the_guard_and_takes_no_signal() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let (completer, computation) = Computation::create();
+    let limited = changed.wait_until(mutex.try_lock().unwrap(), computation);
+    let mut limited = pin!(limited);
+    task.assert_pending(&mut limited);
+    let mut other = changed.wait(mutex.try_lock().unwrap());
+    task.assert_pending(&mut other);
+    let holder = mutex.try_lock().unwrap();
+    completer.try_return("limit").unwrap();
+    // The lock itself has no limit.
+    task.assert_pending(&mut limited);
+    assert!(changed.signal());
+    drop(holder);
+    let (guard, ended_by) = task.assert_ready(&mut limited);
+    assert_eq!((*guard, ended_by), (0, Some(Ok("limit"))));
+    drop(guard);
+    drop(task.assert_ready(other));
+    assert_eq!(changed.waiters(), 0);
+}
+
+#[test]
+fn a_signal_ends_a_limited_wait_also_if_its_limit_ends_while_it_locks() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    let (completer, computation) = Computation::create();
+    let mut limited = pin!(changed.wait_until(mutex.try_lock().unwrap(), computation));
+    task.assert_pending(&mut limited);
+    let holder = mutex.try_lock().unwrap();
+    assert!(changed.signal());
+    task.assert_pending(&mut limited);
+    completer.try_return(()).unwrap();
+    task.assert_pending(&mut limited);
+    drop(holder);
+    let (guard, ended_by) = task.assert_ready(&mut limited);
+    assert_eq!((*guard, ended_by), (0, None));
+}
+
+#[test]
+fn a_limited_wait_with_a_predicate_looks_a_last_time() {
+    let (mutex, changed, task) = (Mutex::new(0), Condition::new(), Task::new());
+    for (value, expected) in [(1, Some(Ok(()))), (2, None)] {
+        let (completer, computation) = Computation::create();
+        let guard = mutex.try_lock().unwrap();
+        let mut limited = pin!(changed.wait_while_until(guard, |value| *value < 2, computation));
+        task.assert_pending(&mut limited);
+        // Without a signal.
+        *mutex.try_lock().unwrap() = value;
+        task.assert_pending(&mut limited);
+        completer.try_return(()).unwrap();
+        let (guard, ended_by) = task.assert_ready(&mut limited);
+        assert_eq!((*guard, ended_by), (value, expected));
+    }
+    assert_eq!(changed.waiters(), 0);
 }

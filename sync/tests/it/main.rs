@@ -9,10 +9,16 @@
 #![cfg(not(any(loom, shuttle)))]
 
 mod alloc;
+mod barrier;
+mod computation;
 mod condition;
 mod executors;
 mod mutex;
+mod once;
 mod queue;
+mod queue_streams;
 mod reentrant;
+mod rwlock;
 mod semaphore;
 mod support;
+mod trigger;

@@ -309,3 +309,23 @@ fn the_types_are_send_sync_and_unpin_as_documented() {
     send::<Lock<'_, Cell<u8>>>();
     unpin::<Lock<'_, u8>>();
 }
+
+#[test]
+fn an_owned_guard_outlives_the_handle_and_wakes_the_next() {
+    let (mutex, task) = (Arc::new(Mutex::new(0)), Task::new());
+    let guard = mutex.try_lock_arc().unwrap();
+    let mut second = mutex.lock_arc();
+    let mut third = mutex.lock();
+    task.assert_pending(&mut second);
+    task.assert_pending(&mut third);
+    assert_eq!(mutex.holder().map(|at| at.file()), Some(file!()));
+    drop(guard);
+    assert_eq!(task.wakes(), 1);
+    // A notified lock that is dropped notifies the next.
+    drop(second);
+    *task.assert_ready(third) = 1;
+    let last = task.assert_ready(mutex.lock_arc());
+    assert_eq!(Arc::strong_count(&mutex), 2);
+    drop(mutex);
+    assert_eq!(*last, 1);
+}

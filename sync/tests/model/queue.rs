@@ -121,3 +121,16 @@ fn m14_close_push_pop_and_a_dropped_pop_account_for_the_value() {
         assert_eq!(Arc::strong_count(&value), 1);
     });
 }
+
+#[test]
+fn a_task_that_waits_for_the_end_of_a_queue_sees_it() {
+    explore(3, || {
+        let queue = Arc::new(Queue::<u8>::bounded(1));
+        let closing = thread::spawn({
+            let queue = queue.clone();
+            move || assert!(queue.close())
+        });
+        block_on(queue.closed());
+        closing.join().unwrap();
+    });
+}
