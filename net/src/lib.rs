@@ -16,6 +16,7 @@ mod kind;
 mod lines;
 mod listen_options;
 mod listener;
+mod resolve;
 mod retry;
 mod simulated;
 mod socket;
@@ -30,6 +31,7 @@ pub use kind::{DatagramKind, SocketKind, Tcp, Udp, Unix};
 pub use lines::LineReader;
 pub use listen_options::ListenOptions;
 pub use listener::{AcceptPause, SocketListener, SocketListenerRef, TcpListener, TcpListenerRef};
+pub use resolve::lookup_host;
 pub use stream::{
     Ending, FinishLimit, ReadHalf, ReuniteError, SocketStream, SocketStreamRef, TcpStream,
     TcpStreamRef, WriteHalf,
@@ -52,7 +54,7 @@ pub use std::net::Shutdown;
 /// faults of their network and counts its events. Every address exists, from `127.0.0.1` to
 /// `[2001:db8::1]`, and no resource of the operating system is used.
 pub mod test {
-    pub use crate::simulated::{Counters, Faults, counters, set_faults};
+    pub use crate::simulated::{Counters, Faults, add_host, counters, set_faults};
 }
 
 /// The named futures that the methods of this crate return.
@@ -61,6 +63,7 @@ pub mod futures {
     pub use crate::datagram::{Recv, RecvFrom, SendDatagram};
     pub use crate::lines::NextLine;
     pub use crate::listener::Accept;
+    pub use crate::resolve::{ConnectHost, LookupHost};
     pub use crate::stream::{
         Connect, ConnectAny, ConnectTimeout, Finish, Peek, Read, Write, WriteAll,
     };

@@ -6,6 +6,7 @@
 //! system calls to [`sys`](crate::sys) and its in-memory form to [`simulated`](crate::simulated);
 //! `ARCHITECTURE.md` lists the other files that it touches.
 
+mod resolve;
 mod unix;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::simulated::{self, network};
 use crate::sys::{self, BindOptions, Multicast, Taking};
 
 pub(crate) use crate::simulated::InMemorySocket;
+pub(crate) use resolve::Lookup;
 pub(crate) use unix::{SocketFile, explain_stale, remove_stale_file};
 
 /// The implementation of one socket.

@@ -14,6 +14,7 @@ mod endpoint;
 mod fault_rng;
 mod faults;
 mod half;
+mod hosts;
 mod listener;
 mod network;
 mod stream_buffer;
@@ -32,6 +33,7 @@ pub(crate) use listener::{Listener, ListenerHandle};
 pub(crate) use network::{Network, network};
 
 pub use faults::{Counters, Faults};
+pub use hosts::add_host;
 pub use network::{counters, set_faults};
 
 /// The operations of every in-memory socket.

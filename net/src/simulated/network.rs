@@ -8,6 +8,7 @@ use matou_runtime::test::{Simulation, simulation};
 
 use super::datagram::DatagramSocket;
 use super::fault_rng::FaultRng;
+use super::hosts::Hosts;
 use super::unix::{Entry, UnixNames};
 use super::waker_list::lock;
 use super::{Counters, Endpoint, Faults, Listener};
@@ -112,6 +113,7 @@ pub(super) fn check_in_run() -> io::Result<()> {
 pub(crate) struct Network {
     state: Mutex<State>,
     pub(super) unix: UnixNames,
+    pub(super) hosts: Hosts,
 }
 
 #[derive(Default)]

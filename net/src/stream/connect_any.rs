@@ -28,7 +28,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 pub struct ConnectAny {
     options: ConnectOptions,
     /// The addresses that were not tried yet.
-    untried: VecDeque<(SocketAddr, Ticket)>,
+    untried: VecDeque<SocketAddr>,
     attempts: Vec<Connect>,
     /// Until the next attempt starts although the earlier ones are undecided.
     delay: Option<Sleep>,
@@ -42,13 +42,16 @@ impl ConnectAny {
         options: ConnectOptions,
         addresses: impl IntoIterator<Item = SocketAddr>,
     ) -> ConnectAny {
-        let addresses = interleave(addresses.into_iter().collect());
-        let mut untried = VecDeque::with_capacity(addresses.len());
-        for address in addresses {
-            untried.push_back((address, Ticket::new(Tcp::STREAM)));
-        }
-        let (attempts, at) = (Vec::new(), Location::caller());
-        ConnectAny { options, untried, attempts, delay: None, error: None, at }
+        let (untried, attempts) = (VecDeque::new(), Vec::new());
+        let at = Location::caller();
+        let mut connect = ConnectAny { options, untried, attempts, delay: None, error: None, at };
+        connect.add(addresses);
+        connect
+    }
+
+    /// Adds addresses to those that were not tried yet.
+    pub(crate) fn add(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        self.untried.extend(interleave(addresses.into_iter().collect()));
     }
 
     /// Polls the attempts, and removes those that have failed.
@@ -96,7 +99,8 @@ impl Future for ConnectAny {
             if this.untried.is_empty() || this.is_delayed(cx) {
                 return Poll::Pending;
             }
-            if let Some((address, ticket)) = this.untried.pop_front() {
+            if let Some(address) = this.untried.pop_front() {
+                let ticket = Ticket::new_at(Tcp::STREAM, this.at);
                 this.attempts.push(Connect::with_ticket(address, this.options, ticket, this.at));
                 this.delay = Some(sleep(ATTEMPT_DELAY));
             }

@@ -11,6 +11,7 @@ mod echo;
 mod finish;
 mod foreign_descriptors;
 mod halves;
+mod host_names;
 mod many_waiters;
 mod moved;
 mod owner;

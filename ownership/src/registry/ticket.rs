@@ -118,10 +118,16 @@ impl Ticket {
     #[must_use]
     #[track_caller]
     pub fn new(kind: &'static str) -> Ticket {
+        Ticket::new_at(kind, Location::caller())
+    }
+
+    /// As [`new`](Ticket::new), for a future that creates the resource later: `made_at` is the line
+    /// that created the future.
+    pub fn new_at(kind: &'static str, made_at: &'static Location<'static>) -> Ticket {
         Ticket {
             id: next_id(),
             kind,
-            made_at: Location::caller(),
+            made_at,
             owner_id: AtomicUsize::new(UNOWNED),
             state: Mutex::new(State {
                 place: Place::Unowned,
