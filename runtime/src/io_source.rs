@@ -295,8 +295,8 @@ impl WaitContext for Domain {
         self.is_current_waker(waker)
     }
 
-    fn now(&self) -> Instant {
-        Domain::now(self)
+    fn recent_time(&self) -> Instant {
+        Domain::recent_time(self)
     }
 }
 

@@ -104,7 +104,7 @@ use timers::Timers;
 use violations::Offenders;
 
 use crate::driver::{Driver, Poller};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Panic};
 use crate::panics;
 use crate::random::{Purpose, Random};
 use crate::simulation::{EventKind, SimulationState};
@@ -241,8 +241,19 @@ impl Domain {
         self.index == usize::from(index) && remote.belongs_to(&self.run)
     }
 
+    /// Reads the clock of the driver, which may be a user's. A panic there is an error of the
+    /// driver; then the system's clock is read, so that the run can end.
     pub(crate) fn now(&self) -> Instant {
-        self.driver.now()
+        // fault: clock-panic-unwinds
+        Panic::catch(|| self.driver.now()).unwrap_or_else(|panic| self.clock_failed(panic))
+    }
+
+    #[cold]
+    fn clock_failed(&self, panic: Panic) -> Instant {
+        self.fail_by_driver(driver_panicked(panic));
+        // The next read says nothing about the time that passed since the last one.
+        self.poll_clock.record_park();
+        Instant::now()
     }
 
     #[inline]
@@ -280,14 +291,25 @@ impl Domain {
         }
     }
 
-    fn driver_failed(&self, error: io::Error) {
+    /// Records an error of the driver as that of the run, which ends.
+    fn fail_by_driver(&self, error: io::Error) {
         // The first error is the run's error; the driver probably repeats it.
         let repeated = self.run.fail(RunFailure::Driver(error));
         panics::ignore(|| drop(repeated));
+    }
+
+    /// Handles an error of a wait in the driver.
+    fn driver_failed(&self, error: io::Error) {
+        self.fail_by_driver(error);
         // Without a driver there is neither I/O nor time, but the tasks can still be cancelled. The
         // pause keeps this loop from using a whole processor.
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Returns a panic in a driver as an error.
+fn driver_panicked(panic: Panic) -> io::Error {
+    io::Error::other(format!("the driver panicked: {}", panic.into_text()))
 }
 
 /// The current task.

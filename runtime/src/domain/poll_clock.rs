@@ -91,6 +91,12 @@ impl PollClock {
         self.read_at.get().filter(|_| self.unread.get() == 0)
     }
 
+    /// Returns the time of the last read, unless the domain may have been parked since.
+    #[inline]
+    pub(super) fn last_read(&self) -> Option<Instant> {
+        self.read_at.get()
+    }
+
     /// Returns whether the time since the last read contains polls only.
     #[inline]
     pub(super) fn has_open_window(&self) -> bool {

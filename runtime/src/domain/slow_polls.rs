@@ -55,6 +55,11 @@ impl Domain {
         self.poll_clock.current().unwrap_or_else(|| self.read_clock())
     }
 
+    /// Returns roughly the current time, without a call of the driver.
+    pub(crate) fn recent_time(&self) -> Instant {
+        self.poll_clock.last_read().unwrap_or_else(Instant::now)
+    }
+
     /// Reads the clock, and reports a poll since the last read if it took too long.
     pub(super) fn read_clock(&self) -> Instant {
         let now = self.now();

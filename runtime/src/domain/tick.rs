@@ -10,7 +10,7 @@ use super::completion::owner_info_of;
 use super::forgotten::LastPoll;
 use super::scheduler::PollKind;
 use super::shield::inherited_deadline;
-use super::{Domain, Node, OwnerRef, TimerTarget};
+use super::{Domain, Node, OwnerRef, TimerTarget, driver_panicked};
 use crate::diagnostic::Finding;
 use crate::driver::ParkTimeout;
 use crate::outcome::Panic;
@@ -133,9 +133,8 @@ impl Domain {
     /// Waits in the driver, which may be a user's. A panic there is an error of the driver.
     fn park_driver(&self, timeout: ParkTimeout) -> io::Result<()> {
         // fault: driver-panic-unwinds
-        Panic::catch(|| self.driver.park(timeout)).unwrap_or_else(|panic| {
-            Err(io::Error::other(format!("the driver panicked: {}", panic.into_text())))
-        })
+        Panic::catch(|| self.driver.park(timeout))
+            .unwrap_or_else(|panic| Err(driver_panicked(panic)))
     }
 
     /// Looks for events without waiting.

@@ -57,7 +57,8 @@ pub(crate) trait WaitContext {
     /// Returns whether it is the own waker of the current task. Cloning one runs no foreign code.
     fn is_own(&self, waker: &Waker) -> bool;
 
-    fn now(&self) -> Instant;
+    /// Returns roughly the current time. It is called under the lock, so it runs no foreign code.
+    fn recent_time(&self) -> Instant;
 }
 
 /// The wakers to wake and to drop after an operation, once the lock is released.
@@ -177,13 +178,13 @@ impl SourceState {
         let Some(poller) = context.poller() else { return Attempt::Done(Err(no_poller())) };
         if state.can_wait_again(poller, direction) {
             // Nothing is replaced or evicted: no other future waits.
-            let _ = state.add_waiter(direction, waiter, clone, || context.now());
+            let _ = state.add_waiter(direction, waiter, clone, || context.recent_time());
             return Attempt::Blocked(state.number());
         }
         let mut leftovers = Leftovers::default();
         let prepared = state.prepare(self, poller, &mut leftovers.woken).and_then(|()| {
             // An event that arrives from here on waits for the lock, and then finds the waker.
-            let added = state.add_waiter(direction, waiter, clone, || context.now());
+            let added = state.add_waiter(direction, waiter, clone, || context.recent_time());
             leftovers.woken.extend(added.woken);
             leftovers.dropped = added.dropped;
             state.rearm()

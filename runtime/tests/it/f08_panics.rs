@@ -212,6 +212,64 @@ fn f08_a_driver_that_panics_fails_the_run() {
     assert!(error.to_string().starts_with("the driver panicked: "), "{error}");
 }
 
+/// A driver whose clock works for so many reads, and then panics.
+struct FailingClock {
+    reactor: Reactor,
+    reads_left: Arc<AtomicUsize>,
+}
+
+impl Driver for FailingClock {
+    fn now(&self) -> Instant {
+        let is_left = |left: usize| left.checked_sub(1);
+        let left = self.reads_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_left);
+        if left.is_err() {
+            panic_any(PanicsOnDrop);
+        }
+        self.reactor.now()
+    }
+
+    fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
+        self.reactor.park(timeout)
+    }
+
+    fn unparker(&self) -> Arc<dyn Unpark> {
+        self.reactor.unparker()
+    }
+}
+
+/// Runs two tasks that read the clock, in ticks and in polls, until it panics.
+fn run_until_clock_fails(reads: usize) -> RunError {
+    let reads_left = Arc::new(AtomicUsize::new(reads));
+    let left = Arc::clone(&reads_left);
+    let builder = strict().domains(2).driver(move |_| {
+        Ok(FailingClock { reactor: Reactor::new()?, reads_left: Arc::clone(&reads_left) })
+    });
+    let result: Result<(), RunError> = builder.run(async move {
+        let busy = spawn(async {
+            loop {
+                yield_now().await;
+            }
+        });
+        while left.load(Ordering::SeqCst) > 0 {
+            sleep(Duration::from_micros(1)).await;
+        }
+        // The next read fails: in a tick, or here.
+        drop(sleep(Duration::from_micros(1)));
+        busy.await?;
+        Ok(())
+    });
+    result.unwrap_err()
+}
+
+#[test]
+fn f08_a_clock_that_panics_fails_the_run() {
+    for reads in [0, 1, 2, 3, 50] {
+        let error = within_deadline(move || run_until_clock_fails(reads));
+        let RunError::Driver(error) = error else { panic!("{error}") };
+        assert!(error.to_string().starts_with("the driver panicked: "), "{error}");
+    }
+}
+
 #[test]
 fn f08_the_drops_of_drivers_and_settings_hide_no_result() {
     let result = within_deadline(|| {
