@@ -123,7 +123,8 @@ impl StreamState {
             (Poll::Pending, pending.waker.replace(waker))
         };
         drop(pending);
-        drop(unused);
+        // A panic would lose the signal.
+        panics::ignore(|| drop(unused));
         poll
     }
 

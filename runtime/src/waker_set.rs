@@ -23,7 +23,8 @@ const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// No method calls foreign code. A method returns the wakers that the caller must wake or drop, and
 /// takes wakers that the caller has cloned: a waker can run any code, so all of this must happen
-/// without a lock or a borrow.
+/// without a lock or a borrow. Only [`wake_all`](WakerSet::wake_all) and the drop of a set call
+/// foreign code. They call every waker, and no panic of one reaches the caller.
 ///
 /// # Examples
 ///
@@ -176,17 +177,25 @@ impl WakerSet {
     /// waking each other again and again.
     #[must_use = "evicted wakers must be woken without a lock"]
     #[inline]
-    pub fn insert_unkeyed(&mut self, waker: Waker, now: impl FnOnce() -> Instant) -> Vec<Waker> {
+    pub fn insert_unkeyed(&mut self, waker: Waker, now: impl FnOnce() -> Instant) -> WakerSet {
         if self.is_empty() {
             self.first = Some(waker);
             self.first_ticket = 0;
-            return Vec::new();
+            return WakerSet::new();
         }
         let rest = self.rest.get_or_insert_default();
         let evicted = rest.evict_if_many(now);
         rest.known.insert(identity(&waker));
         rest.unkeyed.push(waker);
-        evicted
+        WakerSet::from_unkeyed(evicted)
+    }
+
+    fn from_unkeyed(unkeyed: Vec<Waker>) -> WakerSet {
+        let mut set = WakerSet::new();
+        if !unkeyed.is_empty() {
+            set.rest = Some(Box::new(Rest { unkeyed, ..Rest::default() }));
+        }
+        set
     }
 
     /// Empties the set and returns what it contained.
@@ -207,12 +216,24 @@ impl WakerSet {
 
     /// Wakes all of them. A panic in a foreign waker does not reach the caller.
     #[inline]
-    pub fn wake_all(self) {
-        if let Some(waker) = self.first {
+    pub fn wake_all(mut self) {
+        if let Some(waker) = self.first.take() {
             panics::wake(waker);
         }
-        if let Some(rest) = self.rest {
+        if let Some(rest) = self.rest.take() {
             rest.keyed.into_values().chain(rest.unkeyed).for_each(panics::wake);
+        }
+    }
+}
+
+impl Drop for WakerSet {
+    /// A second panic in the drop of one collection would abort the process.
+    #[inline]
+    fn drop(&mut self) {
+        // fault: wakers-dropped-together
+        panics::drop_each(self.first.take());
+        if let Some(rest) = self.rest.take() {
+            panics::drop_each(rest.keyed.into_values().chain(rest.unkeyed));
         }
     }
 }
@@ -296,9 +317,13 @@ mod tests {
         let mut pending = wakers.clone();
         let mut rounds = 0;
         while !pending.is_empty() {
-            let evicted = pending.into_iter().filter(|waker| !set.contains_unkeyed(waker));
-            let evicted: Vec<_> = evicted.collect();
-            pending = evicted.into_iter().flat_map(|it| set.insert_unkeyed(it, || now)).collect();
+            let mut evicted = Vec::new();
+            for waker in pending {
+                if !set.contains_unkeyed(&waker) {
+                    set.insert_unkeyed(waker, || now).drain_into(&mut evicted);
+                }
+            }
+            pending = evicted;
             rounds += 1;
             assert!(rounds < 20, "they evict each other again and again");
         }

@@ -30,8 +30,9 @@ impl WakerList {
 
     /// Removes the waker of a future that does not wait any more.
     pub(super) fn remove(&self, key: &mut WakerKey) {
-        let waker = lock(&self.wakers.0).remove(key);
-        drop(waker);
+        let Some(waker) = lock(&self.wakers.0).remove(key) else { return };
+        // A set of its own, from whose drop no panic of the waker comes.
+        drop(WakerSet::new().register(&mut WakerKey::new(), waker));
     }
 
     /// Sets the timer. Returns `true` if `until` has passed already.
@@ -79,7 +80,7 @@ impl Wakers {
             }
             None => {
                 let evicted = lock(&self.0).insert_unkeyed(waker, now);
-                evicted.into_iter().for_each(Waker::wake);
+                evicted.wake_all();
             }
         }
     }

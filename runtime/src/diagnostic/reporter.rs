@@ -5,9 +5,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{Diagnostic, Finding};
+use crate::locks::{Guard, lock};
 use crate::panics;
 
 /// The function that receives the diagnostics of a run.
@@ -33,8 +34,8 @@ impl Reporter {
         Reporter { hook, prints_violations, counts: Mutex::default() }
     }
 
-    fn counts(&self) -> MutexGuard<'_, HashMap<Line, u64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> Guard<'_, HashMap<Line, u64>> {
+        lock(&self.counts)
     }
 
     /// Counts a finding. Returns whether it must be reported: a hook receives each one, the

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use crate::diagnostic::Report;
+use crate::locks::{Guard, lock};
 use crate::outcome::Panic;
 use crate::panics;
 use crate::simulation::Deadlock;
@@ -63,8 +64,8 @@ struct Log {
 }
 
 impl ErrorLog {
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Guard<'_, Log> {
+        lock(&self.log)
     }
 
     pub(crate) fn append(&self, report: Report) {
@@ -89,6 +90,7 @@ impl ErrorLog {
     pub(crate) fn replace_with(&self, failure: RunFailure) {
         let log = Log { failure: Some(failure), ..Log::default() };
         let replaced = mem::replace(&mut *self.lock(), log);
+        // Without the lock: an error of a driver may contain a value of the program.
         panics::ignore(|| drop(replaced));
     }
 
@@ -101,5 +103,51 @@ impl ErrorLog {
         }
         report.add_causes(failure.map(RunFailure::into_causes).unwrap_or_default());
         Some(RecordedError::Violated(report))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// An error of a driver, which uses the log when it is dropped.
+    struct UsesLog(Arc<ErrorLog>);
+
+    impl Drop for UsesLog {
+        fn drop(&mut self) {
+            crate::locks::assert_none_held();
+            let rejected = self.0.set_failure(RunFailure::TickLimit(1));
+            assert!(rejected.is_some(), "the log contains a failure by now");
+        }
+    }
+
+    impl fmt::Debug for UsesLog {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("UsesLog")
+        }
+    }
+
+    impl fmt::Display for UsesLog {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("UsesLog")
+        }
+    }
+
+    impl std::error::Error for UsesLog {}
+
+    #[test]
+    fn f7_a_failure_that_is_replaced_or_taken_is_dropped_without_the_lock() {
+        let log = Arc::new(ErrorLog::default());
+        for _ in 0..2 {
+            let error = io::Error::other(UsesLog(Arc::clone(&log)));
+            assert!(log.set_failure(RunFailure::Driver(error)).is_none());
+            log.replace_with(RunFailure::TickLimit(7));
+            let taken = log.take();
+            assert!(matches!(taken, Some(RecordedError::Failed(RunFailure::TickLimit(7)))));
+        }
+        assert!(log.take().is_none());
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::error_log::{ErrorLog, RunFailure};
 use super::{Message, MessageQueue, RemoteHandle};
 use crate::blocking::Pool;
 use crate::diagnostic::{Diagnostic, Finding, Hook, Report, Reporter};
+use crate::locks::{Guard, lock};
 use crate::random::{Purpose, Random};
 use crate::signal_table::SignalTable;
 use crate::simulation::VirtualClock;
@@ -20,8 +21,8 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 /// The runs of the process, by their numbers, so that a thread outside a run can reach its domains.
 static RUNS: Mutex<BTreeMap<u64, Weak<Run>>> = Mutex::new(BTreeMap::new());
 
-fn runs() -> MutexGuard<'static, BTreeMap<u64, Weak<Run>>> {
-    RUNS.lock().unwrap_or_else(PoisonError::into_inner)
+fn runs() -> Guard<'static, BTreeMap<u64, Weak<Run>>> {
+    lock(&RUNS)
 }
 
 /// The effect of dropping the promise of an unjoined child (R1).

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::{Domain, Message, RemoteHandle};
+use crate::panics;
 use crate::task::NodeKey;
 use crate::timer_queue::TimerKey;
 
@@ -15,6 +16,17 @@ pub(crate) enum TimerTarget {
     /// needs no reference count.
     Task(NodeKey),
     Waker(Waker),
+}
+
+impl TimerTarget {
+    /// Drops the target of a timer that was dropped. A panic of a foreign waker does not reach the
+    /// destructor of a future.
+    fn discard(self) {
+        match self {
+            TimerTarget::Task(_) => {}
+            TimerTarget::Waker(waker) => panics::ignore(|| drop(waker)),
+        }
+    }
 }
 
 /// A moment to wait for. It registers with the domain that polls it.
@@ -114,7 +126,7 @@ impl Timer {
             domain.has_handle(&remote).then(|| domain.timers().borrow_mut().remove(key))
         });
         match removed.flatten() {
-            Some(target) => drop(target),
+            Some(target) => target.into_iter().for_each(TimerTarget::discard),
             None => remote.send(Message::TimerDropped(key)),
         }
     }

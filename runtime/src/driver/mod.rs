@@ -29,6 +29,9 @@ pub(crate) use source::{Attempt, SourceState, WaitContext, Waiter};
 /// fail with [`Unsupported`](io::ErrorKind::Unsupported). A driver that only changes how time
 /// passes can contain a [`Reactor`] and return its poller.
 ///
+/// A panic of [`now`](Driver::now) or [`park`](Driver::park) is an error of the driver, and fails
+/// the run.
+///
 /// A driver with a poller of its own must call [`Registration::detach`] for the sources that are
 /// still registered when it is dropped: a source may outlive its domain, for example in a static.
 ///

@@ -72,7 +72,7 @@ impl Leftovers {
     fn settle(self) {
         locks::assert_none_held();
         self.woken.into_iter().for_each(panics::wake);
-        panics::ignore(|| drop(self.dropped));
+        panics::drop_each(self.dropped);
     }
 }
 
@@ -129,7 +129,8 @@ impl SourceState {
         {
             let waker = state.remove(direction, waiter.key);
             drop(state);
-            drop(waker);
+            // A panic would lose the result.
+            panics::drop_each(waker);
             return Attempt::Done(result);
         }
         if context.is_own(waiter.waker) {
@@ -159,7 +160,7 @@ impl SourceState {
         {
             let known = state.remove(direction, waiter.key.take());
             drop(state);
-            drop((known, waker));
+            panics::drop_each([known, waker]);
             return Attempt::Done(result);
         }
         // If the waiter is known already, the clone is dropped here, after the lock is released.
@@ -377,7 +378,7 @@ impl State {
                 leftovers.dropped = wakers.register(key, clone());
             }
             None if !wakers.contains_unkeyed(waiter.waker) => {
-                leftovers.woken = wakers.insert_unkeyed(clone(), now);
+                wakers.insert_unkeyed(clone(), now).drain_into(&mut leftovers.woken);
             }
             _ => {}
         }

@@ -1,12 +1,14 @@
 //! The state of a group of children, which [`Orphans`](super::Orphans) and its spawners share.
 
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
 use super::Promise;
 use crate::domain::{ChildRef, DiscardedChildren, Domain, Message, RemoteHandle};
+use crate::locks::{Guard, lock};
+use crate::panics;
 use crate::task::{HandleState, NodeKey, Slot};
 
 /// The task that owns a group, and the group's other half on that task's domain.
@@ -40,11 +42,11 @@ pub(crate) struct Group<T, E> {
     discarded: Option<Arc<DiscardedChildren>>,
 }
 
-/// The contents of a closed group. The fields are dropped in this order.
-#[expect(dead_code, reason = "they are only dropped")]
+/// The contents of a closed group. They are dropped in this order.
 pub(crate) struct Contents<T, E> {
     promises: Slab<Promise<T, E>>,
     send_starts: Vec<SendStart<T, E>>,
+    #[expect(dead_code, reason = "it is only dropped")]
     discarded: Option<GiveUp>,
 }
 
@@ -57,6 +59,15 @@ struct GiveUp {
 impl Drop for GiveUp {
     fn drop(&mut self) {
         self.children.give_up(&self.owner);
+    }
+}
+
+impl<T, E> Drop for Contents<T, E> {
+    fn drop(&mut self) {
+        drop(mem::take(&mut self.promises));
+        // Two panics in the drop of one list would abort the process.
+        // fault: submitted-futures-dropped-together
+        panics::drop_each(self.send_starts.drain(..));
     }
 }
 
@@ -99,8 +110,8 @@ impl<T, E> Group<T, E> {
         Arc::new(Group { state: Mutex::new(state), limit, discarded })
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T, E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Guard<'_, State<T, E>> {
+        lock(&self.state)
     }
 
     /// Returns the number of children, submitted futures included.

@@ -317,7 +317,8 @@ impl<T: 'static, E: 'static> Intake for GroupIntake<T, E> {
         let sent = self.group.close();
         let starts = self.starts.take();
         self.group.forget_submitted(starts.len());
-        drop((sent, starts));
+        drop(sent);
+        panics::drop_each(starts);
     }
 
     fn into_any(self: Rc<Self>) -> Rc<dyn Any> {

@@ -1,18 +1,22 @@
 //! Goal: user code that panics while the runtime calls it, a waker or an operation, disturbs no
-//! other
-//! task (scenarios T12 and T22).
+//! other task (scenarios T12 and T22).
 //! Method: wakers that panic when they are woken, beside wakers that count.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
-use matou_runtime::{Direction, IoSource, WaitSite, call, now, sleep_until, spawn, yield_now};
+use matou_runtime::{
+    Direction, IoSource, Orphans, WaitSite, WakerKey, WakerSet, call, now, sleep_until, spawn,
+    yield_now,
+};
 
-use crate::support::{Latch, PanicsOnWake, WakeCounter, io_pair, poll_read_byte, run_on};
+use crate::support::{
+    Counter, Latch, PanicsOnDrop, PanicsOnWake, WakeCounter, io_pair, poll_read_byte, run_on,
+};
 
 /// Polls `future` with `waker`, and expects it to be pending.
 fn poll_pending<F: Future>(future: Pin<&mut F>, waker: &Waker) {
@@ -153,6 +157,89 @@ fn t22_an_operation_that_panics_under_the_lock_of_an_io_source_poisons_nothing()
         let byte = spawn(poll_fn(move |cx| read_with(&reader, cx.waker()))).await??;
         assert_eq!(byte, b'm');
         assert!(io.close());
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A waker that panics, once for each waker, when it is woken or dropped. Both are counted.
+struct Panics(Counter);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.add();
+        // Its drop during the panic would be a second one.
+        std::mem::forget(self);
+        panic!("a waker that panics");
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        self.0.add();
+        panic!("a waker whose drop panics");
+    }
+}
+
+impl Panics {
+    fn waker(count: &Counter) -> Waker {
+        Arc::new(Panics(count.clone())).into()
+    }
+}
+
+/// Returns a set of six wakers that panic, half of them without a key.
+fn panicking_set(count: &Counter) -> WakerSet {
+    let mut set = WakerSet::new();
+    for _ in 0..3 {
+        assert!(set.register(&mut WakerKey::new(), Panics::waker(count)).is_none());
+        assert!(set.insert_unkeyed(Panics::waker(count), Instant::now).is_empty());
+    }
+    set
+}
+
+#[test]
+fn t12_a_set_drops_all_its_wakers_although_each_of_them_panics() {
+    let count = Counter::default();
+    drop(panicking_set(&count));
+    assert_eq!(count.get(), 6);
+}
+
+#[test]
+fn t12_a_set_wakes_all_its_wakers_although_each_of_them_panics() {
+    let count = Counter::default();
+    panicking_set(&count).wake_all();
+    assert_eq!(count.get(), 6);
+}
+
+#[test]
+fn t12_timers_whose_wakers_panic_when_dropped_can_be_dropped_together() {
+    let count = Counter::default();
+    let dropped = count.clone();
+    run_on(1, || async move {
+        let later = now() + Duration::from_secs(3600);
+        let mut timers = [(); 3].map(|()| Box::pin(sleep_until(later)));
+        for timer in &mut timers {
+            poll_pending(timer.as_mut(), &Panics::waker(&count));
+        }
+        drop(timers);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(dropped.get(), 3);
+}
+
+#[test]
+fn t12_submitted_futures_whose_drops_panic_can_be_dropped_together() {
+    run_on(1, || async {
+        let group = Orphans::<()>::new();
+        let spawner = group.send_spawner();
+        for _ in 0..3 {
+            let value = PanicsOnDrop;
+            let future = async move { drop(value) };
+            assert!(spawner.spawn(future).is_ok(), "the group is open");
+        }
+        // On another thread, which cannot start them.
+        std::thread::spawn(|| drop(group)).join().expect("no panic reaches the thread");
         Ok(())
     })
     .unwrap();
