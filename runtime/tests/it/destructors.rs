@@ -146,6 +146,16 @@ const WAYS: &[Way] = &[
             drop(abandon(child));
         })
     }),
+    ("the drop of a waker that waits for a cancel request", |own| {
+        Box::pin(async move {
+            let mut wait = Box::pin(cancelled());
+            let waker = keeper(&own, false);
+            poll_with(&waker, wait.as_mut());
+            drop(waker);
+            // The waker is dropped with the task's state, after its last poll.
+            leak(wait);
+        })
+    }),
     ("the waker of a future that waits for a child", |own| {
         Box::pin(async move {
             let mut child = spawn(yield_now());

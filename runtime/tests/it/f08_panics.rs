@@ -54,6 +54,13 @@ fn f08_the_drop_of_the_value_of_main_hides_no_report() {
         Ok::<_, MainError>(PanicsTwice)
     });
     let Err(RunError::Violated(_)) = result.map(std::mem::forget) else { panic!() };
+    // The same in one tick, so that main returns before it would be cancelled.
+    let result = strict().domains(1).run(async {
+        let child = spawn(async { leak(spawn(pending::<()>())) });
+        assert!(child.await.unwrap_err().is_violation());
+        Ok::<_, MainError>(PanicsTwice)
+    });
+    let Err(RunError::Violated(_)) = result.map(std::mem::forget) else { panic!() };
 }
 
 fn child_has_ended<T>(_: &matou_runtime::Promise<T>) -> bool {
