@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::process::{DEADLINE, Server, exchange, finish, is_disconnected, pattern};
 
 #[test]
@@ -60,6 +62,37 @@ fn e2_an_idle_client_is_disconnected() {
     let exit = server.interrupt();
     assert_eq!(exit.served(), (2, 12));
     assert_eq!(exit.err.matches("idle timeout").count(), 2, "{}", exit.err);
+}
+
+/// A process that was stopped looks at its sockets before its time limits elapse.
+#[test]
+fn e2_clients_that_have_sent_in_time_survive_when_the_process_is_stopped() {
+    const IDLE_TIMEOUT: Duration = Duration::from_millis(300);
+    let server = Server::start(&["--idle-timeout", "300ms", "--domains", "2"]);
+    // Time passes only between an exchange and the stop. If this machine was too slow for that, the
+    // clients may be idle, so others connect.
+    let mut clients = loop {
+        let begun = Instant::now();
+        let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        let exchanged = clients.iter_mut().all(|client| exchange(client, b"before").is_ok());
+        server.stop();
+        if exchanged && begun.elapsed() < IDLE_TIMEOUT / 2 {
+            break clients;
+        }
+        server.signal(Signal::CONT);
+    };
+    for client in &mut clients {
+        client.write_all(b"stopped").unwrap();
+    }
+    thread::sleep(2 * IDLE_TIMEOUT);
+    server.signal(Signal::CONT);
+    for client in &mut clients {
+        let mut back = [0; 7];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"stopped");
+    }
+    drop(clients);
+    assert!(server.interrupt().status.success());
 }
 
 #[test]

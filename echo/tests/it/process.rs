@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use matou_echo::open_descriptors;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Longer than any operation of these tests, unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -86,6 +86,14 @@ impl Server {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops the process, and waits until it is stopped. `Signal::CONT` continues it.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let waited = waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED);
+        let (_, status) = waited.unwrap().expect("the process is a child");
+        assert!(status.stopped(), "{status:?}");
     }
 
     /// Waits until the process exits.
