@@ -80,10 +80,14 @@ pub enum Finding {
     /// of its domain ran in the meantime (R11).
     #[non_exhaustive]
     SlowPoll {
-        /// The task that was polled.
+        /// The task that was polled; of several ones, the last.
         task: TaskInfo,
-        /// How long the poll took, by the clock of the driver.
+        /// How long the poll took, by the clock of the driver; several polls together.
         took: Duration,
+        /// How many polls were measured together. If there are several, it is not known which of
+        /// them took so long. The next 1,024 are then measured one by one, so a task that is slow
+        /// again is named.
+        polls: usize,
         /// Where the poll ended: the operation that the task is now blocked on. Unknown if it has
         /// ended or yielded.
         blocked_on: BlockedOn,
@@ -191,7 +195,15 @@ impl Finding {
                 let kind = resource.kind;
                 write!(f, "{owner} has inherited more than 1,000 living resources ({kind})")
             }
-            Finding::SlowPoll { task, took, .. } => write!(f, "a poll of {task} took {took:?}"),
+            Finding::SlowPoll { task, took, polls: 1, .. } => {
+                write!(f, "a poll of {task} took {took:?}")
+            }
+            Finding::SlowPoll { took, polls, .. } => {
+                write!(
+                    f,
+                    "{polls} polls of tasks took {took:?} together, perhaps one of them alone"
+                )
+            }
             Finding::JobUnfinished { task, grace } => write!(
                 f,
                 "the blocking job of {task} did not end within {grace:?} of its cancellation"
@@ -205,6 +217,9 @@ impl Finding {
         match self {
             Finding::Forgotten { child, .. } | Finding::SpawnRefused { child, .. } => {
                 writeln!(f, "  --> {} (where {} was spawned)", self.at(), child.title())
+            }
+            Finding::SlowPoll { task, polls: 2.., .. } => {
+                writeln!(f, "  --> {} (where {task} was spawned, polled last)", self.at())
             }
             Finding::FailureUnseen { task, .. }
             | Finding::SlowPoll { task, .. }
@@ -256,6 +271,10 @@ impl Finding {
                 writeln!(f, "  = {owner} was spawned at {}", owner.spawned_at)?;
                 list(f, "child of", &owner.parents)
             }
+            Finding::SlowPoll { polls: 2.., .. } => writeln!(
+                f,
+                "  = the next polls are measured one by one: a task that is slow again is named"
+            ),
             Finding::SlowPoll { task, blocked_on, .. } => {
                 if *blocked_on != BlockedOn::UNKNOWN {
                     writeln!(f, "  = it ended where the task waits for {blocked_on}")?;

@@ -5,7 +5,7 @@
 //! read in a tick as its [`TimeSlice`](super::time_slice::TimeSlice) requires, and before and after
 //! the domain is parked. So the first two polls of a tick are measured one by one, and many ticks
 //! have no more. If several polls together took too long, each of the next ones is measured, and a
-//! task that is slow again is known.
+//! task that is slow again is known; then the next ones after that are measured.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::task::{NIL, Slot};
 
 /// At most so many polls happen without a read of the clock, in ticks that find no second task.
 const UNREAD_MAX: usize = 16;
-/// How many polls are measured one by one after several together took too long.
+/// How many polls are measured one by one after a slow one, or after several that were slow together.
 const MEASURED: usize = 1024;
 
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub(super) struct PollClock {
     measured: Cell<usize>,
 }
 
-/// The polls between two reads of the clock that took longer than one poll may take.
+/// The polls between two reads of the clock that together took longer than one poll may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slow {
-    /// It was one poll.
-    Poll { slot: Slot, took: Duration },
-    /// It was one of several, or none.
-    Several,
+pub(super) struct SlowPolls {
+    pub(super) polls: usize,
+    /// The task of the last one.
+    pub(super) last: Slot,
+    pub(super) took: Duration,
 }
 
 impl PollClock {
@@ -59,7 +59,7 @@ impl PollClock {
 
     /// Records that the clock says `now`.
     #[inline]
-    pub(super) fn record_read(&self, now: Instant) -> Option<Slow> {
+    pub(super) fn record_read(&self, now: Instant) -> Option<SlowPolls> {
         let polls = self.unread.replace(0);
         let before = self.read_at.replace(Some(now))?;
         // Subtracting is much dearer than comparing, and nearly all reads are close together.
@@ -71,13 +71,11 @@ impl PollClock {
     }
 
     #[cold]
-    fn slow(&self, polls: usize, took: Duration) -> Slow {
-        if polls == 1 {
-            return Slow::Poll { slot: self.last.get(), took };
-        }
+    fn slow(&self, polls: usize, took: Duration) -> SlowPolls {
+        // Also after a poll that was measured alone: its task may be slow again later.
         // fault: slow-poll-stays-unknown
         self.measured.set(MEASURED);
-        Slow::Several
+        SlowPolls { polls, last: self.last.get(), took }
     }
 
     /// Records that the domain is going to be parked.
@@ -131,11 +129,10 @@ mod tests {
         clock.record_polls(1, 7);
         assert_eq!(clock.current(), None);
         let end = start + 2 * LIMIT;
-        assert_eq!(clock.record_read(end), Some(Slow::Poll { slot: 7, took: 2 * LIMIT }));
+        assert_eq!(clock.record_read(end), Some(SlowPolls { polls: 1, last: 7, took: 2 * LIMIT }));
         assert_eq!(clock.current(), Some(end));
         clock.record_polls(1, 7);
         assert_eq!(clock.record_read(end + LIMIT / 2), None);
-        assert!(!clock.measures_next());
     }
 
     #[test]
@@ -143,7 +140,8 @@ mod tests {
         let (clock, start) = (PollClock::new(LIMIT), Instant::now());
         clock.record_read(start);
         clock.record_polls(2, 7);
-        assert_eq!(clock.record_read(start + LIMIT), Some(Slow::Several));
+        let slow = SlowPolls { polls: 2, last: 7, took: LIMIT };
+        assert_eq!(clock.record_read(start + LIMIT), Some(slow));
         assert!((0..MEASURED).all(|_| clock.measures_next()));
         assert!(!clock.measures_next());
     }

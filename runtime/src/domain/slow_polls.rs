@@ -1,9 +1,9 @@
 //! Reading the clock between polls: to end a tick in time, and to find slow polls (R11).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Domain;
-use super::poll_clock::Slow;
+use super::poll_clock::SlowPolls;
 use super::run_queue::Next;
 use super::time_slice::TimeSlice;
 use crate::diagnostic::{Finding, TaskInfo};
@@ -60,13 +60,13 @@ impl Domain {
         self.poll_clock.last_read().unwrap_or_else(Instant::now)
     }
 
-    /// Reads the clock, and reports a poll since the last read if it took too long.
+    /// Reads the clock, and reports the polls since the last read if they took too long.
     pub(super) fn read_clock(&self) -> Instant {
         let now = self.now();
         if self.simulation.is_none()
-            && let Some(Slow::Poll { slot, took }) = self.poll_clock.record_read(now)
+            && let Some(slow) = self.poll_clock.record_read(now)
         {
-            self.report_slow_poll(slot, took);
+            self.report_slow_polls(slow);
         }
         now
     }
@@ -79,14 +79,16 @@ impl Domain {
         self.poll_clock.record_park();
     }
 
-    /// Reports the poll of the task at `slot`, after which no other task was polled.
+    /// Reports polls, after which no other task was polled. Of several ones it is not known which
+    /// took so long; the next ones are measured one by one.
     #[cold]
-    fn report_slow_poll(&self, slot: Slot, took: Duration) {
+    fn report_slow_polls(&self, slow: SlowPolls) {
+        let SlowPolls { polls, last, took } = slow;
         // A task that has ended in that poll may be gone. Then its node still knows its line.
-        let task = TaskInfo::of(&self.tree, slot, self.index);
-        let node = &self.tree[slot];
+        let task = TaskInfo::of(&self.tree, last, self.index);
+        let node = &self.tree[last];
         let is_suspended = !node.is_complete();
         let blocked_on = if is_suspended { node.blocked_on.get() } else { BlockedOn::UNKNOWN };
-        self.report_finding(Finding::SlowPoll { task, took, blocked_on });
+        self.report_finding(Finding::SlowPoll { task, took, polls, blocked_on });
     }
 }
