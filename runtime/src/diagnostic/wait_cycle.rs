@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::TaskInfo;
-use crate::task::BlockedOn;
+use crate::task::{BlockedOn, WaitTarget};
 
 /// A task of a [`Finding::WaitCycle`](crate::Finding::WaitCycle).
 #[derive(Clone, Debug)]
@@ -14,7 +14,8 @@ pub struct CycleMember {
     pub task: TaskInfo,
     /// The operation that it is blocked on; `None` if it terminates and waits for its children.
     pub blocked_on: Option<BlockedOn>,
-    /// The line that acquired the lock it waits for, in the next task of the circle.
+    /// The line that acquired the lock it waits for, in the next task of the circle. Of a queue, the
+    /// line with which that task used the other end first.
     pub held_since: Option<&'static Location<'static>>,
 }
 
@@ -33,7 +34,11 @@ impl fmt::Display for CycleMember {
             Some(blocked_on) => fmt::Display::fmt(&blocked_on, f)?,
             None => f.write_str("the end of its children")?,
         }
+        let is_queue = |blocked_on: BlockedOn| matches!(blocked_on.target, WaitTarget::Queue(_));
         match self.held_since {
+            Some(since) if self.blocked_on.is_some_and(is_queue) => {
+                write!(f, ", whose other end only the next task has used so far, at {since}")
+            }
             Some(since) => write!(f, ", held by the next task since {since}"),
             None => Ok(()),
         }

@@ -323,6 +323,28 @@ fn b15_two_full_queues_in_a_circle_are_named() {
     assert_circle(program, &parts);
 }
 
+/// A parent that awaits a consumer, and has the only reference to the queue besides. In the program
+/// that looks alike another task has one, which it uses later.
+#[test]
+fn r14_a_queue_whose_other_end_no_task_has_used_is_no_circle() {
+    async fn await_consumer(queue: &Rc<Queue<u32>>) {
+        let own = Rc::clone(queue);
+        let _ = spawn(async move { own.pop().await }).await;
+    }
+    assert_no_circle(|| hang(async { await_consumer(&Rc::new(Queue::bounded(1))).await }));
+    assert_no_circle(|| async {
+        let queue = Rc::new(Queue::bounded(1));
+        let own = Rc::clone(&queue);
+        let producer = spawn(async move {
+            sleep(20 * MS).await;
+            own.push(1).await.expect("it is open");
+        });
+        await_consumer(&queue).await;
+        producer.await?;
+        Ok(())
+    });
+}
+
 #[test]
 fn b15_a_queue_with_two_consumers_is_no_circle() {
     assert_no_circle(|| async {
