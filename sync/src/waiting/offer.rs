@@ -102,6 +102,17 @@ fn call_waker(waker: Waker) -> Option<Payload> {
     catch_unwind(AssertUnwindSafe(|| waker.wake())).err()
 }
 
+/// Drops a waker without a lock. A panic goes no further: the caller would lose more than the panic
+/// is worth. The panic hook has reported it.
+#[inline]
+pub(super) fn drop_waker(waker: Option<Waker>) {
+    if waker.is_some()
+        && let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker)))
+    {
+        mem::forget(payload);
+    }
+}
+
 fn keep_first(first: Payload, other: Payload) -> Payload {
     // Its destructor could panic as well.
     mem::forget(other);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use matou_hooks::TaskKey;
 
-use super::offer::Notice;
+use super::offer::{Notice, drop_waker};
 use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
 use crate::primitives::{Mutex, MutexGuard, const_fn};
 
@@ -167,7 +167,6 @@ impl WaitList {
         request: Request,
         attempt: impl FnOnce(Option<usize>, usize) -> Option<R>,
     ) -> Result<WaiterKey, R> {
-        // Declared before the lock, so that a waker that is not stored is dropped after unlocking.
         let waker = cx.waker().clone();
         let mut locked = self.shared().lock();
         let waiters = &mut locked.waiters;
@@ -175,7 +174,11 @@ impl WaitList {
         let first = waiters.first().or_else(|| waiters.first_declined());
         let first = first.map(|slot| waiters.request(slot).data);
         match attempt(first, waiters.starved) {
-            Some(result) => Err(result),
+            Some(result) => {
+                drop(locked);
+                drop_waker(Some(waker));
+                Err(result)
+            }
             None => Ok(waiters.insert(request, waker, self.kind.is_strict())),
         }
     }
@@ -207,7 +210,8 @@ impl WaitList {
             {
                 let removed = waiters.remove(key);
                 drop(locked);
-                drop(removed);
+                drop_waker(removed.waker);
+                drop_waker(new_waker);
                 return Poll::Ready(result);
             }
             // From here on the waiter can be offered something again. If that happens while the
@@ -244,7 +248,7 @@ impl WaitList {
         if let Some(offer) = removed.offer {
             matou_hooks::close_offer(shared, offer);
         }
-        drop(removed);
+        drop_waker(removed.waker);
         shared.send(notice);
     }
 

@@ -1,12 +1,14 @@
 //! The waiters of one primitive: their states, and the line of those that wait.
 //!
 //! Everything here runs under the lock of the list and calls no foreign code: wakers are moved in
-//! and out, but not cloned, called or dropped.
+//! and out, but not cloned, called or dropped before the list is dropped itself.
 
 use std::panic::Location;
 use std::task::Waker;
 
 use matou_hooks::TaskKey;
+
+use super::offer::drop_waker;
 
 /// How many lost races a waiter tolerates; with the next one it is starved. Several, because the
 /// task that uses a busy primitive usually uses it again before another one can wake up; not many,
@@ -85,13 +87,13 @@ pub(super) struct Entry {
     next: u32,
 }
 
-/// The rest of a waiter that was taken out. Dropped after unlocking, because of the waker.
+/// The rest of a waiter that was taken out. The waker is dropped after unlocking.
 #[derive(Debug)]
 pub(super) struct Removed {
     /// The key of the offer that was open to it.
     pub(super) offer: Option<u64>,
     pub(super) data: usize,
-    _waker: Option<Waker>,
+    pub(super) waker: Option<Waker>,
 }
 
 impl Entry {
@@ -144,6 +146,13 @@ pub(super) struct Waiters {
     open_data: usize,
     /// How many waiters hold newcomers back.
     pub(super) starved: usize,
+}
+
+impl Drop for Waiters {
+    /// Two panics in the drop of one list would abort the process.
+    fn drop(&mut self) {
+        self.slots.iter_mut().for_each(|entry| drop_waker(entry.waker.take()));
+    }
 }
 
 impl Waiters {
@@ -235,7 +244,7 @@ impl Waiters {
         let entry = self.entry_mut(key.0);
         let offer = entry.open_offer(key);
         (entry.state, entry.next) = (State::Free, next);
-        Removed { offer, data: entry.request.data, _waker: entry.waker.take() }
+        Removed { offer, data: entry.request.data, waker: entry.waker.take() }
     }
 
     /// The first waiter in the line.
