@@ -90,6 +90,7 @@ mod context;
 mod enter;
 mod error;
 mod finalize;
+mod held_locks;
 mod ids;
 mod info;
 mod linked_slab;

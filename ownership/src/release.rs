@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::background::finalize_detached;
 use crate::context::{enter_finalizer, ledger_or_new};
+use crate::held_locks::assert_none_held;
 use crate::panic_message::panic_message;
 use crate::registry::{Detached, FinalizeStatus, Ledger, Place, Resource, ResourceHandle};
 
@@ -27,6 +28,7 @@ use crate::registry::{Detached, FinalizeStatus, Ledger, Place, Resource, Resourc
 pub fn release<H: ResourceHandle + ?Sized>(handle: &H) -> Option<FinalizeStatus> {
     let Detached { resource, ledger, .. } = handle.ticket().begin_finalize()?;
     let resource = resource.unwrap_or_else(|| handle.resource());
+    assert_none_held();
     let _finalizer = enter_finalizer();
     if !thread::panicking() {
         return Some(resource.finalize());

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use super::report::{FinalizeReport, Leak};
 use crate::context::switch;
+use crate::held_locks::assert_none_held;
 use crate::info::ResourceInfo;
 use crate::panic_message::panic_message;
 use crate::registry::{FinalizeStatus, Ledger, Resource};
@@ -109,6 +110,7 @@ impl FinalizeState {
 
     /// Runs one step of a finalizer with the ledger entered. Catches and records a panic.
     pub(super) fn run<R>(&mut self, info: &ResourceInfo, step: impl FnOnce() -> R) -> Option<R> {
+        assert_none_held();
         let mut outer = switch(Some(Arc::clone(&self.ledger)), true);
         let result = catch_unwind(AssertUnwindSafe(step));
         outer.restore();

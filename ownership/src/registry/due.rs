@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::ledger::{Ledger, List};
 use super::resource::Resource;
+use crate::held_locks::assert_none_held;
 
 /// Finalizes resources of a task while the task is running.
 ///
@@ -77,6 +78,7 @@ impl Ledger {
         // Unlock before calling the service.
         drop(inner);
         if is_due {
+            assert_none_held();
             service.finalizers_due();
         }
     }
@@ -121,6 +123,7 @@ impl Ledger {
         drop(inner);
         // fault: due-finalizer-waits
         if let Some(service) = service {
+            assert_none_held();
             service.finalizers_due();
         }
     }

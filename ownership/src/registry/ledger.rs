@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -8,6 +9,7 @@ use super::inherited::InheritedCounts;
 use super::resource::Resource;
 use super::ticket::OwnerId;
 use crate::error::NotOwner;
+use crate::held_locks::HeldLock;
 use crate::info::{OwnerInfo, ResourceInfo};
 use crate::linked_slab::LinkedSlab;
 use crate::primitives::{Mutex, MutexGuard};
@@ -252,9 +254,32 @@ impl Ledger {
     }
 
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> LockedLedger<'_> {
         // No user code runs under this lock, so the data of a poisoned lock is consistent.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        LockedLedger { inner, _held: HeldLock::new() }
+    }
+}
+
+/// A locked ledger.
+pub(super) struct LockedLedger<'a> {
+    inner: MutexGuard<'a, Inner>,
+    _held: HeldLock,
+}
+
+impl Deref for LockedLedger<'_> {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for LockedLedger<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
     }
 }
 

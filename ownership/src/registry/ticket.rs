@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::ledger::{Ledger, List};
 use super::resource::Resource;
+use crate::held_locks::HeldLock;
 use crate::ids::next_id;
 use crate::info::ResourceInfo;
 use crate::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering};
@@ -172,7 +173,7 @@ impl Ticket {
 
     pub(crate) fn lock(&self) -> LockedTicket<'_> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        LockedTicket { ticket: self, state }
+        LockedTicket { ticket: self, state, _held: HeldLock::new() }
     }
 
     /// Removes the resource from its owner and marks it as finalized. The caller must then run the
@@ -222,6 +223,7 @@ impl fmt::Debug for Ticket {
 pub(crate) struct LockedTicket<'a> {
     ticket: &'a Ticket,
     state: MutexGuard<'a, State>,
+    _held: HeldLock,
 }
 
 /// The references that a resource's former place held.
