@@ -1,8 +1,10 @@
-//! Errors that say which operation failed on which address.
+//! Errors that say which operation failed on which address, and the panic of a future that is polled
+//! after completion.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 
 use crate::address::Address;
 
@@ -23,6 +25,14 @@ pub(crate) fn with_context(
         let kind = error.kind();
         io::Error::new(kind, Failure { operation, address: address.into(), error })
     }
+}
+
+/// Panics because a future is polled after completion. The poll may come from a combinator of
+/// another crate, so the message names the line that created the future.
+#[cold]
+#[track_caller]
+pub(crate) fn polled_after_completion(future: &str, created_at: &Location<'_>) -> ! {
+    panic!("{future} polled after completion; created at {created_at}")
 }
 
 impl fmt::Display for Failure {

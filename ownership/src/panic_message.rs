@@ -1,7 +1,7 @@
-//! The text of a caught panic.
+//! The texts of panics.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 /// Converts the payload of a caught panic to text, and drops the payload.
 pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
@@ -18,4 +18,12 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
         std::mem::forget(second);
     }
     message
+}
+
+/// Panics because a future is polled after completion. The poll may come from a combinator of
+/// another crate, so the message names the line that created the future.
+#[cold]
+#[track_caller]
+pub(crate) fn polled_after_completion(future: &str, created_at: &Location<'_>) -> ! {
+    panic!("{future} polled after completion; created at {created_at}")
 }

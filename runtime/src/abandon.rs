@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::domain::Domain;
+use crate::panics::polled_after_completion;
 
 /// Polls a future, and gives up the children whose promises are dropped with it.
 ///
@@ -79,8 +80,11 @@ impl<F: Future> Future for Abandon<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let future = self.as_mut().project().future.as_pin_mut();
-        let output = ready!(future.expect("`Abandon` is polled after it was ready").poll(cx));
+        let this = self.as_mut().project();
+        let Some(future) = this.future.as_pin_mut() else {
+            polled_after_completion("`Abandon`", this.at)
+        };
+        let output = ready!(future.poll(cx));
         self.drop_future();
         Poll::Ready(output)
     }

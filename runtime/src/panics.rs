@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Once;
 use std::task::Waker;
 
@@ -124,4 +124,12 @@ pub(crate) fn forget_payload(payload: Box<dyn Any + Send>) {
     if !payload.is::<&'static str>() && !payload.is::<String>() {
         std::mem::forget(payload);
     }
+}
+
+/// Panics because a future is polled after completion. The poll may come from a combinator of
+/// another crate, so the message names the line that created the future.
+#[cold]
+#[track_caller]
+pub(crate) fn polled_after_completion(future: &str, created_at: &Location<'_>) -> ! {
+    panic!("{future} polled after completion; created at {created_at}")
 }

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use crate::domain::Domain;
 use crate::either::Either;
+use crate::panics::polled_after_completion;
 
 /// Polls two futures in the current task until one of them completes, and drops the other one.
 ///
@@ -128,7 +129,9 @@ impl<A: Future, B: Future> Future for RaceEither<A, B> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        assert!(this.left.is_some(), "`Race` is polled after it was ready");
+        if this.left.is_none() {
+            polled_after_completion("`Race`", this.location);
+        }
         let left_first = Domain::try_with(|domain| domain.random().below(2) == 0).unwrap_or(true);
         let mut poll_one = |left: bool| {
             if left {

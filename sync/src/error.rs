@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 
 /// The error of [`Queue::push`](crate::Queue::push): the queue is closed. Contains the value.
 ///
@@ -187,3 +188,11 @@ impl fmt::Display for TryAcquireError {
 }
 
 impl Error for TryAcquireError {}
+
+/// Panics because a future is polled after completion. The poll may come from a combinator of
+/// another crate, so the message names the line that created the future.
+#[cold]
+#[track_caller]
+pub(crate) fn polled_after_completion(future: &str, created_at: &Location<'_>) -> ! {
+    panic!("{future} polled after completion; created at {created_at}")
+}

@@ -13,7 +13,7 @@ use matou_runtime::{
 use super::SocketListener;
 use crate::access::AccessMode;
 use crate::backend::StreamBackend;
-use crate::error::with_context;
+use crate::error::{polled_after_completion, with_context};
 use crate::kind::{SocketKind, Tcp};
 use crate::stream::SocketStream;
 
@@ -117,9 +117,12 @@ impl<K: SocketKind> Future for Accept<'_, K> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Accept { listener, mode, ticket, pause, key, at } = self.get_mut();
+        if ticket.is_none() {
+            polled_after_completion("`Accept`", at);
+        }
         let attempt = Attempt { pause, key: Some(key), at };
         let (backend, peer) = ready!(listener.poll_accept_as(*mode, attempt, cx))?;
-        let ticket = ticket.take().expect("`Accept` is polled after it was ready");
+        let ticket = ticket.take().expect("it is taken once");
         Poll::Ready(Ok((SocketStream::new(ticket, backend), peer)))
     }
 }

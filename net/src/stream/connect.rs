@@ -14,7 +14,7 @@ use super::TcpStream;
 use crate::access::AccessMode;
 use crate::backend::StreamBackend;
 use crate::connect_options::ConnectOptions;
-use crate::error::with_context;
+use crate::error::{polled_after_completion, with_context};
 use crate::kind::Tcp;
 use crate::kind::sealed::Sealed;
 
@@ -82,7 +82,9 @@ impl Future for Connect {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        assert!(!matches!(this.stage, Stage::Done), "`Connect` is polled after it was ready");
+        if matches!(this.stage, Stage::Done) {
+            polled_after_completion("`Connect`", this.at);
+        }
         let result = ready!(this.poll_established(cx));
         // On an error this closes the socket, if there is one.
         let stage = std::mem::replace(&mut this.stage, Stage::Done);

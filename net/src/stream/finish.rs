@@ -13,6 +13,7 @@ use matou_runtime::{IoWait, WaitSite, WakerKey, sleep};
 
 use super::handle::StreamHandle;
 use crate::access::AccessMode;
+use crate::error::polled_after_completion;
 
 /// How many bytes one read discards.
 const BUFFER: usize = 4096;
@@ -99,7 +100,7 @@ impl Finish {
     }
 
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Ending>> {
-        let stream = self.stream.as_ref().expect("`Finish` is polled after it was ready");
+        let Some(stream) = &self.stream else { polled_after_completion("`Finish`", self.at) };
         ready!(AccessMode::Exclusive.poll_check(stream, self.at))?;
         if !self.is_shut_down {
             stream.backend().shutdown(Shutdown::Write)?;

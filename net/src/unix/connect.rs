@@ -9,7 +9,7 @@ use matou_ownership::Ticket;
 use super::UnixStream;
 use crate::address::UnixName;
 use crate::backend::StreamBackend;
-use crate::error::with_context;
+use crate::error::{polled_after_completion, with_context};
 use crate::kind::Unix;
 use crate::kind::sealed::Sealed;
 use crate::retry::Retry;
@@ -50,8 +50,11 @@ impl Future for ConnectUnix {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if this.ticket.is_none() {
+            polled_after_completion("`ConnectUnix`", this.at);
+        }
         let connected = ready!(this.poll_connect(cx));
-        let ticket = this.ticket.take().expect("`ConnectUnix` is polled after it was ready");
+        let ticket = this.ticket.take().expect("it is taken once");
         let backend = connected.map_err(with_context("connect to", this.name.clone()))?;
         Poll::Ready(Ok(UnixStream::new(ticket, backend)))
     }

@@ -1,15 +1,17 @@
 //! Goal: reports name the line of the program that made a socket, that used it, or that waits for
 //! it, also through the traits of `futures-io`.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::panic::Location;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
-use matou_net::{Shutdown, TcpListener, TcpStream};
+use matou_net::{FinishLimit, Shutdown, TcpListener, TcpStream};
 use matou_runtime::{BlockedOn, RunError, Violation, spawn, yield_now};
 
 use crate::support::*;
@@ -197,4 +199,35 @@ fn f9_reports_name_the_line_that_waits_for_a_socket() {
         let at = blocked.site.location.unwrap_or_else(|| panic!("{name}: no line: {blocked}"));
         assert_eq!((at.file(), at.line()), (file!(), line), "{name}: {blocked}");
     }
+}
+
+/// Awaits `future`, which this file has created, polls it once more, and expects a panic that says
+/// so.
+async fn poll_again<F: Future>(name: &str, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let output = future.as_mut().await;
+    let again = poll_fn(|cx| {
+        Poll::Ready(catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx).is_ready())))
+    });
+    let payload = again.await.expect_err("the future has completed");
+    let message = payload.downcast_ref::<String>().expect("a message");
+    let expected = format!("`{name}` polled after completion; created at {}:", file!());
+    assert!(message.starts_with(&expected), "{message}");
+    output
+}
+
+#[test]
+fn f9_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
+    let result: Result<(), RunError> = run_on(1, async {
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let address = listener.local_addr()?;
+        let client = poll_again("Connect", TcpStream::connect(address)).await?;
+        let (server, _) = poll_again("Accept", listener.accept()).await?;
+        drop(client);
+        poll_again("Finish", server.finish(FinishLimit::new())).await?;
+        let limited = TcpStream::connect_timeout(address, Duration::from_secs(60));
+        poll_again("Connect", limited).await?;
+        Ok(())
+    });
+    result.unwrap();
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::info::ResourceInfo;
+use crate::panic_message::polled_after_completion;
 use crate::registry::Ledger;
 
 mod report;
@@ -52,20 +54,23 @@ pub struct FinalizeAll {
     /// The asynchronous finalizer that is being polled.
     running: Option<(ResourceInfo, LocalFuture)>,
     is_complete: bool,
+    created_at: &'static Location<'static>,
 }
 
 impl Ledger {
     /// Finalizes the resources that are still owned, newest first, each exactly once.
     ///
     /// The task's future must be dropped before. See [`FinalizeAll`].
+    #[track_caller]
     pub fn finalize_all(self: &Arc<Self>) -> FinalizeAll {
         FinalizeAll::new(FinalizeState::new(Arc::clone(self)))
     }
 }
 
 impl FinalizeAll {
+    #[track_caller]
     pub(crate) fn new(state: FinalizeState) -> FinalizeAll {
-        FinalizeAll { state, running: None, is_complete: false }
+        FinalizeAll { state, running: None, is_complete: false, created_at: Location::caller() }
     }
 
     /// Returns the resources that are not finalized yet: the one whose asynchronous finalizer is
@@ -98,7 +103,9 @@ impl Future for FinalizeAll {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FinalizeReport> {
         let this = &mut *self;
-        assert!(!this.is_complete, "a `FinalizeAll` was polled after it had completed");
+        if this.is_complete {
+            polled_after_completion("`FinalizeAll`", this.created_at);
+        }
         loop {
             if let Some((info, future)) = &mut this.running {
                 let polled = this.state.run(info, || future.as_mut().poll(cx));

@@ -16,6 +16,7 @@ use crate::error::NotOwner;
 use crate::finalize::{FinalizeReport, FinalizeState};
 use crate::ids::next_id;
 use crate::info::OwnerInfo;
+use crate::panic_message::polled_after_completion;
 use crate::registry::Ledger;
 
 mod error;
@@ -170,7 +171,7 @@ impl<F: Future> Scope<F> {
 
     fn poll_finalizing(&mut self, cx: &mut Context<'_>) -> Poll<Result<F::Output, ScopeError>> {
         let Stage::Finalizing { finalize, .. } = &mut self.stage else {
-            panic!("a `Scope` was polled after it had completed");
+            polled_after_completion("`Scope`", self.made_at);
         };
         let Poll::Ready(report) = Pin::new(finalize).poll(cx) else {
             return Poll::Pending;

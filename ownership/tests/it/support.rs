@@ -219,3 +219,9 @@ fn panic_message(payload: Box<dyn Any + Send>) -> String {
         Err(payload) => (*payload.downcast::<&str>().expect("text")).to_owned(),
     }
 }
+
+/// A part of the message of the panic of a future that was created in `file`, and is polled after
+/// completion.
+pub(crate) fn created_here(file: &str) -> String {
+    format!(" polled after completion; created at {file}:")
+}

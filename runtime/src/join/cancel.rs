@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::child_handle::{ChildHandle, Release};
 use crate::domain::{ChildRef, Domain};
 use crate::outcome::{Outcome, TaskError};
+use crate::panics::polled_after_completion;
 use crate::task::WaitSite;
 
 /// The future of [`Promise::cancel`](super::Promise::cancel): waits until the cancelled child is
@@ -54,7 +55,9 @@ impl<T, E> Future for Cancel<T, E> {
         if this.refused {
             return Poll::Pending;
         }
-        assert!(!this.handle.is_empty(), "`Cancel` is polled after it was ready");
+        if this.handle.is_empty() {
+            polled_after_completion("`Cancel`", this.at);
+        }
         let site = this.site();
         Domain::with("cancelling a task", |domain| {
             this.handle.poll(domain, site, cx).map(|outcome| match outcome {

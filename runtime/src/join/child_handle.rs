@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 use crate::diagnostic::{Finding, TaskInfo};
 use crate::domain::{ChildRef, Domain, Message, OutcomeHandle, RemoteHandle};
 use crate::outcome::Outcome;
+use crate::panics::polled_after_completion;
 use crate::task::WaitSite;
 
 /// The content of a promise: the reference to the child's outcome, and the child's node on the
@@ -89,7 +90,9 @@ impl<T, E> ChildHandle<T, E> {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let outcome = self.outcome.as_ref();
-        let outcome = outcome.expect("a promise is polled after it yielded its outcome");
+        let Some(outcome) = outcome else {
+            polled_after_completion("a promise", self.child.spawned_at)
+        };
         domain.poll_child_end(outcome.scheduler(), self.child, site, cx)
     }
 

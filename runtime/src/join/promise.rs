@@ -11,6 +11,7 @@ use super::Cancel;
 use super::child_handle::{ChildHandle, Release};
 use crate::domain::{ChildRef, Domain, OutcomeHandle};
 use crate::outcome::Outcome;
+use crate::panics::polled_after_completion;
 use crate::task::{TaskId, WaitSite};
 
 /// A parent's handle to a child. The parent awaits it or cancels it.
@@ -246,7 +247,9 @@ impl<T, E> Promise<T, E> {
         site: WaitSite,
         cx: &mut Context<'_>,
     ) -> Poll<Outcome<T, E>> {
-        assert!(!self.handle.is_empty(), "a promise is polled after it yielded its outcome");
+        if self.handle.is_empty() {
+            polled_after_completion("a promise", self.child().spawned_at);
+        }
         Domain::with("awaiting a task", |domain| self.handle.poll(domain, site, cx))
     }
 }

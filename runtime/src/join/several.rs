@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use super::{Cancel, Promise};
 use crate::domain::Domain;
 use crate::outcome::Outcome;
+use crate::panics::polled_after_completion;
 use crate::task::{BlockedOn, WaitSite, WaitTarget};
 
 /// Waits for all promises and returns their outcomes in order. The failure of one child does not
@@ -63,7 +64,9 @@ impl<T, E> Future for AwaitAll<T, E> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        assert!(!this.done, "`AwaitAll` is polled after it was ready");
+        if this.done {
+            polled_after_completion("`AwaitAll`", this.at);
+        }
         this.was_polled = true;
         let site = WaitSite::new("promise (of several)", this.at);
         while let Some(promise) = this.promises.get_mut(this.ended) {
@@ -151,7 +154,9 @@ impl<T, E> Future for AwaitFirst<T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if this.outcome.is_none() {
-            assert!(!this.promises.is_empty(), "`AwaitFirst` is polled after it was ready");
+            if this.promises.is_empty() {
+                polled_after_completion("`AwaitFirst`", this.at);
+            }
             let site = WaitSite::new("the first of several promises", this.at);
             this.outcome = Some(ready!(poll_one(&mut this.promises, site, cx)));
             let reason = || Some("another promise was first".into());

@@ -12,6 +12,7 @@ use super::Task;
 use crate::domain::{CancelWait, Domain};
 use crate::join::Promise;
 use crate::outcome::Outcome;
+use crate::panics::polled_after_completion;
 use crate::task::{BlockedOn, Cancelled, TaskId, WaitSite, WaitTarget};
 
 /// Runs `future` as a child that is not cancelled with its parent, for work that must not be
@@ -210,7 +211,7 @@ impl<T, E> Future for Shield<T, E> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let promise = this.promise.as_mut().expect("`Shield` is polled after it was ready");
+        let Some(promise) = &mut this.promise else { polled_after_completion("`Shield`", this.at) };
         let poll = promise.poll_join(WaitSite::new("shielded task", this.at), cx);
         if poll.is_ready() {
             this.promise = None;

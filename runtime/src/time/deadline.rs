@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 use super::sleep::Sleep;
 use super::timeout::Elapsed;
 use crate::domain::Domain;
+use crate::panics::polled_after_completion;
 use crate::task::{TaskDeadline, TaskId};
 
 /// Runs `future` until `instant` at the latest, together with all the children that it spawns.
@@ -128,8 +129,9 @@ impl<F: Future> Future for Deadline<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let future =
-            this.future.as_mut().as_pin_mut().expect("`Deadline` is polled after it was ready");
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            polled_after_completion("`Deadline`", this.limit.set_at)
+        };
         let outer = Domain::with("`deadline`", |domain| {
             domain.replace_deadline(Some(this.limit.earlier(domain.deadline())))
         });

@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::sleep::Sleep;
 use crate::domain::Domain;
+use crate::panics::polled_after_completion;
 
 /// Runs `future` for at most `duration`.
 ///
@@ -70,12 +71,13 @@ impl<F: Future> Future for Timeout<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let future =
-            this.future.as_mut().as_pin_mut().expect("`Timeout` is polled after it was ready");
+        let location = this.sleep.location();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            polled_after_completion("`Timeout`", location)
+        };
         if let Poll::Ready(output) = future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let location = this.sleep.location();
         // Reports should show what `future` waits for, so this wait is not recorded.
         if this.sleep.poll_unrecorded(cx).is_pending() {
             return Poll::Pending;

@@ -14,8 +14,8 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use matou_runtime::{
-    Forgotten, Promise, TaskError, await_all, await_first, call, parallel, race, sleep, spawn,
-    timeout, try_spawn, yield_now,
+    Forgotten, Promise, TaskError, abandon, await_all, await_first, call, deadline, now, parallel,
+    race, shield, sleep, spawn, timeout, try_spawn, yield_now,
 };
 
 use crate::support::{
@@ -280,29 +280,30 @@ fn t9_a_panic_in_a_poll_reaches_the_awaiter_and_other_tasks_continue() {
 }
 
 #[test]
-fn t16_a_future_polled_after_completion_panics_with_a_clear_message() {
+fn t16_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
     run_on(1, || async {
-        poll_again("after it yielded its outcome", spawn(ready(1))).await;
-        let cancel = spawn(pending::<()>()).cancel();
-        poll_again("`Cancel` is polled after it was ready", cancel).await;
-        let first = await_first([spawn(ready(1)), spawn(pending())]);
-        poll_again("`AwaitFirst` is polled after it was ready", first).await;
-        let all = await_all([spawn(ready(1)), spawn(ready(2))]);
-        poll_again("`AwaitAll` is polled after it was ready", all).await;
-        poll_again("`Race` is polled after it was ready", race(ready(1), pending())).await;
-        let elapsed = timeout(Duration::ZERO, pending::<()>());
-        poll_again("`Timeout` is polled after it was ready", elapsed).await;
+        poll_again("a promise", spawn(ready(1))).await;
+        poll_again("`Cancel`", spawn(pending::<()>()).cancel()).await;
+        poll_again("`AwaitFirst`", await_first([spawn(ready(1)), spawn(pending())])).await;
+        poll_again("`AwaitAll`", await_all([spawn(ready(1)), spawn(ready(2))])).await;
+        poll_again("`Race`", race(ready(1), pending())).await;
+        poll_again("`Abandon`", abandon(yield_now())).await;
+        poll_again("`Shield`", shield(ready(1))).await;
+        poll_again("`Timeout`", timeout(Duration::ZERO, pending::<()>())).await;
+        poll_again("`Deadline`", deadline(now(), pending::<()>())).await;
         Ok(())
     })
     .unwrap();
 }
 
-/// Awaits `future`, polls it once more, and expects a panic with this message.
-async fn poll_again(what: &str, future: impl Future) {
+/// Awaits `future`, which this file has created, polls it once more, and expects a panic that says
+/// so.
+async fn poll_again(name: &str, future: impl Future) {
     let mut future = pin!(future);
     future.as_mut().await;
     let message = poll_fn(|cx| Poll::Ready(panic_of(|| future.as_mut().poll(cx).is_ready()))).await;
-    assert!(message.contains(what), "{message}");
+    let expected = format!("{name} polled after completion; created at {}:", file!());
+    assert!(message.starts_with(&expected), "{message}");
 }
 
 #[test]

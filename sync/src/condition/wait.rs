@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use matou_hooks::{Target, Wait as WaitReport};
 
 use super::Condition;
+use crate::error::polled_after_completion;
 use crate::mutex::{Lock, Mutex, MutexGuard};
 use crate::waiting::{Request, Turn, WaiterKey};
 
@@ -127,7 +128,7 @@ impl<'m, T: ?Sized> Future for Wait<'_, 'm, T> {
             this.state = State::Locking { waiter: None, woken_by };
         }
         let State::Locking { waiter, .. } = &mut this.state else {
-            panic!("`Wait` polled after completion");
+            polled_after_completion("`Wait`", this.called_at);
         };
         // Without budget: a wait has suspended its task.
         let poll = this.mutex.poll_lock(waiter, this.called_at, cx);

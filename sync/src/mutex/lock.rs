@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use matou_hooks::{Holder, Wait};
 
 use super::{Mutex, MutexGuard};
+use crate::error::polled_after_completion;
 use crate::waiting::{Request, WaiterKey};
 
 /// The future of [`Mutex::lock`].
@@ -45,7 +46,7 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mutex = this.mutex.expect("`Lock` polled after completion");
+        let Some(mutex) = this.mutex else { polled_after_completion("`Lock`", this.called_at) };
         if this.waiter.is_none() {
             // Only here: a waiter takes the lock that it was woken for, whatever the budget.
             // fault: lock-spends-no-budget

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use matou_hooks::{Target, Wait};
 
 use super::Queue;
-use crate::error::{PopError, PushError};
+use crate::error::{PopError, PushError, polled_after_completion};
 use crate::holder::OnlyUser;
 use crate::waiting::{Notify, Place, Request, Waiting};
 
@@ -62,7 +62,7 @@ pub(super) fn poll_push<T>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), PushError<T>>> {
     let poll = poll_attempt((&queue.popped, &queue.pusher), place, called_at, cx, |reserved| {
-        let pushed = value.take().expect("`Push` polled after completion");
+        let pushed = value.take().unwrap_or_else(|| polled_after_completion("`Push`", called_at));
         match queue.push_unless_full(pushed, reserved) {
             Ok(result) => Some(result),
             Err(returned) => {
@@ -200,7 +200,7 @@ impl<T> Future for Pop<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let queue = this.queue.expect("`Pop` polled after completion");
+        let Some(queue) = this.queue else { polled_after_completion("`Pop`", this.called_at) };
         let poll = poll_pop(queue, this.waiting.place(), this.called_at, cx);
         if poll.is_ready() {
             this.queue = None;

@@ -10,7 +10,7 @@ use matou_hooks::Target;
 
 use super::raw::Acquiring;
 use super::{Permit, Semaphore};
-use crate::error::AcquireError;
+use crate::error::{AcquireError, polled_after_completion};
 
 /// The future of [`Semaphore::acquire`] and [`Semaphore::acquire_many`].
 pub type Acquire<'a> = AcquireFrom<&'a Semaphore>;
@@ -54,7 +54,9 @@ impl<S: Deref<Target = Semaphore>> Future for AcquireFrom<S> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { semaphore, acquiring } = &mut *self;
-        let polled = semaphore.as_ref().expect("`Acquire` polled after completion");
+        let Some(polled) = semaphore else {
+            polled_after_completion("`Acquire`", acquiring.called_at())
+        };
         let target = Target::new("semaphore", (&raw const **polled).addr());
         let report = ("acquire", |wait: matou_hooks::Wait| wait.on(target));
         let result = ready!(acquiring.poll(&polled.raw, cx, report));

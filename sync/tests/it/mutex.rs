@@ -235,21 +235,6 @@ fn a_lock_polled_with_many_wakers_wakes_the_last_one() {
 }
 
 #[test]
-fn a_lock_polled_after_completion_panics_with_a_message() {
-    let (mutex, task) = (Mutex::new(0), Task::new());
-    let mut lock = mutex.lock();
-    assert!(task.poll(&mut lock).is_ready());
-    let again = catch_unwind(AssertUnwindSafe(|| task.poll(&mut lock).is_ready()));
-    let payload = again.unwrap_err();
-    let message = match payload.downcast_ref::<String>() {
-        Some(message) => message,
-        None => *payload.downcast_ref::<&str>().expect("a panic with a message"),
-    };
-    assert_eq!(message, "`Lock` polled after completion");
-    assert!(mutex.try_lock().is_some());
-}
-
-#[test]
 fn data_that_are_not_send_can_be_locked_on_one_thread() {
     let mutex = Mutex::new(Rc::new(Cell::new(1)));
     block_on(async {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use matou_sync::{Condition, Mutex, Queue};
+use matou_sync::{Condition, Mutex, Queue, Semaphore};
 
 use crate::support::{Task, with_deadline};
 
@@ -177,4 +177,86 @@ fn f10_a_panic_of_the_condition_of_a_wait_unlocks_at_once() {
     assert!(catch_unwind(AssertUnwindSafe(|| task.poll(&mut wait).is_ready())).is_err());
     assert!(mutex.try_lock().is_some());
     assert_eq!(changed.waiters(), 0);
+}
+
+/// A waker whose drop panics.
+struct PanicsOnDrop;
+
+impl std::task::Wake for PanicsOnDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("a waker whose drop panics");
+    }
+}
+
+/// Polls a future once with a waker of its own whose drop panics.
+fn poll_with_panicking_waker<F: Future + Unpin>(future: &mut F) {
+    let waker = Waker::from(Arc::new(PanicsOnDrop));
+    assert!(poll(future, &waker).is_pending());
+}
+
+#[test]
+fn f07_wakers_that_panic_when_they_are_dropped_with_their_primitive_do_not_abort() {
+    let mutex = Mutex::new(0);
+    let guard = mutex.try_lock();
+    for _ in 0..3 {
+        let mut lock = mutex.lock();
+        poll_with_panicking_waker(&mut lock);
+        std::mem::forget(lock);
+    }
+    drop(guard);
+    drop(mutex);
+}
+
+#[test]
+fn f07_a_waker_that_panics_when_it_is_dropped_keeps_no_lock() {
+    let mutex = Mutex::new(0);
+    let guard = mutex.try_lock();
+    let (mut first, mut second) = (mutex.lock(), mutex.lock());
+    assert!(Task::new().poll(&mut first).is_pending());
+    poll_with_panicking_waker(&mut second);
+    drop(guard);
+    // It takes the lock that was offered to the first one, and its waker is dropped.
+    assert!(Task::new().poll(&mut second).is_ready());
+    assert!(mutex.try_lock().is_some());
+    drop(first);
+}
+
+#[test]
+fn f07_futures_whose_wakers_panic_can_be_dropped_together() {
+    let mutex = Mutex::new(0);
+    let guard = mutex.try_lock();
+    let mut locks = [(); 3].map(|()| mutex.lock());
+    locks.iter_mut().for_each(poll_with_panicking_waker);
+    drop(locks);
+    drop(guard);
+    assert_eq!(mutex.waiters(), 0);
+}
+
+/// Completes a future, polls it once more, and expects a panic that names the line that created it.
+fn poll_again<F: Future + Unpin>(name: &str, mut future: F) {
+    let task = Task::new();
+    assert!(task.poll(&mut future).is_ready());
+    let again = catch_unwind(AssertUnwindSafe(|| task.poll(&mut future).is_ready()));
+    let payload = again.expect_err("it has completed");
+    let message = payload.downcast_ref::<String>().expect("a message");
+    let expected = format!("`{name}` polled after completion; created at {}:", file!());
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn f09_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
+    let (mutex, changed, queue) = (Mutex::new(0), Condition::new(), Queue::bounded(1));
+    poll_again("Lock", mutex.lock());
+    poll_again("Push", queue.push(1));
+    poll_again("Pop", queue.pop());
+    poll_again("Acquire", Semaphore::new(1).acquire());
+    let mut wait = changed.wait(mutex.try_lock().expect("it is free"));
+    assert!(Task::new().poll(&mut wait).is_pending());
+    changed.signal();
+    poll_again("Wait", wait);
+    assert!(mutex.try_lock().is_some());
 }
