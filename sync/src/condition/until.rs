@@ -40,8 +40,8 @@ impl Condition {
     /// ```
     #[doc(alias = "wait_timeout")]
     #[track_caller]
-    pub fn wait_until<'c, 'm, T: ?Sized, L: Future>(
-        &'c self,
+    pub fn wait_until<'m, T: ?Sized, L: Future>(
+        &self,
         guard: MutexGuard<'m, T>,
         limit: L,
     ) -> impl Future<Output = (MutexGuard<'m, T>, Option<L::Output>)> {
@@ -88,8 +88,8 @@ impl Condition {
     /// ```
     #[doc(alias = "wait_timeout_while")]
     #[track_caller]
-    pub fn wait_while_until<'c, 'm, T, F, L>(
-        &'c self,
+    pub fn wait_while_until<'m, T, F, L>(
+        &self,
         guard: MutexGuard<'m, T>,
         mut condition: F,
         limit: L,

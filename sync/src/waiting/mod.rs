@@ -36,8 +36,8 @@
 //!
 //! | | how | used by |
 //! | --- | --- | --- |
-//! | the state is one word of the primitive's own | it counts or marks the waiters in the word | `Mutex`, `Semaphore` |
-//! | the state has its own synchronization | [`Notify`]: a count, a fence and a load | `Queue`, `Trigger`, `Barrier`, `Computation` |
+//! | the state is one word | it counts or marks waiters in the word | `Mutex`, `Semaphore` |
+//! | the state is synchronized otherwise | [`Notify`]: a count, a fence and a load | all others |
 //! | the wake-up is all there is | it locks the list | `Condition` |
 //!
 //! [`Kind`] determines the meaning of an offer. Usually it is the permission to try, and the object

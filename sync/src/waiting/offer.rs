@@ -23,10 +23,13 @@ impl Shared {
         }
     }
 
-    /// Calls all wakers, even if some of them panic; then resumes the first panic.
-    pub(super) fn wake_all(wakers: Vec<Waker>) {
+    /// Calls all wakers, even if some of them panic; then continues the first panic as
+    /// [`send`](Self::send) does.
+    pub(super) fn wake_all(&self, wakers: Vec<Waker>) {
         let panics = wakers.into_iter().filter_map(call_waker);
-        panics.reduce(keep_first).into_iter().for_each(resume);
+        if let Some(payload) = panics.reduce(keep_first) {
+            if self.kind == Kind::Signal { resume(payload) } else { mem::forget(payload) }
+        }
     }
 }
 

@@ -290,12 +290,12 @@ impl WaitList {
     ///
     /// # Panics
     ///
-    /// Panics if a waker does, after all others have been called.
+    /// Panics if a waker does and the operation is a signal, after all others have been called.
     #[cold]
     pub(crate) fn release_all(&self) -> usize {
         let Some(shared) = self.shared_if_used() else { return 0 };
         let (released, wakers) = shared.lock().waiters.release_all();
-        Shared::wake_all(wakers);
+        shared.wake_all(wakers);
         released
     }
 }

@@ -88,7 +88,7 @@ fn a_reader_that_gives_up_can_await_the_value_again() {
 
 #[test]
 #[should_panic = "`Computation` polled after completion"]
-fn t16_a_computation_whose_value_was_taken_panics() {
+fn a_computation_whose_value_was_taken_panics() {
     let (completer, mut computation) = Computation::create();
     completer.try_return(1).unwrap();
     let task = Task::new();

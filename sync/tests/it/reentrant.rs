@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use matou_sync::{Condition, Mutex, Queue, Semaphore};
+use matou_sync::{Barrier, Computation, Condition, Mutex, Queue, RwLock, Semaphore, Trigger};
 
 use crate::support::{Task, with_deadline};
 
@@ -127,6 +127,38 @@ fn f07_a_waker_may_use_the_condition_that_clones_drops_or_wakes_it() {
     });
 }
 
+#[test]
+fn f07_a_waker_may_use_all_other_primitives() {
+    with_deadline(|| {
+        let all = (Semaphore::new(0), RwLock::new(0), Trigger::counted(1), Barrier::new(3));
+        let all = Arc::new(all);
+        let user = all.clone();
+        let waker = calling(move || {
+            let ((semaphore, lock, trigger, barrier), task) = (&*user, Task::new());
+            let _ = task.poll(&mut semaphore.acquire());
+            let _ = task.poll(&mut lock.write());
+            let _ = task.poll(&mut lock.read());
+            let _ = task.poll(&mut trigger.wait());
+            let _ = task.poll(&mut barrier.wait());
+        });
+        let (semaphore, lock, trigger, barrier) = &*all;
+        let guard = lock.try_write();
+        let mut acquire = semaphore.acquire();
+        let (mut read, mut wait, mut arrive) = (lock.read(), trigger.wait(), barrier.wait());
+        for waker in [&waker, &calling(|| ()), &waker] {
+            assert!(poll(&mut acquire, waker).is_pending());
+            assert!(poll(&mut read, waker).is_pending());
+            assert!(poll(&mut wait, waker).is_pending());
+            assert!(poll(&mut arrive, waker).is_pending());
+        }
+        semaphore.add_permits(1);
+        trigger.signal();
+        drop(guard);
+        drop((acquire, read, wait, arrive));
+        assert_eq!((semaphore.waiters(), lock.waiters(), trigger.waiters()), (0, 0, 0));
+    });
+}
+
 /// Panics if it is woken.
 fn panicking() -> Waker {
     struct Panicking;
@@ -154,6 +186,22 @@ fn f08_a_waker_that_panics_keeps_neither_an_unlock_nor_a_value() {
     assert!(poll(&mut push, &panicking()).is_pending());
     let popped = catch_unwind(AssertUnwindSafe(|| queue.try_pop()));
     assert_eq!(popped.expect("no panic"), Ok(1));
+}
+
+#[test]
+fn f08_a_waker_that_panics_keeps_neither_the_end_of_a_queue_nor_a_result() {
+    let (queue, task) = (Queue::<u8>::unbounded(), Task::new());
+    let (mut first, mut second) = (queue.pop(), queue.pop());
+    assert!(poll(&mut first, &panicking()).is_pending());
+    task.assert_pending(&mut second);
+    let closed = catch_unwind(AssertUnwindSafe(|| queue.close()));
+    assert_eq!((closed.ok(), task.wakes()), (Some(true), 1));
+
+    let (completer, mut computation) = Computation::create();
+    assert!(poll(&mut computation, &panicking()).is_pending());
+    let returned = catch_unwind(AssertUnwindSafe(|| completer.try_return(7)));
+    assert_eq!(returned.ok(), Some(Ok(())));
+    assert_eq!(task.assert_ready(computation), Ok(7));
 }
 
 #[test]
