@@ -24,22 +24,25 @@ pub use crate::signal_table::Signal;
 /// Handles a signal by a task: `handler` creates a child of the root on domain 0, which obeys the
 /// same rules as any other task.
 ///
-/// Both signals ask the program to terminate. The first signal of the run starts its handler; the
-/// second one, of either kind, terminates the process at once, as if there was no handler, so that
-/// a shutdown that hangs can be cut short. (A program that wants every signal uses a [`stream`].) A
-/// later call for the same signal replaces the handler. After the run, signals have their default
-/// behaviour again.
+/// [`Signal::Interrupt`], [`Signal::Terminate`] and [`Signal::Quit`] ask the program to terminate.
+/// The first such signal of the run starts its handler; the second one, of any of these kinds,
+/// terminates the process at once, as if there was no handler, so that a shutdown that hangs can be
+/// cut short. (A program that wants every signal uses a [`stream`].) If the handler has not started
+/// yet when the run ends, the signal has its default behaviour, so that it is not lost.
 ///
-/// A handler that is still running when the root completes is cancelled. If the handler has not
-/// started yet when the run ends, the signal has its default behaviour, so that it is not lost. A
-/// handler that panics fails the run.
+/// Each occurrence of any other signal starts a handler of its own.
+///
+/// A later call for the same signal replaces the handler. After the run, signals have their default
+/// behaviour again. A handler that is still running when the root completes is cancelled. A handler
+/// that panics fails the run.
 ///
 /// Process 1 (of a container, for example) has no default behaviour: where the signal would
 /// terminate any other process, it exits with status 128 plus the number of the signal.
 ///
 /// # Errors
 ///
-/// When the system cannot watch for the signal.
+/// When the system cannot watch for the signal: SIGKILL, SIGSTOP, SIGSEGV, SIGILL and SIGFPE cannot
+/// be handled.
 ///
 /// # Panics
 ///
@@ -47,16 +50,23 @@ pub use crate::signal_table::Signal;
 ///
 /// # Examples
 ///
-/// ```no_run
-/// use std::future::pending;
-/// use matou_runtime::{RunError, run, signal, signal::Signal};
+/// ```
+/// use std::sync::Arc;
+/// use matou_runtime::test::{check, send_signal};
+/// use matou_runtime::{signal, signal::Signal};
+/// use matou_sync::Queue;
 ///
-/// fn main() -> Result<(), RunError> {
-///     run(async {
-///         signal::on(Signal::Interrupt, || async { println!("shutting down ..") })?;
-///         pending().await
-///     })
-/// }
+/// check(0..3, || async {
+///     let shutdown = Arc::new(Queue::bounded(1));
+///     let sender = Arc::clone(&shutdown);
+///     signal::on(Signal::Interrupt, move || {
+///         let sender = Arc::clone(&sender);
+///         async move { drop(sender.push("Ctrl-C").await) }
+///     })?;
+///     assert!(send_signal(Signal::Interrupt)); // a real program is sent it by the system
+///     assert_eq!(shutdown.pop().await.ok(), Some("Ctrl-C"));
+///     Ok::<_, std::io::Error>(())
+/// });
 /// ```
 #[doc(alias = "ctrl_c")]
 #[track_caller]
@@ -68,6 +78,7 @@ where
     let meta = TaskMeta::named(Location::caller(), Arc::from("signal handler"));
     let handler: Handler = Arc::new(move || Box::pin(handler()));
     Domain::with("`signal::on`", |domain| {
+        sys::check_signal(signal.number())?;
         domain.run.signals.set_handler(signal, handler, meta);
         watch(domain, signal)
     })
@@ -102,10 +113,67 @@ where
 pub fn stream(signal: Signal) -> io::Result<Signals> {
     let state = Arc::new(StreamState::default());
     Domain::with("`signal::stream`", |domain| {
+        sys::check_signal(signal.number())?;
         domain.run.signals.add_stream(signal, &state);
         watch(domain, signal)
     })?;
     Ok(Signals { signal, state })
+}
+
+/// Ignores a signal: from now on it has no effect, instead of the handler that it may have. A
+/// [`stream`] still receives it.
+///
+/// The signal is caught and dropped rather than ignored by the system, so processes that the
+/// program starts have the default behaviour.
+///
+/// # Errors
+///
+/// As [`on`].
+///
+/// # Panics
+///
+/// Panics outside a run.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::test::{check, send_signal};
+/// use matou_runtime::{signal, signal::Signal};
+///
+/// check(0..3, || async {
+///     signal::ignore(Signal::Hangup)?;
+///     assert!(send_signal(Signal::Hangup)); // the program goes on
+///     signal::default(Signal::Hangup)?;
+///     assert!(!send_signal(Signal::Hangup)); // the system would have terminated it
+///     Ok::<_, std::io::Error>(())
+/// });
+/// ```
+#[track_caller]
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    Domain::with("`signal::ignore`", |domain| {
+        sys::check_signal(signal.number())?;
+        domain.run.signals.remove_handler(signal, true);
+        watch(domain, signal)
+    })
+}
+
+/// Restores the default behaviour of a signal in this run, which has a handler for it or
+/// [ignores](ignore) it. While there is a [`stream`] of it, the signal goes there only.
+///
+/// # Errors
+///
+/// As [`on`].
+///
+/// # Panics
+///
+/// Panics outside a run.
+#[track_caller]
+pub fn default(signal: Signal) -> io::Result<()> {
+    Domain::with("`signal::default`", |domain| {
+        sys::check_signal(signal.number())?;
+        domain.run.signals.remove_handler(signal, false);
+        Ok(())
+    })
 }
 
 /// The occurrences of a signal since its creation; returned by [`stream`].
@@ -209,7 +277,7 @@ fn watched_runs() -> Vec<Arc<Run>> {
 
 /// Called by the signal thread.
 fn on_signal(number: i32) {
-    let Some(signal) = Signal::from_number(number) else { return };
+    let signal = Signal::Number(number);
     // Deliver without the lock: a waker may watch for another signal.
     let runs = watched_runs();
     let deliver = |run: &Arc<Run>| deliver(run, signal, SignalSource::System);
@@ -218,8 +286,7 @@ fn on_signal(number: i32) {
     let terminate = dispositions.contains(&Disposition::Terminate);
     // fault: default-signal-not-restored
     if terminate || !is_handled {
-        // The default of both signals is to terminate the process.
-        sys::terminate_by(signal.number());
+        sys::default_action(signal.number());
     }
     // The last reference to a run drops values of the program.
     panics::ignore(|| drop(runs));

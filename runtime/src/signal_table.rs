@@ -1,7 +1,9 @@
 //! The handlers and streams of a run for each signal.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
@@ -13,28 +15,76 @@ use crate::sys;
 use crate::task::TaskMeta;
 
 /// A signal that a program can handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// Two values are equal if their numbers are: `Signal::Number(15)` is [`Signal::Terminate`] on most
+/// systems.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Signal {
     /// SIGINT: Ctrl-C at the terminal.
     Interrupt,
     /// SIGTERM: a request to terminate.
     Terminate,
+    /// SIGHUP: the terminal is gone; for daemons by convention a request to load the configuration
+    /// again.
+    Hangup,
+    /// SIGQUIT: Ctrl-\ at the terminal.
+    Quit,
+    /// SIGUSR1, without a meaning of its own.
+    User1,
+    /// SIGUSR2, without a meaning of its own.
+    User2,
+    /// SIGCHLD: a child process has ended or stopped.
+    Child,
+    /// SIGWINCH: the size of the terminal has changed.
+    WindowChange,
+    /// Any signal, by its number on this system.
+    Number(i32),
 }
 
-/// All signals, in the order of their indices.
-const ALL: [Signal; 2] = [Signal::Interrupt, Signal::Terminate];
-
 impl Signal {
-    pub(crate) fn number(self) -> i32 {
+    /// Returns the number of the signal on this system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::signal::Signal;
+    ///
+    /// assert_eq!(Signal::Hangup.number(), 1);
+    /// assert_eq!(Signal::Number(1), Signal::Hangup);
+    /// ```
+    pub fn number(self) -> i32 {
         match self {
             Signal::Interrupt => sys::INTERRUPT,
             Signal::Terminate => sys::TERMINATE,
+            Signal::Hangup => sys::HANGUP,
+            Signal::Quit => sys::QUIT,
+            Signal::User1 => sys::USER1,
+            Signal::User2 => sys::USER2,
+            Signal::Child => sys::CHILD,
+            Signal::WindowChange => sys::WINDOW_CHANGE,
+            Signal::Number(number) => number,
         }
     }
 
-    pub(crate) fn from_number(number: i32) -> Option<Signal> {
-        ALL.into_iter().find(|signal| signal.number() == number)
+    /// Returns whether the signal asks the program to terminate, so that a second one must end a
+    /// shutdown that hangs.
+    fn asks_to_terminate(self) -> bool {
+        [Signal::Interrupt, Signal::Terminate, Signal::Quit].contains(&self)
+    }
+}
+
+impl PartialEq for Signal {
+    fn eq(&self, other: &Signal) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Eq for Signal {}
+
+impl Hash for Signal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number().hash(state);
     }
 }
 
@@ -49,7 +99,8 @@ pub(crate) struct SignalTable {
 
 #[derive(Default)]
 struct Table {
-    entries: [Entry; ALL.len()],
+    /// By the numbers of the signals.
+    entries: BTreeMap<i32, Entry>,
     /// A handler was started: the next signal for a handler terminates the process.
     handler_started: bool,
 }
@@ -57,6 +108,8 @@ struct Table {
 #[derive(Default)]
 struct Entry {
     handler: Option<(Handler, TaskMeta)>,
+    /// The signal has no effect.
+    ignored: bool,
     streams: Vec<Weak<StreamState>>,
     /// The process received the signal, and domain 0 has not started the handler yet.
     is_starting: bool,
@@ -75,8 +128,8 @@ pub(crate) enum SignalSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     /// The run has neither a handler nor a stream for it.
-    Ignored,
-    /// A stream was notified.
+    Unhandled,
+    /// A stream was notified, or the run ignores the signal.
     Notified,
     /// The handler must be started.
     StartHandler,
@@ -146,7 +199,11 @@ impl StreamState {
 impl SignalTable {
     /// Sets the handler of a signal.
     pub(crate) fn set_handler(&self, signal: Signal, handler: Handler, meta: TaskMeta) {
-        let old = lock(&self.table).entry(signal).handler.replace((handler, meta));
+        let mut table = lock(&self.table);
+        let entry = table.entry(signal);
+        entry.ignored = false;
+        let old = entry.handler.replace((handler, meta));
+        drop(table);
         // Its captured values may use the table when they are dropped: not under the lock.
         drop(old);
     }
@@ -154,6 +211,16 @@ impl SignalTable {
     /// Returns the handler of a signal.
     pub(crate) fn handler(&self, signal: Signal) -> Option<(Handler, TaskMeta)> {
         lock(&self.table).entry(signal).handler.clone()
+    }
+
+    /// Removes the handler of a signal. From now on it has no effect, or its default behaviour.
+    pub(crate) fn remove_handler(&self, signal: Signal, ignored: bool) {
+        let mut table = lock(&self.table);
+        let entry = table.entry(signal);
+        entry.ignored = ignored;
+        let old = entry.handler.take();
+        drop(table);
+        drop(old);
     }
 
     /// Adds a stream. Its entry is removed after its state is dropped.
@@ -168,7 +235,9 @@ impl SignalTable {
     pub(crate) fn handles(&self, signal: Signal) -> bool {
         let mut table = lock(&self.table);
         let entry = table.entry(signal);
-        entry.handler.is_some() || entry.streams.iter().any(|stream| stream.strong_count() > 0)
+        entry.handler.is_some()
+            || entry.ignored
+            || entry.streams.iter().any(|stream| stream.strong_count() > 0)
     }
 
     /// Marks that the handler of a signal has started.
@@ -183,14 +252,14 @@ impl SignalTable {
     /// waker.
     pub(crate) fn close(&self) -> Vec<Signal> {
         let entries = mem::take(&mut lock(&self.table).entries);
-        let unhandled = ALL.into_iter().zip(&entries).filter(|(_, entry)| entry.is_starting);
-        let unhandled = unhandled.map(|(signal, _)| signal).collect();
-        for stream in entries.iter().flat_map(|entry| &entry.streams).filter_map(Weak::upgrade) {
+        let unhandled = entries.iter().filter(|(_, entry)| entry.is_starting);
+        let unhandled = unhandled.map(|(number, _)| Signal::Number(*number)).collect();
+        for stream in entries.values().flat_map(|entry| &entry.streams).filter_map(Weak::upgrade) {
             // fault: stream-of-a-past-run-hangs
             stream.close().into_iter().for_each(panics::wake);
         }
         // Handlers belong to the program, which may use the table when they are dropped.
-        panics::drop_each(entries);
+        panics::drop_each(entries.into_values());
         unhandled
     }
 
@@ -201,9 +270,13 @@ impl SignalTable {
         let mut streams: Vec<_> = entry.streams.iter().filter_map(Weak::upgrade).collect();
         entry.streams.retain(|stream| stream.strong_count() > 0);
         let (has_stream, has_handler) = (!streams.is_empty(), entry.handler.is_some());
-        let was_started = table.handler_started;
-        table.handler_started |= has_handler;
-        if has_handler && !was_started && source == SignalSource::System {
+        let ignored = entry.ignored;
+        // Only a signal that asks for the end of the program ends it by coming twice.
+        // fault: second-reload-terminates
+        let has_final_handler = has_handler && signal.asks_to_terminate();
+        let was_started = has_final_handler && table.handler_started;
+        table.handler_started |= has_final_handler;
+        if has_final_handler && !was_started && source == SignalSource::System {
             // fault: unstarted-handler-swallows-signal
             table.entry(signal).is_starting = true;
         }
@@ -218,14 +291,15 @@ impl SignalTable {
             (true, true, false) => Disposition::Terminate,
             (true, false, _) => Disposition::StartHandler,
             (_, _, true) => Disposition::Notified,
-            (false, _, false) => Disposition::Ignored,
+            (false, _, false) if ignored => Disposition::Notified,
+            (false, _, false) => Disposition::Unhandled,
         }
     }
 }
 
 impl Table {
     fn entry(&mut self, signal: Signal) -> &mut Entry {
-        &mut self.entries[signal as usize]
+        self.entries.entry(signal.number()).or_default()
     }
 }
 

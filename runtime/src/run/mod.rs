@@ -2,10 +2,12 @@
 
 mod builder;
 mod error;
+mod grace;
 mod live_tasks;
 
 pub use builder::{Builder, run};
 pub use error::{MainError, RunError};
+pub use grace::grace;
 pub use live_tasks::live_tasks;
 
 pub(crate) use error::result_of;

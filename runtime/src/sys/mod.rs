@@ -19,7 +19,10 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 pub(crate) use event_queue::{EventBuffer, EventQueue, Notifier};
 pub(crate) use fork::Process;
-pub(crate) use signals::{INTERRUPT, SignalWatcher, TERMINATE, terminate_by};
+pub(crate) use signals::{
+    CHILD, HANGUP, INTERRUPT, QUIT, SignalWatcher, TERMINATE, USER1, USER2, WINDOW_CHANGE,
+    check_signal, default_action, terminate_by,
+};
 pub(crate) use sync::{atomic, lock};
 
 /// A source of I/O as the operating system hands it out: a file descriptor.

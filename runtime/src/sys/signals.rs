@@ -5,7 +5,10 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{process, thread};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{
+    FORBIDDEN, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+    SIGURG, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level;
 
@@ -14,6 +17,38 @@ use crate::panics;
 
 pub(crate) const INTERRUPT: i32 = SIGINT;
 pub(crate) const TERMINATE: i32 = SIGTERM;
+pub(crate) const HANGUP: i32 = SIGHUP;
+pub(crate) const QUIT: i32 = SIGQUIT;
+pub(crate) const USER1: i32 = SIGUSR1;
+pub(crate) const USER2: i32 = SIGUSR2;
+pub(crate) const CHILD: i32 = SIGCHLD;
+pub(crate) const WINDOW_CHANGE: i32 = SIGWINCH;
+
+/// The signals whose default is not to terminate the process: it is ignored, stopped or continued.
+const NOT_TERMINATING: [i32; 7] = [SIGCHLD, SIGURG, SIGWINCH, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU];
+
+/// The highest number of a signal; SIGRTMAX on Linux.
+const SIGNAL_MAX: i32 = 64;
+
+/// Refuses signals that no program can handle.
+pub(crate) fn check_signal(signal: i32) -> io::Result<()> {
+    // fault: forbidden-signal-accepted
+    if FORBIDDEN.contains(&signal) || !(1..=SIGNAL_MAX).contains(&signal) {
+        let text = format!("signal {signal} cannot be handled");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
+}
+
+/// Does what the system does by default when the process receives `signal`.
+pub(crate) fn default_action(signal: i32) {
+    if NOT_TERMINATING.contains(&signal) {
+        // It fails only for unknown signals.
+        let _ = low_level::emulate_default_handler(signal);
+        return;
+    }
+    terminate_by(signal)
+}
 
 /// The id of the process in which a thread waits for signals.
 static WATCHED: AtomicU32 = AtomicU32::new(0);
@@ -62,6 +97,9 @@ impl SignalWatcher {
 /// Makes a process that was forked from this one terminate by `signal`, as it does by default,
 /// until it starts a watcher of its own. Otherwise the inherited handler would swallow the signal.
 fn terminate_forked_by(signal: i32) -> io::Result<()> {
+    if NOT_TERMINATING.contains(&signal) {
+        return Ok(());
+    }
     let terminate_if_forked = move || {
         // The process ids are compared, because the signal may arrive before any other code of a
         // new process runs. (0: the thread is being started.)

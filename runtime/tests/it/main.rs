@@ -41,6 +41,7 @@ mod r10_violations;
 mod r11_availability;
 mod r11_clock;
 mod r11_slow_polls;
+mod r12_any_signal;
 mod r12_lost_signals;
 mod r12_signal_handlers;
 mod r13_cancelled_waiters;

@@ -61,7 +61,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("package", (19, "debug"), package, "each crate can be packaged and compiles alone"),
 ];
 
-const LIBRARIES: [&str; 5] = ["hooks", "ownership", "sync", "runtime", "net"];
+const LIBRARIES: [&str; 6] = ["hooks", "ownership", "sync", "runtime", "net", "os"];
 
 /// The libraries with unsafe code.
 const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];

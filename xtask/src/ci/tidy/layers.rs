@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-sync", &["matou-hooks"]),
     ("matou-runtime", &["matou-ownership", "matou-hooks"]),
     ("matou-net", &["matou-runtime", "matou-ownership"]),
+    ("matou-os", &["matou-runtime", "matou-ownership"]),
     ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-explore", &ALL),
     ("matou-loadgen", &[]),

@@ -1,0 +1,119 @@
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::process::{ExitStatus, Output};
+use std::task::{Context, Poll};
+
+use futures_io::AsyncRead;
+
+use super::Child;
+
+/// The most bytes that are read at once.
+const CHUNK: usize = 16 << 10;
+
+/// The future of [`Command::output`](super::Command::output).
+#[must_use = "dropping it cancels the process"]
+pub struct OutputFuture(Pin<Box<dyn Future<Output = io::Result<Output>>>>);
+
+/// The future of [`Command::status`](super::Command::status).
+#[must_use = "dropping it cancels the process"]
+pub struct StatusFuture(Pin<Box<dyn Future<Output = io::Result<ExitStatus>>>>);
+
+impl OutputFuture {
+    pub(super) fn new(child: io::Result<Child>, limit: usize) -> OutputFuture {
+        OutputFuture(Box::pin(async move {
+            let mut child = child?;
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            match read_both(stdout, stderr, limit).await {
+                Ok((stdout, stderr)) => Ok(Output { status: child.wait().await?, stdout, stderr }),
+                Err(error) => {
+                    // The process is gone when the error is returned.
+                    child.cancel().await;
+                    Err(error)
+                }
+            }
+        }))
+    }
+}
+
+impl StatusFuture {
+    pub(super) fn new(child: io::Result<Child>) -> StatusFuture {
+        StatusFuture(Box::pin(async move { child?.wait().await }))
+    }
+}
+
+impl Future for OutputFuture {
+    type Output = io::Result<Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl Future for StatusFuture {
+    type Output = io::Result<ExitStatus>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for OutputFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OutputFuture(..)")
+    }
+}
+
+impl fmt::Debug for StatusFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatusFuture(..)")
+    }
+}
+
+/// Reads two streams to their ends, at the same time: a process that fills one pipe must not wait
+/// for the end of the other.
+async fn read_both(
+    first: Option<impl AsyncRead + Unpin>,
+    second: Option<impl AsyncRead + Unpin>,
+    limit: usize,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut first, mut second) = (pin!(read(first, limit)), pin!(read(second, limit)));
+    let (mut a, mut b) = (None, None);
+    poll_fn(|cx| {
+        for (future, bytes) in [
+            (first.as_mut() as Pin<&mut dyn Future<Output = io::Result<Vec<u8>>>>, &mut a),
+            (second.as_mut(), &mut b),
+        ] {
+            if bytes.is_none()
+                && let Poll::Ready(read) = future.poll(cx)?
+            {
+                *bytes = Some(read);
+            }
+        }
+        match (&mut a, &mut b) {
+            (Some(a), Some(b)) => Poll::Ready(Ok((std::mem::take(a), std::mem::take(b)))),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Reads a stream to its end, and drops it.
+async fn read(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let Some(mut stream) = stream else { return Ok(bytes) };
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut chunk)).await?;
+        if count == 0 {
+            return Ok(bytes);
+        }
+        // fault: output-unlimited
+        if bytes.len() + count > limit {
+            let text = format!("the process wrote more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the guarantees of processes and files, one module per subject.
+
+mod fs;
+mod process;
+mod support;
