@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use matou_hooks::{Target, Wait};
 
+use crate::error::polled_after_completion;
 use crate::primitives::{Mutex, const_fn, lock};
 use crate::waiting::{Kind, Notify, Request, Waiting};
 
@@ -179,7 +180,9 @@ impl Future for BarrierWait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let barrier = this.barrier.expect("`BarrierWait` polled after completion");
+        let Some(barrier) = this.barrier else {
+            polled_after_completion("`BarrierWait`", this.called_at)
+        };
         let (task, round) = match this.round {
             Some(round) => (matou_hooks::current_task(), round),
             None => {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use matou_hooks::{Target, Wait};
 
+use crate::error::polled_after_completion;
 use crate::primitives::{AtomicUsize, Ordering, const_fn, fence};
 use crate::waiting::{Kind, Notify, Request, Waiting};
 
@@ -280,7 +281,9 @@ impl Future for TriggerWait<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let trigger = this.trigger.expect("`TriggerWait` polled after completion");
+        let Some(trigger) = this.trigger else {
+            polled_after_completion("`TriggerWait`", this.called_at)
+        };
         let task = if this.waiting.is_waiting() {
             matou_hooks::current_task()
         } else {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 pub use self::completer::{Completer, Ended};
 use self::shared::{CANCELLED, Shared};
+use crate::error::polled_after_completion;
 use crate::waiting::Place;
 
 /// A value that is written once and can be awaited by any number of tasks, on any thread.
@@ -207,7 +208,10 @@ impl<T> Future for Computation<T> {
         // SAFETY: this side of the computation is borrowed exclusively, so there is no reference to
         // the value.
         let result = unsafe { this.shared.take() };
-        Poll::Ready(result.expect("`Computation` polled after completion"))
+        let Some(result) = result else {
+            polled_after_completion("`Computation`", this.created_at)
+        };
+        Poll::Ready(result)
     }
 }
 

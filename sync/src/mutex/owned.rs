@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use super::{Mutex, MutexGuard};
+use crate::error::polled_after_completion;
 use crate::waiting::WaiterKey;
 
 /// Access to the data of a locked [`Mutex`] of which it owns a share. Dropping it unlocks.
@@ -170,7 +171,9 @@ impl<T: ?Sized> Future for LockArc<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let polled = this.mutex.as_ref().expect("`LockArc` polled after completion");
+        let Some(polled) = &this.mutex else {
+            polled_after_completion("`LockArc`", this.called_at)
+        };
         if this.waiter.is_none() {
             ready!(matou_hooks::poll_budget(cx));
         }

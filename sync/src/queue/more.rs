@@ -10,7 +10,7 @@ use matou_hooks::{Target, Wait};
 
 use super::Queue;
 use super::futures::Pop;
-use crate::error::{PopError, PushError};
+use crate::error::{PopError, PushError, polled_after_completion};
 use crate::waiting::{Request, Waiting};
 
 impl<T> Queue<T> {
@@ -170,7 +170,7 @@ impl<T> Future for Closed<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let queue = this.queue.expect("`Closed` polled after completion");
+        let Some(queue) = this.queue else { polled_after_completion("`Closed`", this.called_at) };
         let task = if this.waiting.is_waiting() {
             matou_hooks::current_task()
         } else {

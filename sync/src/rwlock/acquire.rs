@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use matou_hooks::Holder;
 
 use super::{ReadGuard, RwLock, WRITER, WriteGuard};
+use crate::error::polled_after_completion;
 use crate::semaphore::raw::{Acquired, Acquiring};
 
 /// The future of [`RwLock::read`].
@@ -37,7 +38,9 @@ impl<L: Deref<Target = RwLock<T>>, T: ?Sized> Locking<L, T> {
 
     fn poll(&mut self, cx: &mut Context<'_>, operation: &'static str) -> Poll<(L, Acquired)> {
         let Self { lock, acquiring } = self;
-        let polled = lock.as_ref().expect("the future of an `RwLock` polled after completion");
+        let Some(polled) = lock else {
+            polled_after_completion("`RwLock::read` or `write`", acquiring.called_at())
+        };
         let report = (operation, |wait| polled.describe(wait));
         let acquired = ready!(acquiring.poll(&polled.raw, cx, report));
         let acquired = acquired.expect("the semaphore of a lock is never closed");

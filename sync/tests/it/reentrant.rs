@@ -302,6 +302,11 @@ fn f09_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
     poll_again("Push", queue.push(1));
     poll_again("Pop", queue.pop());
     poll_again("Acquire", Semaphore::new(1).acquire());
+    let (completer, computation) = Computation::create();
+    completer.try_return(1).expect("it runs");
+    poll_again("Computation", computation);
+    poll_again("BarrierWait", Barrier::new(1).wait());
+    poll_again("LockArc", Arc::new(Mutex::new(0)).lock_arc());
     let mut wait = changed.wait(mutex.try_lock().expect("it is free"));
     assert!(Task::new().poll(&mut wait).is_pending());
     changed.signal();
