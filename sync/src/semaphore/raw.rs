@@ -155,11 +155,11 @@ impl RawSemaphore {
         cx: &Context<'_>,
     ) -> Result<WaiterKey, Result<usize, AcquireError>> {
         let take_or_wait = |_, waiters: usize| {
-            // fault: semaphore-without-second-check
             let may_take = waiters == 0;
             let change = |state| match take(state, request.data) {
                 Ok(after) if may_take => Some(after),
                 Err(TryAcquireError::Closed) => None,
+                // fault: semaphore-waiter-not-marked
                 _ => Some(state | WAITING),
             };
             // Acquire pairs with the release in `release`.
