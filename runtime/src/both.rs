@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::domain::GivenUp;
+use crate::panics::polled_after_completion;
 use crate::task::WaitSite;
 
 /// Polls two futures in the current task until both have completed, and returns both outputs.
@@ -306,8 +307,9 @@ where
 }
 
 /// Returns the future of [`join!`](crate::join!).
+#[track_caller]
 pub fn join<P: Parts>(parts: P) -> Join<P> {
-    Join { parts, is_done: false }
+    Join { parts, is_done: false, location: Location::caller() }
 }
 
 pin_project! {
@@ -318,6 +320,7 @@ pin_project! {
         #[pin]
         parts: P,
         is_done: bool,
+        location: &'static Location<'static>,
     }
 }
 
@@ -327,7 +330,9 @@ impl<P: Parts> Future for Join<P> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<P::Outputs> {
         let mut this = self.project();
-        assert!(!*this.is_done, "`Join` is polled after it was ready");
+        if *this.is_done {
+            polled_after_completion("`Join`", this.location);
+        }
         ready!(this.parts.as_mut().poll_all(cx));
         *this.is_done = true;
         Poll::Ready(this.parts.take())
@@ -382,7 +387,7 @@ impl<P: TryParts<E>, E> Future for TryJoin<P, E> {
             }
         }
         let State::Failed { error, given_up } = this.state else {
-            panic!("`Join` is polled after it was ready")
+            polled_after_completion("`TryJoin`", this.location)
         };
         // fault: try-join-does-not-wait
         ready!(given_up.poll_ends(WaitSite::new("the end of cancelled tasks", this.location), cx));

@@ -210,7 +210,9 @@ impl<F: Future> RaceAll<F> {
     #[track_caller]
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
         let count = self.futures.len();
-        assert_ne!(count, 0, "`RaceAll` is polled after it was ready");
+        if count == 0 {
+            polled_after_completion("`RaceAll`", self.location);
+        }
         let first = Domain::try_with(|domain| domain.random().below(count)).unwrap_or(0);
         for index in (first..count).chain(0..first) {
             if let Poll::Ready(output) = self.futures[index].as_mut().poll(cx) {

@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 
 use crate::domain::Domain;
 use crate::either::Either;
+use crate::panics::polled_after_completion;
 
 /// Waits for the first of several futures, drops the others, and runs the handler of the winner.
 ///
@@ -412,7 +413,9 @@ impl<B: Branches> Future for Select<B> {
 
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
-        assert!(!self.is_done, "`select!` is polled after it was ready");
+        if self.is_done {
+            polled_after_completion("`select!`", self.location);
+        }
         let output = ready!(self.as_mut().poll_branches(cx));
         let this = self.project();
         *this.is_done = true;

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::domain::Domain;
+use crate::panics::polled_after_completion;
 use crate::task::Locals;
 
 /// The key of a value that code in a task can read, and that all tasks inherit which this code
@@ -90,8 +92,10 @@ impl<T: Send + Sync + 'static> TaskLocal<T> {
     /// # Panics
     ///
     /// If it is polled outside a task, or after it completed.
+    #[track_caller]
     pub fn scope<F: Future>(&'static self, value: T, future: F) -> LocalScope<F> {
-        LocalScope { future: Some(future), key: self.key(), value: Arc::new(value) }
+        let (key, value) = (self.key(), Arc::new(value));
+        LocalScope { future: Some(future), key, value, at: Location::caller() }
     }
 
     /// Calls `f` with this value: for example to spawn a child that inherits it.
@@ -168,6 +172,7 @@ pin_project! {
         future: Option<F>,
         key: usize,
         value: Arc<dyn Any + Send + Sync>,
+        at: &'static Location<'static>,
     }
 
     impl<F> PinnedDrop for LocalScope<F> {
@@ -196,7 +201,9 @@ impl<F: Future> Future for LocalScope<F> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.as_mut().project();
-        let future = this.future.as_pin_mut().expect("`LocalScope` is polled after it was ready");
+        let Some(future) = this.future.as_pin_mut() else {
+            polled_after_completion("`LocalScope`", this.at)
+        };
         let Ok(poll) = set_during(*this.key, this.value, || future.poll(cx)) else {
             panic!("a task-local value is set inside a task of a run")
         };

@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use crate::domain::{Domain, GivenUp};
 use crate::join::{Orphans, WhenEmpty};
 use crate::outcome::{Outcome, TaskError};
+use crate::panics::polled_after_completion;
 use crate::spawn::Spawner;
 use crate::task::WaitSite;
 use crate::waker_set::WakerKey;
@@ -460,7 +461,9 @@ where
         let ending = this.ending.as_mut().expect("the scope is ending");
         // fault: scope-does-not-wait
         ready!(ending.poll_ends(site, cx));
-        let policy = this.policy.take().expect("`TaskScope` is polled after it was ready");
+        let Some(policy) = this.policy.take() else {
+            polled_after_completion("`TaskScope`", this.location)
+        };
         let result = match this.error.take() {
             Some(error) => Err(TaskError::Failed(error)),
             None => policy.finish(),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::Task;
 use crate::join::{Orphans, Promise};
+use crate::panics::polled_after_completion;
 use crate::task::TaskId;
 use crate::waker_set::WakerKey;
 
@@ -283,7 +284,9 @@ impl<F, T, E> Future for SpawnWhenFree<'_, F, T, E> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TaskId> {
         let this = self.get_mut();
-        assert!(this.task.is_some(), "`SpawnWhenFree` is polled after it was ready");
+        if this.task.is_none() {
+            polled_after_completion("`SpawnWhenFree`", this.at);
+        }
         // fault: full-group-accepts
         ready!(this.orphans.poll_vacancy(&mut this.key, this.at, cx));
         let (task, future) = this.task.take().expect("the child is not spawned yet");

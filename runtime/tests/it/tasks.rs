@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use matou_runtime::{
     Forgotten, Promise, TaskError, abandon, await_all, await_first, call, deadline, now, parallel,
-    race, shield, sleep, spawn, timeout, try_spawn, yield_now,
+    race, race_all, shield, sleep, spawn, timeout, try_spawn, yield_now,
 };
 
 use crate::support::{
@@ -287,6 +287,7 @@ fn t16_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
         poll_again("`AwaitFirst`", await_first([spawn(ready(1)), spawn(pending())])).await;
         poll_again("`AwaitAll`", await_all([spawn(ready(1)), spawn(ready(2))])).await;
         poll_again("`Race`", race(ready(1), pending())).await;
+        poll_again("`RaceAll`", race_all([ready(1), ready(2)])).await;
         poll_again("`Abandon`", abandon(yield_now())).await;
         poll_again("`Shield`", shield(ready(1))).await;
         poll_again("`Timeout`", timeout(Duration::ZERO, pending::<()>())).await;
