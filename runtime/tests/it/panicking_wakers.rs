@@ -15,7 +15,7 @@ use matou_runtime::{
 };
 
 use crate::support::{
-    Counter, Latch, PanicsOnDrop, PanicsOnWake, WakeCounter, io_pair, poll_read_byte, run_on,
+    Counter, Latch, PanicsOnDrop, PanicsOnWake, WakeCounter, io_pair, leak, poll_read_byte, run_on,
 };
 
 /// Polls `future` with `waker`, and expects it to be pending.
@@ -169,7 +169,7 @@ impl Wake for Panics {
     fn wake(self: Arc<Self>) {
         self.0.add();
         // Its drop during the panic would be a second one.
-        std::mem::forget(self);
+        leak(self);
         panic!("a waker that panics");
     }
 }

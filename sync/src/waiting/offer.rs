@@ -19,7 +19,7 @@ impl Shared {
     /// the panic is worth; the panic hook has reported it.
     pub(super) fn send(self: &Arc<Self>, notice: Option<Notice>) {
         if let Some(payload) = notice.and_then(|notice| notice.deliver(self)) {
-            if self.kind == Kind::Signal { resume(payload) } else { mem::forget(payload) }
+            if self.kind == Kind::Signal { resume(payload) } else { forget(payload) }
         }
     }
 
@@ -63,7 +63,7 @@ impl OfferSource for Shared {
         drop(locked);
         if let (Some(notice), Some(this)) = (notice, self.this.upgrade()) {
             // The host does not expect a panic. The panic hook has reported it.
-            mem::forget(notice.deliver(&this));
+            notice.deliver(&this).into_iter().for_each(forget);
         }
         true
     }
@@ -112,13 +112,19 @@ pub(super) fn drop_waker(waker: Option<Waker>) {
     if waker.is_some()
         && let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker)))
     {
+        forget(payload);
+    }
+}
+
+/// Drops a payload, unless its destructor is unknown code that might panic as well.
+fn forget(payload: Payload) {
+    if !payload.is::<&'static str>() && !payload.is::<String>() {
         mem::forget(payload);
     }
 }
 
 fn keep_first(first: Payload, other: Payload) -> Payload {
-    // Its destructor could panic as well.
-    mem::forget(other);
+    forget(other);
     first
 }
 
@@ -126,7 +132,7 @@ fn keep_first(first: Payload, other: Payload) -> Payload {
 /// process.
 fn resume(payload: Payload) {
     if thread::panicking() {
-        mem::forget(payload);
+        forget(payload);
     } else {
         resume_unwind(payload);
     }
