@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +12,7 @@ use matou_runtime::Task;
 
 use crate::backend::Lookup;
 use crate::connect_options::ConnectOptions;
+use crate::error::polled_after_completion;
 use crate::stream::{ConnectAny, TcpStream};
 
 /// How many addresses of one name are tried.
@@ -58,7 +60,8 @@ const ADDRESSES_MAX: usize = 16;
 #[track_caller]
 pub fn lookup_host(host: &str, port: u16) -> LookupHost {
     let task = Task::new().name(format!("lookup of {host}"));
-    LookupHost { host: host.to_owned(), stage: Stage::New(Box::new(task), port) }
+    let stage = Stage::New(Box::new(task), port);
+    LookupHost { host: host.to_owned(), stage, at: Location::caller() }
 }
 
 /// The future of [`lookup_host`].
@@ -66,6 +69,7 @@ pub fn lookup_host(host: &str, port: u16) -> LookupHost {
 pub struct LookupHost {
     host: String,
     stage: Stage,
+    at: &'static Location<'static>,
 }
 
 enum Stage {
@@ -85,7 +89,7 @@ impl Future for LookupHost {
             this.stage = Stage::Running(Lookup::start(*task, &this.host, port));
         }
         let Stage::Running(lookup) = &mut this.stage else {
-            panic!("`LookupHost` is polled after it was ready")
+            polled_after_completion("`LookupHost`", this.at)
         };
         let addresses = ready!(lookup.poll(cx));
         this.stage = Stage::Done;
