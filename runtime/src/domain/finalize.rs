@@ -205,7 +205,6 @@ impl Domain {
     #[inline]
     pub(crate) fn complete<T, E>(&self, outcome: &mut Option<Outcome<T, E>>) -> OutcomeTo {
         let node: &Node = self.current_node();
-        // fault: complete-before-it-is-counted
         match node.handle_state.get() {
             HandleState::SignalHandler => {
                 // No parent receives the outcome of a signal handler, so its panic or violation
