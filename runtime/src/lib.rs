@@ -7,8 +7,10 @@ mod both;
 mod coop;
 mod diagnostic;
 mod domain;
+mod domains;
 mod driver;
 mod either;
+mod error_chain;
 mod host;
 mod io_source;
 mod join;
@@ -45,6 +47,7 @@ pub use diagnostic::{
     TaskInfo, Violation,
 };
 pub use domain::{Forgotten, Leaks, Violations};
+pub use domains::{TickHook, current_domain, domain_count, domain_load, tick_hook};
 pub use driver::{
     Direction, Driver, Interest, ParkTimeout, PollMode, Poller, Reactor, Readiness, Registration,
     Token, Unpark,
@@ -57,7 +60,7 @@ pub use race::{race, race_all, race_either};
 pub use run::{Builder, MainError, RunError, grace, live_tasks, run};
 pub use spawn::{
     AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, blocking,
-    call, cancelled, defer, parallel, shield, spawn, try_blocking, try_call, try_parallel,
+    call, cancelled, daemon, defer, parallel, shield, spawn, try_blocking, try_call, try_parallel,
     try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};

@@ -8,6 +8,7 @@ use std::iter;
 use std::sync::{Mutex, PoisonError};
 
 use crate::diagnostic::Report;
+use crate::error_chain::source_of;
 use crate::panics;
 use crate::task::{Cancelled, Cause};
 
@@ -109,6 +110,7 @@ impl<E> TaskError<E> {
 impl<E: fmt::Display> fmt::Display for TaskError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            TaskError::Failed(error) if f.alternate() => write!(f, "the task failed: {error:#}"),
             TaskError::Failed(error) => write!(f, "the task failed: {error}"),
             TaskError::Panicked(panic) => fmt::Display::fmt(panic, f),
             TaskError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
@@ -120,9 +122,18 @@ impl<E: fmt::Display> fmt::Display for TaskError<E> {
     }
 }
 
-// The task's own error is not the source: the text contains it already. And without the bound
-// `E: Error`, a `TaskError<Box<dyn Error + Send + Sync>>` can be returned with `?`.
-impl<E: fmt::Debug + fmt::Display> Error for TaskError<E> {}
+// Without the bound `E: Error`, `?` works for a `TaskError<Box<dyn Error + Send + Sync>>`, too.
+impl<E: fmt::Debug + fmt::Display + 'static> Error for TaskError<E> {
+    /// Returns the source of the task's own error, if that is an [`io::Error`](std::io::Error) or a
+    /// boxed error. The text of this error contains that of the task's own one already.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // fault: task-error-without-source
+            TaskError::Failed(error) => source_of(error),
+            _ => None,
+        }
+    }
+}
 
 /// Drops an outcome that no task receives, and returns the causes in it that would be lost. They
 /// include a panic of the drop itself. Violations are not among them: they were reported when they

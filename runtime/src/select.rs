@@ -35,9 +35,9 @@ use crate::panics::polled_after_completion;
 /// branch may wait while that future is not polled. If the future has been queued for a lock, a
 /// semaphore or a queue, and is now handed what it waits for, no other task can use that, and the
 /// program stops if the handler waits for such a task. Oxide's RFD 609 describes this deadlock as
-/// *futurelock*. With the primitives of `matou-sync` it cannot happen: an offer is good for one poll
-/// of the task (rule R13, in `docs/rules.md` of the repository), and if the future does not take
-/// it, the runtime passes it to the next waiter and reports the finding
+/// *futurelock*. With the primitives of `matou-sync` it cannot happen: an offer is good for one
+/// poll of the task (rule R13, in `docs/rules.md` of the repository), and if the future does not
+/// take it, the runtime passes it to the next waiter and reports the finding
 /// [`DeclinedOffer`](crate::Finding::DeclinedOffer), which names both lines. With primitives of
 /// other crates, do not wait in a handler while a borrowed future is queued: let the branches own
 /// their futures, or spawn a child and select on `&mut promise`, which is polled as a task.

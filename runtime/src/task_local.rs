@@ -31,7 +31,7 @@ use crate::task::Locals;
 /// # Examples
 ///
 /// ```
-/// use matou_runtime::{Builder, RunError, TaskLocal, call};
+/// use matou_runtime::{Builder, MainError, RunError, TaskLocal, call};
 ///
 /// static REQUEST: TaskLocal<u64> = TaskLocal::new();
 ///
@@ -39,7 +39,7 @@ use crate::task::Locals;
 /// Builder::new().domains(2).run(async {
 ///     let handled = REQUEST.scope(7, async {
 ///         let child = call(|| async { REQUEST.get() })?;
-///         Ok::<_, RunError>(child.await.unwrap())
+///         Ok::<_, MainError>(child.await?)
 ///     });
 ///     assert_eq!(handled.await?, Some(7));
 ///     assert_eq!(REQUEST.get(), None);

@@ -518,7 +518,7 @@ where
         let group = this.group.as_ref().expect("the scope is running");
         let policy = this.policy.as_mut().expect("the scope is running");
         while let Some(outcome) =
-            ready!(group.poll_outcome(this.waiter, *this.location, when_empty, cx))
+            ready!(group.poll_outcome(this.waiter, this.location, when_empty, cx))
         {
             if policy.child_ended(outcome).is_break() {
                 return Poll::Ready(());

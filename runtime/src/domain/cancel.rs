@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::panic::Location;
 
 use super::{Domain, Message};
-use crate::task::{CancelAction, CancelKind, CancelReason, Cancelled, NIL, Slot};
+use crate::task::{
+    CancelAction, CancelKind, CancelReason, Cancelled, HandleState, NIL, NodeKey, Slot,
+};
 
 impl Domain {
     /// Returns a cancellation that the current task requests at a line of the program.
@@ -71,7 +73,7 @@ impl Domain {
         }
     }
 
-    /// Requests the cancellation of all children of a task.
+    /// Requests the cancellation of all children of a task except its daemons.
     pub(super) fn cancel_children(&self, parent: Slot) {
         let mut child = self.tree[parent].first_child.get();
         if child == NIL {
@@ -79,11 +81,37 @@ impl Domain {
         }
         let cancelled = self.parent_reason(parent);
         while child != NIL {
-            // fault: handlers-outlive-root
-            self.request_cancel(child, &cancelled);
+            if self.tree[child].handle_state.get() != HandleState::Daemon {
+                // fault: handlers-outlive-root
+                self.request_cancel(child, &cancelled);
+            }
             // A request frees no node, so the list is intact.
             child = self.tree[child].next.get();
         }
+    }
+
+    /// Requests the cancellation of the daemons of a task, which has no other children any more.
+    pub(super) fn cancel_daemons(&self, parent: Slot) {
+        let node = &self.tree[parent];
+        if node.daemons() == 0 {
+            return;
+        }
+        node.with_cold(|cold| cold.daemons = 0);
+        let cancelled = self.parent_reason(parent);
+        let mut child = node.first_child.get();
+        while child != NIL {
+            self.request_cancel(child, &cancelled);
+            child = self.tree[child].next.get();
+        }
+    }
+
+    /// Makes a child that was just spawned a daemon.
+    pub(crate) fn make_daemon(&self, child: NodeKey) {
+        self.with_entry(child, |node| {
+            node.handle_state.set(HandleState::Daemon);
+            let parent = node.parent.get().local().expect("a child of this domain has a parent");
+            self.tree[parent].with_cold(|cold| cold.daemons += 1);
+        });
     }
 
     /// Runs `f`, which drops a branch of the combinator that was created at line `at`. A promise

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use super::{Domain, Forgotten, Node, OwnerRef, RemoteHandle};
+use super::{CallTarget, Domain, Forgotten, Node, OwnerRef, RemoteHandle};
 use crate::diagnostic::{ChildInfo, Finding};
 use crate::task::{
     BlockedOn, Cancelled, HandleState, IdHasher, NIL, NodeKey, Parent, RunState, Slot, Stage,
@@ -157,12 +157,15 @@ impl Domain {
 
     /// Picks the domain of the next `call`: each of the others in turn, or a random one in a
     /// simulated run.
-    pub(crate) fn pick_target(&self, pinned: Option<usize>) -> Option<usize> {
+    pub(crate) fn pick_target(&self, target: CallTarget) -> Option<usize> {
         let domains = self.run.domains();
-        if self.simulation.is_some() && pinned.is_none() {
+        if self.simulation.is_some() && !matches!(target, CallTarget::Pinned(_)) {
             self.placement.shuffle(domains, &self.random);
         }
-        self.placement.pick(self.index, domains, pinned)
+        let load = |domain: usize| self.run.remote(domain).load();
+        let picked = self.placement.pick(self.index, domains, target, load)?;
+        self.task_count.add_sent();
+        Some(picked)
     }
 }
 

@@ -46,6 +46,9 @@ impl Domain {
         if node.live_children.get() == 0 {
             return Poll::Ready(());
         }
+        if node.live_children.get() == node.daemons() {
+            self.cancel_daemons(current);
+        }
         // The task may have joined its children before, and a destructor or a finalizer has spawned
         // another one. In this stage the last child to complete wakes its parent.
         node.stage.set(Stage::Joining);

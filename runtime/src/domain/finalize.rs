@@ -218,9 +218,10 @@ impl Domain {
                 }
                 OutcomeTo::Nothing
             }
-            HandleState::Detached | HandleState::GivenUp | HandleState::Forgotten => {
-                OutcomeTo::Nothing
-            }
+            HandleState::Detached
+            | HandleState::Daemon
+            | HandleState::GivenUp
+            | HandleState::Forgotten => OutcomeTo::Nothing,
             HandleState::Held
             | HandleState::Polled
             | HandleState::InGroup { .. }

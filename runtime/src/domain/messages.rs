@@ -164,6 +164,7 @@ impl Domain {
         let parent = Parent::Remote { domain: parent_domain, proxy };
         let owner = task.start(self.remote());
         let (entry, node) = self.insert_task(id, spawned_at, parent, owner);
+        self.task_count.add_arrived(params.as_ref().is_some_and(|params| params.is_counted));
         if let Some(params) = params {
             node.apply(*params);
         }

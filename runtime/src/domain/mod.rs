@@ -57,6 +57,7 @@ mod shield;
 mod slow_polls;
 mod task_count;
 mod tick;
+mod tick_hooks;
 mod time_slice;
 mod timer;
 mod timers;
@@ -82,8 +83,9 @@ pub(crate) use given_up::GivenUp;
 pub(crate) use groups::{GroupEvent, Intake};
 pub(crate) use message_queue::MessageQueue;
 pub(crate) use messages::{Message, RemoteSpawn};
+pub(crate) use placement::CallTarget;
 pub(crate) use remote::RemoteHandle;
-pub(crate) use run::{Config, Run};
+pub(crate) use run::{Config, DomainHook, Run};
 pub use run::{Forgotten, Leaks, Violations};
 pub(crate) use shield::CancelWait;
 pub(crate) use timer::{Timer, TimerTarget};
@@ -100,6 +102,7 @@ use poll_clock::PollClock;
 use run_queue::RunQueue;
 use scheduler::{PollKind, Scheduler};
 use task_count::TaskCount;
+use tick_hooks::TickHooks;
 use timers::Timers;
 use violations::Offenders;
 
@@ -157,6 +160,7 @@ pub(crate) struct Domain {
     random: Random,
     /// The state that the domains of a simulated run share; `None` in a run on real threads.
     simulation: Option<Rc<SimulationState>>,
+    tick_hooks: TickHooks,
     /// Set when the run is over for this domain.
     stopped: Cell<bool>,
     /// The process that the domain belongs to.
@@ -186,6 +190,9 @@ impl Domain {
                 (RunQueue::random_order(), TimerQueue::with_random_ties(ties))
             }
         };
+        if let Some(on_start) = &run.config.on_start {
+            on_start(index);
+        }
         Domain {
             index,
             keys: match run.config.is_host {
@@ -204,7 +211,7 @@ impl Domain {
             groups: Groups::default(),
             forgotten: ForgottenChildren::new(),
             cancel: CancelContext::default(),
-            placement: Placement::new(run.domains(), &random),
+            placement: Placement::new(run.domains(), run.config.calls_to_domain_0, &random),
             task_count: TaskCount::default(),
             wait_targets: RefCell::default(),
             offenders: Offenders::default(),
@@ -214,6 +221,7 @@ impl Domain {
             next_resource: Cell::new(((index as u64) << 48) + 1),
             random,
             simulation,
+            tick_hooks: TickHooks::default(),
             stopped: Cell::new(false),
             process: Process::current(),
             run,
@@ -435,7 +443,11 @@ impl Drop for Domain {
         self.timers.clear();
         self.groups.clear();
         self.deferred.clear();
+        self.tick_hooks.clear();
         self.flush_diagnostics();
+        if let Some(on_stop) = &self.run.config.on_stop {
+            panics::ignore(|| on_stop(self.index));
+        }
     }
 }
 

@@ -4,29 +4,54 @@ use std::cell::Cell;
 
 use crate::random::Random;
 
-/// Distributes calls over the other domains in turn.
+/// The domain of a `call`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CallTarget {
+    /// Each of the domains in turn.
+    #[default]
+    InTurn,
+    /// This one.
+    Pinned(usize),
+    /// The one on which the fewest tasks live.
+    LeastLoaded,
+}
+
+/// Distributes calls over the other domains.
 pub(super) struct Placement {
     /// The domain from which the next search starts.
     next: Cell<usize>,
+    /// Whether domain 0 takes part.
+    calls_to_domain_0: bool,
 }
 
 impl Placement {
     /// Starts at a random one of `domains` domains.
-    pub(super) fn new(domains: usize, random: &Random) -> Placement {
-        Placement { next: Cell::new(random.below(domains)) }
+    pub(super) fn new(domains: usize, calls_to_domain_0: bool, random: &Random) -> Placement {
+        Placement { next: Cell::new(random.below(domains)), calls_to_domain_0 }
     }
 
-    /// Picks a domain other than `own` and domain 0, or returns `pinned` if that is one. Returns
-    /// `None` if there is none.
-    pub(super) fn pick(&self, own: usize, domains: usize, pinned: Option<usize>) -> Option<usize> {
+    /// Picks a domain other than `own`, and other than domain 0 unless that is permitted. Returns
+    /// `None` if there is none. `load` returns the load of a domain.
+    pub(super) fn pick(
+        &self,
+        own: usize,
+        domains: usize,
+        target: CallTarget,
+        load: impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        let zero = !self.calls_to_domain_0;
         // fault: call-to-domain-zero
         // fault: call-to-own-domain
-        let eligible = |&target: &usize| target != 0 && target != own && target < domains;
-        if let Some(pinned) = pinned {
-            return Some(pinned).filter(eligible);
-        }
+        let eligible =
+            |&target: &usize| !(zero && target == 0) && target != own && target < domains;
         let start = self.next.get();
-        let target = (0..domains).map(|step| (start + step) % domains).find(eligible)?;
+        let mut in_turn = (0..domains).map(|step| (start + step) % domains).filter(eligible);
+        let target = match target {
+            CallTarget::Pinned(pinned) => return Some(pinned).filter(eligible),
+            CallTarget::InTurn => in_turn.next()?,
+            // fault: load-ignored
+            CallTarget::LeastLoaded => in_turn.min_by_key(|&domain| load(domain))?,
+        };
         self.next.set(target + 1);
         Some(target)
     }

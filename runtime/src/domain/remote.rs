@@ -1,7 +1,7 @@
 //! The thread-safe half of a domain.
 
 use std::fmt;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::RawWakerVTable;
 use std::time::Instant;
@@ -29,6 +29,12 @@ pub(crate) struct RemoteHandle {
     unparker: OnceLock<Arc<dyn Unpark>>,
     /// See `TaskCount`. Written by the domain only.
     task_balance: AtomicIsize,
+    /// How many tasks live on the domain, and, in the upper half, how many it has received of those
+    /// that were sent because of its load. Written by the domain only, at once, so that no task is
+    /// counted twice or not at all.
+    living_and_received: AtomicU64,
+    /// How many tasks were sent to the domain because of its load.
+    sent: AtomicU32,
 }
 
 impl RemoteHandle {
@@ -39,6 +45,8 @@ impl RemoteHandle {
             parker: Parker::new(),
             unparker: OnceLock::new(),
             task_balance: AtomicIsize::new(0),
+            living_and_received: AtomicU64::new(0),
+            sent: AtomicU32::new(0),
         }
     }
 
@@ -63,6 +71,29 @@ impl RemoteHandle {
 
     pub(super) fn task_balance(&self) -> isize {
         self.task_balance.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_living(&self, living: u32, received: u32) {
+        let both = u64::from(received) << 32 | u64::from(living);
+        self.living_and_received.store(both, Ordering::Relaxed);
+    }
+
+    /// Returns how many tasks live on the domain, as it has published last.
+    pub(super) fn living(&self) -> u32 {
+        self.living_and_received.load(Ordering::Relaxed) as u32
+    }
+
+    /// Returns the load of the domain: its tasks, and those on the way to it that
+    /// [`count_sent`](RemoteHandle::count_sent) has counted.
+    pub(super) fn load(&self) -> u32 {
+        let both = self.living_and_received.load(Ordering::Relaxed);
+        let sent = self.sent.load(Ordering::Relaxed);
+        (both as u32).saturating_add(sent.wrapping_sub((both >> 32) as u32))
+    }
+
+    /// Counts a task that is sent to the domain because of its load.
+    pub(crate) fn count_sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends a message to a domain of the same run, unless the run's memory is freed.

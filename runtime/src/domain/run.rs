@@ -69,6 +69,9 @@ pub enum Leaks {
     AtTaskEnd,
 }
 
+/// A function that is called on the thread of each domain, with the number of the domain.
+pub(crate) type DomainHook = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// The settings of a run.
 pub(crate) struct Config {
     pub(crate) seed: u64,
@@ -79,6 +82,9 @@ pub(crate) struct Config {
     pub(crate) forgotten: Forgotten,
     pub(crate) leaks: Leaks,
     pub(crate) blocking_threads: usize,
+    pub(crate) calls_to_domain_0: bool,
+    pub(crate) on_start: Option<DomainHook>,
+    pub(crate) on_stop: Option<DomainHook>,
     /// Receives the diagnostics; `None` to print them. Taken when the run is created.
     pub(crate) hook: Option<Hook>,
     /// Whether the runtime is the host of the synchronization primitives of this process.

@@ -15,6 +15,10 @@ pub(super) struct TaskCount {
     /// The value of `created` when the current poll began.
     created_before_poll: Cell<u64>,
     completed: Cell<u64>,
+    /// The tasks that other domains have called here, minus those that were called elsewhere.
+    moved: Cell<isize>,
+    /// How many of those were called here because of this domain's load.
+    received: Cell<u32>,
     /// Whether the balance has changed since it was published. A tick without a new or completed
     /// task reads nothing else.
     changed: Cell<bool>,
@@ -46,6 +50,23 @@ impl TaskCount {
         self.changed.set(true);
     }
 
+    /// Counts a task that was created on another domain and runs here.
+    pub(super) fn add_arrived(&self, by_load: bool) {
+        self.moved.set(self.moved.get() + 1);
+        self.received.set(self.received.get().wrapping_add(u32::from(by_load)));
+        self.changed.set(true);
+    }
+
+    /// Counts a task that was created here and runs on another domain.
+    pub(super) fn add_sent(&self) {
+        self.moved.set(self.moved.get() - 1);
+    }
+
+    /// Returns the number of tasks that live on this domain.
+    fn living(&self) -> u32 {
+        u32::try_from(self.balance() + self.moved.get()).unwrap_or(0)
+    }
+
     /// Returns the difference. It can be negative, on a domain on which other domains spawn tasks.
     #[inline]
     fn balance(&self) -> isize {
@@ -62,7 +83,18 @@ impl Domain {
     pub(crate) fn publish_task_count(&self) {
         if self.task_count.changed.take() {
             self.remote().set_task_balance(self.task_count.balance());
+            self.remote().set_living(self.task_count.living(), self.task_count.received.get());
         }
+    }
+
+    /// Returns how many tasks live on a domain, as far as it has published that; `None` if there is
+    /// no such domain.
+    pub(crate) fn load(&self, domain: usize) -> Option<usize> {
+        if domain >= self.run.domains() {
+            return None;
+        }
+        self.publish_task_count();
+        Some(self.run.remote(domain).living() as usize)
     }
 
     /// Returns the number of tasks of the run that have not completed.

@@ -32,6 +32,7 @@ impl Domain {
         // fault: tasks-starve-messages
         self.drain_mailbox();
         self.fire_timers();
+        self.call_tick_hooks();
         self.flush_diagnostics();
         self.run_ready();
         self.publish_task_count();

@@ -207,7 +207,7 @@ impl<T, E> Promise<T, E> {
 
     /// Gives up the outcome of a child that was just spawned. The child stays as it is, and its
     /// node stays until it is reaped.
-    pub(super) fn drop_outcome(mut self) -> ChildRef {
+    pub(crate) fn drop_outcome(mut self) -> ChildRef {
         let child = self.child();
         self.handle.drop_outcome();
         child

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::error::{RunError, result_of};
 use crate::diagnostic::{Diagnostic, Hook};
-use crate::domain::{Config, Domain, Forgotten, Leaks, Run, Violations};
+use crate::domain::{Config, Domain, DomainHook, Forgotten, Leaks, Run, Violations};
 use crate::driver::{Driver, Reactor};
 use crate::spawn::spawn_root;
 use crate::task::TaskMeta;
@@ -104,6 +104,9 @@ pub struct Builder {
     forgotten: Forgotten,
     leaks: Leaks,
     blocking_threads: usize,
+    calls_to_domain_0: bool,
+    on_start: Option<DomainHook>,
+    on_stop: Option<DomainHook>,
     hook: Option<Hook>,
     make_driver: MakeDriver,
 }
@@ -127,6 +130,9 @@ impl Builder {
             forgotten: Forgotten::default(),
             leaks: Leaks::default(),
             blocking_threads: 256,
+            calls_to_domain_0: false,
+            on_start: None,
+            on_stop: None,
             hook: None,
             make_driver: Arc::new(|_| Ok(Box::new(Reactor::new()?))),
         }
@@ -266,6 +272,51 @@ impl Builder {
         self
     }
 
+    /// Sets whether a [`call`](crate::call) from another domain may spawn its task on domain 0, the
+    /// thread that called `run`. Default: `false`, because that thread is `main`'s, which a program
+    /// often keeps free.
+    pub fn calls_to_domain_0(mut self, permitted: bool) -> Builder {
+        self.calls_to_domain_0 = permitted;
+        self
+    }
+
+    /// Sets a function that is called on the thread of each domain when it starts, with the number
+    /// of the domain: for example to bind the thread to a core.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use matou_runtime::{Builder, MainError, RunError};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// let running = Arc::new(AtomicUsize::new(0));
+    /// let (start, stop) = (Arc::clone(&running), Arc::clone(&running));
+    /// Builder::new()
+    ///     .domains(3)
+    ///     .on_start(move |_domain| { start.fetch_add(1, Ordering::Relaxed); })
+    ///     .on_stop(move |_domain| { stop.fetch_sub(1, Ordering::Relaxed); })
+    ///     .run(async move { Ok::<_, MainError>(()) })?;
+    /// assert_eq!(running.load(Ordering::Relaxed), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "on_thread_start")]
+    #[doc(alias = "core_affinity")]
+    pub fn on_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Builder {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets a function that is called on the thread of each domain when it stops, after its last
+    /// task, with the number of the domain. A panic of the function is ignored.
+    #[doc(alias = "on_thread_stop")]
+    pub fn on_stop(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Builder {
+        self.on_stop = Some(Arc::new(hook));
+        self
+    }
+
     /// Sets the function that creates the driver of each domain. It is called on the thread of the
     /// domain, with the number of the domain. Default: [`Reactor::new`].
     pub fn driver<D: Driver>(
@@ -314,6 +365,8 @@ impl Builder {
         // So would the destructors of what the settings' closures have captured.
         panics::ignore(|| drop(self.make_driver));
         panics::ignore(|| drop(self.hook));
+        panics::ignore(|| drop(self.on_start));
+        panics::ignore(|| drop(self.on_stop));
         result.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
@@ -358,6 +411,9 @@ impl Builder {
                 forgotten: self.forgotten,
                 leaks: self.leaks,
                 blocking_threads: self.blocking_threads,
+                calls_to_domain_0: self.calls_to_domain_0,
+                on_start: self.on_start.clone(),
+                on_stop: self.on_stop.clone(),
                 hook: self.hook.clone(),
                 is_host: host::install(),
             },

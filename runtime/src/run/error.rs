@@ -4,6 +4,7 @@ use std::io;
 
 use crate::diagnostic::{Finding, Report, TaskInfo};
 use crate::domain::{RecordedError, Run, RunFailure};
+use crate::error_chain::{WithSources, source_of};
 use crate::outcome::{Outcome, Panic, TaskError, discard};
 use crate::simulation::Deadlock;
 use crate::task::{Cancelled, TaskId, TaskMeta};
@@ -13,8 +14,41 @@ pub type MainError = Box<dyn Error + Send + Sync>;
 
 /// Why a run failed. `E` is the error type of its `main`.
 ///
-/// Its `Debug` output is the same as its `Display` output, because Rust prints the former when
-/// `fn main` returns an error.
+/// Its `Debug` output is its `Display` output, because Rust prints the former when `fn main`
+/// returns an error, followed by the sources of the error of `main`, one line each. Those are known
+/// if that is a boxed error, an [`io::Error`], or an error of `anyhow` or `eyre`.
+///
+/// # Examples
+///
+/// ```
+/// use std::num::ParseIntError;
+/// use matou_runtime::{RunError, run};
+///
+/// #[derive(Debug)]
+/// struct BadConfig(ParseIntError);
+///
+/// impl std::fmt::Display for BadConfig {
+///     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+///         f.write_str("the configuration is bad")
+///     }
+/// }
+///
+/// impl std::error::Error for BadConfig {
+///     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+///         Some(&self.0)
+///     }
+/// }
+///
+/// let result: Result<u16, RunError> = run(async {
+///     let port = "many".parse::<u16>().map_err(BadConfig)?;
+///     Ok(port)
+/// });
+/// let printed = format!("{:?}", result.unwrap_err());
+/// assert_eq!(
+///     printed,
+///     "main failed: the configuration is bad\n  caused by: invalid digit found in string",
+/// );
+/// ```
 #[non_exhaustive]
 pub enum RunError<E = MainError> {
     /// `main` returned this error.
@@ -149,15 +183,19 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
     }
 }
 
-impl<E: fmt::Display> fmt::Debug for RunError<E> {
+impl<E: fmt::Display + 'static> fmt::Debug for RunError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        match self {
+            RunError::Failed(error) => write!(f, "main failed: {}", WithSources(error)),
+            _ => fmt::Display::fmt(self, f),
+        }
     }
 }
 
-impl<E: fmt::Display> Error for RunError<E> {
+impl<E: fmt::Display + 'static> Error for RunError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
+            RunError::Failed(error) => source_of(error),
             RunError::Setup(error) | RunError::Driver(error) => Some(error),
             RunError::Panicked(panic) => Some(panic),
             RunError::Deadlock(deadlock) => Some(deadlock),

@@ -8,7 +8,7 @@ use matou_ownership::{Ledger, Resource, ResourceHandle};
 use super::NoDomainAvailable;
 use super::into_group::TaskInto;
 use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, allocate_lazy};
-use crate::domain::{ChildRef, Domain, Message, OwnerRef, RemoteSpawn, assert_parent};
+use crate::domain::{CallTarget, ChildRef, Domain, Message, OwnerRef, RemoteSpawn, assert_parent};
 use crate::join::{Orphans, Promise};
 use crate::task::raw::allocate;
 use crate::task::{LeakRule, Parent, Slot, SpawnParams, TaskId, TaskMeta};
@@ -35,7 +35,7 @@ pub struct Task {
     /// The resources to give to the child, with the lines that said so.
     given: Vec<(Arc<dyn Resource>, &'static Location<'static>)>,
     leak_rule: LeakRule,
-    pinned: Option<usize>,
+    target: CallTarget,
 }
 
 impl Task {
@@ -50,7 +50,7 @@ impl Task {
     #[inline]
     pub(crate) fn spawned_at(spawned_at: &'static Location<'static>) -> Task {
         let meta = TaskMeta::new(spawned_at);
-        Task { meta, given: Vec::new(), leak_rule: LeakRule::OfRun, pinned: None }
+        Task { meta, given: Vec::new(), leak_rule: LeakRule::OfRun, target: CallTarget::InTurn }
     }
 
     /// Sets the name of the task in reports.
@@ -112,9 +112,38 @@ impl Task {
         self
     }
 
-    /// Sets the domain of a [`call`](Task::call).
+    /// Sets the domain of a [`call`](Task::call). Domain 0 is one only with
+    /// [`Builder::calls_to_domain_0`](crate::Builder::calls_to_domain_0).
     pub fn pin(mut self, domain: usize) -> Task {
-        self.pinned = Some(domain);
+        self.target = CallTarget::Pinned(domain);
+        self
+    }
+
+    /// Sends a [`call`](Task::call) to the domain on which the fewest tasks live, instead of to
+    /// each domain in turn.
+    ///
+    /// Domains publish the number of their tasks once in each tick, so the choice is a good guess.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::pending;
+    /// use matou_runtime::{Builder, RunError, Task, current_domain, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// Builder::new().domains(3).run(async {
+    ///     let busy = Task::new().pin(1).call(pending::<()>)?;
+    ///     let child = Task::new().least_loaded().call(|| async { current_domain() })?;
+    ///     let second = Task::new().least_loaded().call(|| async { current_domain() })?;
+    ///     assert!([child.await?, second.await?].contains(&Some(2)));
+    ///     busy.cancel().await;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "load_balancing")]
+    pub fn least_loaded(mut self) -> Task {
+        self.target = CallTarget::LeastLoaded;
         self
     }
 
@@ -219,18 +248,22 @@ impl Task {
     /// Returns whether neither name, resources nor a rule for leaks were set.
     #[inline]
     fn has_no_params(&self) -> bool {
-        self.meta.name.is_none() && self.given.is_empty() && self.leak_rule == LeakRule::OfRun
+        self.meta.name.is_none()
+            && self.given.is_empty()
+            && self.leak_rule == LeakRule::OfRun
+            && self.target != CallTarget::LeastLoaded
     }
 
     /// Returns the parameters of the child `id` of `parent`, with what it inherits.
     #[cold]
     #[track_caller]
     fn params(self, domain: &Domain, parent: Slot, id: TaskId) -> SpawnParams {
-        let Task { meta, given, leak_rule, .. } = self;
+        let Task { meta, given, leak_rule, target } = self;
         // fault: remote-child-without-deadline
         let cold = domain.inherited_context(parent);
         let ledger = if given.is_empty() { None } else { Some(Task::ledger(id, &meta, given)) };
-        SpawnParams { name: meta.name, ledger, leak_rule, cold }
+        let is_counted = target == CallTarget::LeastLoaded;
+        SpawnParams { name: meta.name, ledger, leak_rule, cold, is_counted }
     }
 
     #[inline]
@@ -306,9 +339,13 @@ impl Task {
         let parent = Domain::with("call", Domain::spawn_parent);
         assert_parent(parent);
         Domain::with("call", |domain| {
-            let Some(target) = domain.pick_target(self.pinned) else {
+            let Some(target) = domain.pick_target(self.target) else {
                 let domains = domain.run.domains();
-                return Err(NoDomainAvailable { domains, pinned: self.pinned });
+                let pinned = match self.target {
+                    CallTarget::Pinned(domain) => Some(domain),
+                    CallTarget::InTurn | CallTarget::LeastLoaded => None,
+                };
+                return Err(NoDomainAvailable { domains, pinned });
             };
             let (id, spawned_at) = (domain.next_task_id(), self.meta.spawned_at);
             // The proxy is the child's entry in the list of its parent.
@@ -320,6 +357,9 @@ impl Task {
             // The child may use resources of its parent before this poll ends.
             domain.set_ledger_owner();
             let remote = domain.run.remote(target);
+            if params.as_ref().is_some_and(|params| params.is_counted) {
+                remote.count_sent();
+            }
             let (task, outcome) = allocate_lazy::<M, F, K>(Arc::clone(remote), make);
             let parent_domain = domain.index() as u16;
             domain.publish_task_count();
@@ -346,7 +386,7 @@ impl fmt::Debug for Task {
             .field("spawned_at", &format_args!("{}", self.meta.spawned_at))
             .field("given", &self.given.len())
             .field("leak_rule", &self.leak_rule)
-            .field("pinned", &self.pinned)
+            .field("target", &self.target)
             .finish()
     }
 }

@@ -5,6 +5,7 @@
 
 mod blocking;
 mod builder;
+mod daemon;
 mod defer;
 mod into_group;
 mod root;
@@ -21,6 +22,7 @@ use std::panic::Location;
 
 pub use blocking::{blocking, try_blocking};
 pub use builder::Task;
+pub use daemon::daemon;
 pub use defer::defer;
 pub use into_group::{AtCapacity, SpawnWhenFree, TaskInto};
 pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};

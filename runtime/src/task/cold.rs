@@ -28,6 +28,8 @@ pub(crate) struct ColdState {
     /// The task-local values: those that the task has inherited, and those of the scopes that are
     /// being polled.
     pub(crate) locals: Option<Locals>,
+    /// The number of daemons among its children; 0 once they are cancelled.
+    pub(crate) daemons: u32,
     /// When and why the task is cancelled if it has not returned before: at its deadline, or when
     /// the time limit of its shield is over.
     pub(crate) cancel_at: Option<(Instant, Cancelled)>,

@@ -137,6 +137,9 @@ pub(crate) enum HandleState {
     Cancelling,
     /// No future waits for the child, which is no violation. The node is freed on completion.
     Detached,
+    /// The child is a daemon: no future waits for it, and it is cancelled when its parent has
+    /// returned and its siblings have ended. The node is freed on completion.
+    Daemon,
     /// As `Detached`; a combinator of the parent waits for the child's end.
     GivenUp,
     /// The child is a signal handler, which the runtime has spawned. The node is freed on
@@ -229,6 +232,8 @@ pub(crate) struct SpawnParams {
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) leak_rule: LeakRule,
     pub(crate) cold: Option<Box<ColdState>>,
+    /// Whether the domain to which the task is sent was chosen by its load.
+    pub(crate) is_counted: bool,
 }
 
 /// The contents of a freed node. Dropping it may run user code, so the caller does that at a place
@@ -306,7 +311,7 @@ impl<R> Node<R> {
 
     /// Stores the parameters of a new task.
     pub(crate) fn apply(&self, params: SpawnParams) {
-        let SpawnParams { name, ledger, leak_rule, cold } = params;
+        let SpawnParams { name, ledger, leak_rule, cold, is_counted: _ } = params;
         if let Some(name) = name {
             self.name.put(name);
         }
@@ -382,6 +387,11 @@ impl<R> Node<R> {
     /// Calls `f` with the cold state, which is allocated if the task has none yet.
     pub(crate) fn with_cold<T>(&self, f: impl FnOnce(&mut ColdState) -> T) -> T {
         self.cold.update(|cold| f(cold.get_or_insert_default()))
+    }
+
+    /// Returns the number of daemons among the children, unless they are cancelled already.
+    pub(crate) fn daemons(&self) -> u32 {
+        self.cold.peek(|cold| cold.map_or(0, |cold| cold.daemons))
     }
 
     /// Returns whether the task is a shield.

@@ -164,14 +164,20 @@ impl<R> TaskTree<R> {
     }
 
     /// Counts a child as complete and wakes the parent if it waits for this child (`wake_parent`)
-    /// or for its last one. Returns whether the parent must be queued.
+    /// or for its last one, daemons aside. Returns whether the parent must be queued.
     #[inline]
     fn child_completed(&self, parent: Slot, awaited: bool) -> bool {
         let parent = &self[parent];
         let left = parent.live_children.get() - 1;
         parent.live_children.set(left);
-        let is_last = left == 0 && parent.stage.get() == Stage::Joining;
+        let is_last =
+            parent.stage.get() == Stage::Joining && (left == 0 || left == parent.daemons());
         (awaited || is_last) && parent.wake()
+    }
+
+    fn daemon_completed(&self, parent: Parent) {
+        let Some(parent) = parent.local() else { return };
+        self[parent].with_cold(|cold| cold.daemons = cold.daemons.saturating_sub(1));
     }
 
     /// Marks the task at `slot` as complete. Returns what the caller must do.
@@ -191,6 +197,10 @@ impl<R> TaskTree<R> {
                     .map_or(CompletionNotice::None, |waker| CompletionNotice::Wake(*waker))
             }
             HandleState::InGroup { group, index } => CompletionNotice::Group { group, index },
+            HandleState::Daemon => {
+                self.daemon_completed(parent);
+                CompletionNotice::None
+            }
             HandleState::Detached | HandleState::SignalHandler | HandleState::Forgotten => {
                 CompletionNotice::None
             }
@@ -199,7 +209,10 @@ impl<R> TaskTree<R> {
         // No handle will free the node of a detached child. (A root has no list to be freed from.)
         let is_detached = matches!(
             handle_state,
-            HandleState::Detached | HandleState::GivenUp | HandleState::SignalHandler
+            HandleState::Detached
+                | HandleState::Daemon
+                | HandleState::GivenUp
+                | HandleState::SignalHandler
         );
         let is_freed = is_detached && matches!(parent, Parent::Local(_));
         let leftovers = is_freed.then(|| self.remove(slot));

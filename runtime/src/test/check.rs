@@ -286,7 +286,7 @@ impl<T, E> Trial<T, E> {
     }
 }
 
-impl<T: fmt::Debug, E: fmt::Display> fmt::Debug for Trial<T, E> {
+impl<T: fmt::Debug, E: fmt::Display + 'static> fmt::Debug for Trial<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trial")
             .field("outcome", &self.outcome)

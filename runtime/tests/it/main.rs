@@ -5,11 +5,14 @@
 mod blocking;
 mod cancel_reasons;
 mod combinators;
+mod daemons;
 mod deadlines;
 mod deadlocks;
 mod deferred;
 mod destructors;
+mod domains;
 mod edge_cases;
+mod error_chains;
 mod f08_panics;
 mod forked_processes;
 mod groups;
