@@ -1,5 +1,5 @@
-//! Errors that say which operation failed on which address, and the panic of a future that is polled
-//! after completion.
+//! Errors that say which operation failed on which address, and the panic of a future that is
+//! polled after completion.
 
 use std::error::Error;
 use std::fmt;

@@ -77,8 +77,8 @@ impl HolderNote {
 
 /// The task that uses one end of a queue, as long as it is the only one.
 ///
-/// If a task waits at the other end, no other task is known that could end the wait. Such a task may
-/// exist: it has a reference to the queue and has not used this end yet.
+/// If a task waits at the other end, no other task is known that could end the wait. Such a task
+/// may exist: it has a reference to the queue and has not used this end yet.
 pub(crate) struct OnlyUser {
     first: HolderNote,
     /// A second task has used the end, which is remembered forever.

@@ -14,8 +14,8 @@ pub struct CycleMember {
     pub task: TaskInfo,
     /// The operation that it is blocked on; `None` if it terminates and waits for its children.
     pub blocked_on: Option<BlockedOn>,
-    /// The line that acquired the lock it waits for, in the next task of the circle. Of a queue, the
-    /// line with which that task used the other end first.
+    /// The line that acquired the lock it waits for, in the next task of the circle. Of a queue:
+    /// the line with which that task used the other end first.
     pub held_since: Option<&'static Location<'static>>,
 }
 

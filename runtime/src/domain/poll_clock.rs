@@ -14,7 +14,8 @@ use crate::task::{NIL, Slot};
 
 /// At most so many polls happen without a read of the clock, in ticks that find no second task.
 const UNREAD_MAX: usize = 16;
-/// How many polls are measured one by one after a slow one, or after several that were slow together.
+/// How many polls are measured one by one after a slow one, or after several that
+/// were slow together.
 const MEASURED: usize = 1024;
 
 #[derive(Debug)]

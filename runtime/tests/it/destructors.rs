@@ -146,7 +146,7 @@ const WAYS: &[Way] = &[
             drop(abandon(child));
         })
     }),
-    ("the drop of a waker that waits for a cancel request", |own| {
+    ("the drop of the waker of a leaked wait for a cancel request", |own| {
         Box::pin(async move {
             let mut wait = Box::pin(cancelled());
             let waker = keeper(&own, false);
