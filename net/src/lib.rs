@@ -50,9 +50,9 @@ pub use std::net::Shutdown;
 
 /// The in-memory network of [simulated](matou_runtime::test) runs.
 ///
-/// A test body uses [`TcpListener`], [`TcpStream`] and [`UdpSocket`] like any other program. This module sets the
-/// faults of their network and counts its events. Every address exists, from `127.0.0.1` to
-/// `[2001:db8::1]`, and no resource of the operating system is used.
+/// A test body uses [`TcpListener`], [`TcpStream`], [`UdpSocket`] and the Unix sockets like any
+/// other program. This module sets the faults of their network and counts its events. Every address
+/// exists, from `127.0.0.1` to `[2001:db8::1]`, and no resource of the operating system is used.
 pub mod test {
     pub use crate::simulated::{Counters, Faults, add_host, counters, set_faults};
 }

@@ -41,7 +41,7 @@ impl Lookup {
         Poll::Ready(match self {
             Lookup::Job(job) => ready!(Pin::new(job).poll(cx)).map_err(|error| match error {
                 TaskError::Failed(error) => error,
-                // The job is a child that this task has not cancelled: it panicked, or the run ends.
+                // This task has not cancelled the job: it has panicked, or the run ends.
                 error => io::Error::other(error.to_string()),
             }),
             Lookup::InMemory(delay, addresses) => {

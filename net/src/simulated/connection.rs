@@ -159,10 +159,12 @@ impl State {
     ) -> Result<usize, Incomplete> {
         let (now, network) = (now(), &connection.network);
         let (from, to) = self.sender_and_receiver(sender);
-        from.check_writable(now)?;
         if connection.is_unix() && to.refuses_unix_bytes() {
+            from.check_open()?;
+            // The reset, if there is one, is reported to a reader.
             return Err(broken_pipe());
         }
+        from.check_writable(now)?;
         if to.refuses_bytes() {
             // The segment travels to the closed peer, and the reset that answers it travels back.
             let arrives = now + rng.latency();

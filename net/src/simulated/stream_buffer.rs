@@ -63,8 +63,8 @@ impl StreamBuffer {
         arrived.map(Segment::unread).sum()
     }
 
-    /// Fills `buf`, which must not be longer than the [readable](StreamBuffer::readable) bytes. They
-    /// stay readable until [`advance`](StreamBuffer::advance).
+    /// Fills `buf`, which must not be longer than the [readable](StreamBuffer::readable) bytes.
+    /// They stay readable until [`advance`](StreamBuffer::advance).
     pub(super) fn copy(&self, mut buf: &mut [u8]) {
         for segment in &self.segments {
             let rest = &segment.bytes[segment.read..];

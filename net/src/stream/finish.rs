@@ -18,7 +18,8 @@ use crate::error::polled_after_completion;
 /// How many bytes one read discards.
 const BUFFER: usize = 4096;
 
-/// How much input [`TcpStream::finish`](crate::TcpStream::finish) discards, and how long it waits for the peer.
+/// How much input [`TcpStream::finish`](crate::TcpStream::finish) discards, and how long it waits
+/// for the peer.
 ///
 /// # Examples
 ///

@@ -48,9 +48,9 @@ pub type TcpStreamRef<'a> = SocketStreamRef<'a, Tcp>;
 ///
 /// - Within one task, [`halves`](TcpStream::halves) returns two references, one to read and one to
 ///   write at the same time.
-/// - [`into_split`](TcpStream::into_split) makes two halves for two tasks, each with an owner of its
-///   own. (`futures::AsyncReadExt::split` works as well: each use of a half makes the current task
-///   the owner of the whole stream.)
+/// - [`into_split`](TcpStream::into_split) makes two halves for two tasks, each with an owner of
+///   its own. (`futures::AsyncReadExt::split` works as well: each use of a half makes the current
+///   task the owner of the whole stream.)
 /// - A stream in an `Arc` or a `static` is used through [`shared`](TcpStream::shared), by the task
 ///   that it was given to.
 ///

@@ -157,7 +157,7 @@ impl<K: SocketKind> ReadHalf<K> {
     /// # Examples
     ///
     /// ```
-    /// use matou_net::{FinishLimit, TcpListener, TcpStream};
+    /// use matou_net::{TcpListener, TcpStream};
     /// use matou_runtime::{RunError, run, try_spawn};
     ///
     /// # fn main() -> Result<(), RunError> {

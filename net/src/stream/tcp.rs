@@ -12,7 +12,7 @@ impl TcpStream {
     /// # Errors
     ///
     /// If the connection cannot be established, for example
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused). The error names the address.
+    /// [`ConnectionRefused`](std::io::ErrorKind::ConnectionRefused). The error names the address.
     ///
     /// # Cancel safety
     ///
@@ -55,8 +55,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// The error of the last attempt if all fail; [`InvalidInput`](std::io::ErrorKind::InvalidInput)
-    /// if there is no address.
+    /// The error of the last attempt if all fail;
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if there is no address.
     ///
     /// # Cancel safety
     ///
@@ -100,8 +100,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// As [`connect`](TcpStream::connect); [`TimedOut`](io::ErrorKind::TimedOut) if the deadline
-    /// has elapsed.
+    /// As [`connect`](TcpStream::connect); [`TimedOut`](std::io::ErrorKind::TimedOut) if the
+    /// deadline has elapsed.
     ///
     /// # Cancel safety
     ///

@@ -26,7 +26,7 @@ async fn rest(reader: &mut ReadHalf) -> io::Result<Vec<u8>> {
 }
 
 #[test]
-fn r7_halves_are_owned_by_two_tasks_and_a_dropped_write_half_ends_the_stream() {
+fn halves_are_owned_by_two_tasks_and_a_dropped_write_half_ends_the_stream() {
     both(|| async {
         let (client, server) = pair().await?;
         let (mut reader, mut writer) = client.into_split();
@@ -48,7 +48,7 @@ fn r7_halves_are_owned_by_two_tasks_and_a_dropped_write_half_ends_the_stream() {
 }
 
 #[test]
-fn r7_the_last_half_closes_the_stream() {
+fn the_last_half_closes_the_stream() {
     for reader_first in [false, true] {
         let (result, leaked) = count_on(1, async move {
             let (client, mut server) = pair().await?;
@@ -72,8 +72,20 @@ fn r7_the_last_half_closes_the_stream() {
     }
 }
 
+/// Handles that are unreachable keep no descriptor open.
 #[test]
-fn r7_halves_of_a_cancelled_task_are_closed() {
+fn leaked_halves_are_closed_at_the_end_of_their_task() {
+    let (result, leaked) = count_on(1, async {
+        let (client, _server) = pair().await?;
+        leak(client.into_split());
+        Ok(())
+    });
+    assert!(result.is_err(), "the leak is reported");
+    assert_eq!(leaked, 0);
+}
+
+#[test]
+fn halves_of_a_cancelled_task_are_closed() {
     both(|| async {
         let (client, mut server) = pair().await?;
         let (mut reader, writer) = client.into_split();
@@ -88,7 +100,7 @@ fn r7_halves_of_a_cancelled_task_are_closed() {
 }
 
 #[test]
-fn r7_halves_are_reunited() {
+fn halves_are_reunited() {
     both(|| async {
         let (client, mut server) = pair().await?;
         let (reader, mut writer) = client.into_split();

@@ -69,7 +69,7 @@ fn both_versions_of_a_host_are_tried() {
 }
 
 #[test]
-fn r1_a_lookup_that_is_given_up_leaves_no_child() {
+fn a_lookup_that_is_given_up_leaves_no_child() {
     run_on(1, async {
         let lookup = try_spawn(async { lookup_host("localhost", 80).await });
         lookup.cancel().await;

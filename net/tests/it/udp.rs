@@ -81,7 +81,7 @@ fn a_connected_socket_learns_that_its_peer_is_closed() {
 }
 
 #[test]
-fn r7_a_socket_is_moved_and_closed_with_its_task() {
+fn a_socket_is_moved_and_closed_with_its_task() {
     let (result, leaked) = count_on(2, async {
         let ((mut one, at_one), (mut other, at_other)) = (socket()?, socket()?);
         let answering = try_call(move || async move {
@@ -149,6 +149,7 @@ fn a_multicast_group_is_joined_and_left() {
 
 #[test]
 fn a_simulated_run_refuses_multicast_and_broadcast() {
+    let _shared = shared();
     check(0..1, || async {
         let (mut one, address) = socket()?;
         let group = Ipv4Addr::new(224, 0, 0, 251);

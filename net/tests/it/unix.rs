@@ -142,7 +142,7 @@ fn errors_say_which_path_and_why() {
 }
 
 #[test]
-fn r7_a_file_is_removed_however_its_owner_ends_if_that_was_asked_for() {
+fn a_file_is_removed_however_its_owner_ends_if_that_was_asked_for() {
     both(|| async {
         let options = UnixListener::options().remove_on_close(true);
         let path = SocketPath::new();
@@ -311,7 +311,7 @@ fn datagrams_to_no_socket_are_errors() {
 }
 
 #[test]
-fn r7_unix_sockets_are_closed_with_their_tasks() {
+fn unix_sockets_are_closed_with_their_tasks() {
     let (result, leaked) = count_on(1, async {
         let (mut one, other) = UnixStream::pair()?;
         let (datagrams, _) = UnixDatagram::pair()?;
