@@ -378,6 +378,7 @@ impl DatagramSocket {
             return;
         }
         let mut arrives = now() + rng.latency();
+        // fault: datagrams-overtake
         if let Some(last) = state.last_arrival {
             arrives = arrives.max(last);
         }

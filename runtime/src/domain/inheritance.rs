@@ -52,6 +52,7 @@ impl Domain {
     pub(super) fn leaks_at_task_end(&self) -> bool {
         match self.current_node().leak_rule.get() {
             LeakRule::OfRun => self.run.config.leaks == Leaks::AtTaskEnd,
+            // fault: strict-task-leaves-resources
             LeakRule::Strict => true,
             LeakRule::LeftToParent => false,
         }

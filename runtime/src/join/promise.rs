@@ -233,6 +233,11 @@ impl<T, E> Promise<T, E> {
         self.handle.take().into_outcome(domain)
     }
 
+    /// Takes the outcome of a child of the current task that is complete.
+    pub(super) fn into_outcome_here(self) -> Outcome<T, E> {
+        Domain::with("awaiting a task", |domain| self.into_outcome(domain))
+    }
+
     /// Waits for the child without taking its outcome: if the promise is dropped then, a failure in
     /// it is reported.
     pub(super) fn poll_end(&mut self, site: WaitSite, cx: &mut Context<'_>) -> Poll<()> {

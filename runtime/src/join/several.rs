@@ -134,7 +134,7 @@ impl<T, E> fmt::Debug for AwaitAll<T, E> {
 pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> AwaitFirst<T, E> {
     let promises: Vec<_> = promises.into_iter().collect();
     assert!(!promises.is_empty(), "`await_first` needs a promise to wait for");
-    AwaitFirst { promises, outcome: None, losers: Vec::new(), at: Location::caller() }
+    AwaitFirst { promises, winner: None, losers: Vec::new(), at: Location::caller() }
 }
 
 /// The future of [`await_first`].
@@ -142,7 +142,9 @@ pub fn await_first<T, E>(promises: impl IntoIterator<Item = Promise<T, E>>) -> A
 pub struct AwaitFirst<T, E = Infallible> {
     /// Empty once a child is complete.
     promises: Vec<Promise<T, E>>,
-    outcome: Option<Outcome<T, E>>,
+    /// The child that was the first. Its outcome stays in the promise until the others have ended,
+    /// so that a failure is reported if this future is dropped before.
+    winner: Option<Promise<T, E>>,
     losers: Vec<Cancel<T, E>>,
     at: &'static Location<'static>,
 }
@@ -153,12 +155,16 @@ impl<T, E> Future for AwaitFirst<T, E> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if this.outcome.is_none() {
+        if this.winner.is_none() {
             if this.promises.is_empty() {
                 polled_after_completion("`AwaitFirst`", this.at);
             }
             let site = WaitSite::new("the first of several promises", this.at);
-            this.outcome = Some(ready!(poll_one(&mut this.promises, site, cx)));
+            let first = ready!(poll_any(&mut this.promises, site, cx));
+            let winner = this.promises.remove(first);
+            // Dropping this future gives the child up, also if it was complete at the first poll.
+            winner.mark_polled();
+            this.winner = Some(winner);
             let reason = || Some("another promise was first".into());
             for loser in this.promises.drain(..) {
                 this.losers.push(loser.cancel_at(this.at, reason()));
@@ -169,7 +175,8 @@ impl<T, E> Future for AwaitFirst<T, E> {
             // If a loser has ended already, its outcome is dropped; `await_one` keeps it.
             this.losers.pop();
         }
-        Poll::Ready(this.outcome.take().expect("it is kept until the losers are gone"))
+        let winner = this.winner.take().expect("it is kept until the losers are gone");
+        Poll::Ready(winner.into_outcome_here())
     }
 }
 
@@ -234,7 +241,8 @@ impl<T, E> Future for AwaitOne<'_, T, E> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let AwaitOne { promises, at } = self.get_mut();
         assert!(!promises.is_empty(), "`await_one` needs a promise to wait for");
-        poll_one(promises, WaitSite::new("one of several promises", at), cx)
+        let first = ready!(poll_any(promises, WaitSite::new("one of several promises", at), cx));
+        Poll::Ready(promises.remove(first).into_outcome_here())
     }
 }
 
@@ -244,24 +252,23 @@ impl<T, E> fmt::Debug for AwaitOne<'_, T, E> {
     }
 }
 
-/// Removes the promise of a complete child and returns the outcome, or registers with all children.
+/// Returns the index of a complete child, or registers with all children.
 #[track_caller]
-fn poll_one<T, E>(
-    promises: &mut Vec<Promise<T, E>>,
+fn poll_any<T, E>(
+    promises: &mut [Promise<T, E>],
     site: WaitSite,
     cx: &mut Context<'_>,
-) -> Poll<Outcome<T, E>> {
+) -> Poll<usize> {
     let complete = || (0..promises.len()).filter(|&index| promises[index].is_complete());
     let count = complete().count();
     let draw = |domain: &Domain| if count > 1 { domain.random().below(count) } else { 0 };
     let drawn = Domain::try_with(draw).unwrap_or(0);
     if let Some(index) = complete().nth(drawn) {
-        let outcome = ready!(promises[index].poll_join(site, cx));
-        drop(promises.remove(index));
-        return Poll::Ready(outcome);
+        ready!(promises[index].poll_end(site, cx));
+        return Poll::Ready(index);
     }
     for promise in promises.iter_mut() {
-        let pending = promise.poll_join(site, cx).is_pending();
+        let pending = promise.poll_end(site, cx).is_pending();
         debug_assert!(pending, "no child was complete");
     }
     // Each promise has recorded only itself.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use futures::FutureExt;
 use matou_runtime::signal::{self, Signal};
 use matou_runtime::test::{Check, send_signal};
 use matou_runtime::{
@@ -86,11 +87,17 @@ fn every_way_to_lose_a_failure_is_a_finding() {
         yield_now().await;
         yield_now().await;
         assert_eq!(await_first(children).await.unwrap_err().into_failure(), Some("3"));
+        // The first of several children, if the wait is dropped before the others have ended.
+        let first = try_spawn(async { Err::<(), _>("4") });
+        yield_now().await;
+        yield_now().await;
+        let wait = await_first([first, try_spawn(pending())]);
+        assert!(wait.now_or_never().is_none());
         Ok(())
     })
     .unwrap();
-    assert_eq!(reports.names(), ["FailureUnseen"; 3]);
-    for n in 1..=3 {
+    assert_eq!(reports.names(), ["FailureUnseen"; 4]);
+    for n in 1..=4 {
         let text = format!("= cause: it failed: {n}\n");
         let found = reports.texts().iter().filter(|report| report.contains(&text)).count();
         assert_eq!(found, 1, "{n} in {:#?}", reports.texts());

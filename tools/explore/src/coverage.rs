@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::record::{Entry, Event, OutcomeKind, ViolationKind};
+use crate::event::{Event, OutcomeKind, Report, Target, ViolationKind};
+use crate::record::Entry;
 
 /// Behaviour that a run may cover.
 pub(crate) struct Feature {
@@ -23,11 +24,15 @@ const RUNS_MIN: u64 = 500;
 /// Features of random programs, in the order of `of_program`.
 pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("spawn a child", 1000),
-    feature("report a forgotten child", 20),
+    feature("violate a rule by a child that is not joined", 20),
+    feature("report a forgotten child without a violation", 20),
+    feature("report an unseen failure", 100),
+    feature("report a living resource", 100),
+    feature("contain a violation", 100),
     feature("forget a child and fail or panic", 100),
     feature("give a child up", 100),
-    feature("report the use of another task's resource", 20),
-    feature("report a leaked resource", 10),
+    feature("violate a rule by the use of another task's resource", 20),
+    feature("violate a rule by a leaked resource", 20),
     feature("give to a child", 250),
     feature("transfer to a parent", 250),
     feature("use an own resource", 250),
@@ -42,6 +47,21 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("time out waiting for a signal", 250),
     feature("signal without a waiter", 250),
     feature("set a lock aside", 100),
+    feature("set a push aside", 100),
+    feature("set a pop aside", 100),
+    feature("set a request for permits aside", 100),
+    feature("decline a lock", 20),
+    feature("decline a slot of a queue", 20),
+    feature("decline a value of a queue", 20),
+    feature("decline permits", 20),
+    feature("acquire permits", 250),
+    feature("submit a child by a spawner", 100),
+    feature("run a blocking job", 150),
+    feature("receive a datagram", 150),
+    feature("push to a queue", 250),
+    feature("pop from a queue", 250),
+    feature("report a circle of waits", 100),
+    feature("have a strict task", 100),
     feature("become the owner of a received handle", 50),
     feature("drop a received handle", 50),
     feature("acquire a lock that another job has set aside", 50),
@@ -122,9 +142,25 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         all().any(|event| matches!(event, Event::Violated { kind, .. } if kind == wanted))
     };
     let any = |covers: &dyn Fn(Event) -> bool| all().any(covers);
+    let sets_aside = |operation: &str| {
+        any(&|event| match event {
+            Event::SetAside { target, .. } => target.operation() == operation,
+            _ => false,
+        })
+    };
+    let declines = |wanted: &str| {
+        any(&|event| match event {
+            Event::Reported(Report::DeclinedOffer { operation, .. }) => operation == wanted,
+            _ => false,
+        })
+    };
     [
-        any(&|event| matches!(event, Event::Spawned { child: 1.., .. })),
+        any(&|event| matches!(event, Event::Spawned { child: 1.., .. } | Event::Submitted { .. })),
         violated(ViolationKind::StillHasChildren),
+        any(&|event| matches!(event, Event::Reported(Report::Forgotten { .. }))),
+        any(&|event| matches!(event, Event::Reported(Report::FailureUnseen { .. }))),
+        any(&|event| matches!(event, Event::Reported(Report::ResourceAlive { .. }))),
+        any(&|event| matches!(event, Event::Joined { outcome: OutcomeKind::Violation, .. })),
         any(&|event| matches!(event, Event::Forgotten { parent, .. } if failed.contains(&parent))),
         any(&|event| matches!(event, Event::GivenUp { .. })),
         violated(ViolationKind::NotOwner),
@@ -142,7 +178,22 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         any(&|event| matches!(event, Event::Woken { .. })),
         any(&|event| matches!(event, Event::WaitTimedOut { .. })),
         any(&|event| matches!(event, Event::Signalled { woke: false, .. })),
-        any(&|event| matches!(event, Event::LockSetAside { .. })),
+        sets_aside("lock"),
+        sets_aside("push"),
+        sets_aside("pop"),
+        sets_aside("acquire"),
+        declines("lock"),
+        declines("push"),
+        declines("pop"),
+        declines("acquire"),
+        any(&|event| matches!(event, Event::PermitsAcquired { .. })),
+        any(&|event| matches!(event, Event::Submitted { .. })),
+        any(&|event| matches!(event, Event::BlockingEnded { .. })),
+        any(&|event| matches!(event, Event::DatagramReceived { .. })),
+        any(&|event| matches!(event, Event::Pushed { .. })),
+        any(&|event| matches!(event, Event::Popped { .. })),
+        any(&|event| matches!(event, Event::Reported(Report::WaitCycle { .. }))),
+        any(&|event| matches!(event, Event::StrictResources { .. })),
         any(&|event| matches!(event, Event::Adopted { .. })),
         any(&|event| matches!(event, Event::HandleDropped { .. })),
         overtakes(events),
@@ -155,11 +206,11 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
 fn overtakes(events: &[Entry]) -> bool {
     let mut set_aside = BTreeSet::new();
     events.iter().any(|entry| match entry.event {
-        Event::LockSetAside { job, lock } => {
+        Event::SetAside { job, target: Target::Lock(lock) } => {
             set_aside.insert((lock, job));
             false
         }
-        Event::SetAsideEnded { job, lock } => {
+        Event::SetAsideEnded { job, target: Target::Lock(lock) } => {
             set_aside.remove(&(lock, job));
             false
         }

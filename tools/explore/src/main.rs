@@ -7,12 +7,13 @@
 
 mod coverage;
 mod echo;
-mod forgotten;
+mod event;
 mod model;
 mod program;
 mod record;
 mod resource;
 mod rules;
+mod settings;
 mod suite;
 mod summary;
 

@@ -9,7 +9,8 @@ use matou_ownership::{
 };
 use matou_runtime::{Task, sleep};
 
-use crate::record::{Event, Record};
+use crate::event::Event;
+use crate::record::Record;
 
 /// A handle of a resource; all clones refer to the same one.
 #[derive(Clone)]
@@ -113,6 +114,14 @@ impl AnyHandle {
         let resource = Arc::new(SyncResource { ticket, number, record });
         own(&(resource.clone() as Arc<dyn Resource>));
         AnyHandle::Sync(Arc::new(SyncHandle(resource)))
+    }
+
+    /// The number of the resource's ticket.
+    pub(crate) fn ticket(&self) -> u64 {
+        match self {
+            AnyHandle::Sync(handle) => handle.0.ticket.id(),
+            AnyHandle::Async(owned) => owned.info().id,
+        }
     }
 
     pub(crate) fn give(&self, task: Task) -> Task {

@@ -4,13 +4,12 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use matou_runtime::test::{Check, Trial};
-use matou_runtime::{Forgotten, Leaks};
+use matou_runtime::test::Trial;
 
 use crate::coverage::{self, Covered, Feature};
-use crate::forgotten::Reported;
 use crate::program::{Environment, generate, main};
 use crate::record::Entry;
+use crate::settings::Settings;
 use crate::{echo, model, rules};
 
 /// A kind of run, which depends on nothing but its seed.
@@ -57,24 +56,14 @@ pub(crate) struct Passed {
 /// Runs the random program of a seed, and checks its events against the model.
 fn run_program(seed: u64) -> Result<Passed, Failure> {
     let program = Arc::new(generate(seed));
-    // Half of the runs have the settings of tests, the others those of programs.
-    let is_strict = seed.is_multiple_of(2);
-    let (environment, reported) = (Environment::new(is_strict), Reported::default());
-    // At least three: with two, no other domain is available to a task of domain 1 (R9).
-    let domains = 3 + (seed / 2 % 2) as usize;
-    let check = Check::simulated().domains(domains);
-    let check =
-        if is_strict { check } else { check.forgotten(Forgotten::Report).leaks(Leaks::AtRunEnd) };
-    // Failures that no job receives are ordinary in random programs.
-    let findings = reported.clone();
-    let check = check.on_report(move |diagnostic| findings.add(diagnostic));
+    let settings = Settings::of(seed);
+    let environment = Environment::new(settings);
+    let record = environment.record.clone();
+    let check = settings.check().on_report(move |diagnostic| record.add_diagnostic(diagnostic));
     let run = || check.trial(seed, main(&environment, &program));
     let trial = catch_unwind(AssertUnwindSafe(run));
     let events = environment.record.take();
-    let check = |trial: &Trial<_, _>| {
-        model::check(is_strict, &events, &trial.outcome)?;
-        reported.check(&events, is_strict)
-    };
+    let check = |trial: &Trial<_, _>| model::check(settings, &events, &trial.outcome);
     match check_trial(trial, check) {
         Ok(passed) => Ok(Passed { covered: coverage::of_program(&events), ..passed }),
         Err(failure) => Err(Failure { events, ..failure }),

@@ -1,11 +1,16 @@
-//! The rules R1 to R8, R10 and R13 as a model, as simple as possible: it reads the events of a run
+//! The rules R1 to R8, R10, R13 and R14 as a model, as simple as possible: it reads the events of a run
 //! from the first to the last, and each must be allowed by those before it.
 //!
 //! - `termination`: when a job may be cancelled, and when it must have been.
 //! - `resources`: the owner of each resource, and the order of finalizers.
 //! - `wait_queues`: the holders of locks, and the jobs that wait for a condition.
+//! - `offers`, `circles`: the jobs that wait for locks and queues, and for each other.
+//! - `findings`: the reports of the runtime.
 //! - `outcome`: the outcome of the run.
 
+mod circles;
+mod findings;
+mod offers;
 mod outcome;
 mod resources;
 mod termination;
@@ -13,13 +18,17 @@ mod termination;
 mod tests;
 mod wait_queues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::time::Duration;
 
 use matou_runtime::{RunError, TaskId};
 
-use crate::record::{Entry, Event, OutcomeKind, ViolationKind};
+use crate::event::{Event, OutcomeKind, Report, Target, ViolationKind};
+use crate::record::Entry;
+use crate::settings::Settings;
+use circles::Circle;
+use offers::Line;
 use resources::ResourceState;
 use wait_queues::WaitQueue;
 
@@ -27,6 +36,8 @@ use wait_queues::WaitQueue;
 #[derive(Debug, Default)]
 struct JobState {
     parent: usize,
+    /// Whether it is on the domain of its parent.
+    is_local: bool,
     children: Vec<usize>,
     id: Option<TaskId>,
     started: bool,
@@ -36,6 +47,8 @@ struct JobState {
     returned_at: Option<Duration>,
     /// When the job itself, not an ancestor, was requested to end.
     end_requested_at: Option<Duration>,
+    /// The deadline that its parent has set for it.
+    own_deadline: Option<Duration>,
     /// The earliest of its own deadline and those it inherited.
     deadline: Option<Duration>,
     /// For a shield, its limit after the completion of its parent.
@@ -51,13 +64,19 @@ struct JobState {
     stopped: bool,
     /// Whether its last wait was dropped although a signal had selected the job in time.
     signal_lost: bool,
+    /// Whether it must not leave resources behind, whatever the settings of the run.
+    strict_resources: bool,
+    /// Whether its parent received its outcome.
+    joined: bool,
+    /// Whether its parent forgot it, or leaked its promise.
+    forgotten: bool,
+    leaked: bool,
 }
 
 /// The state that the events so far imply.
 #[derive(Debug, Default)]
 struct Model {
-    /// Whether a job must not leave resources behind.
-    is_strict: bool,
+    settings: Settings,
     /// The time of the current event.
     now: Duration,
     jobs: BTreeMap<usize, JobState>,
@@ -65,21 +84,36 @@ struct Model {
     /// The job that holds each lock.
     lock_holders: BTreeMap<usize, usize>,
     wait_queues: BTreeMap<usize, WaitQueue>,
+    /// The values in each queue.
+    queues: BTreeMap<usize, VecDeque<usize>>,
+    lines: BTreeMap<Target, Line>,
+    /// The number of permits that each job holds.
+    permits: BTreeMap<usize, usize>,
+    /// The datagrams that are on their way to each job.
+    datagrams: BTreeMap<usize, VecDeque<u8>>,
+    /// The parents of the blocking jobs that run; one for each.
+    blocking: Vec<usize>,
+    /// The child for which each of these jobs has begun to wait.
+    awaited: BTreeMap<usize, usize>,
+    circles: Vec<Circle>,
     violations: Vec<(usize, ViolationKind)>,
+    /// When a violation was reported that failed the run.
+    run_failed_at: Option<Duration>,
+    /// What the runtime has reported.
+    reports: Vec<Report>,
 }
 
-/// Checks the events of a random program. In a strict run a job must not leave resources behind;
-/// otherwise they pass to its parent.
+/// Checks the events of a random program.
 ///
 /// # Errors
 ///
 /// Returns the first event that violates a rule, with the rule.
 pub(crate) fn check<T, E: Display>(
-    is_strict: bool,
+    settings: Settings,
     events: &[Entry],
     outcome: &Result<T, RunError<E>>,
 ) -> Result<(), String> {
-    let mut model = Model { is_strict, ..Model::default() };
+    let mut model = Model { settings, ..Model::default() };
     for (index, entry) in events.iter().enumerate() {
         model.now = entry.at;
         let result = model.check_progress().and_then(|()| model.apply(&entry.event));
@@ -100,8 +134,9 @@ type CheckResult = Result<(), String>;
 
 impl Model {
     /// Checks what should have happened before the current event.
-    fn check_progress(&self) -> CheckResult {
-        self.check_locks()?;
+    fn check_progress(&mut self) -> CheckResult {
+        self.check_waiting()?;
+        self.check_circles()?;
         self.check_dropped_handles()
     }
 
@@ -111,25 +146,52 @@ impl Model {
 
     fn apply(&mut self, event: &Event) -> CheckResult {
         match *event {
-            Event::DeadlineSet { child, deadline } => self.job(child).deadline = Some(deadline),
+            Event::DeadlineSet { child, deadline } => {
+                self.job(child).own_deadline = Some(deadline);
+            }
             Event::Shielded { child, limit } => self.job(child).shield = Some(limit),
+            Event::StrictResources { child } => self.job(child).strict_resources = true,
+            Event::Leaked { child } => self.job(child).leaked = true,
             Event::RaceEntered { child, race } => self.job(child).race = Some(race),
-            Event::Spawned { parent, child, task } => return self.spawned(parent, child, task),
+            Event::Spawned { parent, child, task, is_local } => {
+                self.job(child).is_local = is_local;
+                return self.spawned(parent, child, task);
+            }
             Event::Started { job } => return self.started(job),
             Event::StepCompleted { job } => return self.check_may_run(job),
             Event::Returned { job, outcome } => return self.returned(job, outcome),
             Event::Dropped { job } => return self.dropped(job),
-            Event::CancelRequested { child }
-            | Event::TimeoutElapsed { child }
-            | Event::GivenUp { child }
-            | Event::Forgotten { child, .. } => self.request_end(child),
+            Event::CancelRequested { child } | Event::GivenUp { child } => self.request_end(child),
+            Event::TimeoutElapsed { child } => return self.timeout_elapsed(child),
+            Event::Forgotten { child, .. } => {
+                self.job(child).forgotten = true;
+                self.request_end(child);
+            }
             Event::ShieldAbandoned { .. } => {}
             Event::CancelCompleted { child, outcome } => {
                 return self.cancel_completed(child, outcome);
             }
+            Event::Submitted { parent, child } => {
+                self.job(child).is_local = true;
+                return self.spawned(parent, child, None);
+            }
+            Event::BlockingStarted { job } => return self.blocking_started(job),
+            Event::BlockingEnded { job, was_stopped, must_stop } => {
+                ensure(was_stopped || !must_stop, || "R5: a job is not asked to stop".into())?;
+                return self.blocking_ended(job);
+            }
+            Event::DatagramSent { job, number } => {
+                self.datagrams.entry(job).or_default().push_back(number);
+            }
+            Event::DatagramReceived { job, number } => return self.received_datagram(job, number),
+            Event::ChildAwaited { job, child } => {
+                self.awaited.insert(job, child);
+                self.note_circle(job);
+            }
             Event::Joined { child, outcome } => return self.joined(child, outcome),
             Event::RaceLost { child } => return self.completed(child, "R3: the race is decided"),
             Event::Violated { job, kind } => self.violated(job, kind),
+            Event::Reported(report) => return self.reported(report),
             _ => return self.apply_to_resources(event),
         }
         Ok(())
@@ -138,8 +200,9 @@ impl Model {
     /// Applies the events of resources, locks and conditions.
     fn apply_to_resources(&mut self, event: &Event) -> CheckResult {
         match *event {
-            Event::Owned { job, resource } => {
+            Event::Owned { job, resource, ticket } => {
                 self.owned(job, resource);
+                self.resource(resource).ticket = Some(ticket);
                 Ok(())
             }
             Event::Deferred { job, resource } => {
@@ -161,11 +224,14 @@ impl Model {
             Event::Released { resource } => self.released(resource),
             Event::FinalizerStarted { resource } => self.finalizer_started(resource),
             Event::Finalized { resource } => self.finalized(resource),
-            Event::AcquisitionStarted { job, lock } => self.acquisition_started(job, lock),
-            Event::AcquisitionDropped { job, lock } => self.acquisition_dropped(job, lock),
-            Event::LockSetAside { job, .. } | Event::SetAsideEnded { job, .. } => {
-                self.check_may_run(job)
-            }
+            Event::AcquisitionStarted { job, target } => self.acquisition_started(job, target),
+            Event::AcquisitionDropped { job, target } => self.acquisition_dropped(job, target),
+            Event::SetAside { job, target } => self.set_aside(job, target),
+            Event::SetAsideEnded { job, target } => self.set_aside_ended(job, target),
+            Event::PermitsAcquired { job, amount } => self.permits_acquired(job, amount),
+            Event::PermitsReturned { job } => self.permits_returned(job),
+            Event::Pushed { job, queue, value } => self.pushed(job, queue, value),
+            Event::Popped { job, queue, value } => self.popped(job, queue, value),
             Event::Locked { job, lock } => self.locked(job, lock),
             Event::Unlocked { job, lock } => self.unlocked(job, lock),
             Event::WaitStarted { job, lock } => self.wait_started(job, lock),
@@ -190,7 +256,7 @@ impl Model {
         state.id = id;
         state.deadline = match state.shield {
             Some(_) => None,
-            None => state.deadline.into_iter().chain(inherited).min(),
+            None => state.own_deadline.into_iter().chain(inherited).min(),
         };
         Ok(())
     }
@@ -247,8 +313,10 @@ impl Model {
     fn cancel_completed(&mut self, child: usize, outcome: Option<OutcomeKind>) -> CheckResult {
         self.completed(child, "R6: cancel returned")?;
         let expected = self.outcome_of(child);
+        self.job(child).joined = true;
         // After a violation the run is shut down, and an outcome may be lost.
-        ensure(outcome == expected || !self.violations.is_empty(), || {
+        let is_shut_down = self.settings.fails_run && !self.violations.is_empty();
+        ensure(outcome == expected || is_shut_down, || {
             format!("R6: job {child} ended with {expected:?}, cancel returned {outcome:?}")
         })
     }
@@ -256,6 +324,7 @@ impl Model {
     fn joined(&mut self, child: usize, outcome: OutcomeKind) -> CheckResult {
         self.completed(child, "R3: the parent has the outcome")?;
         let ended = self.outcome_of(child);
+        self.job(child).joined = true;
         let expected = ended.unwrap_or(OutcomeKind::Cancelled);
         ensure(outcome == expected, || format!("job {child} ended with {expected:?}"))?;
         if ended.is_none() { self.check_may_end(child) } else { Ok(()) }
@@ -273,12 +342,15 @@ impl Model {
             self.job(job).stopped = true;
             self.request_end(job);
         }
-        // A violation ends the whole run.
-        self.request_end(0);
+        if self.settings.fails_run {
+            self.request_end(0);
+        }
     }
 
     /// R3: a job and its descendants have ended, and their resources are finalized.
     fn check_ended(&mut self, job: usize, when: &str) -> CheckResult {
+        let is_blocking = self.blocking.contains(&job);
+        ensure(!is_blocking, || format!("{when}, but a blocking job of job {job} has not ended"))?;
         let state = self.job(job);
         let ended = state.dropped || !state.started;
         ensure(ended, || format!("{when}, but job {job} has not ended"))?;
@@ -288,6 +360,28 @@ impl Model {
             ensure(settled, || format!("{when}, but {resource} of job {job} is not finalized"))?;
         }
         children.into_iter().try_for_each(|child| self.check_ended(child, when))
+    }
+
+    /// R3, R5: a blocking job is a child. Its parent ends after it.
+    fn blocking_started(&mut self, job: usize) -> CheckResult {
+        self.blocking.push(job);
+        let state = self.job(job);
+        let has_ended = state.complete || state.dropped && state.returned.is_none();
+        ensure(!has_ended, || format!("R3: the parent of a blocking job, {job}, has ended"))
+    }
+
+    fn blocking_ended(&mut self, job: usize) -> CheckResult {
+        let Some(index) = self.blocking.iter().position(|parent| *parent == job) else {
+            return Err("a blocking job ends once".into());
+        };
+        self.blocking.swap_remove(index);
+        Ok(())
+    }
+
+    /// Without faults of the network, datagrams arrive once and in order.
+    fn received_datagram(&mut self, job: usize, number: u8) -> CheckResult {
+        let sent = self.datagrams.entry(job).or_default().pop_front();
+        ensure(sent == Some(number), || format!("datagram {number} arrives instead of {sent:?}"))
     }
 
     /// A parent observed the completion of a job: the job and its descendants have ended, and those
@@ -303,6 +397,19 @@ impl Model {
         Ok(())
     }
 
+    /// The parent no longer waits for a child. If it has set a deadline for the child, that is the
+    /// cause of the child's end.
+    fn timeout_elapsed(&mut self, child: usize) -> CheckResult {
+        let now = self.now;
+        match self.job(child).own_deadline {
+            Some(deadline) => ensure(deadline <= now, || "the deadline is in the future".into()),
+            None => {
+                self.request_end(child);
+                Ok(())
+            }
+        }
+    }
+
     /// After the run all jobs have ended, and no resource, lock or waiter remains.
     fn check_final_state(&mut self) -> CheckResult {
         self.check_ended(0, "the run is complete")?;
@@ -313,7 +420,9 @@ impl Model {
         ensure(holders.is_empty(), || format!("locks are still held: {holders:?}"))?;
         let queues = &self.wait_queues;
         let no_waiters = queues.values().all(WaitQueue::is_empty);
-        ensure(no_waiters, || format!("jobs still wait for a condition: {queues:?}"))
+        ensure(no_waiters, || format!("jobs still wait for a condition: {queues:?}"))?;
+        self.check_no_waiters()?;
+        self.check_reports()
     }
 }
 

@@ -11,6 +11,8 @@ const FINALIZER_DELAY: Duration = Duration::from_millis(100);
 /// The state of a resource or of a deferred future, as far as the model knows it.
 #[derive(Debug, Default)]
 pub(super) struct ResourceState {
+    /// The number of its ticket. A deferred future has none.
+    pub(super) ticket: Option<u64>,
     /// Whether its finalizer must run before those of the owner's older resources. After a move to
     /// another owner its position is unspecified.
     is_ordered: bool,
@@ -24,6 +26,8 @@ pub(super) struct ResourceState {
     handle_dropped: bool,
     /// When and by which job the handle was dropped, if the finalizer is due since then.
     due: Option<(Duration, usize)>,
+    /// Whether its finalizer ran at the end of the run, because its handle was still alive.
+    pub(super) alive_at_end: bool,
     /// Whether the owner released it before its own completion.
     released: bool,
     pub(super) finalizer_started: bool,
@@ -48,7 +52,13 @@ impl Model {
     /// R7: whether the resource passes to the parent of its owner at the owner's end.
     pub(super) fn may_pass_on(&self, resource: usize) -> bool {
         let state = &self.resources[&resource];
-        !self.is_strict && !state.stays && !state.released
+        let is_strict = self.owner(resource).is_some_and(|owner| self.is_strict(owner));
+        !is_strict && !state.stays && !state.released
+    }
+
+    /// Whether a job must not leave resources behind.
+    fn is_strict(&self, job: usize) -> bool {
+        self.settings.is_strict || self.jobs[&job].strict_resources
     }
 
     /// R7: the use of a handle by value or by `&mut` makes the job the owner.
@@ -151,8 +161,10 @@ impl Model {
         if released {
             return Ok(());
         }
-        if self.may_pass_on(resource) {
-            let is_due = self.resources[&resource].handle_dropped || self.jobs[&0].dropped;
+        let handle_dropped = self.resources[&resource].handle_dropped;
+        if handle_dropped || self.may_pass_on(resource) {
+            let is_due = handle_dropped || self.jobs[&0].dropped;
+            self.resource(resource).alive_at_end = !handle_dropped;
             return ensure(is_due, || format!("R7: the handle of {resource} is alive"));
         }
         let owner = &self.jobs[&job];
@@ -170,7 +182,7 @@ impl Model {
         let newer = owned.iter().skip_while(|&&owned| owned != resource).skip(1);
         let waiting = |number: &&usize| {
             let state = &self.resources[*number];
-            let is_certain = self.is_strict || state.stays;
+            let is_certain = self.is_strict(owner) || state.stays;
             is_certain && state.is_ordered && !state.released && !state.finalizer_started
         };
         let newer: Vec<_> = newer.filter(waiting).collect();

@@ -67,7 +67,7 @@ impl Model {
         let state = self.jobs.get(&job)?;
         let shield = match state.shield {
             Some(limit) => self.jobs[&state.parent].returned_at.map(|end| end + limit),
-            None if job == 0 => None,
+            None if job == 0 => self.run_failed_at.map(|at| at + SLACK),
             None => self.latest_end_of_shield(state.parent).map(|end| end + SLACK),
         };
         state.deadline.into_iter().chain(shield).min()

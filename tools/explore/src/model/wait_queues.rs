@@ -1,22 +1,17 @@
-//! The holders of locks, and the jobs that wait for a lock or for its condition.
+//! The holders of locks, and the jobs that wait for their conditions.
 
 use std::time::Duration;
 
 use super::{CheckResult, Model, ensure};
+use crate::event::Target;
 
 /// The longest time between a signal and the moment at which the waiter has the lock again, if no
 /// other job holds the lock.
 const SLACK: Duration = Duration::from_millis(30);
 
-/// The longest time for which a lock is free although a job waits for it. It may be offered to a
-/// few other jobs before, which have set it aside or are cancelled; each offer is a message.
-const OFFERS: Duration = Duration::from_millis(100);
-
-/// The jobs that wait for a lock, and for its condition.
+/// The jobs that wait for the condition of a lock.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
-    /// The jobs that do nothing but wait for the lock, since when.
-    acquiring: Vec<(usize, Duration)>,
     /// The jobs that wait for the condition.
     jobs: Vec<usize>,
     /// The number of jobs that a signal selected and that have not resumed. The model does not know
@@ -28,7 +23,7 @@ pub(super) struct WaitQueue {
 
 impl WaitQueue {
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.acquiring.is_empty()
+        self.jobs.is_empty()
     }
 
     /// Returns whether the job was in the queue.
@@ -44,45 +39,11 @@ impl Model {
         self.wait_queues.entry(lock).or_default()
     }
 
-    /// R13: a lock that is free does not stay so while a job waits for it. Neither a future that
-    /// was set aside nor a job that is being cancelled keeps it.
-    pub(super) fn check_locks(&self) -> CheckResult {
-        let is_late = |since: Duration| self.now > since + OFFERS;
-        for (lock, queue) in &self.wait_queues {
-            if self.lock_holders.contains_key(lock) || !is_late(queue.changed_at) {
-                continue;
-            }
-            let starved = queue
-                .acquiring
-                .iter()
-                .find(|(job, since)| is_late(*since) && !self.may_have_ended(*job));
-            ensure(starved.is_none(), || {
-                format!("R13: lock {lock} is free, and a job (since) waits for it: {starved:?}")
-            })?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn acquisition_started(&mut self, job: usize, lock: usize) -> CheckResult {
-        self.check_may_run(job)?;
-        let now = self.now;
-        self.wait_queue(lock).acquiring.push((job, now));
-        Ok(())
-    }
-
-    pub(super) fn acquisition_dropped(&mut self, job: usize, lock: usize) -> CheckResult {
-        let acquiring = &mut self.wait_queue(lock).acquiring;
-        let before = acquiring.len();
-        acquiring.retain(|(waiter, _)| *waiter != job);
-        ensure(acquiring.len() < before, || "the job did not wait for the lock".into())
-    }
-
     pub(super) fn locked(&mut self, job: usize, lock: usize) -> CheckResult {
         self.check_may_run(job)?;
         let now = self.now;
-        let queue = self.wait_queue(lock);
-        queue.changed_at = now;
-        queue.acquiring.retain(|(waiter, _)| *waiter != job);
+        self.wait_queue(lock).changed_at = now;
+        self.received(job, Target::Lock(lock));
         match self.lock_holders.insert(lock, job) {
             Some(other) => Err(format!("lock {lock} is held by job {other}")),
             None => Ok(()),
@@ -91,6 +52,7 @@ impl Model {
 
     pub(super) fn unlocked(&mut self, job: usize, lock: usize) -> CheckResult {
         self.wait_queue(lock).changed_at = self.now;
+        self.changed(Target::Lock(lock));
         let holder = self.lock_holders.remove(&lock);
         ensure(holder == Some(job), || format!("lock {lock} is held by {holder:?}"))
     }

@@ -10,7 +10,7 @@ use matou_runtime::{
 
 use super::interpreter::{Body, Done, Failed, Interpreter, body};
 use super::{Child, GiveUp, Job, Placement};
-use crate::record::{Event, OutcomeKind};
+use crate::event::{Event, OutcomeKind};
 
 impl Interpreter<'_> {
     /// Returns the task of a child, and a function that creates its body.
@@ -24,6 +24,10 @@ impl Interpreter<'_> {
             task = self.environment.resource(resource).give(task);
             self.record(Event::Given { child: child.job.id, resource });
         }
+        if child.job.strict_resources {
+            task = task.strict_resources();
+            self.record(Event::StrictResources { child: child.job.id });
+        }
         let (environment, given) = (self.environment.clone(), child.given);
         let job = Arc::clone(&child.job);
         (task, move || body(&environment, job, given))
@@ -35,12 +39,13 @@ impl Interpreter<'_> {
             Placement::Local => task.try_spawn(body()),
             Placement::Remote => task.try_call(body).expect("there are other domains"),
         };
-        self.record_spawn(child.job.id, promise.id());
+        let is_local = child.placement == Placement::Local;
+        self.record_spawn(child.job.id, promise.id(), is_local);
         promise
     }
 
-    pub(super) fn record_spawn(&self, child: usize, task: TaskId) {
-        self.record(Event::Spawned { parent: self.job.id, child, task: Some(task) });
+    pub(super) fn record_spawn(&self, child: usize, task: TaskId, is_local: bool) {
+        self.record(Event::Spawned { parent: self.job.id, child, task: Some(task), is_local });
     }
 
     pub(super) async fn cancel(&mut self, child: usize) {
@@ -66,7 +71,7 @@ impl Interpreter<'_> {
         if how == GiveUp::Elsewhere {
             let dropped = call(move || async move { drop(abandon(promise)) });
             let _ = dropped.expect("there are other domains").await;
-        } else if how == GiveUp::AtOnce || self.environment.is_strict {
+        } else if how == GiveUp::AtOnce || self.environment.settings.is_strict {
             drop(abandon(promise));
         } else {
             drop(promise);
@@ -93,7 +98,7 @@ impl Interpreter<'_> {
         let (child, limit) = (job.id, Duration::from_millis(limit));
         let shield = try_shield(body(self.environment, Arc::clone(job), None)).limit(limit);
         self.record(Event::Shielded { child, limit });
-        self.record_spawn(child, shield.id());
+        self.record_spawn(child, shield.id(), true);
         match timeout(Duration::from_millis(millis), shield).await {
             Ok(outcome) => self.joined(child, outcome),
             Err(_) => self.record(Event::ShieldAbandoned { child }),

@@ -3,42 +3,52 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use matou_sync::{Condition, MutexGuard, Queue};
+use matou_sync::{Condition, MutexGuard, Queue, Semaphore, SemaphorePermit};
 
-use super::generate::LOCKS;
-use crate::record::{Event, Record};
+use super::generate::{LOCKS, PERMITS, PRIVATE_LOCKS, QUEUES};
+use crate::event::{Event, Target};
+use crate::record::Record;
 use crate::resource::{AnyHandle, Posted};
+use crate::settings::Settings;
+
+/// The number of values that a queue holds at most.
+pub(crate) fn capacity(queue: usize) -> usize {
+    queue + 1
+}
 
 /// The state that the jobs of a run share. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) record: Record,
-    /// Whether a job that returns a value violates a rule if it has forgotten a child or leaves a
-    /// resource behind.
-    pub(crate) is_strict: bool,
+    pub(crate) settings: Settings,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    locks: [matou_sync::Mutex<()>; LOCKS as usize],
-    /// The condition of each lock.
+    /// Those that all jobs use, and those of circles.
+    locks: [matou_sync::Mutex<()>; LOCKS as usize + PRIVATE_LOCKS],
+    /// The conditions of the locks that all jobs use.
     conditions: [Condition; LOCKS as usize],
     /// A handle of each resource. It outlives the run, so that a resource is never finalized
     /// because its last handle was dropped: only its owner can finalize it.
     resources: Mutex<BTreeMap<usize, AnyHandle>>,
+    queues: [Queue<usize>; QUEUES as usize],
+    semaphore: Semaphore,
     /// Handles that a job has sent and no job has taken.
     mailbox: Queue<Posted>,
 }
 
 impl Environment {
-    pub(crate) fn new(is_strict: bool) -> Environment {
+    pub(crate) fn new(settings: Settings) -> Environment {
         let shared = Shared {
             locks: Default::default(),
             conditions: Default::default(),
             resources: Mutex::default(),
+            queues: std::array::from_fn(|queue| Queue::bounded(capacity(queue))),
+            semaphore: Semaphore::new(PERMITS),
             mailbox: Queue::unbounded(),
         };
-        Environment { record: Record::default(), is_strict, shared: Arc::new(shared) }
+        Environment { record: Record::default(), settings, shared: Arc::new(shared) }
     }
 
     pub(super) fn record(&self, event: Event) {
@@ -47,6 +57,14 @@ impl Environment {
 
     pub(super) fn lock(&self, number: usize) -> &matou_sync::Mutex<()> {
         &self.shared.locks[number]
+    }
+
+    pub(super) fn queue(&self, number: usize) -> &Queue<usize> {
+        &self.shared.queues[number]
+    }
+
+    pub(super) fn semaphore(&self) -> &Semaphore {
+        &self.shared.semaphore
     }
 
     pub(super) fn condition(&self, lock: usize) -> &Condition {
@@ -110,20 +128,20 @@ impl<'a> Held<'a> {
     }
 }
 
-/// Records that a job waits for a lock, and whether it stops waiting without it.
+/// Records that a job waits for a target, and whether it stops waiting without it.
 pub(super) struct AcquisitionGuard<'a> {
     job: usize,
-    lock: usize,
+    target: Target,
     record: &'a Record,
 }
 
 impl<'a> AcquisitionGuard<'a> {
-    pub(super) fn new(job: usize, lock: usize, environment: &'a Environment) -> Self {
-        environment.record(Event::AcquisitionStarted { job, lock });
-        AcquisitionGuard { job, lock, record: &environment.record }
+    pub(super) fn new(job: usize, target: Target, environment: &'a Environment) -> Self {
+        environment.record(Event::AcquisitionStarted { job, target });
+        AcquisitionGuard { job, target, record: &environment.record }
     }
 
-    /// The job records next that it holds the lock.
+    /// The job records next that it has the target.
     pub(super) fn acquired(self) {
         std::mem::forget(self);
     }
@@ -131,7 +149,7 @@ impl<'a> AcquisitionGuard<'a> {
 
 impl Drop for AcquisitionGuard<'_> {
     fn drop(&mut self) {
-        self.record.add(Event::AcquisitionDropped { job: self.job, lock: self.lock });
+        self.record.add(Event::AcquisitionDropped { job: self.job, target: self.target });
     }
 }
 
@@ -177,5 +195,30 @@ impl<'a> WaitGuard<'a> {
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.record.add(Event::WaitDropped { job: self.job, lock: self.lock });
+    }
+}
+
+/// Permits that a job holds. Records when they are returned.
+pub(super) struct HeldPermits<'a> {
+    job: usize,
+    record: &'a Record,
+    /// Dropped after the return is recorded.
+    _permits: SemaphorePermit<'a>,
+}
+
+impl<'a> HeldPermits<'a> {
+    pub(super) fn new(
+        job: usize,
+        permits: SemaphorePermit<'a>,
+        environment: &'a Environment,
+    ) -> HeldPermits<'a> {
+        environment.record(Event::PermitsAcquired { job, amount: permits.permits() });
+        HeldPermits { job, record: &environment.record, _permits: permits }
+    }
+}
+
+impl Drop for HeldPermits<'_> {
+    fn drop(&mut self) {
+        self.record.add(Event::PermitsReturned { job: self.job });
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{Child, Ending, GiveUp, Job, Placement, Step, Then};
-use crate::record::ViolationKind;
+use crate::event::{Target, ViolationKind};
+use crate::settings::Settings;
 
 /// The greatest depth of a program's tree.
 const DEPTH_MAX: u32 = 4;
@@ -11,8 +12,13 @@ const DEPTH_MAX: u32 = 4;
 const JOBS_MAX: usize = 60;
 /// The least number of jobs.
 const JOBS_MIN: usize = 3;
-/// The number of locks, each with a condition.
+/// The number of locks, each with a condition, and of queues. All jobs use them.
 pub(super) const LOCKS: u64 = 2;
+pub(super) const QUEUES: u64 = 2;
+/// The number of permits of the semaphore.
+pub(crate) const PERMITS: usize = 3;
+/// The number of locks that only the members of a circle use.
+pub(super) const PRIVATE_LOCKS: usize = 6;
 
 /// How a child may end, which depends on how its parent waits for it.
 #[derive(Clone, Copy)]
@@ -34,10 +40,20 @@ const ANY: ChildLimits = ChildLimits { may_stay_pending: true, may_transfer: fal
 
 /// Generates the program of a seed.
 pub(crate) fn generate(seed: u64) -> Job {
-    let mut generator =
-        Generator { state: seed ^ 0x9E37_79B9_7F4A_7C15, jobs: 0, resources: 0, violation: None };
-    // A minority of the programs commits a violation, since it ends the run early.
-    if generator.chance(30) {
+    let settings = Settings::of(seed);
+    let mut generator = Generator {
+        state: seed ^ 0x9E37_79B9_7F4A_7C15,
+        jobs: 0,
+        resources: 0,
+        violation: None,
+        contains_violations: !settings.fails_run,
+        may_be_strict: !settings.is_strict,
+        is_strict: false,
+        private_locks: 0,
+    };
+    // A violation that ends the run is the only one, and only a minority of the programs commits
+    // it.
+    if settings.fails_run && generator.chance(30) {
         generator.violation = Some(match generator.below(3) {
             0 => ViolationKind::StillHasChildren,
             1 => ViolationKind::ResourceLeaked,
@@ -55,6 +71,15 @@ struct Generator {
     resources: usize,
     /// The violation that the program has yet to commit.
     violation: Option<ViolationKind>,
+    /// Whether violations end their tasks only, so that a program may commit any number of them.
+    contains_violations: bool,
+    /// Whether jobs may be generated that are strict in a run that is not.
+    may_be_strict: bool,
+    /// Whether the job that is being generated, and all its descendants, must not leave resources
+    /// behind.
+    is_strict: bool,
+    /// The number of locks of circles so far.
+    private_locks: usize,
 }
 
 impl Generator {
@@ -89,8 +114,11 @@ impl Generator {
         self.resources
     }
 
-    /// Decides whether the program commits its violation here, if it is of this kind.
+    /// Decides whether the program commits a violation of this kind here.
     fn commits(&mut self, kind: ViolationKind) -> bool {
+        if self.contains_violations {
+            return self.chance(8);
+        }
         let here = self.violation == Some(kind) && self.chance(50);
         if here {
             self.violation = None;
@@ -122,7 +150,7 @@ impl Generator {
         };
         let owned = Vec::from_iter(given);
         let mut draft = Draft { steps: Vec::new(), open: Vec::new(), owned, ending };
-        for _ in 0..self.below(10) {
+        for _ in 0..self.below(16) {
             self.step(depth, &mut draft);
         }
         while depth == 0 && self.jobs < JOBS_MIN {
@@ -138,7 +166,7 @@ impl Generator {
             && self.commits(ViolationKind::ResourceLeaked);
         // The parent of a job that violates a rule does not receive its value, and so does not know
         // which resources it now owns.
-        let violates = leaks || draft.steps.iter().any(|step| matches!(step, Step::Forget(_)));
+        let violates = leaks || draft.steps.iter().any(Step::leaves_child);
         let mut transfers = Vec::new();
         if limits.may_transfer && ending == Ending::Value && !violates && self.chance(30) {
             let resource = self.new_resource();
@@ -146,13 +174,25 @@ impl Generator {
             draft.steps.push(Step::Own { resource, is_async });
             transfers.push(resource);
         }
-        Job { id, steps: draft.steps, ending, transfers, foreign_use: None, leaks }
+        Job {
+            id,
+            steps: draft.steps,
+            ending,
+            transfers,
+            foreign_use: None,
+            leaks,
+            strict_resources: self.is_strict,
+        }
     }
 
     fn child(&mut self, depth: u32, limits: ChildLimits, parent: &mut Draft) -> Child {
         let placement = if self.chance(50) { Placement::Local } else { Placement::Remote };
         let given = self.chance(30).then(|| self.remove_any(&mut parent.owned)).flatten();
+        // A strict job inherits no resource: its descendants are strict as well.
+        let is_outermost = !self.is_strict && self.may_be_strict && self.chance(8);
+        self.is_strict |= is_outermost;
         let mut job = self.job(depth + 1, limits, given);
+        self.is_strict &= !is_outermost;
         if let Some(&resource) = parent.owned.first()
             && self.commits(ViolationKind::NotOwner)
         {
@@ -168,7 +208,7 @@ impl Generator {
     /// Adds a step, unless the chosen one is impossible here.
     fn step(&mut self, depth: u32, draft: &mut Draft) {
         let may_spawn = depth < DEPTH_MAX && self.jobs < JOBS_MAX;
-        let step = match self.below(100) {
+        let step = match self.below(140) {
             0..8 => Step::Yield,
             8..16 => Step::Sleep(self.below(20)),
             16..27 => {
@@ -189,22 +229,49 @@ impl Generator {
             43..49 => Step::Wait { lock: self.lock(), timeout: self.below(60) },
             49..54 => Step::Signal(self.lock()),
             54..57 => return self.await_or_cancel(draft),
-            57..61 => Step::SetAside {
-                lock: self.lock(),
+            57..69 => Step::SetAside {
+                target: match self.below(7) {
+                    0..3 => Target::Lock(self.lock()),
+                    3 => Target::Slot(self.below(QUEUES) as usize),
+                    4 => Target::Value(self.below(QUEUES) as usize),
+                    _ => Target::Permits(self.amount()),
+                },
+                value: self.new_resource(),
                 polls: 1 + self.below(2) as u32,
                 millis: self.below(400),
                 then: match self.below(3) {
                     0 => Then::Drop,
                     1 => Then::Resume,
-                    _ => Then::LockAgain,
+                    _ => Then::Again,
                 },
             },
-            61..64 => Step::Post { resource: self.new_resource(), is_async: self.chance(50) },
-            64..67 => Step::Take { becomes_owner: self.chance(50), millis: self.below(40) },
+            69..76 => {
+                let queue = self.below(QUEUES) as usize;
+                Step::Push { queue, value: self.new_resource(), timeout: self.below(60) }
+            }
+            76..82 => Step::Pop { queue: self.below(QUEUES) as usize, timeout: self.below(60) },
+            // In a strict job the resource would be a leak.
+            82..85 if self.is_strict => return,
+            82..85 => Step::Post { resource: self.new_resource(), is_async: self.chance(50) },
+            85..88 => Step::Take { becomes_owner: self.chance(50), millis: self.below(40) },
+            88..94 => {
+                // A long time shows whether requests wait for nothing in the meantime.
+                let millis = if self.chance(30) { 250 } else { self.below(12) };
+                Step::Acquire { amount: self.amount(), millis, timeout: self.below(400) }
+            }
+            94..97 => Step::Blocking {
+                looks: self.chance(80).then(|| self.below(4) as usize),
+                timeout: self.below(20),
+            },
+            97..99 => Step::Datagrams(1 + self.below(3) as u8),
             _ if !may_spawn => return,
             _ => return self.step_with_children(depth, draft),
         };
         draft.steps.push(step);
+    }
+
+    fn amount(&mut self) -> usize {
+        1 + self.below(PERMITS as u64) as usize
     }
 
     fn lock(&mut self) -> usize {
@@ -230,6 +297,11 @@ impl Generator {
                 };
                 Step::GiveUp { child, how }
             }
+            8..13 => {
+                let jobs = (0..1 + self.below(2)).map(|_| self.leaf()).collect();
+                Step::Submit { jobs, by_destructor: self.chance(50) }
+            }
+            13..18 if self.private_locks + 3 <= PRIVATE_LOCKS => self.circle(),
             30..50 => self.spawn(depth, CANCELLED, draft),
             50..60 => Step::AwaitAll(self.children(depth, AWAITED, draft)),
             60..67 => {
@@ -242,7 +314,7 @@ impl Generator {
             74..80 => Step::Orphans(self.children(depth, AWAITED, draft)),
             80..86 => Step::Timeout(self.below(20), self.child(depth, ANY, draft)),
             86..91 => Step::Deadline(self.below(20), self.child(depth, ANY, draft)),
-            91..95 => {
+            91..96 if !self.is_strict => {
                 let (timeout, limit) = (self.below(20), self.below(200));
                 let job = Arc::new(self.job(depth + 1, ANY, None));
                 Step::Shield { timeout, limit, job }
@@ -250,6 +322,58 @@ impl Generator {
             _ => self.spawn(depth, AWAITED, draft),
         };
         draft.steps.push(step);
+    }
+
+    /// Jobs that wait for each other in a circle: a job that holds a lock for which its child waits,
+    /// or one to three jobs that take locks in different orders.
+    fn circle(&mut self) -> Step {
+        let (first, millis) = (LOCKS as usize + self.private_locks, self.below(200));
+        // Only circles on one domain are certain to be found.
+        let is_local = self.chance(70);
+        let children = if self.chance(30) {
+            self.private_locks += 1;
+            let mut holder = self.job_with(Vec::new());
+            let waiter = self.job_with(vec![Step::Lock { lock: first, millis: 0 }]);
+            let child = self.child_with(waiter, is_local);
+            holder.steps.push(Step::LockAndAwait { lock: first, child });
+            vec![self.child_with(holder, is_local)]
+        } else {
+            let count = 1 + self.below(3) as usize;
+            self.private_locks += count;
+            let mut member = |index| {
+                let second = first + (index + 1) % count;
+                let step = Step::LockBoth { first: first + index, second, millis: 20 };
+                let job = self.job_with(vec![step]);
+                self.child_with(job, is_local)
+            };
+            (0..count).map(&mut member).collect()
+        };
+        Step::Circle { children, millis }
+    }
+
+    /// A job of few steps that returns a value and causes no report. The events do not say which
+    /// task a submitted job is.
+    fn leaf(&mut self) -> Arc<Job> {
+        let steps = vec![
+            Step::Acquire { amount: self.amount(), millis: self.below(5), timeout: 100 },
+            Step::Sleep(self.below(10)),
+            Step::Lock { lock: self.lock(), millis: self.below(5) },
+        ];
+        Arc::new(self.job_with(steps))
+    }
+
+    fn job_with(&mut self, steps: Vec<Step>) -> Job {
+        let id = self.jobs;
+        self.jobs += 1;
+        let ending = Ending::Value;
+        let (transfers, strict_resources) = (Vec::new(), self.is_strict);
+        Job { id, steps, ending, transfers, foreign_use: None, leaks: false, strict_resources }
+    }
+
+    fn child_with(&mut self, job: Job, is_local: bool) -> Child {
+        let placement =
+            if is_local || self.chance(50) { Placement::Local } else { Placement::Remote };
+        Child { placement, given: None, job: Arc::new(job) }
     }
 
     fn spawn(&mut self, depth: u32, limits: ChildLimits, draft: &mut Draft) -> Step {
@@ -260,6 +384,9 @@ impl Generator {
 
     fn forget(&mut self, depth: u32, draft: &mut Draft) -> Step {
         let mut child = self.child(depth, ANY, draft);
+        if self.chance(30) {
+            return Step::Leak(child);
+        }
         if self.chance(50) {
             let job = Arc::get_mut(&mut child.job).expect("the job is not shared yet");
             job.ending = Ending::Pending;

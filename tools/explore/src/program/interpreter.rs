@@ -11,7 +11,7 @@ use matou_runtime::{Promise, sleep, yield_now};
 
 use super::environment::{BodyGuard, Environment};
 use super::{Ending, Job, Step};
-use crate::record::{Event, OutcomeKind, ViolationKind};
+use crate::event::{Event, OutcomeKind, Target, ViolationKind};
 
 /// The value of a job.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) type Body = Pin<Box<dyn Future<Output = Result<Done, Failed>>>>;
 
 /// The body of a whole program.
 pub(crate) fn main(environment: &Environment, program: &Arc<Job>) -> Body {
-    environment.record(Event::Spawned { parent: 0, child: 0, task: None });
+    environment.record(Event::Spawned { parent: 0, child: 0, task: None, is_local: false });
     body(environment, Arc::clone(program), None)
 }
 
@@ -92,6 +92,10 @@ impl Interpreter<'_> {
                 drop(self.spawn(child));
                 self.record(Event::Forgotten { parent: self.job.id, child: child.job.id });
             }
+            Step::Leak(child) => {
+                std::mem::forget(self.spawn(child));
+                self.record(Event::Leaked { child: child.job.id });
+            }
             Step::GiveUp { child, how } => self.give_up(child, *how).await,
             Step::AwaitAll(children) => self.await_all(children).await,
             Step::AwaitFirst(children) => self.await_first(children).await,
@@ -102,7 +106,7 @@ impl Interpreter<'_> {
             Step::Shield { timeout, limit, job } => self.shield(*timeout, *limit, job).await,
             Step::Own { resource, is_async } => self.own(*resource, *is_async),
             // In a strict run the end of the sender would be a leak.
-            Step::Post { .. } | Step::Take { .. } if self.environment.is_strict => {}
+            Step::Post { .. } | Step::Take { .. } if self.environment.settings.is_strict => {}
             Step::Post { resource, is_async } => self.post(*resource, *is_async),
             Step::Take { becomes_owner, millis } => self.take(*becomes_owner, *millis).await,
             Step::Use(resource) => {
@@ -115,9 +119,29 @@ impl Interpreter<'_> {
             }
             Step::Defer(number) => self.defer(*number),
             Step::Lock { lock, millis } => self.hold_lock(*lock, *millis).await,
-            Step::SetAside { lock, polls, millis, then } => {
-                self.set_aside(*lock, *polls, *millis, *then).await;
+            Step::SetAside { target, value, polls, millis, then } => match *target {
+                Target::Lock(lock) => self.set_lock_aside(lock, *polls, *millis, *then).await,
+                Target::Slot(queue) => {
+                    self.set_push_aside((queue, *value), *polls, *millis, *then).await;
+                }
+                Target::Value(queue) => self.set_pop_aside(queue, *polls, *millis, *then).await,
+                Target::Permits(amount) => {
+                    self.set_request_aside(amount, *polls, *millis, *then).await;
+                }
+            },
+            Step::Push { queue, value, timeout } => self.push(*queue, *value, *timeout).await,
+            Step::Pop { queue, timeout } => self.pop(*queue, *timeout).await,
+            Step::Acquire { amount, millis, timeout } => {
+                self.try_hold_permits(*amount, *millis, *timeout).await;
             }
+            Step::Blocking { looks, timeout } => self.block(*looks, *timeout).await,
+            Step::Datagrams(count) => self.send_datagrams(*count).await,
+            Step::Submit { jobs, by_destructor } => self.submit(jobs, *by_destructor).await,
+            Step::LockBoth { first, second, millis } => {
+                self.hold_both(*first, *second, *millis).await;
+            }
+            Step::LockAndAwait { lock, child } => self.hold_and_await(*lock, child).await,
+            Step::Circle { children, millis } => self.cancel_circle(children, *millis).await,
             Step::Wait { lock, timeout } => self.wait(*lock, *timeout).await,
             Step::Signal(lock) => {
                 let woke = self.environment.condition(*lock).signal();
@@ -152,14 +176,19 @@ impl Interpreter<'_> {
     /// the violations that the runtime will report.
     fn prepare_value(&self) {
         let job = self.job.id;
-        let has_forgotten = self.job.steps.iter().any(|step| matches!(step, Step::Forget(_)));
-        if has_forgotten && self.environment.is_strict {
+        let is_strict = self.environment.settings.is_strict;
+        let is_unjoined = |step: &Step| match step {
+            Step::Leak(_) => true,
+            Step::Forget(_) => is_strict,
+            _ => false,
+        };
+        if self.job.steps.iter().any(is_unjoined) {
             self.record(Event::Violated { job, kind: ViolationKind::StillHasChildren });
         }
         if self.job.leaks {
             // Otherwise the resources pass to the parent, unless they were given to the job.
             let has_given = self.given.is_some_and(|given| self.owned.contains(&given));
-            if self.environment.is_strict || has_given {
+            if is_strict || self.job.strict_resources || has_given {
                 self.record(Event::Violated { job, kind: ViolationKind::ResourceLeaked });
             }
         } else {

@@ -1,19 +1,23 @@
 //! Random programs: trees of jobs, each a list of steps and the way it ends.
 //!
 //! `generate` creates the program of a seed, and `interpreter` runs it. The steps are implemented
-//! in `children`, `groups` and `resources`.
+//! in `children`, `groups`, `resources`, `waiting` and `outside`.
 
 mod children;
 mod environment;
 mod generate;
 mod groups;
 mod interpreter;
+mod outside;
 mod resources;
+mod waiting;
 
 use std::sync::Arc;
 
-pub(crate) use environment::Environment;
-pub(crate) use generate::generate;
+use crate::event::Target;
+
+pub(crate) use environment::{Environment, capacity};
+pub(crate) use generate::{PERMITS, generate};
 pub(crate) use interpreter::main;
 
 /// A node of a program's tree, which is run as a task.
@@ -28,6 +32,8 @@ pub(crate) struct Job {
     pub(crate) foreign_use: Option<usize>,
     /// Whether the job returns a value without releasing its resources, a violation.
     pub(crate) leaks: bool,
+    /// Whether the job must not leave resources behind, whatever the settings of the run.
+    pub(crate) strict_resources: bool,
 }
 
 /// How a job ends, unless it is cancelled.
@@ -60,15 +66,15 @@ pub(crate) enum GiveUp {
     Elsewhere,
 }
 
-/// How a job goes on after it has set the acquisition of a lock aside.
+/// How a job goes on after it has set a future aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// It drops the acquisition.
+    /// It drops the future.
     Drop,
-    /// It awaits the acquisition.
+    /// It awaits the future.
     Resume,
-    /// It awaits another acquisition of the same lock first.
-    LockAgain,
+    /// It awaits another acquisition of the same lock or value first.
+    Again,
 }
 
 #[derive(Debug)]
@@ -94,6 +100,8 @@ pub(crate) enum Step {
     Cancel(usize),
     /// Spawns a child and drops its promise.
     Forget(Child),
+    /// Spawns a child and leaks its promise.
+    Leak(Child),
     /// Spawns a child, and drops its promise as one that is given up.
     GiveUp { child: Child, how: GiveUp },
     /// Awaits all children with `await_all`.
@@ -125,11 +133,40 @@ pub(crate) enum Step {
     Defer(usize),
     /// Holds a lock while sleeping for a number of milliseconds.
     Lock { lock: usize, millis: u64 },
-    /// Polls the acquisition of a lock, sets it aside while sleeping if it has to wait, and then
-    /// goes on with it or not.
-    SetAside { lock: usize, polls: u32, millis: u64, then: Then },
+    /// Polls a future that waits for the target, sets it aside while sleeping if it has to wait, and
+    /// then goes on with it or not. `value` is the value that a push pushes.
+    SetAside { target: Target, value: usize, polls: u32, millis: u64, then: Then },
+    /// Pushes a value to a queue, with a timeout.
+    Push { queue: usize, value: usize, timeout: u64 },
+    /// Pops a value from a queue, with a timeout.
+    Pop { queue: usize, timeout: u64 },
+    /// Holds so many permits of the semaphore for a number of milliseconds, if it gets them before
+    /// the timeout.
+    Acquire { amount: usize, millis: u64, timeout: u64 },
+    /// Awaits a blocking job with a timeout. It looks at its stop flag so many times, or until it is
+    /// asked to stop.
+    Blocking { looks: Option<usize>, timeout: u64 },
+    /// Sends so many datagrams to itself.
+    Datagrams(u8),
+    /// Submits jobs to a group by its spawner, or by a destructor that has the spawner, and awaits
+    /// them.
+    Submit { jobs: Vec<Arc<Job>>, by_destructor: bool },
+    /// Holds the first lock, and after a number of milliseconds waits for the second.
+    LockBoth { first: usize, second: usize, millis: u64 },
+    /// Holds a lock while it awaits a child.
+    LockAndAwait { lock: usize, child: Child },
+    /// Spawns children that wait for each other in a circle, sleeps for a number of milliseconds,
+    /// and cancels them.
+    Circle { children: Vec<Child>, millis: u64 },
     /// Waits for the condition of a lock, with a timeout.
     Wait { lock: usize, timeout: u64 },
     /// Signals the condition of a lock.
     Signal(usize),
+}
+
+impl Step {
+    /// Whether the step leaves a child behind that the job neither awaits nor cancels.
+    fn leaves_child(&self) -> bool {
+        matches!(self, Step::Forget(_) | Step::Leak(_))
+    }
 }
