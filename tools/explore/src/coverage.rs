@@ -43,7 +43,7 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("reach a deadline", 150),
     feature("stop waiting for a shield", 100),
     feature("reach the limit of a shield", 80),
-    feature("are woken by a signal", 200),
+    feature("are woken by a signal", 150),
     feature("time out waiting for a signal", 250),
     feature("signal without a waiter", 250),
     feature("set a lock aside", 100),

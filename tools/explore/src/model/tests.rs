@@ -122,7 +122,8 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         }
         _ => None,
     }),
-    ("a shield runs for too long", 20, |events, event| match event {
+    // Most shields do not use their time.
+    ("a shield runs for too long", 10, |events, event| match event {
         Event::Shielded { child, .. } if was_cancelled(events, child) => {
             Some(Change::Replace(Event::Shielded { child, limit: Duration::ZERO }))
         }
@@ -146,7 +147,8 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         Event::Unlocked { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a waiter is woken without a signal", 85, |_, event| match event {
+    // Signals of other waiters may account for it.
+    ("a waiter is woken without a signal", 75, |_, event| match event {
         Event::Signalled { woke: true, .. } => Some(Change::Remove),
         _ => None,
     }),
@@ -160,13 +162,14 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         Event::Violated { .. } => Some(Change::Remove),
         _ => None,
     }),
-    ("a report is lost", 98, |_, event| match event {
+    // A job that fails may give up the children that it forgets.
+    ("a report is lost", 90, |_, event| match event {
         // Offers and circles are reported only if they last, and that is not always certain.
         Event::Reported(Report::DeclinedOffer { .. } | Report::WaitCycle { .. }) => None,
         Event::Reported(_) => Some(Change::Remove),
         _ => None,
     }),
-    ("a report is repeated", 98, |_, event| match event {
+    ("a report is repeated", 100, |_, event| match event {
         Event::Reported(Report::DeclinedOffer { .. } | Report::WaitCycle { .. }) => None,
         Event::Reported(_) => Some(Change::Duplicate),
         _ => None,
