@@ -6,8 +6,8 @@ use super::{CheckResult, JobState, Model, ensure};
 use crate::event::{OutcomeKind, Report, ViolationKind};
 
 impl Model {
-    /// The runtime reported something. The cause of a report may be an event that follows it, so some
-    /// causes are checked at the end.
+    /// The runtime reported something. The cause of a report may be an event that follows it, so
+    /// some causes are checked at the end.
     pub(super) fn reported(&mut self, report: Report) -> CheckResult {
         let is_repeated = match report {
             Report::Violation { .. } | Report::FailureUnseen { .. } => {

@@ -1,5 +1,5 @@
-//! The rules R1 to R8, R10, R13 and R14 as a model, as simple as possible: it reads the events of a run
-//! from the first to the last, and each must be allowed by those before it.
+//! The rules R1 to R8, R10, R13 and R14 as a model, as simple as possible: it reads the events of a
+//! run from the first to the last, and each must be allowed by those before it.
 //!
 //! - `termination`: when a job may be cancelled, and when it must have been.
 //! - `resources`: the owner of each resource, and the order of finalizers.

@@ -324,8 +324,8 @@ impl Generator {
         draft.steps.push(step);
     }
 
-    /// Jobs that wait for each other in a circle: a job that holds a lock for which its child waits,
-    /// or one to three jobs that take locks in different orders.
+    /// Jobs that wait for each other in a circle: a job that holds a lock for which its child
+    /// waits, or one to three jobs that take locks in different orders.
     fn circle(&mut self) -> Step {
         let (first, millis) = (LOCKS as usize + self.private_locks, self.below(200));
         // Only circles on one domain are certain to be found.

@@ -133,8 +133,8 @@ pub(crate) enum Step {
     Defer(usize),
     /// Holds a lock while sleeping for a number of milliseconds.
     Lock { lock: usize, millis: u64 },
-    /// Polls a future that waits for the target, sets it aside while sleeping if it has to wait, and
-    /// then goes on with it or not. `value` is the value that a push pushes.
+    /// Polls a future that waits for the target, sets it aside while sleeping if it has to wait,
+    /// and then goes on with it or not. `value` is the value that a push pushes.
     SetAside { target: Target, value: usize, polls: u32, millis: u64, then: Then },
     /// Pushes a value to a queue, with a timeout.
     Push { queue: usize, value: usize, timeout: u64 },
@@ -143,8 +143,8 @@ pub(crate) enum Step {
     /// Holds so many permits of the semaphore for a number of milliseconds, if it gets them before
     /// the timeout.
     Acquire { amount: usize, millis: u64, timeout: u64 },
-    /// Awaits a blocking job with a timeout. It looks at its stop flag so many times, or until it is
-    /// asked to stop.
+    /// Awaits a blocking job with a timeout. It looks at its stop flag so many times, or until it
+    /// is asked to stop.
     Blocking { looks: Option<usize>, timeout: u64 },
     /// Sends so many datagrams to itself.
     Datagrams(u8),

@@ -52,8 +52,8 @@ impl Interpreter<'_> {
         as_owner
     }
 
-    /// Uses a resource of the parent. If the parent still owns it, that is a violation, and this future
-    /// is not polled again.
+    /// Uses a resource of the parent. If the parent still owns it, that is a violation, and this
+    /// future is not polled again.
     pub(super) async fn use_foreign(&self, resource: usize) {
         if !self.use_resource(resource) {
             self.record(Event::Violated { job: self.job.id, kind: ViolationKind::NotOwner });
