@@ -60,13 +60,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "while a lock is held")]
-    fn f07_code_of_the_program_that_is_called_under_a_lock_is_found() {
+    fn code_of_the_program_that_is_called_under_a_lock_is_found() {
         let _held = HeldLock::new();
         assert_none_held();
     }
 
     #[test]
-    fn f07_a_released_lock_is_not_counted() {
+    fn a_released_lock_is_not_counted() {
         drop([HeldLock::new(), HeldLock::new()]);
         assert_none_held();
     }

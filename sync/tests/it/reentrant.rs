@@ -296,7 +296,7 @@ fn poll_again<F: Future + Unpin>(name: &str, mut future: F) {
 }
 
 #[test]
-fn f09_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
+fn a_future_polled_after_completion_panics_with_the_line_that_created_it() {
     let (mutex, changed, queue) = (Mutex::new(0), Condition::new(), Queue::bounded(1));
     poll_again("Lock", mutex.lock());
     poll_again("Push", queue.push(1));
