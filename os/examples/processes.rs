@@ -1,6 +1,8 @@
 //! Starts processes and cancels them, a hundred at a time, and shows that none is left:
 //! `cargo run -p matou-os --example processes -- 10000`. Without an argument there are 100.
 
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
+
 use std::error::Error;
 use std::process::ExitCode;
 

@@ -1,6 +1,8 @@
 //! A daemon that loads its configuration again at each SIGHUP, and ends at SIGTERM. It sends the
 //! signals to itself: `cargo run -p matou-os --example reload`.
 
+#![expect(clippy::print_stdout, reason = "an example prints its results")]
+
 use std::io;
 
 use matou_os::fs;

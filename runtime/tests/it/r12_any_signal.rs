@@ -1,6 +1,7 @@
 //! R12 for signals other than those that ask the program to terminate.
 
 use std::future::pending;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 
 use matou_runtime::signal::{self, Signal};
@@ -51,7 +52,7 @@ fn an_ignored_signal_has_no_effect_until_the_default_is_restored() {
             raise(Number::HUP);
             raise(Number::USR1);
             marker.next().await;
-            println!("ignored");
+            writeln!(io::stdout(), "ignored")?;
             signal::default(Signal::Hangup)?;
             raise(Number::HUP);
             pending().await
