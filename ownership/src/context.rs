@@ -9,21 +9,24 @@ use crate::error::NotOwner;
 use crate::primitives::local;
 use crate::registry::{Ledger, OwnerId, TASK_WITHOUT_LEDGER, UNOWNED};
 
-local! {
+struct Current {
     /// The id of the current task, which is compared with those in tickets. It is `UNOWNED` outside
     /// any task, and `TASK_WITHOUT_LEDGER` in a task that owns nothing yet.
-    static CURRENT_OWNER: Cell<OwnerId> = Cell::new(UNOWNED);
+    owner: Cell<OwnerId>,
+    in_finalizer: Cell<bool>,
 }
 
 local! {
-    /// The ledger of which `CURRENT_OWNER` is the id. `ManuallyDrop`, because a thread-local
+    // One variable, which a poll of a task looks up once.
+    static CURRENT: Current =
+        Current { owner: Cell::new(UNOWNED), in_finalizer: Cell::new(false) };
+}
+
+local! {
+    /// The ledger of which `Current::owner` is the id. `ManuallyDrop`, because a thread-local
     /// without a destructor remains usable until the thread ends.
     static CURRENT_LEDGER: Cell<ManuallyDrop<Option<Arc<Ledger>>>> =
         Cell::new(ManuallyDrop::new(None));
-}
-
-local! {
-    static IN_FINALIZER: Cell<bool> = Cell::new(false);
 }
 
 local! {
@@ -51,13 +54,13 @@ pub fn in_task() -> bool {
 /// ```
 #[inline]
 pub fn in_finalizer() -> bool {
-    IN_FINALIZER.with(Cell::get)
+    CURRENT.with(|current| current.in_finalizer.get())
 }
 
 /// Returns the id of the current task.
 #[inline]
 pub(crate) fn current_owner() -> OwnerId {
-    CURRENT_OWNER.with(Cell::get)
+    CURRENT.with(|current| current.owner.get())
 }
 
 /// Returns the ledger of the current task, if it has one.
@@ -178,7 +181,7 @@ pub(crate) fn ledger_or_new() -> Option<Arc<Ledger>> {
     }
     let ledger = exchange_ledger(None).unwrap_or_else(|| {
         let ledger = Ledger::new();
-        CURRENT_OWNER.with(|owner| owner.set(ledger.owner_id()));
+        CURRENT.with(|current| current.owner.set(ledger.owner_id()));
         ledger
     });
     exchange_ledger(Some(Arc::clone(&ledger)));
@@ -190,8 +193,7 @@ pub(crate) fn ledger_or_new() -> Option<Arc<Ledger>> {
 pub(crate) fn switch(ledger: Option<Arc<Ledger>>, in_finalizer: bool) -> Switched {
     let has_ledger = ledger.is_some();
     let owner = ledger.as_ref().map_or(TASK_WITHOUT_LEDGER, |ledger| ledger.owner_id());
-    let outer_owner = CURRENT_OWNER.with(|current| current.replace(owner));
-    let outer_in_finalizer = replace_in_finalizer(in_finalizer);
+    let (outer_owner, outer_in_finalizer) = replace_current(owner, in_finalizer);
     // Skip the exchange in the common case that neither task has a ledger.
     let outer_ledger = if has_ledger || outer_owner > TASK_WITHOUT_LEDGER {
         exchange_ledger(ledger)
@@ -214,8 +216,7 @@ impl Switched {
     /// given to [`switch`], or the one created in the meantime.
     #[inline]
     pub(crate) fn restore(&mut self) -> Option<Arc<Ledger>> {
-        let owner = CURRENT_OWNER.with(|current| current.replace(self.outer_owner));
-        replace_in_finalizer(self.outer_in_finalizer);
+        let (owner, _) = replace_current(self.outer_owner, self.outer_in_finalizer);
         if owner <= TASK_WITHOUT_LEDGER && self.outer_owner <= TASK_WITHOUT_LEDGER {
             return None;
         }
@@ -245,6 +246,11 @@ fn exchange_ledger(ledger: Option<Arc<Ledger>>) -> Option<Arc<Ledger>> {
 }
 
 #[inline]
+fn replace_current(owner: OwnerId, in_finalizer: bool) -> (OwnerId, bool) {
+    CURRENT
+        .with(|current| (current.owner.replace(owner), current.in_finalizer.replace(in_finalizer)))
+}
+
 fn replace_in_finalizer(in_finalizer: bool) -> bool {
-    IN_FINALIZER.with(|current| current.replace(in_finalizer))
+    CURRENT.with(|current| current.in_finalizer.replace(in_finalizer))
 }

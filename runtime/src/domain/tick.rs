@@ -17,7 +17,7 @@ use crate::outcome::Panic;
 use crate::panics;
 use crate::simulation::EventKind;
 use crate::task::raw::PollResult;
-use crate::task::{NIL, RunState, Slot, Stage};
+use crate::task::{ColdState, NIL, RunState, Slot, Stage};
 
 /// How late a timer must be for the driver to be polled before it fires. The driver was polled just
 /// before, so a timer is later only if something has kept this thread from running.
@@ -182,9 +182,10 @@ impl Domain {
     /// of its node.
     #[inline]
     fn begin_poll(&self, slot: Slot, node: &Node) -> (OwnerRef, Option<Arc<Ledger>>) {
-        let is_special =
-            node.cold.update(|cold| cold.as_mut().is_some_and(|cold| cold.begin_poll()));
-        let mut kind = if is_special { self.begin_special_poll(node) } else { PollKind::Usual };
+        let mut kind = PollKind::Usual;
+        if node.cold.is_some() && node.with_cold(ColdState::begin_poll) {
+            kind = self.begin_special_poll(node);
+        }
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
         let owner =
@@ -231,24 +232,25 @@ impl Domain {
     /// poll.
     #[inline]
     fn suspend(&self, slot: Slot, node: &Node, owner: OwnerRef, ledger: Option<Arc<Ledger>>) {
-        self.report_forgotten(LastPoll::No);
         node.owner_ref.put(owner);
         if let Some(ledger) = ledger {
             node.ledger.put(ledger);
         }
+        self.report_forgotten(LastPoll::No);
         // A task that was cancelled during this poll, possibly by itself, must notice it.
         let newly_cancelled = node.cancel.is_some() && !self.current_cancelled();
         let is_woken = newly_cancelled || node.run_state.get() == RunState::Woken;
         node.run_state.set(if is_woken { RunState::Queued } else { RunState::Idle });
-        let (needs_timer, had_offers) = node.cold.peek(|cold| match cold {
-            Some(cold) => (cold.needs_timer(), cold.offers.has_seen()),
-            None => (false, false),
-        });
-        if needs_timer {
-            self.arm_cancel_timer(slot, node);
-        }
-        if self.scheduler.poll_kind() == PollKind::Probe {
-            self.end_probe(slot, node);
+        let mut had_offers = false;
+        if node.cold.is_some() {
+            let needs_timer;
+            (needs_timer, had_offers) = node.with_cold(|cold| cold.end_poll());
+            if needs_timer {
+                self.arm_cancel_timer(slot, node);
+            }
+            if self.scheduler.poll_kind() == PollKind::Probe {
+                self.end_probe(slot, node);
+            }
         }
         if is_woken {
             // While it is the current task: the queue treats a task that woke itself as yielding.

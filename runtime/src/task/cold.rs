@@ -63,7 +63,7 @@ impl Offers {
     }
 
     #[inline]
-    pub(crate) fn has_seen(&self) -> bool {
+    fn has_seen(&self) -> bool {
         self.seen > 0
     }
 
@@ -125,10 +125,11 @@ impl ColdState {
         self.cancel_at.is_some() || self.deadline.is_some() || self.suspicion.is_examined()
     }
 
-    /// Returns whether the timer for `cancel_at` is not set.
+    /// Ends a poll of the task. Returns whether the timer for `cancel_at` has to be set, and whether
+    /// the poll had offers to take.
     #[inline]
-    pub(crate) fn needs_timer(&self) -> bool {
-        self.cancel_at.is_some() && self.timer.is_none()
+    pub(crate) fn end_poll(&self) -> (bool, bool) {
+        (self.cancel_at.is_some() && self.timer.is_none(), self.offers.has_seen())
     }
 
     /// Returns the initial state of a child: its parent's deadline, the cancel request from which

@@ -22,13 +22,21 @@ pub(crate) struct WaitTargets {
     entries: Slab<Option<Holder>>,
     /// The entry of each address.
     keys: HashMap<u64, usize, BuildHasherDefault<IdHasher>>,
+    /// The address that was used last, and its entry: a contended lock is mostly released, acquired
+    /// and waited for in a row.
+    last: Option<(u64, usize)>,
     /// The number of entries at which unused ones are removed.
     purge_at: usize,
 }
 
 impl Default for WaitTargets {
     fn default() -> WaitTargets {
-        WaitTargets { entries: Slab::new(), keys: HashMap::default(), purge_at: ENTRIES_MAX }
+        WaitTargets {
+            entries: Slab::new(),
+            keys: HashMap::default(),
+            last: None,
+            purge_at: ENTRIES_MAX,
+        }
     }
 }
 
@@ -40,17 +48,34 @@ impl WaitTargets {
             "queue" => WaitTarget::Queue,
             _ => return WaitTarget::Unknown,
         };
-        let entries = &mut self.entries;
-        let key = self.keys.entry(target.address as u64).or_insert_with(|| entries.insert(None));
-        entries[*key] = holder;
-        make(*key as u64 + 1)
+        let address = target.address as u64;
+        let key = self.find(address).unwrap_or_else(|| {
+            let key = self.entries.insert(None);
+            self.keys.insert(address, key);
+            key
+        });
+        self.entries[key] = holder;
+        make(key as u64 + 1)
     }
 
     /// Replaces the holder of a primitive that tasks wait for.
     pub(crate) fn set_holder(&mut self, target: Target, holder: Option<Holder>) {
-        if let Some(&key) = self.keys.get(&(target.address as u64)) {
+        if let Some(key) = self.find(target.address as u64) {
             self.entries[key] = holder;
         }
+    }
+
+    /// Returns the entry of an address.
+    #[inline]
+    fn find(&mut self, address: u64) -> Option<usize> {
+        if let Some((last, key)) = self.last
+            && last == address
+        {
+            return Some(key);
+        }
+        let key = *self.keys.get(&address)?;
+        self.last = Some((address, key));
+        Some(key)
     }
 
     /// Returns the holder of the primitive that a wait refers to.
@@ -75,6 +100,7 @@ impl WaitTargets {
                 *used = true;
             }
         }
+        self.last = None;
         self.entries.retain(|key, _| used[key]);
         self.keys.retain(|_, key| used[*key]);
         // Twice as many, so that the walk over all tasks stays constant time per entry.

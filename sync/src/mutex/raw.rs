@@ -91,6 +91,11 @@ impl RawMutex {
         is_locked(self.state.load(Ordering::Acquire))
     }
 
+    /// Whether the mutex is locked, as a hint.
+    fn has_holder(&self) -> bool {
+        is_locked(self.state.load(Ordering::Relaxed))
+    }
+
     pub(super) fn waiters(&self) -> usize {
         waiters(self.state.load(Ordering::Acquire))
     }
@@ -159,7 +164,9 @@ impl RawMutex {
         task: Option<TaskKey>,
         cx: &Context<'_>,
     ) -> Poll<()> {
-        self.waiters.poll(waiter, task, cx, |turn| {
+        // Mostly, a newcomer was faster.
+        let waker = self.has_holder().then(|| cx.waker().clone());
+        self.waiters.poll_with(waiter, task, cx, waker, |turn| {
             // If a newcomer was first, its `unlock` makes the next offer.
             (turn.reserved() == 0 && self.claim(WAITER)).then_some(())
         })

@@ -4,7 +4,7 @@
 // number decides about fairness only.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use matou_hooks::TaskKey;
 
@@ -191,10 +191,22 @@ impl WaitList {
         key: WaiterKey,
         task: Option<TaskKey>,
         cx: &Context<'_>,
+        attempt: impl FnMut(Turn) -> Option<R>,
+    ) -> Poll<R> {
+        self.poll_with(key, task, cx, None, attempt)
+    }
+
+    /// Like [`poll`](Self::poll), with a clone of the waker if the attempt will probably fail: then
+    /// the list is locked only once.
+    pub(crate) fn poll_with<R>(
+        &self,
+        key: WaiterKey,
+        task: Option<TaskKey>,
+        cx: &Context<'_>,
+        mut new_waker: Option<Waker>,
         mut attempt: impl FnMut(Turn) -> Option<R>,
     ) -> Poll<R> {
         // Cloning a waker and dropping one run foreign code, so both happen without the lock.
-        let mut new_waker = None;
         let shared = self.shared();
         loop {
             let mut locked = shared.lock();
@@ -323,6 +335,7 @@ pub(super) struct Locked<'a> {
 }
 
 impl Shared {
+    #[inline]
     pub(super) fn lock(&self) -> Locked<'_> {
         // The closures that the primitives pass must not panic. If one does, it panics before the
         // list was changed, so a poisoned list is intact.
@@ -332,6 +345,7 @@ impl Shared {
 }
 
 impl Drop for Locked<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.waiters.starved != self.starved_before {
             self.shared.starved.store(self.waiters.starved, Ordering::Relaxed);
