@@ -203,6 +203,7 @@ pub struct Offer {
 impl Offer {
     /// Describes the offer `key` of `source` to a waiter of `operation`, called at `at`, which
     /// `task` polled last.
+    #[inline]
     pub fn new(
         task: TaskKey,
         operation: &'static str,

@@ -211,7 +211,8 @@ impl Schedule for RemoteHandle {
         Domain::try_with(|domain| domain.has_handle(self)) == Some(true)
     }
 
-    #[inline]
+    // Always inlined: the compiler may otherwise prefer a call, which is a third of a wake-up.
+    #[inline(always)]
     fn wake_local(&self, slot: impl FnOnce() -> Slot) -> bool {
         Domain::try_with(|domain| domain.has_handle(self).then(|| domain.wake(slot())))
             .flatten()

@@ -171,7 +171,7 @@ fn is_terminating(node: &Node) -> bool {
     (is_cancelled || node.stage.get() == Stage::Joining) && node.live_children.get() > 0
 }
 
-fn is_suspended(node: &Node) -> bool {
+pub(super) fn is_suspended(node: &Node) -> bool {
     !node.is_complete()
         && node.run_state.get() == RunState::Idle
         && node.remote_domain.get().is_none()

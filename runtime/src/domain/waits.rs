@@ -3,6 +3,7 @@
 use matou_hooks::{Holder, Target, TaskKey, Wait};
 
 use super::Domain;
+use super::wait_cycles::is_suspended;
 use crate::task::wait_targets::WaitTargets;
 use crate::task::{BlockedOn, NodeKey, WaitSite, WaitTarget};
 
@@ -20,10 +21,23 @@ impl Domain {
             self.with_wait_targets(|targets| targets.record(target, wait.holder))
         });
         self.set_blocked_on(BlockedOn::new(WaitSite::new(wait.operation, wait.at), target));
-        if self.has_current() && wait.holder.is_some_and(|holder| holder.task.is_some()) {
+        if self.has_current()
+            && let Some(holder) = wait.holder.and_then(|holder| holder.task)
+        {
             self.has_waited_for_holder.set(true);
-            self.check_wait_cycle();
+            // Mostly the holder is ready, and nothing has to be looked for.
+            if self.has_to_wait(holder) {
+                self.check_wait_cycle();
+            }
         }
+    }
+
+    /// Returns whether a task is the current one or a suspended one of this domain.
+    fn has_to_wait(&self, task: TaskKey) -> bool {
+        self.node_key(task).is_some_and(|key| {
+            let is_current = key.slot == self.scheduler.current();
+            self.tree.get(key).is_some_and(|node| is_current || is_suspended(node))
+        })
     }
 
     /// Records a new holder of a primitive.
