@@ -125,7 +125,7 @@ impl ColdState {
         self.cancel_at.is_some() || self.deadline.is_some() || self.suspicion.is_examined()
     }
 
-    /// Ends a poll of the task. Returns whether the timer for `cancel_at` has to be set, and whether
+    /// Ends a poll of the task. Returns whether the timer for `cancel_at` must be set, and whether
     /// the poll had offers to take.
     #[inline]
     pub(crate) fn end_poll(&self) -> (bool, bool) {
