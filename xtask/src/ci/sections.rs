@@ -63,7 +63,7 @@ pub(super) const SECTIONS: &[Section] = &[
 
 const LIBRARIES: [&str; 6] = ["hooks", "ownership", "sync", "runtime", "net", "os"];
 
-/// The libraries with unsafe code.
+/// The libraries whose unsafe code manages memory. (That of `os` makes system calls.)
 const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];
 
 /// Each access is checked by a call instead of inlined code, which compiles faster.
