@@ -29,8 +29,8 @@ use summary::Summary;
 /// clients, each under many seeds.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The number of random programs. The other suites use a tenth of the seeds.
-    #[arg(long, default_value_t = 10_000)]
+    /// The number of random programs. The other suites use a fifth of the seeds.
+    #[arg(long, default_value_t = 5_000)]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]

@@ -29,8 +29,8 @@ pub(crate) const SUITES: [Suite; 3] = [
         run: run_program,
         features: coverage::PROGRAM_FEATURES,
     },
-    Suite { name: "rules", seeds_per_run: 10, run: rules::run, features: &[] },
-    Suite { name: "echo", seeds_per_run: 10, run: echo::run, features: coverage::ECHO_FEATURES },
+    Suite { name: "rules", seeds_per_run: 5, run: rules::run, features: &[] },
+    Suite { name: "echo", seeds_per_run: 5, run: echo::run, features: coverage::ECHO_FEATURES },
 ];
 
 /// The result of a run that violated a rule.
