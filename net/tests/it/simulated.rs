@@ -63,6 +63,7 @@ async fn a_long_payload_arrives_completely() -> TestResult {
 #[test]
 fn bytes_arrive_in_order_and_once() {
     check(0..50, a_long_payload_arrives_completely);
+    let _shared = crate::support::shared();
     Check::threaded().run(0..2, a_long_payload_arrives_completely);
 }
 
@@ -139,6 +140,7 @@ async fn a_closed_listener_resets_queued_connections() -> TestResult {
 
 #[test]
 fn it_behaves_as_the_system() {
+    let _shared = crate::support::shared();
     macro_rules! both {
         ($($body:ident),*) => {$(
             check(0..30, $body);
@@ -168,6 +170,7 @@ fn a_body_with_faults_also_runs_over_real_sockets() {
         Ok(())
     }
     check(0..5, body);
+    let _shared = crate::support::shared();
     Check::threaded().run(0..1, body);
 }
 
