@@ -34,7 +34,6 @@ async fn an_answer_arrives() -> Result {
 fn f22_an_answer_arrives_although_the_request_was_not_read() {
     let _shared = shared();
     check(0..50, an_answer_arrives);
-    let _shared = crate::support::shared();
     Check::threaded().run(0..20, an_answer_arrives);
 }
 
@@ -60,7 +59,6 @@ async fn limits() -> Result {
 fn f22_a_limit_or_a_reset_ends_the_wait() {
     let _shared = shared();
     check(0..20, limits);
-    let _shared = crate::support::shared();
     Check::threaded().run(0..2, limits);
 }
 

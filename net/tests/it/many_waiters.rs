@@ -44,7 +44,6 @@ async fn readers_and_acceptors() -> Result {
 fn f1_ten_thousand_readers_and_acceptors_are_idle() {
     let _shared = shared();
     check(0..2, readers_and_acceptors);
-    let _shared = crate::support::shared();
     Check::threaded().run(0..2, readers_and_acceptors);
 }
 
@@ -105,7 +104,6 @@ async fn dropped_waits() -> Result {
 fn f3_a_dropped_wait_leaves_no_waker_behind() {
     let _shared = shared();
     check(0..10, dropped_waits);
-    let _shared = crate::support::shared();
     Check::threaded().run(0..2, dropped_waits);
 }
 
