@@ -75,6 +75,7 @@ pub(super) struct Interpreter<'a> {
 }
 
 impl Interpreter<'_> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     async fn run_step(&mut self, step: &Step) {
         match step {
             Step::Yield => yield_now().await,
