@@ -154,17 +154,15 @@ fn the_losers_of_a_select_are_given_up_and_its_handlers_use_what_they_borrowed()
     everywhere(|place| async move {
         let endless = place.spawn(pending::<u8>);
         let mut numbers = vec![1];
-        let sum: usize = loop {
-            select! {
-                biased;
-                outcome = async { endless.await } => panic!("{outcome:?}"),
-                Some(mut number) = async { yield_times(3).await; numbers.pop() } => {
-                    number += 1;
-                    numbers.extend([number; 3]);
-                    break numbers.iter().sum();
-                }
-                () = sleep(HOUR), if place == Place::Local => unreachable!(),
+        let sum: usize = select! {
+            biased;
+            outcome = endless => panic!("{outcome:?}"),
+            Some(mut number) = async { yield_times(3).await; numbers.pop() } => {
+                number += 1;
+                numbers.extend([number; 3]);
+                numbers.iter().sum()
             }
+            () = sleep(HOUR), if place == Place::Local => unreachable!(),
         };
         assert_eq!(sum, 6);
         Ok(())
@@ -291,7 +289,11 @@ fn try_join_returns_the_error_after_the_other_children_have_ended() {
         };
         let held = slow_to_end::<&str>(place, &log, "held");
         // One promise is polled, and one is deep in a future; a third one was never polled.
-        let joined = try_join!(first, async { second.await }, failing, async {
+        let deep = async {
+            yield_now().await;
+            second.await
+        };
+        let joined = try_join!(first, deep, failing, async {
             let _held = held;
             pending::<Result<(), TaskError<&str>>>().await
         });

@@ -66,7 +66,11 @@ fn an_ignored_signal_has_no_effect_until_the_default_is_restored() {
 #[test]
 fn the_end_of_a_child_process_after_the_run_that_watched_for_it_does_nothing() {
     rerun_in_child_process!();
-    run_on(1, || async { Ok(drop(signal::stream(Signal::Child)?)) }).unwrap();
+    run_on(1, || async {
+        drop(signal::stream(Signal::Child)?);
+        Ok(())
+    })
+    .unwrap();
     raise(Number::CHILD);
     run_on(1, || async {
         // The signal thread delivers in order, so it has handled the one before.
