@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::hint::spin_loop;
+use std::sync::OnceLock;
 
 /// How often a spin checks the queue: about 40 us, since a pause instruction takes about 40 ns.
 const SPINS: u32 = 1000;
@@ -28,9 +29,16 @@ pub(super) struct AdaptiveSpin {
     oversubscribed: bool,
 }
 
+/// Returns the number of processors that this process may use. The first call asks the system, which
+/// opens several files.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 impl AdaptiveSpin {
     pub(super) fn for_domains(domains: usize) -> AdaptiveSpin {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = processors();
         AdaptiveSpin {
             oversubscribed: domains > processors || processors == 1,
             ..AdaptiveSpin::default()
