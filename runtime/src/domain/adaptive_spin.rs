@@ -29,8 +29,8 @@ pub(super) struct AdaptiveSpin {
     oversubscribed: bool,
 }
 
-/// Returns the number of processors that this process may use. The first call asks the system, which
-/// opens several files.
+/// Returns the number of processors that this process may use. The first call asks the system,
+/// which opens several files.
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))

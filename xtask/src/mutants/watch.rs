@@ -1,7 +1,7 @@
 //! Runs a check no longer than needed: until one of its tests fails, or until it hangs.
 //!
-//! A check hangs if its processes use no CPU for a while, or more CPU than all checks together
-//! without a fault. Neither depends on how busy the machine is, as a limit on the time would.
+//! A check hangs if its processes use no CPU for a while, or much more CPU than without a fault.
+//! Neither depends on how busy the machine is, as a limit on the time would.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -26,21 +26,39 @@ pub(super) enum Ending {
     Exited(ExitStatus),
     /// The name of the first test that failed. The others did not run to their ends.
     TestFailed(String),
-    Hung,
+    /// It used no CPU for a while.
+    Hangs,
+    /// It used more CPU than permitted.
+    Spins,
 }
 
-/// Runs a program of tests in a process group of its own, and kills the group as soon as a test
-/// fails or the group hangs. Returns the CPU time that was used too.
-pub(super) fn run(command: &mut Command, cpu_limit: Duration) -> Result<(Ending, Duration)> {
+/// A check that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) ending: Ending,
+    /// The CPU time that it used.
+    pub(super) cpu: Duration,
+    /// The lines that it printed.
+    pub(super) output: String,
+}
+
+/// Runs a check in a process group of its own, and kills the group as soon as a test fails or the
+/// group hangs.
+pub(super) fn run(command: &mut Command, cpu_limit: Duration) -> Result<Ended> {
     command.process_group(0).stdout(Stdio::piped());
     let mut child = command.spawn().context("failed to start a check")?;
     let group = Pid::from_child(&child);
     let (sender, failures) = mpsc::channel();
     let stdout = child.stdout.take().context("stdout is piped")?;
     let reader = thread::spawn(move || {
-        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        // An error means that the first failure was enough.
-        lines.filter_map(|line| failed_test(&line)).try_for_each(|name| sender.send(name))
+        let mut output = String::new();
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // An error means that the first failure was enough.
+            failed_test(&line).map(|name| sender.send(name));
+            output += &line;
+            output.push('\n');
+        }
+        output
     });
     let mut usage = Usage::new();
     let stopped = loop {
@@ -54,16 +72,18 @@ pub(super) fn run(command: &mut Command, cpu_limit: Duration) -> Result<(Ending,
             break None;
         }
         usage.update(cpu_time(group));
-        if usage.idle_since.elapsed() >= IDLE || usage.cpu > cpu_limit {
-            break Some(Ending::Hung);
+        if usage.idle_since.elapsed() >= IDLE {
+            break Some(Ending::Hangs);
+        }
+        if usage.cpu > cpu_limit {
+            break Some(Ending::Spins);
         }
     };
     // The group may have ended in the meantime.
     let _ = kill_process_group(group, Signal::KILL);
     let status = child.wait()?;
-    drop(failures);
-    let _ = reader.join();
-    Ok((stopped.unwrap_or(Ending::Exited(status)), usage.cpu))
+    let output = reader.join().unwrap_or_default();
+    Ok(Ended { ending: stopped.unwrap_or(Ending::Exited(status)), cpu: usage.cpu, output })
 }
 
 /// The name in a line `test NAME ... FAILED`.
@@ -120,7 +140,9 @@ mod tests {
     use super::*;
 
     fn run_shell(script: &str, cpu_limit: Duration) -> Ending {
-        super::run(Command::new("sh").args(["-c", script]), cpu_limit).expect("there is a shell").0
+        super::run(Command::new("sh").args(["-c", script]), cpu_limit)
+            .expect("there is a shell")
+            .ending
     }
 
     #[test]
@@ -132,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_check_that_spins_or_waits_forever_hangs() {
-        assert_eq!(run_shell("while :; do :; done", Duration::from_millis(50)), Ending::Hung);
-        assert_eq!(run_shell("sleep 600", Duration::from_secs(60)), Ending::Hung);
+        assert_eq!(run_shell("while :; do :; done", Duration::from_millis(50)), Ending::Spins);
+        assert_eq!(run_shell("sleep 600", Duration::from_secs(60)), Ending::Hangs);
     }
 
     #[test]
