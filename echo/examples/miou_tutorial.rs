@@ -109,7 +109,7 @@ async fn terminate(orphans: &Clients) -> io::Result<()> {
 fn check(outcome: Outcome<(), io::Error>) -> io::Result<()> {
     match outcome {
         Ok(()) => Ok(()),
-        Err(TaskError::Failed(error)) => match error.kind() {
+        Err(TaskError::Failed { error, .. }) => match error.kind() {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::TimedOut => Ok(()),
             _ => Err(error),
         },

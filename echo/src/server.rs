@@ -106,7 +106,7 @@ pub async fn run(
 
 fn to_io_error(error: TaskError<io::Error>) -> io::Error {
     match error {
-        TaskError::Failed(error) => error,
+        TaskError::Failed { error, .. } => error,
         other => io::Error::other(other),
     }
 }

@@ -1,6 +1,6 @@
 //! The sources of errors whose type is known only at run time.
 
-use std::any::{Any, type_name};
+use std::any::Any;
 use std::error::Error;
 use std::{fmt, io, iter};
 
@@ -21,30 +21,30 @@ pub(crate) fn source_of<E: 'static>(error: &E) -> Option<&(dyn Error + 'static)>
 }
 
 /// An error and its sources as text: one line each.
+///
+/// The error is written in its alternate form, in which a [`TaskError`](crate::TaskError) and the
+/// errors of `anyhow` and `eyre` contain their sources.
 pub(crate) struct WithSources<'a, E>(pub(crate) &'a E);
 
 impl<E: fmt::Display + 'static> fmt::Display for WithSources<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.0;
-        if prints_sources::<E>() {
-            return write!(f, "{error:#}");
+        let text = format!("{:#}", self.0);
+        f.write_str(&text)?;
+        let sources = iter::successors(source_of(self.0), |error| (*error).source());
+        let sources: Vec<String> = sources.map(ToString::to_string).collect();
+        // An error whose text ends with its last source has written all of them.
+        // fault: written-sources-repeated
+        if sources.last().is_some_and(|last| text.ends_with(last.as_str())) {
+            return Ok(());
         }
-        let mut above = error.to_string();
-        f.write_str(&above)?;
-        for source in iter::successors(source_of(error), |error| (*error).source()) {
-            let text = source.to_string();
-            // Many errors print their source themselves.
-            if !above.ends_with(&text) {
-                write!(f, "\n  caused by: {text}")?;
+        let mut above = &text;
+        for source in &sources {
+            // Many errors contain the text of their source.
+            if !above.ends_with(source.as_str()) {
+                write!(f, "\n  caused by: {source}")?;
             }
-            above = text;
+            above = source;
         }
         Ok(())
     }
-}
-
-/// Returns whether errors of the type print their sources if the alternate form is requested, as
-/// those of `anyhow` and `eyre` do, which this crate does not depend on.
-fn prints_sources<E>() -> bool {
-    matches!(type_name::<E>(), "anyhow::Error" | "eyre::Report")
 }

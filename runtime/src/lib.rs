@@ -64,7 +64,7 @@ pub use spawn::{
     try_shield, try_spawn,
 };
 pub use sys::{BorrowedSource, OwnedSource};
-pub use task::{BlockedOn, Cancelled, Cause, TaskId, WaitSite, WaitTarget};
+pub use task::{BlockedOn, Cancelled, Cause, TaskId, TaskIdentity, WaitSite, WaitTarget};
 pub use task_local::TaskLocal;
 pub use task_scope::{
     AllSucceed, Collect, FirstSuccess, ScopePolicy, ScopeSpawner, task_scope, task_scope_with,

@@ -8,9 +8,9 @@ use std::iter;
 use std::sync::{Mutex, PoisonError};
 
 use crate::diagnostic::Report;
-use crate::error_chain::source_of;
+use crate::error_chain::{WithSources, source_of};
 use crate::panics;
-use crate::task::{Cancelled, Cause};
+use crate::task::{Cancelled, Cause, Subject, TaskIdentity};
 
 /// The result of a child, as its parent receives it.
 pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
@@ -23,11 +23,41 @@ pub type Outcome<T, E = Infallible> = Result<T, TaskError<E>>;
 ///
 /// `E` is the error type of a task spawned by [`try_spawn`](crate::try_spawn) or
 /// [`try_call`](crate::try_call). A task spawned by [`spawn`](crate::spawn) has none.
+///
+/// The text names the task and the line that spawned it. `{}` writes one line for an error, with
+/// the errors of all tasks that it passed through; `{:#}` writes one line for each of these tasks
+/// and for each source of the error.
+///
+/// # Examples
+///
+/// ```
+/// use matou_runtime::{MainError, RunError, Task, run, try_spawn};
+///
+/// # fn main() -> Result<(), RunError> {
+/// run(async {
+///     let parent = Task::new().name("index").try_spawn(async {
+///         try_spawn(async { Err::<(), MainError>("no disk".into()) }).await?;
+///         Ok::<_, MainError>(())
+///     });
+///     let text = format!("{:#}", parent.await.unwrap_err());
+///     let lines: Vec<_> = text.lines().collect();
+///     assert!(lines[0].starts_with("task #2 `index`, spawned at "), "{text}");
+///     assert!(lines[1].starts_with("  caused by: task #3, spawned at "), "{text}");
+///     assert_eq!(lines[2], "  caused by: no disk");
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[doc(alias = "JoinError")]
 #[derive(Debug)]
 pub enum TaskError<E = Infallible> {
     /// The task returned `Err`.
-    Failed(E),
+    Failed {
+        /// The error that it returned.
+        error: E,
+        /// The task. `None` in an error made by [`TaskError::failed`].
+        task: Option<TaskIdentity>,
+    },
     /// The task, the drop of its future, or one of its finalizers panicked.
     Panicked(Panic),
     /// The task was cancelled before it had returned.
@@ -40,6 +70,30 @@ pub enum TaskError<E = Infallible> {
 }
 
 impl<E> TaskError<E> {
+    /// Wraps an error that no task has returned, for code that takes the place of a task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use matou_runtime::TaskError;
+    ///
+    /// assert_eq!(TaskError::failed("no disk").to_string(), "the task failed: no disk");
+    /// ```
+    pub fn failed(error: E) -> TaskError<E> {
+        TaskError::Failed { error, task: None }
+    }
+
+    /// Returns the task that failed, panicked or violated a rule. A cancellation [says
+    /// more](Cancelled), and does not contain the task.
+    pub fn task(&self) -> Option<&TaskIdentity> {
+        match self {
+            TaskError::Failed { task, .. } => task.as_ref(),
+            TaskError::Panicked(panic) => panic.task(),
+            TaskError::Violation(report) => report.task(),
+            TaskError::Cancelled(_) | TaskError::Unfinished(_) => None,
+        }
+    }
+
     /// Returns whether the task was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, TaskError::Cancelled(_))
@@ -94,27 +148,34 @@ impl<E> TaskError<E> {
         match self {
             TaskError::Panicked(panic) => panic.further_causes(),
             TaskError::Violation(report) => report.further_causes(),
-            TaskError::Failed(_) | TaskError::Cancelled(_) | TaskError::Unfinished(_) => &[],
+            TaskError::Failed { .. } | TaskError::Cancelled(_) | TaskError::Unfinished(_) => &[],
         }
     }
 
     /// Returns the task's own error if it returned one.
     pub fn into_failure(self) -> Option<E> {
         match self {
-            TaskError::Failed(error) => Some(error),
+            TaskError::Failed { error, .. } => Some(error),
             _ => None,
         }
     }
 }
 
-impl<E: fmt::Display> fmt::Display for TaskError<E> {
+impl<E: fmt::Display + 'static> fmt::Display for TaskError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TaskError::Failed(error) if f.alternate() => write!(f, "the task failed: {error:#}"),
-            TaskError::Failed(error) => write!(f, "the task failed: {error}"),
+            TaskError::Failed { error, task } => {
+                let task = Subject(task.as_ref());
+                match f.alternate() {
+                    true => write!(f, "{task} failed\n  caused by: {}", WithSources(error)),
+                    false => write!(f, "{task} failed: {error}"),
+                }
+            }
             TaskError::Panicked(panic) => fmt::Display::fmt(panic, f),
             TaskError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
-            TaskError::Violation(report) => write!(f, "the task violated a rule:\n{report}"),
+            TaskError::Violation(report) => {
+                write!(f, "{} violated a rule:\n{report}", Subject(report.task()))
+            }
             TaskError::Unfinished(cancelled) => {
                 write!(f, "the blocking job did not end within the grace period: {cancelled}")
             }
@@ -129,7 +190,7 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TaskError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             // fault: task-error-without-source
-            TaskError::Failed(error) => source_of(error),
+            TaskError::Failed { error, .. } => source_of(error),
             _ => None,
         }
     }
@@ -142,7 +203,7 @@ pub(crate) fn discard<T, E: 'static>(outcome: Outcome<T, E>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let dropped = match outcome {
         Ok(value) => Panic::catch(|| drop(value)),
-        Err(TaskError::Failed(error)) => {
+        Err(TaskError::Failed { error, .. }) => {
             causes.push(Cause::failed(&error));
             Panic::catch(|| drop(error))
         }
@@ -167,6 +228,7 @@ pub struct Panic(Box<Caught>);
 struct Caught {
     message: String,
     location: Option<String>,
+    task: Option<TaskIdentity>,
     /// In a mutex so that the error is `Sync`, as `Box<dyn Error + Send + Sync>` requires.
     payload: Mutex<Box<dyn Any + Send>>,
     further_causes: Vec<Cause>,
@@ -184,6 +246,7 @@ impl Panic {
         Panic(Box::new(Caught {
             message: panics::message(&*payload),
             location: panics::take_location(&*payload),
+            task: None,
             payload: Mutex::new(payload),
             further_causes: Vec::new(),
         }))
@@ -192,7 +255,12 @@ impl Panic {
     pub(crate) fn from_message(message: String) -> Panic {
         let payload = Mutex::new(Box::new(message.clone()) as Box<_>);
         let further_causes = Vec::new();
-        Panic(Box::new(Caught { message, location: None, payload, further_causes }))
+        Panic(Box::new(Caught { message, location: None, task: None, payload, further_causes }))
+    }
+
+    /// Records the task that panicked, unless one is recorded.
+    pub(crate) fn set_task(&mut self, task: Option<TaskIdentity>) {
+        self.0.task = self.0.task.take().or(task);
     }
 
     pub(crate) fn add_causes(&mut self, causes: impl IntoIterator<Item = Cause>) {
@@ -202,7 +270,7 @@ impl Panic {
     /// Returns the panic and its further causes as text. The payload is not dropped if its
     /// destructor might panic.
     pub(crate) fn into_causes(self) -> impl Iterator<Item = Cause> {
-        let Caught { message, location, payload, further_causes } = *self.0;
+        let Caught { message, location, payload, further_causes, .. } = *self.0;
         panics::forget_payload(payload.into_inner().unwrap_or_else(PoisonError::into_inner));
         iter::once(Cause::Panicked { message, location }).chain(further_causes)
     }
@@ -225,6 +293,11 @@ impl Panic {
     /// it.
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
+    }
+
+    /// Returns the task that panicked, if the panic is the outcome of a task.
+    pub fn task(&self) -> Option<&TaskIdentity> {
+        self.0.task.as_ref()
     }
 
     /// Returns the other causes of the same end, as text: later panics, and the error that the task
@@ -250,10 +323,11 @@ impl fmt::Debug for Panic {
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.location() {
-            Some(location) => write!(f, "the task panicked at {location}: {}", self.message()),
-            None => write!(f, "the task panicked: {}", self.message()),
-        }?;
+        write!(f, "{} panicked", Subject(self.task()))?;
+        if let Some(location) = self.location() {
+            write!(f, " at {location}")?;
+        }
+        write!(f, ": {}", self.message())?;
         self.further_causes().iter().try_for_each(|cause| write!(f, "\n  = also: {cause}"))
     }
 }

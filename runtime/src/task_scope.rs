@@ -14,7 +14,7 @@ use crate::domain::{Domain, GivenUp};
 use crate::join::{Orphans, WhenEmpty};
 use crate::outcome::{Outcome, TaskError};
 use crate::panics::polled_after_completion;
-use crate::spawn::Spawner;
+use crate::spawn::{Spawner, failed};
 use crate::task::WaitSite;
 use crate::waker_set::WakerKey;
 
@@ -465,7 +465,7 @@ where
             polled_after_completion("`TaskScope`", this.location)
         };
         let result = match this.error.take() {
-            Some(error) => Err(TaskError::Failed(error)),
+            Some(error) => Err(failed(error)),
             None => policy.finish(),
         };
         Poll::Ready((this.value.take(), result))

@@ -40,7 +40,7 @@ impl Lookup {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<SocketAddr>>> {
         Poll::Ready(match self {
             Lookup::Job(job) => ready!(Pin::new(job).poll(cx)).map_err(|error| match error {
-                TaskError::Failed(error) => error,
+                TaskError::Failed { error, .. } => error,
                 // This task has not cancelled the job: it has panicked, or the run ends.
                 error => io::Error::other(error.to_string()),
             }),

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::Violation;
-use crate::task::Cause;
+use crate::task::{Cause, TaskIdentity};
 
 /// The most violations that a report contains. The first ones are the most useful.
 const VIOLATIONS_MAX: usize = 64;
@@ -17,6 +17,7 @@ struct Contents {
     /// The number of further violations.
     more: usize,
     further_causes: Vec<Cause>,
+    task: Option<TaskIdentity>,
 }
 
 impl Report {
@@ -28,6 +29,15 @@ impl Report {
     /// Returns the other causes of the same end: panics, and the error that the task returned.
     pub fn further_causes(&self) -> &[Cause] {
         &self.0.further_causes
+    }
+
+    /// Returns the task that violated the rules, if the report is the outcome of a task.
+    pub fn task(&self) -> Option<&TaskIdentity> {
+        self.0.task.as_ref()
+    }
+
+    pub(crate) fn set_task(&mut self, task: Option<TaskIdentity>) {
+        self.0.task = task;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -45,7 +55,7 @@ impl Report {
 
     /// Adds the violations and causes of another report.
     pub(crate) fn append(&mut self, other: Report) {
-        let Contents { violations, more, further_causes } = *other.0;
+        let Contents { violations, more, further_causes, .. } = *other.0;
         violations.into_iter().for_each(|violation| self.push(violation));
         self.0.more += more;
         self.add_causes(further_causes);

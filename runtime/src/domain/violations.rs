@@ -9,7 +9,9 @@ use matou_ownership::NotOwner;
 
 use super::{ChildRef, Domain, Message};
 use crate::diagnostic::{ChildInfo, Diagnostic, Report, TaskInfo, Violation};
-use crate::task::{BlockedOn, Cancelled, NIL, NodeKey, Slot, TaskId, WaitSite, WaitTarget};
+use crate::task::{
+    BlockedOn, Cancelled, NIL, NodeKey, Slot, TaskId, TaskIdentity, WaitSite, WaitTarget,
+};
 
 /// The violations of the tasks of a domain that are not complete, by their nodes.
 #[derive(Default)]
@@ -175,6 +177,17 @@ impl Domain {
         let node = self.tree.get(entry)?;
         let domain = node.remote_domain.get().map_or(self.index, usize::from);
         Some(TaskInfo { domain, ..TaskInfo::of(&self.tree, entry.slot, self.index) })
+    }
+
+    /// Returns the identity of the current task, for its outcome; `None` outside a task.
+    #[cold]
+    pub(crate) fn current_identity() -> Option<TaskIdentity> {
+        // fault: error-without-task
+        Domain::try_with(|domain| {
+            let node = domain.has_current().then(|| domain.current_node())?;
+            Some(TaskIdentity::new(node.id.get(), node.name(), node.spawned_at.get()))
+        })
+        .flatten()
     }
 
     /// Returns the description of the current task for a report.

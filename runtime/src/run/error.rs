@@ -14,9 +14,10 @@ pub type MainError = Box<dyn Error + Send + Sync>;
 
 /// Why a run failed. `E` is the error type of its `main`.
 ///
-/// Its `Debug` output is its `Display` output, because Rust prints the former when `fn main`
-/// returns an error, followed by the sources of the error of `main`, one line each. Those are known
-/// if that is a boxed error, an [`io::Error`], or an error of `anyhow` or `eyre`.
+/// `{}` writes the error of `main` in one line. `{:#}` and `{:?}`, which Rust prints when `fn main`
+/// returns an error, write in addition one line for each task that the error passed through, with
+/// the line that spawned it, and for each source of the error. Sources are known if the error of
+/// the task is a boxed error, an [`io::Error`], or an error of `anyhow` or `eyre`.
 ///
 /// # Examples
 ///
@@ -135,7 +136,7 @@ impl<E> RunError<E> {
     /// Returns the error of a run whose root has ended with `error`.
     fn of_root(error: TaskError<E>) -> RunError<E> {
         match error {
-            TaskError::Failed(error) => RunError::Failed(error),
+            TaskError::Failed { error, .. } => RunError::Failed(error),
             TaskError::Panicked(panic) => RunError::Panicked(panic),
             TaskError::Cancelled(cancelled) | TaskError::Unfinished(cancelled) => {
                 RunError::Cancelled(cancelled)
@@ -156,9 +157,12 @@ impl<E> From<RunFailure> for RunError<E> {
     }
 }
 
-impl<E: fmt::Display> fmt::Display for RunError<E> {
+impl<E: fmt::Display + 'static> fmt::Display for RunError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            RunError::Failed(error) if f.alternate() => {
+                write!(f, "main failed: {}", WithSources(error))
+            }
             RunError::Failed(error) => write!(f, "main failed: {error}"),
             RunError::Panicked(panic) => fmt::Display::fmt(panic, f),
             RunError::Violated(report) => fmt::Display::fmt(report, f),
@@ -185,10 +189,7 @@ impl<E: fmt::Display> fmt::Display for RunError<E> {
 
 impl<E: fmt::Display + 'static> fmt::Debug for RunError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RunError::Failed(error) => write!(f, "main failed: {}", WithSources(error)),
-            _ => fmt::Display::fmt(self, f),
-        }
+        write!(f, "{self:#}")
     }
 }
 

@@ -10,12 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use super::Task;
 use super::simulated_job::SimulatedJob;
-use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture};
+use super::task_future::{IntoOutcome, MayFail, NeverFails, TaskFuture, failed, panicked};
 use crate::blocking::{PooledJob, Stop};
 use crate::diagnostic::Finding;
 use crate::domain::{Domain, Timer, assert_parent};
 use crate::join::Promise;
-use crate::outcome::{Outcome, Panic, TaskError};
+use crate::outcome::{Outcome, Panic};
 use crate::task::raw::{OutcomeTo, TaskBody, allocate};
 use crate::task::{BlockedOn, Cause, WaitSite, WaitTarget};
 
@@ -88,7 +88,7 @@ where
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
 ///     let text = try_blocking(|_| std::fs::read_to_string("/no/such/file")).await;
-///     assert!(matches!(text, Err(TaskError::Failed(_))));
+///     assert!(matches!(text, Err(TaskError::Failed { .. })));
 ///     Ok(())
 /// })
 /// # }
@@ -208,19 +208,19 @@ where
     fn outcome(domain: &Domain, end: JobEnd<T>) -> Outcome<K::Value, K::Error> {
         match end {
             JobEnd::Returned(Ok(output)) => {
-                let outcome = K::into_outcome(output).map_err(TaskError::Failed);
+                let outcome = K::into_outcome(output).map_err(failed);
                 // An error because of the request is no failure that a task should have seen.
                 // fault: stopped-job-fails
                 if outcome.is_err() && domain.current_cancelled() && !domain.is_awaited_by_cancel()
                 {
                     return match Panic::catch(|| drop(outcome)) {
                         Ok(()) => domain.cancelled_outcome(),
-                        Err(panic) => Err(TaskError::Panicked(panic)),
+                        Err(panic) => Err(panicked(panic)),
                     };
                 }
                 outcome
             }
-            JobEnd::Returned(Err(panic)) => Err(TaskError::Panicked(panic)),
+            JobEnd::Returned(Err(panic)) => Err(panicked(panic)),
             JobEnd::Withdrawn => domain.cancelled_outcome(),
             JobEnd::LeftBehind => {
                 let (task, grace) = (domain.current_info(), domain.run.config.grace);

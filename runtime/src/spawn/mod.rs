@@ -29,6 +29,7 @@ pub use shield::{CancelledWait, Shield, cancelled, shield, try_shield};
 pub use spawner::{SendSpawner, Spawner, SubmitError};
 
 pub(crate) use root::{spawn_root, spawn_signal_handler};
+pub(crate) use task_future::failed;
 
 use crate::join::{AwaitAll, Promise, await_all};
 
@@ -87,7 +88,7 @@ where
 ///     let number = try_spawn(async { "7".parse::<i32>() });
 ///     assert_eq!(number.await?, 7);
 ///     let word = try_spawn(async { "seven".parse::<i32>() });
-///     assert!(matches!(word.await, Err(TaskError::Failed(_))));
+///     assert!(matches!(word.await, Err(TaskError::Failed { .. })));
 ///     Ok(())
 /// })
 /// # }

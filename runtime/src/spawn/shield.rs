@@ -89,7 +89,7 @@ where
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
 ///     let outcome = try_shield(async { "seven".parse::<i32>() }).await;
-///     assert!(matches!(outcome, Err(TaskError::Failed(_))));
+///     assert!(matches!(outcome, Err(TaskError::Failed { .. })));
 ///     Ok(())
 /// })
 /// # }

@@ -61,6 +61,17 @@ impl<T, E: 'static> IntoOutcome<Result<T, E>> for MayFail {
     }
 }
 
+/// Makes an error that the current task has returned its outcome.
+pub(crate) fn failed<E>(error: E) -> TaskError<E> {
+    TaskError::Failed { error, task: Domain::current_identity() }
+}
+
+/// Makes a panic of the current task its outcome.
+pub(super) fn panicked<E>(mut panic: Panic) -> TaskError<E> {
+    panic.set_task(Domain::current_identity());
+    TaskError::Panicked(panic)
+}
+
 pin_project! {
     /// The body of a task: the user's future, or its outcome. `M` creates the future on the task's
     /// own domain if it does not exist from the beginning.
@@ -123,7 +134,7 @@ where
         }
         // Dropping the replaced outcome may panic as well.
         panic.add_causes(outcome.take().map(discard).unwrap_or_default());
-        *outcome = Some(Err(TaskError::Panicked(panic)));
+        *outcome = Some(Err(panicked(panic)));
     }
 
     /// Makes the violations of the current task its outcome, and the previous outcome a further
@@ -136,6 +147,7 @@ where
         domain.raise_recorded_not_owner();
         if let Some(mut report) = domain.take_violations() {
             report.add_causes(causes);
+            report.set_task(Domain::current_identity());
             *outcome = Some(Err(TaskError::Violation(report)));
         }
     }
@@ -155,8 +167,8 @@ where
         };
         let outcome = match panics::catch_payload(|| future.poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => K::into_outcome(output).map_err(TaskError::Failed),
-            Err(payload) => Err(TaskError::Panicked(Panic::caught(payload))),
+            Ok(Poll::Ready(output)) => K::into_outcome(output).map_err(failed),
+            Err(payload) => Err(panicked(Panic::caught(payload))),
         };
         self.finish_with(outcome);
         Poll::Ready(())
@@ -183,7 +195,7 @@ where
                             // The first poll of the body; the caller polls it from now on.
                             ready!(self.as_mut().poll_body(cx));
                         }
-                        Err(panic) => self.as_mut().finish_with(Err(TaskError::Panicked(panic))),
+                        Err(panic) => self.as_mut().finish_with(Err(panicked(panic))),
                     }
                 }
                 TaskFutureProj::Body { .. } if !cancelled => {

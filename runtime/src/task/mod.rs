@@ -10,6 +10,7 @@ mod cancel_reason;
 mod cause;
 mod cold;
 mod id;
+mod identity;
 mod key;
 mod locals;
 mod node;
@@ -23,10 +24,12 @@ pub use blocked_on::{BlockedOn, WaitSite, WaitTarget};
 pub use cancel_reason::Cancelled;
 pub use cause::Cause;
 pub use id::TaskId;
+pub use identity::TaskIdentity;
 
 pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
 pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
 pub(crate) use id::IdHasher;
+pub(crate) use identity::Subject;
 pub(crate) use key::{KeyBase, key_home, task_id};
 pub(crate) use locals::Locals;
 pub(crate) use node::{

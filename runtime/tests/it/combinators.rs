@@ -99,7 +99,7 @@ fn try_parallel_returns_the_outcomes_in_order() {
         let outcomes = outcomes?.await;
         let values: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().ok()).collect();
         assert_eq!(values, [Some(&0), Some(&1), None, Some(&3)]);
-        assert!(matches!(outcomes[2], Err(TaskError::Failed("two"))));
+        assert!(matches!(outcomes[2], Err(TaskError::Failed { error: "two", .. })));
         Ok(())
     });
     run_on(1, || async {
@@ -285,7 +285,7 @@ fn try_join_returns_the_error_after_the_other_children_have_ended() {
         let before = live_tasks();
         let failing = async {
             yield_times(10).await;
-            Err::<u8, _>(TaskError::Failed("no disk"))
+            Err::<u8, _>(TaskError::failed("no disk"))
         };
         let held = slow_to_end::<&str>(place, &log, "held");
         // One promise is polled, and one is deep in a future; a third one was never polled.
@@ -332,13 +332,13 @@ fn a_try_join_that_waits_for_ends_can_be_dropped_and_wakes_a_combinator() {
         }
         yield_times(3).await;
         // Polled with the waker of a combinator of another crate.
-        let joined = async { try_join!(child, async { Err::<(), _>(TaskError::Failed(())) }) };
+        let joined = async { try_join!(child, async { Err::<(), _>(TaskError::failed(())) }) };
         let (joined, ()) = futures::join!(joined, yield_now());
         assert!(joined.is_err());
         assert_eq!(live_tasks(), 1);
         let child = slow_to_end::<()>(place, &log, "later");
         let joined =
-            async { drop(try_join!(child, async { Err::<(), _>(TaskError::Failed(())) })) };
+            async { drop(try_join!(child, async { Err::<(), _>(TaskError::failed(())) })) };
         race_either(joined, yield_times(2)).await;
         Ok(())
     });

@@ -114,7 +114,7 @@ fn an_early_return_with_an_error_gives_the_children_up() {
             "seven".parse::<i32>()?;
             Ok::<_, std::num::ParseIntError>(())
         });
-        assert!(matches!(task.await, Err(TaskError::Failed(_))));
+        assert!(matches!(task.await, Err(TaskError::Failed { .. })));
         Ok(())
     });
     assert_eq!(found, []);

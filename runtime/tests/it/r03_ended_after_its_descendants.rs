@@ -101,7 +101,7 @@ fn an_abnormal_end_waits_for_descendants_and_resources() {
             let outcome = match how {
                 Abnormal::IsCancelled => format!("{:?}", task.cancel().await),
                 _ => match task.await {
-                    Err(TaskError::Failed(_)) => "failed".to_owned(),
+                    Err(TaskError::Failed { .. }) => "failed".to_owned(),
                     Err(TaskError::Panicked(_)) => "panicked".to_owned(),
                     other => format!("{other:?}"),
                 },

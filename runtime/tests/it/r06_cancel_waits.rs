@@ -90,7 +90,7 @@ fn cancel_returns_the_failure_or_the_panic_of_a_child_that_had_ended() {
         ended.reaches(2).await;
         // The bodies have ended, whether or not their completion has arrived.
         match failed.cancel().await {
-            Some(Err(TaskError::Failed(error))) => assert_eq!(error, "on purpose"),
+            Some(Err(TaskError::Failed { error, .. })) => assert_eq!(error, "on purpose"),
             other => panic!("{other:?}"),
         }
         match panicked.cancel().await {

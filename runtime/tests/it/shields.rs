@@ -152,7 +152,7 @@ fn a_shield_returns_the_outcome_of_its_task() {
     check(SEEDS, || async {
         assert_eq!(shield(async { 7 }).await?, 7);
         let failed = try_shield(async { Err::<(), _>("no") }).await;
-        assert!(matches!(failed, Err(TaskError::Failed("no"))));
+        assert!(matches!(failed, Err(TaskError::Failed { error: "no", .. })));
         let ready = shield(async { 8 });
         sleep(SECOND).await;
         drop(ready);

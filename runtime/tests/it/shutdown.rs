@@ -373,7 +373,7 @@ fn x12_a_parent_that_fails_cancels_its_children_and_the_run_ends() {
                 Err::<(), _>("the parent fails")
             });
             let outcome = parent.await;
-            assert!(matches!(outcome, Err(TaskError::Failed("the parent fails"))));
+            assert!(matches!(outcome, Err(TaskError::Failed { error: "the parent fails", .. })));
             let children = if place == Place::Remote { 2 } else { 1 };
             assert_eq!(counted.get(), children, "they are dropped before the outcome");
             Ok(())

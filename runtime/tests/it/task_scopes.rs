@@ -83,7 +83,7 @@ fn an_error_of_the_body_cancels_the_children_and_waits_for_them() {
             yield_times(2).await;
             fail::<()>().await
         });
-        assert!(matches!(result.await, Err(TaskError::Failed("no disk"))));
+        assert!(matches!(result.await, Err(TaskError::Failed { error: "no disk", .. })));
         log.assert_is(&["child"]);
         assert_eq!(live_tasks(), 1);
         Ok(())

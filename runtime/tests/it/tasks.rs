@@ -359,7 +359,7 @@ fn t22_a_panic_in_a_call_closure_poisons_nothing() {
         let broken = call(|| -> std::future::Ready<()> { panic!("a make that panics") })?;
         assert!(broken.await.unwrap_err().is_panicked());
         let failed = try_spawn(async { Err::<(), _>("no") }).await;
-        assert!(matches!(failed, Err(TaskError::Failed("no"))));
+        assert!(matches!(failed, Err(TaskError::Failed { error: "no", .. })));
         assert_eq!(call(|| async { 7 })?.await?, 7);
         Ok(())
     })

@@ -79,7 +79,7 @@ fn a_failed_task_cancels_its_children_on_other_domains() {
             let _child = call(endless).expect("there is another domain");
             Err::<(), _>("foo")
         })?;
-        assert!(matches!(task.await, Err(TaskError::Failed("foo"))));
+        assert!(matches!(task.await, Err(TaskError::Failed { error: "foo", .. })));
         Ok::<_, MainError>(())
     });
 }
@@ -111,7 +111,7 @@ fn await_all_awaits_all_tasks_although_one_fails() {
         let good = try_spawn(async { Ok::<_, &str>(1) });
         let bad = try_spawn(async { Err::<i32, _>("bad") });
         let outcomes = matou_runtime::await_all([bad, good]).await;
-        assert!(matches!(outcomes[..], [Err(TaskError::Failed("bad")), Ok(1)]));
+        assert!(matches!(outcomes[..], [Err(TaskError::Failed { error: "bad", .. }), Ok(1)]));
         Ok::<_, MainError>(())
     });
 }

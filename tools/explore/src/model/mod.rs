@@ -108,7 +108,7 @@ struct Model {
 /// # Errors
 ///
 /// Returns the first event that violates a rule, with the rule.
-pub(crate) fn check<T, E: Display>(
+pub(crate) fn check<T, E: Display + 'static>(
     settings: Settings,
     events: &[Entry],
     outcome: &Result<T, RunError<E>>,

@@ -8,7 +8,7 @@ use super::{CheckResult, Model, ensure};
 use crate::event::{OutcomeKind, ViolationKind, task_id};
 
 impl Model {
-    pub(super) fn check_outcome<T, E: Display>(
+    pub(super) fn check_outcome<T, E: Display + 'static>(
         &self,
         outcome: &Result<T, RunError<E>>,
     ) -> CheckResult {

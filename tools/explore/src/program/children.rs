@@ -130,7 +130,7 @@ impl Interpreter<'_> {
 fn kind_of(outcome: &Outcome<Done, Failed>) -> OutcomeKind {
     match outcome {
         Ok(_) => OutcomeKind::Value,
-        Err(TaskError::Failed(_)) => OutcomeKind::Error,
+        Err(TaskError::Failed { .. }) => OutcomeKind::Error,
         Err(TaskError::Panicked(_)) => OutcomeKind::Panic,
         Err(TaskError::Cancelled(_) | TaskError::Unfinished(_)) => OutcomeKind::Cancelled,
         Err(TaskError::Violation(_)) => OutcomeKind::Violation,

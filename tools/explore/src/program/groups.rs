@@ -123,7 +123,7 @@ impl Drop for Submission {
 fn job_of(outcome: &Outcome<Done, Failed>) -> Option<usize> {
     match outcome {
         Ok(done) => Some(done.job),
-        Err(TaskError::Failed(Failed(job))) => Some(*job),
+        Err(TaskError::Failed { error: Failed(job), .. }) => Some(*job),
         Err(TaskError::Panicked(panic)) => job_of_name(panic.message()),
         Err(TaskError::Violation(report)) => {
             job_of_name(report.violations().first()?.task().name.as_deref()?)
