@@ -1,8 +1,8 @@
 //! Files: the functions of [`std::fs`] on the threads for blocking jobs, and an atomic write.
 //!
 //! A call of the file system blocks, so each function runs as a [`try_blocking`] job: a child of
-//! the task that polls its future first. No domain waits for the disk. For a file that is read or
-//! written in many steps, do all steps in one job, with [`std::fs::File`].
+//! the task that polls its future first. No domain waits for the disk. A file that is read or
+//! written in many steps is a [`File`], with the traits of `futures::io`.
 //!
 //! In a [simulated](matou_runtime::test) run the functions work on real files, at moments that the
 //! seed draws.
@@ -33,6 +33,7 @@
 //! [`try_blocking`]: matou_runtime::try_blocking
 
 mod atomic;
+mod file;
 mod future;
 
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use atomic::write_atomic;
+pub use file::{File, FileFuture, OpenFile, OpenOptions};
 pub use future::FsFuture;
 #[doc(no_inline)]
 pub use std::fs::{DirEntry, FileType, Metadata, Permissions};

@@ -5,6 +5,7 @@
 #[cfg(not(unix))]
 compile_error!("matou-os supports Unix systems only; another system needs its own `os/src/sys.rs`");
 
+mod access;
 pub mod fs;
 mod outcome;
 pub mod process;

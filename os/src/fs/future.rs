@@ -26,7 +26,15 @@ enum State<T> {
 impl<T: Send + 'static> FsFuture<T> {
     #[track_caller]
     pub(super) fn new(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> FsFuture<T> {
-        FsFuture { state: State::New(Task::new(), Box::new(job)) }
+        FsFuture::of(Task::new(), job)
+    }
+
+    /// Creates the future of a job whose `task` has the line of the call.
+    pub(super) fn of(
+        task: Task,
+        job: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> FsFuture<T> {
+        FsFuture { state: State::New(task, Box::new(job)) }
     }
 }
 

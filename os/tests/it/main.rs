@@ -1,5 +1,6 @@
 //! Tests of the guarantees of processes and files, one module per subject.
 
+mod file;
 mod fs;
 mod process;
 mod support;
