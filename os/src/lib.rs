@@ -6,9 +6,11 @@
 compile_error!("matou-os supports Unix systems only; another system needs its own `os/src/sys.rs`");
 
 mod access;
+mod descriptor;
 pub mod fs;
 mod outcome;
 pub mod process;
+pub mod stdio;
 mod sys;
 
 /// The runtime that the tasks run on, for packages that depend on this crate alone.

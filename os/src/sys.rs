@@ -1,4 +1,7 @@
-//! Platform code: the descriptors that a child process inherits, and the end of a process.
+//! Platform code: the descriptors that a child process inherits, the end of a process, and the
+//! standard input.
+
+mod stdio;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -6,6 +9,8 @@ use std::process::Command;
 
 use matou_runtime::IoSource;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+pub(crate) use stdio::{StandardInput, read_if_ready, standard_input};
 
 /// Makes the child process inherit no descriptor but 0, 1 and 2, also those that another library
 /// has opened without `O_CLOEXEC`.

@@ -86,6 +86,15 @@ impl IoSource {
         IoSource(SourceState::new(source))
     }
 
+    /// Creates a source from a descriptor whose mode must not change, because other processes use
+    /// it, too: the standard input, for example.
+    ///
+    /// The operations must not block in either mode: use `recv` with `MSG_DONTWAIT`, or ask `poll`
+    /// first and return `WouldBlock` if the descriptor is not ready.
+    pub fn from_shared(source: OwnedSource) -> IoSource {
+        IoSource(SourceState::new(source))
+    }
+
     /// Calls `f` with the descriptor, whether or not it is ready.
     ///
     /// `f` runs under a lock: it must not block, nor use this source.

@@ -3,4 +3,5 @@
 mod file;
 mod fs;
 mod process;
+mod stdio;
 mod support;

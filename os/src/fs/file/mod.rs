@@ -50,7 +50,7 @@ const KIND: &str = "file";
 ///
 /// # Cancel safety
 ///
-/// A read, write or seek that is given up loses no bytes: what was read is returned by the next
+/// A read, write or seek that is given up loses no bytes: the next read returns the bytes that were
 /// read, and a write has accepted its bytes when it is ready, or none. A seek may have taken place.
 ///
 /// # Examples
