@@ -350,6 +350,7 @@ fn adopt_slow(resource: &Arc<dyn Resource>) -> Result<(), AccessError> {
 
 impl LockedTicket<'_> {
     /// Makes the current task, which has the ledger `current`, the owner.
+    #[inline]
     pub(crate) fn adopt(&mut self, resource: &Arc<dyn Resource>, current: Arc<Ledger>) -> Moved {
         if self.has_outlived_owner() {
             current.request_service();

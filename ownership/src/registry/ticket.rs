@@ -124,6 +124,7 @@ impl Ticket {
 
     /// As [`new`](Ticket::new), for a future that creates the resource later: `made_at` is the line
     /// that created the future.
+    #[inline]
     pub fn new_at(kind: &'static str, made_at: &'static Location<'static>) -> Ticket {
         Ticket {
             id: next_id(),
@@ -291,7 +292,7 @@ impl LockedTicket<'_> {
     /// Removes the resource from the ledger that lists it, if any. The resource is then unowned.
     #[inline]
     pub(crate) fn detach(&mut self) -> Detached {
-        let mut detached = self.leave();
+        let mut detached = self.leave(Place::Unowned);
         detached.last_owner = self.state.last_owner.take();
         detached.given = std::mem::take(&mut self.state.given);
         // The first ledger that a resource leaves is that of its first owner.
@@ -310,15 +311,18 @@ impl LockedTicket<'_> {
         detached
     }
 
-    /// Removes the resource from the ledger that lists it, and leaves all else unchanged.
-    #[inline]
-    fn leave(&mut self) -> Detached {
+    /// Removes the resource from the ledger that lists it, and leaves all else unchanged. The
+    /// resource is then at `next`, or remains finalized.
+    #[inline(always)]
+    fn leave(&mut self, next: Place) -> Detached {
         let inherited = self.is_inherited().then_some(self.ticket.made_at);
-        let (ledger, list, slot) = match self.set(Place::Unowned) {
+        let (ledger, list, slot) = match self.set(next) {
             Place::Owned { ledger, slot } => (ledger, List::Owned, slot),
             Place::InTransit { ledger, slot } => (ledger, List::Transferred, slot),
-            place @ (Place::Unowned | Place::Finalized) => {
-                self.set(place);
+            place => {
+                if matches!(place, Place::Finalized) {
+                    self.set(place);
+                }
                 return Detached { deferred: self.is_deferred(), ..Detached::default() };
             }
         };
@@ -344,7 +348,7 @@ impl LockedTicket<'_> {
     ) -> Moved {
         // A new resource has nothing to leave.
         let is_new = matches!(self.place(), Place::Unowned) && !self.is_inherited();
-        let detached = if is_new { Detached::default() } else { self.detach() };
+        let detached = if is_new { None } else { Some(self.detach()) };
         self.enter(detached, resource, ledger, list)
     }
 
@@ -357,24 +361,25 @@ impl LockedTicket<'_> {
         let detached = self.detach_for_parent();
         // The last owner that has used it is either this one or a descendant.
         self.state.last_owner.get_or_insert_with(|| Arc::clone(ledger));
-        self.enter(detached, resource, Arc::clone(ledger), List::Transferred)
+        self.enter(Some(detached), resource, Arc::clone(ledger), List::Transferred)
     }
 
     /// Moves an unowned resource into the ledger of a parent. It remains inherited if it was.
     pub(crate) fn receive(&mut self, resource: &Arc<dyn Resource>, ledger: Arc<Ledger>) -> Moved {
-        self.enter(Detached::default(), resource, ledger, List::Owned)
+        self.enter(None, resource, ledger, List::Owned)
     }
 
-    /// Adds a resource that has just left `detached` to `list` of `ledger`.
+    /// Adds a resource that has just left `detached`, unless it is new, to `list` of `ledger`.
     #[inline]
     fn enter(
         &mut self,
-        mut detached: Detached,
+        mut detached: Option<Detached>,
         resource: &Arc<dyn Resource>,
         ledger: Arc<Ledger>,
         list: List,
     ) -> Moved {
-        let entry = detached.resource.take().unwrap_or_else(|| Arc::clone(resource));
+        let entry = detached.as_mut().and_then(|detached| detached.resource.take());
+        let entry = entry.unwrap_or_else(|| Arc::clone(resource));
         let inherited = self.is_inherited().then_some(self.ticket.made_at);
         let (rejected, accumulated) = match ledger.insert(list, entry, inherited) {
             Ok((slot, accumulated)) => {
@@ -391,8 +396,7 @@ impl LockedTicket<'_> {
 
     #[inline]
     fn finalize(&mut self) -> Detached {
-        let mut detached = self.leave();
-        self.set(Place::Finalized);
+        let mut detached = self.leave(Place::Finalized);
         detached.first_owner = self.state.first_owner.take();
         detached.last_owner = self.state.last_owner.take();
         detached.given = self.state.given;
@@ -416,7 +420,7 @@ impl LockedTicket<'_> {
 
 /// The references left over by [`LockedTicket::move_to`].
 pub(crate) struct Moved {
-    _from: Detached,
+    _from: Option<Detached>,
     rejected: Option<(Arc<dyn Resource>, Arc<Ledger>)>,
     /// `true` if the target ledger has now inherited many resources that the same line made.
     pub(crate) accumulated: bool,
