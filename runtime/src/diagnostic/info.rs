@@ -64,6 +64,33 @@ impl TaskInfo {
     }
 }
 
+/// The part of a complete child's description that is lost with its node. Most outcomes that are
+/// dropped contain no failure, so the ancestors are looked up only for a report.
+pub(crate) struct CompletedChild {
+    name: Option<Arc<str>>,
+    domain: usize,
+    parent: Parent,
+}
+
+impl CompletedChild {
+    /// `here` is the domain that has the node.
+    pub(crate) fn of<R>(node: &Node<R>, here: usize) -> CompletedChild {
+        let domain = node.remote_domain.get().map_or(here, usize::from);
+        CompletedChild { name: node.name(), domain, parent: node.parent.get() }
+    }
+
+    /// Returns the whole description of `child`. Its parent must still be in the tree.
+    pub(crate) fn info<R>(
+        self,
+        tree: &TaskTree<R>,
+        here: usize,
+        (id, spawned_at): (TaskId, &'static Location<'static>),
+    ) -> TaskInfo {
+        let parents = Ancestor::chain(tree, self.parent, here);
+        TaskInfo { id, name: self.name, domain: self.domain, spawned_at, parents }
+    }
+}
+
 impl Ancestor {
     fn chain<R>(tree: &TaskTree<R>, mut parent: Parent, here: usize) -> Vec<Ancestor> {
         let mut chain = Vec::new();

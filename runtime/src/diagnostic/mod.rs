@@ -26,6 +26,7 @@ pub use report::Report;
 pub use violation::Violation;
 pub use wait_cycle::CycleMember;
 
+pub(crate) use info::CompletedChild;
 pub(crate) use reporter::{Hook, Reporter};
 
 /// A message of the runtime about the program, as [`Builder::on_report`](crate::Builder::on_report)

@@ -133,6 +133,10 @@ impl Domain {
 
     /// Records the violations and findings of a finalization. Returns the panics as one.
     pub(super) fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
+        let FinalizeReport { leaked, unfinished, panicked, .. } = &report;
+        if leaked.is_empty() && unfinished.is_empty() && panicked.is_empty() {
+            return None;
+        }
         self.report_leaks(report.leaked, normal);
         // fault: unfinished-finalizer-ignored
         if !report.unfinished.is_empty() {

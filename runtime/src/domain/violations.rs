@@ -8,7 +8,7 @@ use std::task::{Poll, ready};
 use matou_ownership::NotOwner;
 
 use super::{ChildRef, Domain, Message};
-use crate::diagnostic::{ChildInfo, Diagnostic, Report, TaskInfo, Violation};
+use crate::diagnostic::{ChildInfo, CompletedChild, Diagnostic, Report, TaskInfo, Violation};
 use crate::task::{
     BlockedOn, Cancelled, NIL, NodeKey, Slot, TaskId, TaskIdentity, WaitSite, WaitTarget,
 };
@@ -172,11 +172,14 @@ impl Domain {
         self.current_node().cancel.is_some() && self.offenders.contains(self.scheduler.current())
     }
 
-    /// Returns the description of a child for a report, unless its node was freed.
-    pub(crate) fn child_info(&self, entry: NodeKey) -> Option<TaskInfo> {
-        let node = self.tree.get(entry)?;
-        let domain = node.remote_domain.get().map_or(self.index, usize::from);
-        Some(TaskInfo { domain, ..TaskInfo::of(&self.tree, entry.slot, self.index) })
+    /// Returns what a report of a complete child needs of its node, unless that was freed already.
+    pub(crate) fn completed_child(&self, entry: NodeKey) -> Option<CompletedChild> {
+        self.tree.get(entry).map(|node| CompletedChild::of(node, self.index))
+    }
+
+    /// Returns the description of a child whose parent is on this domain.
+    pub(crate) fn child_info(&self, child: ChildRef, completed: CompletedChild) -> TaskInfo {
+        completed.info(&self.tree, self.index, (child.entry.id, child.spawned_at))
     }
 
     /// Returns the identity of the current task, for its outcome; `None` outside a task.

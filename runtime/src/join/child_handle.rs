@@ -1,11 +1,11 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use crate::diagnostic::{Finding, TaskInfo};
+use crate::diagnostic::{CompletedChild, Finding, TaskInfo};
 use crate::domain::{ChildRef, Domain, Message, OutcomeHandle, RemoteHandle};
 use crate::outcome::Outcome;
 use crate::panics::polled_after_completion;
-use crate::task::WaitSite;
+use crate::task::{Cause, WaitSite};
 
 /// The content of a promise: the reference to the child's outcome, and the child's node on the
 /// parent's domain.
@@ -118,12 +118,31 @@ impl<T, E> ChildHandle<T, E> {
 }
 
 fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
+    let is_complete = outcome.is_complete();
+    let completed = give_up(outcome.scheduler(), child, how, is_complete);
+    match is_complete {
+        true => discard(outcome, child, completed),
+        false => drop(outcome),
+    }
+}
+
+/// Updates the node of a child whose handle is given up. If the child is complete and lives in the
+/// tree of the current domain, returns its description, which is lost with its node.
+fn give_up(
+    remote: &RemoteHandle,
+    child: ChildRef,
+    how: Release,
+    is_complete: bool,
+) -> Option<CompletedChild> {
     let ChildRef { entry, domain: parent_domain, .. } = child;
-    let completed = outcome.is_complete().then(|| task_info(outcome.scheduler(), child));
+    let mut completed = None;
     // On the parent's own domain the node is updated directly.
     let elsewhere = Domain::try_with(|domain| {
-        if !domain.is_domain_of(outcome.scheduler(), parent_domain) {
+        if !domain.is_domain_of(remote, parent_domain) {
             return Some(domain.drop_is_abandonment());
+        }
+        if is_complete {
+            completed = domain.completed_child(entry);
         }
         match how {
             Release::Dropped => domain.promise_dropped(entry, domain.drop_is_abandonment()),
@@ -141,35 +160,34 @@ fn release<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, how: Release) {
             Release::Detached => Message::DetachHandle { entry },
         };
         // fault: remote-drop-not-sent
-        outcome.scheduler().send_to(usize::from(parent_domain), message);
+        remote.send_to(usize::from(parent_domain), message);
     }
-    match completed {
-        Some(task) => discard(outcome, task),
-        None => drop(outcome),
-    }
-}
-
-/// Describes a child that lives on the domain of `remote`.
-#[cold]
-fn task_info(remote: &RemoteHandle, child: ChildRef) -> TaskInfo {
-    let known = Domain::try_with(|domain| {
-        domain.is_domain_of(remote, child.domain).then(|| domain.child_info(child.entry))
-    });
-    let unknown = || TaskInfo::unknown(child.entry.id, remote.index(), child.spawned_at);
-    known.flatten().flatten().unwrap_or_else(unknown)
+    completed
 }
 
 /// Drops the outcome of a complete child, and reports a failure in it, which no task receives.
-#[cold]
-fn discard<T, E>(outcome: OutcomeHandle<T, E>, task: TaskInfo) {
+/// `completed` describes the child, if it is known here.
+fn discard<T, E>(outcome: OutcomeHandle<T, E>, child: ChildRef, completed: Option<CompletedChild>) {
     let remote = Arc::clone(outcome.scheduler());
     let causes = outcome.discard();
-    if causes.is_empty() {
-        return;
+    if !causes.is_empty() {
+        report_failure(&remote, child, completed, causes);
     }
-    let finding = Finding::FailureUnseen { task, causes };
+}
+
+#[cold]
+fn report_failure(
+    remote: &RemoteHandle,
+    child: ChildRef,
+    completed: Option<CompletedChild>,
+    causes: Vec<Cause>,
+) {
+    let known = completed
+        .and_then(|completed| Domain::try_with(|domain| domain.child_info(child, completed)));
+    let unknown = || TaskInfo::unknown(child.entry.id, remote.index(), child.spawned_at);
+    let finding = Finding::FailureUnseen { task: known.unwrap_or_else(unknown), causes };
     // fault: unseen-failure-not-reported
-    report(&remote, finding);
+    report(remote, finding);
 }
 
 fn report(remote: &RemoteHandle, finding: Finding) {
