@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
+use futures_core::Stream;
+
 use crate::domain::{Domain, Message, Run};
 use crate::locks::{Guard, lock};
 use crate::panics;
@@ -177,6 +179,25 @@ pub fn default(signal: Signal) -> io::Result<()> {
 }
 
 /// The occurrences of a signal since its creation; returned by [`stream`].
+///
+/// It is also a [`Stream`] of `()`, for combinators, which ends with the run.
+///
+/// # Examples
+///
+/// ```
+/// use futures::StreamExt;
+/// use matou_runtime::signal::{self, Signal};
+/// use matou_runtime::test::{check, send_signal};
+///
+/// check(0..3, || async {
+///     let hangups = signal::stream(Signal::Hangup)?.map(|()| "load the configuration");
+///     let users = signal::stream(Signal::User1)?.map(|()| "print statistics");
+///     let mut commands = futures::stream::select(hangups, users);
+///     assert!(send_signal(Signal::User1));
+///     assert_eq!(commands.next().await, Some("print statistics"));
+///     Ok::<_, std::io::Error>(())
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Signals {
     signal: Signal,
@@ -203,6 +224,19 @@ impl Signals {
     #[expect(clippy::should_implement_trait, reason = "it returns a future, as streams do")]
     pub fn next(&mut self) -> NextSignal<'_> {
         NextSignal { signals: self, location: Location::caller() }
+    }
+}
+
+impl Stream for Signals {
+    type Item = ();
+
+    #[track_caller]
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let next = self.state.poll_next(cx).map(Result::ok);
+        if next.is_pending() {
+            WaitSite::here("signal").note();
+        }
+        next
     }
 }
 

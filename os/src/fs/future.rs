@@ -30,7 +30,7 @@ impl<T: Send + 'static> FsFuture<T> {
     }
 
     /// Creates the future of a job whose `task` has the line of the call.
-    pub(super) fn of(
+    pub(crate) fn of(
         task: Task,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> FsFuture<T> {

@@ -14,7 +14,7 @@ use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
 use super::running::Process;
 use crate::outcome::into_result;
 
-/// A child process; returned by [`Command::spawn`](super::Command::spawn).
+/// A child process; made by [`Command::spawn`](super::Command::spawn).
 ///
 /// Dropping it gives the process up, as dropping a [`Promise`] does: the process is cancelled, and
 /// the parent's end waits for its end.
@@ -80,7 +80,7 @@ impl Child {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let child = Command::new("sleep").arg("1000").spawn()?;
+    ///     let child = Command::new("sleep").arg("1000").spawn().await?;
     ///     assert!(child.cancel().await.is_none());
     ///     Ok(())
     /// })

@@ -1,20 +1,13 @@
 use std::ffi::OsStr;
 use std::fmt;
-use std::io;
 use std::os::unix::process::CommandExt;
-use std::panic::Location;
 use std::path::Path;
 use std::process::{self, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use matou_ownership::Owned;
-use matou_runtime::{Task, test};
-
-use super::child::Child;
 use super::output::{OutputFuture, StatusFuture};
-use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
-use super::running::{ExitEvents, Process, Running, wait_for};
+use super::spawn::Spawn;
 use crate::sys;
 
 /// A process to start, as [`std::process::Command`].
@@ -37,10 +30,24 @@ use crate::sys;
 #[doc(alias = "subprocess")]
 #[doc(alias = "popen")]
 pub struct Command {
-    command: process::Command,
+    command: SharedCommand,
     grace: Duration,
     output_limit: usize,
     is_group: bool,
+}
+
+/// A command, shared with the job that starts a process by it.
+#[derive(Clone)]
+pub(super) struct SharedCommand(Arc<Mutex<process::Command>>);
+
+impl SharedCommand {
+    pub(super) fn lock(&self) -> MutexGuard<'_, process::Command> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn program(&self) -> String {
+        self.lock().get_program().to_string_lossy().into_owned()
+    }
 }
 
 impl Command {
@@ -50,13 +57,14 @@ impl Command {
         let mut command = process::Command::new(program);
         // fault: descriptors-inherited
         sys::close_other_descriptors(&mut command);
+        let command = SharedCommand(Arc::new(Mutex::new(command)));
         let grace = Duration::from_secs(3);
         Command { command, grace, output_limit: 64 << 20, is_group: false }
     }
 
     /// Adds an argument.
     pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Command {
-        self.command.arg(argument);
+        self.command.lock().arg(argument);
         self
     }
 
@@ -66,13 +74,13 @@ impl Command {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.command.args(arguments);
+        self.command.lock().args(arguments);
         self
     }
 
     /// Sets a variable of the environment.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
-        self.command.env(name, value);
+        self.command.lock().env(name, value);
         self
     }
 
@@ -83,43 +91,43 @@ impl Command {
         N: AsRef<OsStr>,
         V: AsRef<OsStr>,
     {
-        self.command.envs(variables);
+        self.command.lock().envs(variables);
         self
     }
 
     /// Removes a variable of the environment.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
-        self.command.env_remove(name);
+        self.command.lock().env_remove(name);
         self
     }
 
     /// Removes all variables of the environment.
     pub fn env_clear(&mut self) -> &mut Command {
-        self.command.env_clear();
+        self.command.lock().env_clear();
         self
     }
 
     /// Sets the working directory of the process.
     pub fn current_dir(&mut self, directory: impl AsRef<Path>) -> &mut Command {
-        self.command.current_dir(directory);
+        self.command.lock().current_dir(directory);
         self
     }
 
     /// Sets the standard input. With [`Stdio::piped`] it is [`Child::stdin`].
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
-        self.command.stdin(stdin);
+        self.command.lock().stdin(stdin);
         self
     }
 
     /// Sets the standard output. With [`Stdio::piped`] it is [`Child::stdout`].
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
-        self.command.stdout(stdout);
+        self.command.lock().stdout(stdout);
         self
     }
 
     /// Sets the standard error. With [`Stdio::piped`] it is [`Child::stderr`].
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
-        self.command.stderr(stderr);
+        self.command.lock().stderr(stderr);
         self
     }
 
@@ -128,7 +136,7 @@ impl Command {
     /// does not reach them.)
     #[doc(alias = "setpgid")]
     pub fn process_group(&mut self) -> &mut Command {
-        self.command.process_group(0);
+        self.command.lock().process_group(0);
         self.is_group = true;
         self
     }
@@ -151,17 +159,21 @@ impl Command {
 
     /// Starts the process, and spawns a child of the current task that waits for it.
     ///
-    /// The system call that starts a process takes about a millisecond, and the domain waits for
-    /// it. A command may be spawned several times.
+    /// A [blocking](matou_runtime::blocking()) job starts it, so no domain waits for the system
+    /// calls, which take about a millisecond. A command may be spawned several times.
     ///
     /// # Errors
     ///
     /// - As [`std::process::Command::spawn`].
-    /// - [`Unsupported`](io::ErrorKind::Unsupported) in a simulated run.
+    /// - [`Unsupported`](std::io::ErrorKind::Unsupported) in a simulated run.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, no process is left: one that has started is killed.
     ///
     /// # Panics
     ///
-    /// Outside a task.
+    /// If the future is polled outside a task.
     ///
     /// # Examples
     ///
@@ -173,7 +185,7 @@ impl Command {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let mut sort = Command::new("sort");
-    ///     let mut child = sort.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    ///     let mut child = sort.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().await?;
     ///     let mut input = child.stdin.take().expect("it is a pipe");
     ///     let mut output = child.stdout.take().expect("it is a pipe");
     ///     input.write_all(b"b\na\n").await?;
@@ -187,34 +199,8 @@ impl Command {
     /// # }
     /// ```
     #[track_caller]
-    pub fn spawn(&mut self) -> io::Result<Child> {
-        if test::simulation().is_some() {
-            let text = "there are no child processes in a simulated run";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-        let at = Location::caller();
-        let name = format!("process {}", self.command.get_program().to_string_lossy());
-        let task = Task::new().name(name);
-        let mut child = self.command.spawn()?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Arc::new(Process::new(child, self.is_group));
-        // From here on the process is killed and reaped if something fails.
-        let events = match ExitEvents::new(&process) {
-            Ok(events) => events,
-            Err(error) => {
-                process.kill_and_reap();
-                return Err(error);
-            }
-        };
-        let running = Running::new(Arc::clone(&process), events, self.grace, at);
-        let running = Owned::with_async(running, Running::terminate);
-        let promise = task.try_spawn(wait_for(running));
-        let mut child = Child::new(process, promise);
-        child.stdin = stdin.map(|pipe| ChildStdin::new(pipe.into())).transpose()?;
-        child.stdout = stdout.map(|pipe| ChildStdout::new(pipe.into())).transpose()?;
-        child.stderr = stderr.map(|pipe| ChildStderr::new(pipe.into())).transpose()?;
-        Ok(child)
+    pub fn spawn(&mut self) -> Spawn {
+        Spawn::new(self.command.clone(), self.is_group, self.grace)
     }
 
     /// Runs the process to its end, and returns its status. The standard streams are inherited,
@@ -238,7 +224,7 @@ impl Command {
     /// # Errors
     ///
     /// The future returns the errors of [`spawn`](Command::spawn), and
-    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge) if the process wrote more than
+    /// [`FileTooLarge`](std::io::ErrorKind::FileTooLarge) if the process wrote more than
     /// [`output_limit`](Command::output_limit), in which case it was cancelled.
     ///
     /// # Cancel safety
@@ -254,6 +240,6 @@ impl Command {
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.command, f)
+        fmt::Debug::fmt(&*self.command.lock(), f)
     }
 }

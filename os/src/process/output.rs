@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_io::AsyncRead;
 
-use super::Child;
+use super::Spawn;
 
 /// The most bytes that are read at once.
 const CHUNK: usize = 16 << 10;
@@ -21,9 +21,9 @@ pub struct OutputFuture(Pin<Box<dyn Future<Output = io::Result<Output>>>>);
 pub struct StatusFuture(Pin<Box<dyn Future<Output = io::Result<ExitStatus>>>>);
 
 impl OutputFuture {
-    pub(super) fn new(child: io::Result<Child>, limit: usize) -> OutputFuture {
+    pub(super) fn new(child: Spawn, limit: usize) -> OutputFuture {
         OutputFuture(Box::pin(async move {
-            let mut child = child?;
+            let mut child = child.await?;
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
             match read_both(stdout, stderr, limit).await {
                 Ok((stdout, stderr)) => Ok(Output { status: child.wait().await?, stdout, stderr }),
@@ -38,8 +38,8 @@ impl OutputFuture {
 }
 
 impl StatusFuture {
-    pub(super) fn new(child: io::Result<Child>) -> StatusFuture {
-        StatusFuture(Box::pin(async move { child?.wait().await }))
+    pub(super) fn new(child: Spawn) -> StatusFuture {
+        StatusFuture(Box::pin(async move { child.await?.wait().await }))
     }
 }
 

@@ -1,70 +1,72 @@
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use matou_ownership::{Resource, ResourceHandle, Ticket, release};
 use matou_runtime::{Direction, IoSource, WaitSite};
 
-/// Our end of a pipe; closed when it is dropped.
-#[derive(Debug)]
-struct Pipe(IoSource);
+use crate::descriptor::Descriptor;
 
-impl Pipe {
-    fn new(descriptor: OwnedFd) -> io::Result<Pipe> {
-        // The mode belongs to our end only: the ends of a pipe do not share it.
-        Ok(Pipe(IoSource::new(descriptor)?))
-    }
+macro_rules! pipe {
+    ($(#[$doc:meta])* $type:ident, $kind:literal) => {
+        $(#[$doc])*
+        ///
+        /// The task that starts the process owns the pipe, and a task to which it moves becomes the
+        /// owner with its first use. It is closed when it is dropped.
+        #[derive(Debug)]
+        pub struct $type(Descriptor);
 
-    #[track_caller]
-    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let site = WaitSite::here("read of a pipe");
-        // Not `poll_transfer`: a short read of a pipe says nothing about its end.
-        self.0.poll(Direction::Read, site, cx, |pipe| Ok(rustix::io::read(pipe, &mut *buffer)?))
-    }
+        impl $type {
+            /// Takes our end of a pipe, which the line `at` has made.
+            pub(super) fn new(
+                descriptor: OwnedFd,
+                at: &'static Location<'static>,
+            ) -> io::Result<$type> {
+                // The mode belongs to our end only: the ends of a pipe do not share it.
+                let source = IoSource::new(descriptor)?;
+                Ok($type(Descriptor::new(Ticket::new_at($kind, at), source)))
+            }
+        }
 
-    #[track_caller]
-    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let site = WaitSite::here("write to a pipe");
-        self.0.poll(Direction::Write, site, cx, |pipe| Ok(rustix::io::write(pipe, bytes)?))
-    }
+        impl ResourceHandle for $type {
+            fn ticket(&self) -> &Ticket {
+                self.0.ticket()
+            }
+
+            fn resource(&self) -> Arc<dyn Resource> {
+                self.0.resource()
+            }
+        }
+    };
 }
 
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+pipe! {
+    /// The standard input of a child process. Dropping it closes the pipe, which is the end of the
+    /// input for the process.
+    ChildStdin, "process input"
+}
+pipe! {
+    /// The standard output of a child process.
+    ChildStdout, "process output"
+}
+pipe! {
+    /// The standard error of a child process.
+    ChildStderr, "process error output"
 }
 
-/// The standard input of a child process. Dropping it closes the pipe, which is the end of the
-/// input for the process.
-#[derive(Debug)]
-pub struct ChildStdin(Pipe);
-
-/// The standard output of a child process.
-#[derive(Debug)]
-pub struct ChildStdout(Pipe);
-
-/// The standard error of a child process.
-#[derive(Debug)]
-pub struct ChildStderr(Pipe);
-
-impl ChildStdin {
-    pub(super) fn new(descriptor: OwnedFd) -> io::Result<ChildStdin> {
-        Pipe::new(descriptor).map(ChildStdin)
-    }
-}
-
-impl ChildStdout {
-    pub(super) fn new(descriptor: OwnedFd) -> io::Result<ChildStdout> {
-        Pipe::new(descriptor).map(ChildStdout)
-    }
-}
-
-impl ChildStderr {
-    pub(super) fn new(descriptor: OwnedFd) -> io::Result<ChildStderr> {
-        Pipe::new(descriptor).map(ChildStderr)
-    }
+#[track_caller]
+fn poll_read(
+    pipe: &Descriptor,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let site = WaitSite::here("read of a pipe");
+    // Not `poll_transfer`: a short read of a pipe says nothing about its end.
+    pipe.poll(Direction::Read, site, cx, |pipe| Ok(rustix::io::read(pipe, &mut *buffer)?))
 }
 
 impl AsyncWrite for ChildStdin {
@@ -74,7 +76,8 @@ impl AsyncWrite for ChildStdin {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, bytes)
+        let site = WaitSite::here("write to a pipe");
+        self.0.poll(Direction::Write, site, cx, |pipe| Ok(rustix::io::write(pipe, bytes)?))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,7 +85,7 @@ impl AsyncWrite for ChildStdin {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.0.close();
+        release(&self.0);
         Poll::Ready(Ok(()))
     }
 }
@@ -94,7 +97,7 @@ impl AsyncRead for ChildStdout {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_read(cx, buffer)
+        poll_read(&self.0, cx, buffer)
     }
 }
 
@@ -105,6 +108,6 @@ impl AsyncRead for ChildStderr {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_read(cx, buffer)
+        poll_read(&self.0, cx, buffer)
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | [`stdin`] is | how it is read |
 //! | --- | --- |
-//! | a pipe or terminal, on Linux | Opened again through `/proc`, in a mode of its own, and polled. |
+//! | a pipe or terminal, on Linux | Opened again (`/proc`), in a mode of its own, and polled. |
 //! | a socket; else a pipe or terminal | A duplicate is polled, and read when it is ready. |
 //! | a file | Blocking jobs read it, because no poller can wait for a file. |
 //!

@@ -1,5 +1,6 @@
 //! Child processes.
 
+use std::future::pending;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +10,8 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use matou_os::process::{Child, Command, Stdio};
 use matou_runtime::signal::Signal;
 use matou_runtime::test::check;
-use matou_runtime::{Builder, MainError, try_spawn};
+use matou_runtime::{Builder, Leaks, MainError, blocking, spawn, try_spawn, yield_now};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, test_kill_process};
 
 use crate::support::*;
@@ -44,7 +46,8 @@ fn a_process_has_a_status_and_streams() {
         let status = Command::new("sh").args(["-c", "exit 3"]).status().await?;
         assert_eq!(status.code(), Some(3));
 
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().await?;
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let text = vec![b'x'; 300_000];
         let sent = text.clone();
@@ -70,7 +73,8 @@ fn a_cancelled_process_is_asked_to_end_first() {
     run(|| async {
         let mut child =
             shell("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done")
-                .spawn()?;
+                .spawn()
+                .await?;
         assert_eq!(line(&mut child).await?, "ready");
         let (id, mut stdout) = (child.id(), child.stdout.take().unwrap());
         assert!(child.cancel().await.is_none());
@@ -86,7 +90,7 @@ fn a_cancelled_process_is_asked_to_end_first() {
 fn a_process_that_does_not_end_is_killed_after_the_grace_period() {
     run(|| async {
         let mut stubborn = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
-        let mut child = stubborn.grace(Duration::from_millis(20)).spawn()?;
+        let mut child = stubborn.grace(Duration::from_millis(20)).spawn().await?;
         assert_eq!(line(&mut child).await?, "ready");
         let id = child.id();
         assert!(child.cancel().await.is_none());
@@ -101,7 +105,8 @@ fn a_process_is_killed_within_the_grace_period_of_the_run() {
     run_with(builder, || async {
         let mut child = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done")
             .grace(Duration::from_secs(1000))
-            .spawn()?;
+            .spawn()
+            .await?;
         assert_eq!(line(&mut child).await?, "ready");
         let id = child.id();
         // On a busy machine it is killed by the end of the period only, which is reported.
@@ -116,7 +121,7 @@ fn a_process_is_killed_within_the_grace_period_of_the_run() {
 fn a_task_that_fails_ends_after_its_processes() {
     run(|| async {
         let parent = try_spawn(async {
-            let child = Command::new("sleep").arg("1000").spawn().map_err(|_| 0_u32)?;
+            let child = Command::new("sleep").arg("1000").spawn().await.map_err(|_| 0_u32)?;
             let id = child.id();
             assert!(exists(id));
             Err::<(), u32>(id)
@@ -132,7 +137,8 @@ fn a_process_group_is_cancelled_as_a_whole() {
     run(|| async {
         // The shell ends by SIGTERM at once; its child ignores the signal.
         let script = "(trap '' TERM; echo ready; while :; do sleep 0.01; done) & wait";
-        let mut child = shell(script).process_group().grace(Duration::from_millis(20)).spawn()?;
+        let mut child =
+            shell(script).process_group().grace(Duration::from_millis(20)).spawn().await?;
         assert_eq!(line(&mut child).await?, "ready");
         let mut stdout = child.stdout.take().unwrap();
         assert!(child.cancel().await.is_none());
@@ -175,7 +181,7 @@ fn a_process_inherits_no_descriptor_but_the_standard_streams() {
 #[test]
 fn a_signal_reaches_the_process_and_fails_after_its_end() {
     run(|| async {
-        let mut child = Command::new("sleep").arg("1000").spawn()?;
+        let mut child = Command::new("sleep").arg("1000").spawn().await?;
         child.signal(Signal::User1)?;
         assert_eq!(child.wait().await?.signal(), Some(Signal::User1.number()));
         assert_eq!(child.kill().unwrap_err().kind(), ErrorKind::NotFound);
@@ -191,7 +197,8 @@ fn a_hundred_cancelled_processes_leave_no_process_and_no_descriptor() {
         let round = || async {
             let mut children = Vec::new();
             for _ in 0..25 {
-                children.push(Command::new("sleep").arg("1000").stdin(Stdio::piped()).spawn()?);
+                children
+                    .push(Command::new("sleep").arg("1000").stdin(Stdio::piped()).spawn().await?);
             }
             let ids: Vec<_> = children.iter().map(Child::id).collect();
             for child in children {
@@ -209,6 +216,67 @@ fn a_hundred_cancelled_processes_leave_no_process_and_no_descriptor() {
         assert!(descriptors() < before + 40, "{before} descriptors, then {}", descriptors());
         Ok(())
     });
+}
+
+#[test]
+fn no_domain_starts_a_process() {
+    // The only thread for jobs is busy: no process starts, and the domain goes on.
+    let builder = Builder::new().domains(1).blocking_threads(1);
+    run_with(builder, || async {
+        let job = blocking(|stop| while !stop.wait(Duration::from_secs(60)) {});
+        let start = try_spawn(async { Command::new("true").status().await });
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!start.is_finished());
+        job.cancel().await;
+        assert!(start.await?.success());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_start_that_is_given_up_leaves_no_process() {
+    run(|| async {
+        for yields in [0, 1, 10, 1000] {
+            let (reader, writer) = rustix::pipe::pipe()?;
+            fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+            let start = spawn(async move {
+                let child = Command::new("sleep").arg("60").stdout(writer).spawn().await;
+                pending::<()>().await;
+                drop(child);
+            });
+            for _ in 0..yields {
+                yield_now().await;
+            }
+            start.cancel().await;
+            // The pipe ends with the last process that has it.
+            assert_eq!(rustix::io::read(&reader, &mut [0])?, 0);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pipe_of_a_process_has_an_owner() {
+    let builder = Builder::new().domains(1).on_report(|_| ());
+    let result = run_with(builder.leaks(Leaks::AtTaskEnd), || async {
+        let child = try_spawn(async {
+            let mut child = shell("echo ready").spawn().await?;
+            std::mem::forget(child.stdout.take());
+            child.wait().await
+        });
+        child.await?;
+        Ok(())
+    });
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("process output"), "{error}");
+}
+
+#[test]
+fn each_job_of_a_run_that_ends_has_ended_or_is_reported() {
+    assert!(crate::jobs::is_each_accounted_for(30, 12));
 }
 
 #[test]
