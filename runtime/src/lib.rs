@@ -54,10 +54,10 @@ pub use driver::{
 };
 pub use either::Either;
 pub use io_source::{IoSource, IoWait};
-pub use join::{Orphans, Promise, TryNext, await_all, await_first, await_one};
+pub use join::{JoinHandle, Orphans, Promise, TryNext, await_all, await_first, await_one};
 pub use outcome::{Outcome, Panic, TaskError};
 pub use race::{race, race_all, race_either};
-pub use run::{Builder, MainError, RunError, grace, live_tasks, run};
+pub use run::{Builder, MainError, RunError, Runtime, RuntimeHandle, grace, live_tasks, run};
 pub use spawn::{
     AtCapacity, NoDomainAvailable, SendSpawner, Spawner, SubmitError, Task, TaskInto, blocking,
     call, cancelled, daemon, defer, parallel, shield, spawn, try_blocking, try_call, try_parallel,

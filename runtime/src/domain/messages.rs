@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use matou_hooks::Offer;
 use matou_ownership::Resource;
@@ -51,6 +51,10 @@ pub(crate) enum Message {
     /// A synchronization primitive offers something to a task of the receiver. Boxed, because an
     /// offer is larger than the other messages.
     Offer(Box<Offer>),
+    /// The handle of a task that was spawned from outside of the run cancels it.
+    CancelInGroup { task: NodeKey, cancelled: Cancelled },
+    /// A thread asks whether the receiver handles messages. The answer is the number of the domain.
+    Probe(mpsc::Sender<usize>),
     /// A signal was delivered: the function starts its handler. To domain 0.
     Signal(StartHandler),
     /// The run is over.
@@ -79,6 +83,8 @@ impl Message {
             Message::MessagesHandled { .. } => "messages handled",
             Message::CancelRoot(_) => "cancel main",
             Message::Offer(_) => "offer",
+            Message::CancelInGroup { .. } => "cancel in a group",
+            Message::Probe(_) => "probe",
             Message::Signal(_) => "signal",
             Message::Stop => "stop",
         }
@@ -153,6 +159,10 @@ impl Domain {
                 }
             }
             Message::Offer(offer) => self.receive_offer(*offer),
+            Message::CancelInGroup { task, cancelled } => {
+                self.cancel_in_group(task, &cancelled);
+            }
+            Message::Probe(answers) => drop(answers.send(self.index)),
             Message::Signal(start_handler) => start_handler(self),
             Message::Stop => self.stop(),
         }

@@ -4,13 +4,16 @@ mod cancel;
 mod cancel_group;
 mod child_handle;
 mod group;
+mod join_handle;
 mod next;
 mod orphans;
 mod promise;
 mod several;
 
 pub use cancel::Cancel;
-pub(crate) use group::{Group, Refusal, Start};
+pub(crate) use group::{Group, Refusal, SendStart, Start};
+pub use join_handle::JoinHandle;
+pub(crate) use join_handle::{Delivery, assert_may_block, refuse_in_simulation};
 pub use next::{Next, NextOrPending};
 pub(crate) use orphans::WhenEmpty;
 pub use orphans::{Orphans, TryNext};

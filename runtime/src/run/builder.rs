@@ -353,11 +353,20 @@ impl Builder {
         T: 'static,
         E: 'static,
     {
-        let meta = TaskMeta::named(at, Arc::from("main"));
+        self.run_root(main, &TaskMeta::named(at, Arc::from("main")))
+    }
+
+    /// Runs `main` as the root task that `meta` describes.
+    pub(super) fn run_root<F, T, E>(self, main: F, meta: &TaskMeta) -> Result<T, RunError<E>>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: 'static,
+    {
         let mut main = Some(main);
         let result = panics::catch_payload(|| {
-            let started = self.start()?;
-            started.run_main(&meta, main.take().expect("the run starts once"))
+            let started = self.create_domains()?;
+            started.run_main(meta, main.take().expect("the run starts once"))
         });
         // If the run could not start, a panic of this drop would hide the reason.
         // fault: main-drop-hides-error
@@ -371,7 +380,7 @@ impl Builder {
     }
 
     /// Creates the domains. A panic of the function that creates a driver reaches the caller.
-    fn start<E>(&self) -> Result<Started, RunError<E>> {
+    fn create_domains<E>(&self) -> Result<Started, RunError<E>> {
         if Domain::is_inside() {
             return Err(RunError::Nested);
         }

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use crate::diagnostic::{Finding, Report, TaskInfo};
 use crate::domain::{RecordedError, Run, RunFailure};
@@ -64,11 +65,21 @@ pub enum RunError<E = MainError> {
     Setup(io::Error),
     /// A driver could not wait for events.
     Driver(io::Error),
-    /// `run` was called inside another run, and would have blocked a domain of it.
+    /// `run` was called, or a [`Runtime`](crate::Runtime) started or shut down, inside a task of a
+    /// run, and would have blocked its domain.
     Nested,
     /// The process was forked inside the run, and this is the new process. The run goes on in its
     /// parent; in the new process it was abandoned, and nothing was dropped or finalized.
     Forked,
+    /// A [`Runtime`](crate::Runtime) was shut down, and a domain handled no messages in the time
+    /// that tasks have for their ends: a poll on it does not return. Its thread was left behind.
+    #[non_exhaustive]
+    Stuck {
+        /// The number of the domain.
+        domain: usize,
+        /// How long it handled no messages.
+        waited: Duration,
+    },
     /// `main` was cancelled.
     Cancelled(Cancelled),
     /// No task can make progress. Only a [simulated](crate::test) run detects it.
@@ -169,12 +180,17 @@ impl<E: fmt::Display + 'static> fmt::Display for RunError<E> {
             RunError::Setup(error) => write!(f, "failed to start the run: {error}"),
             RunError::Driver(error) => write!(f, "failed to wait for events: {error}"),
             RunError::Nested => f.write_str(
-                "a run cannot start inside a task of another run, because it would block that \
-                 task's domain; spawn a child, or start it on a separate thread",
+                "a run can neither start nor be shut down inside a task of a run, because it would \
+                 block that task's domain; spawn a child, or use a separate thread",
             ),
             RunError::Forked => f.write_str(
                 "the process was forked inside the run, which goes on in the parent process; the \
                  new process must end or call `exec` or `run` in the task that forked it",
+            ),
+            RunError::Stuck { domain, waited } => write!(
+                f,
+                "domain {domain} did not stop: it has handled no message for {waited:?}, so a poll \
+                 on it does not return; its thread is left behind"
             ),
             RunError::Cancelled(cancelled) => fmt::Display::fmt(cancelled, f),
             RunError::Deadlock(deadlock) => fmt::Display::fmt(deadlock, f),

@@ -8,6 +8,7 @@ mod builder;
 mod daemon;
 mod defer;
 mod into_group;
+mod outside;
 mod root;
 mod shield;
 mod simulated_job;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Task;
 use super::task_future::{IntoOutcome, MayFail, NeverFails};
 use crate::domain::{Domain, Intake};
-use crate::join::{Group, Orphans, Refusal, Start};
+use crate::join::{Group, Orphans, Refusal, SendStart, Start};
 use crate::panics;
 
 /// A handle that puts children into an [`Orphans`] group from anywhere on its domain: from another
@@ -258,6 +258,21 @@ impl<T: Send + 'static, E: Send + 'static> SendSpawner<T, E> {
             Some(start) => drop(start),
         }
         Ok(())
+    }
+}
+
+impl<T, E> SendSpawner<T, E> {
+    /// Submits a function that spawns a child. It is dropped if the group does not accept it.
+    pub(super) fn submit_start(&self, start: SendStart<T, E>) {
+        // A group without a limit refuses only if it is closed.
+        let refused = match self.group.reserve() {
+            Ok(()) => self.group.push(start),
+            Err(_) => Some(start),
+        };
+        match refused {
+            None => self.group.notify_owner(),
+            Some(start) => drop(start),
+        }
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) enum CancelKind {
     Violation,
     /// The run failed, for example because of an error of its driver.
     RunFailed,
+    /// The `Runtime` was shut down.
+    ShutDown,
 }
 
 /// How a cancellation reached a task.
@@ -176,6 +178,7 @@ impl fmt::Display for CancelReason {
             }
             CancelKind::Violation => write!(f, "cancelled because {by} violated a rule{at}"),
             CancelKind::RunFailed => f.write_str("cancelled because its run failed"),
+            CancelKind::ShutDown => write!(f, "cancelled because its runtime was shut down{at}"),
         }?;
         match &self.text {
             Some(text) => write!(f, ": {text}"),

@@ -106,7 +106,7 @@ fn a_panic_and_a_violation_name_their_task() {
             let line = line!() + 1;
             let broken = Task::new().name("broken").spawn(async { panic!("no index") });
             let leaking = spawn(async { std::mem::forget(spawn(pending::<()>())) });
-            let panicked = broken.await.map(|()| ()).unwrap_err();
+            let panicked = broken.await.unwrap_err();
             let violated = leaking.await.unwrap_err();
             assert_eq!(panicked.task().expect("a task").name(), Some("broken"));
             assert_eq!(violated.task().expect("a task").spawned_at().line(), line + 1);

@@ -20,6 +20,7 @@ mod live_tasks;
 mod many_waiters;
 mod miou_parity;
 mod misuse;
+mod outside;
 mod panic_lines;
 mod panicking_wakers;
 mod r01_children_are_awaited;
