@@ -410,6 +410,7 @@ impl DatagramSocket {
         }
         state.queue.push(Arrival { arrives: now(), from, bytes: bytes.to_vec() });
         drop(state);
+        // fault: unix-datagram-wakes-no-reader
         self.readers.wake_all();
         Ok(None)
     }

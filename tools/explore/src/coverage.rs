@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::event::{Event, OutcomeKind, Report, Target, ViolationKind};
+use crate::primitive_event::{ComputationEnd, PrimitiveEvent};
+use crate::program::LATCHED;
 use crate::record::Entry;
 
 /// Behaviour that a run may cover.
@@ -26,9 +28,9 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("spawn a child", 1000),
     feature("violate a rule by a child that is not joined", 20),
     feature("report a forgotten child without a violation", 20),
-    feature("report an unseen failure", 100),
+    feature("report an unseen failure", 80),
     feature("report a living resource", 100),
-    feature("contain a violation", 100),
+    feature("contain a violation", 80),
     feature("forget a child and fail or panic", 100),
     feature("give a child up", 100),
     feature("violate a rule by the use of another task's resource", 20),
@@ -38,18 +40,18 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("use an own resource", 250),
     feature("cancel a running child", 250),
     feature("cancel a child that has returned", 150),
-    feature("join a child that panicked", 150),
+    feature("join a child that panicked", 100),
     feature("cancel the loser of a race", 200),
     feature("reach a deadline", 150),
     feature("stop waiting for a shield", 100),
     feature("reach the limit of a shield", 80),
-    feature("are woken by a signal", 150),
+    feature("are woken by a signal", 80),
     feature("time out waiting for a signal", 250),
     feature("signal without a waiter", 250),
-    feature("set a lock aside", 100),
+    feature("set a lock aside", 80),
     feature("set a push aside", 100),
     feature("set a pop aside", 100),
-    feature("set a request for permits aside", 100),
+    feature("set a request for permits aside", 80),
     feature("decline a lock", 20),
     feature("decline a slot of a queue", 20),
     feature("decline a value of a queue", 20),
@@ -65,6 +67,22 @@ pub(crate) const PROGRAM_FEATURES: &[Feature] = &[
     feature("become the owner of a received handle", 50),
     feature("drop a received handle", 50),
     feature("acquire a lock that another job has set aside", 50),
+    feature("read under a reader-writer lock", 250),
+    feature("write under a reader-writer lock", 200),
+    feature("make a writer a reader", 100),
+    feature("set a reader or a writer aside", 80),
+    feature("pass a latched trigger", 100),
+    feature("pass a counted trigger", 100),
+    feature("signal a trigger without effect", 80),
+    feature("reset a trigger that is signalled", 80),
+    feature("decline a signal of a trigger", 20),
+    feature("meet at a barrier", 100),
+    feature("compute the value of a cell", 100),
+    feature("fail to compute the value of a cell", 100),
+    feature("receive the value of a computation", 100),
+    feature("learn that a computation has no value", 100),
+    feature("give the losers of a race up", 100),
+    feature("receive from a Unix socket", 150),
 ];
 
 /// Features of the echo server, in the order in which `echo` lists them.
@@ -144,7 +162,7 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
     let any = |covers: &dyn Fn(Event) -> bool| all().any(covers);
     let sets_aside = |operation: &str| {
         any(&|event| match event {
-            Event::SetAside { target, .. } => target.operation() == operation,
+            Event::SetAside { target, .. } => !is_shared(target) && target.operation() == operation,
             _ => false,
         })
     };
@@ -199,7 +217,60 @@ pub(crate) fn of_program(events: &[Entry]) -> Covered {
         overtakes(events),
     ]
     .into_iter()
+    .chain(of_primitives(events))
     .collect()
+}
+
+/// The features from "read under a reader-writer lock" on.
+fn of_primitives(events: &[Entry]) -> [bool; 16] {
+    let any = |covers: &dyn Fn(Event) -> bool| events.iter().any(|entry| covers(entry.event));
+    let primitive = |covers: &dyn Fn(PrimitiveEvent) -> bool| {
+        any(&|event| matches!(event, Event::Primitive(event) if covers(event)))
+    };
+    [
+        primitive(&|event| matches!(event, PrimitiveEvent::Locked { writes: false, .. })),
+        primitive(&|event| matches!(event, PrimitiveEvent::Locked { writes: true, .. })),
+        primitive(&|event| matches!(event, PrimitiveEvent::Downgraded { .. })),
+        any(&|event| match event {
+            Event::SetAside { target, .. } => is_shared(target),
+            _ => false,
+        }),
+        primitive(&|event| matches!(event, PrimitiveEvent::TriggerPassed { trigger: LATCHED, .. })),
+        primitive(&|event| match event {
+            PrimitiveEvent::TriggerPassed { trigger, .. } => trigger != LATCHED,
+            _ => false,
+        }),
+        primitive(&|event| matches!(event, PrimitiveEvent::Triggered { had_effect: false, .. })),
+        primitive(&|event| {
+            matches!(event, PrimitiveEvent::TriggerReset { was_signaled: true, .. })
+        }),
+        any(&|event| match event {
+            Event::Reported(Report::DeclinedOffer { operation, .. }) => operation == "trigger",
+            _ => false,
+        }),
+        primitive(&|event| matches!(event, PrimitiveEvent::BarrierPassed { .. })),
+        primitive(&|event| matches!(event, PrimitiveEvent::InitEnded { value: Some(_), .. })),
+        primitive(&|event| matches!(event, PrimitiveEvent::InitEnded { value: None, .. })),
+        primitive(&|event| match event {
+            PrimitiveEvent::ComputationRead { end, .. } => {
+                matches!(end, ComputationEnd::Returned(_))
+            }
+            _ => false,
+        }),
+        primitive(&|event| match event {
+            PrimitiveEvent::ComputationRead { end, .. } => {
+                !matches!(end, ComputationEnd::Returned(_))
+            }
+            _ => false,
+        }),
+        any(&|event| matches!(event, Event::LoserGivenUp { .. })),
+        any(&|event| matches!(event, Event::UnixReceived { .. })),
+    ]
+}
+
+/// Whether it is a reader-writer lock.
+fn is_shared(target: Target) -> bool {
+    matches!(target, Target::Read(_) | Target::Write(_))
 }
 
 /// Whether a job acquired a lock while another one kept a future that waits for it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::primitive_event::PrimitiveEvent;
 use matou_runtime::{CycleMember, Diagnostic, Finding, TaskId, TaskInfo, Violation};
 
 /// The violations that a random program can commit.
@@ -45,6 +46,18 @@ pub(crate) enum Target {
     Value(usize),
     /// So many permits of the semaphore.
     Permits(usize),
+    /// The reader-writer lock with this number, for reading.
+    Read(usize),
+    /// The reader-writer lock with this number, for writing.
+    Write(usize),
+    /// A signal of the trigger with this number.
+    Trigger(usize),
+    /// Other jobs at the barrier.
+    Barrier,
+    /// The value of the cell with this number, or the right to compute it.
+    Cell(usize),
+    /// The end of the computation of the job with this number.
+    Computation(usize),
 }
 
 impl Target {
@@ -54,7 +67,11 @@ impl Target {
             Target::Lock(_) => "lock",
             Target::Slot(_) => "push",
             Target::Value(_) => "pop",
-            Target::Permits(_) => "acquire",
+            // A reader-writer lock and a cell are built on a semaphore.
+            Target::Permits(_) | Target::Read(_) | Target::Write(_) | Target::Cell(_) => "acquire",
+            Target::Trigger(_) => "trigger",
+            Target::Barrier => "barrier",
+            Target::Computation(_) => "computation",
         }
     }
 }
@@ -292,6 +309,27 @@ pub(crate) enum Event {
         job: usize,
         target: Target,
     },
+    /// The job was cancelled while it did something else, and drops the future.
+    SetAsideDropped {
+        job: usize,
+        target: Target,
+    },
+    /// Another branch of a race has completed, and the parent has given the child up.
+    LoserGivenUp {
+        child: usize,
+    },
+    /// A child of the job is about to send so many bytes or datagrams to it, over a Unix socket.
+    UnixSent {
+        job: usize,
+        amount: usize,
+    },
+    /// The job received so many bytes or datagrams over a Unix socket.
+    UnixReceived {
+        job: usize,
+        amount: usize,
+    },
+    /// An event of a reader-writer lock, a trigger, a barrier, a cell or a computation.
+    Primitive(PrimitiveEvent),
     /// The job waits for the child, and for nothing else.
     ChildAwaited {
         job: usize,

@@ -9,6 +9,7 @@ mod coverage;
 mod echo;
 mod event;
 mod model;
+mod primitive_event;
 mod program;
 mod record;
 mod resource;

@@ -84,7 +84,10 @@ impl Model {
         // A job that is cancelled waits for its descendants.
         let is_descendant = self.ancestors(next).any(|ancestor| ancestor == job);
         let waits_for_descendants = self.may_have_ended(job) && is_descendant;
-        let waits = waits_for_descendants || self.next_in_circle(job) == Some(next);
+        let target = self.target_of(job);
+        let waits_for_holder = target.is_some_and(|target| self.holds_primitive(next, target));
+        let waits =
+            waits_for_descendants || waits_for_holder || self.next_in_circle(job) == Some(next);
         ensure(waits, || format!("R14: job {job} does not wait for job {next}"))
     }
 }

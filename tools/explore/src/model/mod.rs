@@ -4,6 +4,7 @@
 //! - `termination`: when a job may be cancelled, and when it must have been.
 //! - `resources`: the owner of each resource, and the order of finalizers.
 //! - `wait_queues`: the holders of locks, and the jobs that wait for a condition.
+//! - `primitives`: reader-writer locks, triggers, the barrier, cells and computations.
 //! - `offers`, `circles`: the jobs that wait for locks and queues, and for each other.
 //! - `findings`: the reports of the runtime.
 //! - `outcome`: the outcome of the run.
@@ -12,6 +13,7 @@ mod circles;
 mod findings;
 mod offers;
 mod outcome;
+mod primitives;
 mod resources;
 mod termination;
 #[cfg(test)]
@@ -29,6 +31,7 @@ use crate::record::Entry;
 use crate::settings::Settings;
 use circles::Circle;
 use offers::Line;
+use primitives::Primitives;
 use resources::ResourceState;
 use wait_queues::WaitQueue;
 
@@ -87,10 +90,13 @@ struct Model {
     /// The values in each queue.
     queues: BTreeMap<usize, VecDeque<usize>>,
     lines: BTreeMap<Target, Line>,
+    primitives: Primitives,
     /// The number of permits that each job holds.
     permits: BTreeMap<usize, usize>,
     /// The datagrams that are on their way to each job.
     datagrams: BTreeMap<usize, VecDeque<u8>>,
+    /// The bytes or datagrams that a child sends to each job over a Unix socket.
+    unix: BTreeMap<usize, usize>,
     /// The parents of the blocking jobs that run; one for each.
     blocking: Vec<usize>,
     /// The child for which each of these jobs has begun to wait.
@@ -161,7 +167,9 @@ impl Model {
             Event::StepCompleted { job } => return self.check_may_run(job),
             Event::Returned { job, outcome } => return self.returned(job, outcome),
             Event::Dropped { job } => return self.dropped(job),
-            Event::CancelRequested { child } | Event::GivenUp { child } => self.request_end(child),
+            Event::CancelRequested { child }
+            | Event::GivenUp { child }
+            | Event::LoserGivenUp { child } => self.request_end(child),
             Event::TimeoutElapsed { child } => return self.timeout_elapsed(child),
             Event::Forgotten { child, .. } => {
                 self.job(child).forgotten = true;
@@ -184,6 +192,12 @@ impl Model {
                 self.datagrams.entry(job).or_default().push_back(number);
             }
             Event::DatagramReceived { job, number } => return self.received_datagram(job, number),
+            Event::UnixSent { job, amount } => drop(self.unix.insert(job, amount)),
+            Event::UnixReceived { job, amount } => {
+                let sent = self.unix.get(&job);
+                return ensure(sent == Some(&amount), || format!("{sent:?} were sent"));
+            }
+            Event::Primitive(event) => return self.apply_to_primitive(event),
             Event::ChildAwaited { job, child } => {
                 self.awaited.insert(job, child);
                 self.note_circle(job);
@@ -228,6 +242,10 @@ impl Model {
             Event::AcquisitionDropped { job, target } => self.acquisition_dropped(job, target),
             Event::SetAside { job, target } => self.set_aside(job, target),
             Event::SetAsideEnded { job, target } => self.set_aside_ended(job, target),
+            Event::SetAsideDropped { job, target } => {
+                self.set_aside_dropped(job, target);
+                Ok(())
+            }
             Event::PermitsAcquired { job, amount } => self.permits_acquired(job, amount),
             Event::PermitsReturned { job } => self.permits_returned(job),
             Event::Pushed { job, queue, value } => self.pushed(job, queue, value),
@@ -421,6 +439,7 @@ impl Model {
         let queues = &self.wait_queues;
         let no_waiters = queues.values().all(WaitQueue::is_empty);
         ensure(no_waiters, || format!("jobs still wait for a condition: {queues:?}"))?;
+        self.check_primitives_left()?;
         self.check_no_waiters()?;
         self.check_reports()
     }

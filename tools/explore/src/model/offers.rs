@@ -33,7 +33,19 @@ impl Model {
         self.lines.entry(target).or_default()
     }
 
-    fn is_available(&self, target: Target) -> bool {
+    /// The jobs that wait for a target and poll their wait whenever they are polled.
+    pub(super) fn waiters(&self, target: Target) -> Vec<usize> {
+        let waiting = self.lines.get(&target).into_iter().flat_map(|line| &line.waiting);
+        waiting.map(|(job, _)| *job).collect()
+    }
+
+    /// The jobs that wait for a target, and those that have set their wait aside.
+    pub(super) fn waiters_and_aside(&self, target: Target) -> Vec<usize> {
+        let set_aside = self.lines.get(&target).into_iter().flat_map(|line| &line.set_aside);
+        self.waiters(target).into_iter().chain(set_aside.map(|aside| aside.job)).collect()
+    }
+
+    pub(super) fn is_available(&self, target: Target) -> bool {
         let len = |queue| self.queues.get(queue).map_or(0, |values| values.len());
         match target {
             Target::Lock(lock) => !self.lock_holders.contains_key(&lock),
@@ -48,6 +60,7 @@ impl Model {
                 });
                 self.free_permits() >= amounts.max().unwrap_or(0).max(amount)
             }
+            _ => self.is_primitive_available(target),
         }
     }
 
@@ -56,13 +69,14 @@ impl Model {
     pub(super) fn check_waiting(&self) -> CheckResult {
         let is_late = |since: Duration| self.now > since + OFFERS;
         for (&target, line) in &self.lines {
-            if !is_late(line.changed_at) || !self.is_available(target) {
+            if line.waiting.is_empty() || !is_late(line.changed_at) {
                 continue;
             }
-            let starved = line
-                .waiting
-                .iter()
-                .find(|(job, since)| is_late(*since) && !self.may_have_ended(*job));
+            let is_available = self.is_available(target);
+            let starved = line.waiting.iter().find(|(job, since)| {
+                let may_go_on = is_available || self.is_released(target, *job);
+                may_go_on && is_late(*since) && !self.may_have_ended(*job)
+            });
             ensure(starved.is_none(), || {
                 format!("R13: {target:?} is available, and a job (since) waits for it: {starved:?}")
             })?;
@@ -85,6 +99,10 @@ impl Model {
         self.check_may_run(job)?;
         let now = self.now;
         self.line(target).waiting.push((job, now));
+        if target == Target::Barrier {
+            // The last job to arrive lets the others go on.
+            self.changed(target);
+        }
         self.note_circle(job);
         Ok(())
     }
@@ -97,6 +115,8 @@ impl Model {
         if let Target::Permits(_) = target {
             // It no longer holds smaller requests back.
             self.permits_changed();
+        } else {
+            self.primitive_left(job, target);
         }
         ensure(has_waited, || format!("the job did not wait for {target:?}"))
     }
@@ -119,12 +139,24 @@ impl Model {
         };
         let SetAside { since, has_declined, .. } = line.set_aside.remove(index);
         let is_late = now > line.changed_at + OFFERS;
-        // An offer of permits may go to a smaller request.
-        let is_certain = !matches!(target, Target::Permits(_));
+        // An offer of permits may go to a smaller request, also where a lock consists of them. The
+        // signal of a latched trigger is no offer.
+        let is_certain = !matches!(
+            target,
+            Target::Permits(_)
+                | Target::Read(_)
+                | Target::Write(_)
+                | Target::Trigger(crate::program::LATCHED)
+        );
         let was_offered = is_certain && is_available && since <= line.changed_at && is_late;
         ensure(has_declined || !was_offered, || {
             format!("R13: job {job} did not report that it has declined {target:?}")
         })
+    }
+
+    pub(super) fn set_aside_dropped(&mut self, job: usize, target: Target) {
+        self.line(target).set_aside.retain(|aside| aside.job != job);
+        self.primitive_left(job, target);
     }
 
     pub(super) fn offer_declined(&mut self, job: usize, operation: &str) -> CheckResult {

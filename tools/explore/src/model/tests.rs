@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use super::check;
 use crate::event::{Event, OutcomeKind, Report};
+use crate::primitive_event::{ComputationEnd, PrimitiveEvent};
 use crate::program::{Environment, generate, main};
 use crate::record::Entry;
 use crate::settings::Settings;
 
-const PROGRAMS: u64 = 80;
+const PROGRAMS: u64 = 160;
 
 /// The most changes of one alteration in one program.
-const CHANGES_MAX: usize = 6;
+const CHANGES_MAX: usize = 3;
 
 /// A change of one event.
 enum Change {
@@ -80,7 +81,11 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         _ => None,
     }),
     ("a task starts after its parent joined it", 100, |events, event| match event {
-        Event::Joined { child, .. } | Event::RaceLost { child } if !started(events, child) => {
+        Event::Joined { child, .. }
+        | Event::CancelCompleted { child, .. }
+        | Event::RaceLost { child }
+            if !started(events, child) =>
+        {
             Some(Change::InsertAfter(Event::Started { job: child }))
         }
         _ => None,
@@ -161,18 +166,69 @@ const ALTERATIONS: &[(&str, usize, Alter)] = &[
         }
         _ => None,
     }),
+    ("a reader-writer lock is never unlocked", 100, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::Unlocked { .. }) => Some(Change::Remove),
+        _ => None,
+    }),
+    ("a job reads while another one writes, or is not known to hold the lock", 100, |_, event| {
+        match event {
+            Event::Primitive(PrimitiveEvent::Locked { .. }) => Some(Change::Duplicate),
+            _ => None,
+        }
+    }),
+    ("a signal of a trigger is lost, or one too many is kept", 100, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::Triggered { trigger, had_effect }) => {
+            let had_effect = !had_effect;
+            let event = PrimitiveEvent::Triggered { trigger, had_effect };
+            Some(Change::Replace(Event::Primitive(event)))
+        }
+        _ => None,
+    }),
+    ("a job passes a trigger without a signal", 60, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::Triggered { had_effect: true, .. }) => {
+            Some(Change::Remove)
+        }
+        _ => None,
+    }),
+    ("another job leads at the barrier", 100, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::BarrierPassed { job, is_leader }) => {
+            let event = PrimitiveEvent::BarrierPassed { job, is_leader: !is_leader };
+            Some(Change::Replace(Event::Primitive(event)))
+        }
+        _ => None,
+    }),
+    ("two jobs compute the value of a cell", 100, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::InitStarted { .. }) => Some(Change::Duplicate),
+        _ => None,
+    }),
+    ("a computation ends in another way", 100, |_, event| match event {
+        Event::Primitive(PrimitiveEvent::ComputationRead { job, end }) => {
+            let other = ComputationEnd::Returned(usize::MAX);
+            assert_ne!(end, other, "no program uses this value");
+            let event = PrimitiveEvent::ComputationRead { job, end: other };
+            Some(Change::Replace(Event::Primitive(event)))
+        }
+        _ => None,
+    }),
+    ("a byte or a datagram is lost", 100, |_, event| match event {
+        Event::UnixReceived { job, amount } => {
+            Some(Change::Replace(Event::UnixReceived { job, amount: amount + 1 }))
+        }
+        _ => None,
+    }),
     ("a violation has no author", 100, |_, event| match event {
         Event::Violated { .. } => Some(Change::Remove),
         _ => None,
     }),
     // A job that fails may give up the children that it forgets.
-    ("a report is lost", 90, |_, event| match event {
+    ("a report is lost", 80, |_, event| match event {
         // Offers and circles are reported only if they last, and that is not always certain.
         Event::Reported(Report::DeclinedOffer { .. } | Report::WaitCycle { .. }) => None,
         Event::Reported(_) => Some(Change::Remove),
         _ => None,
     }),
-    ("a report is repeated", 100, |_, event| match event {
+    // It may name a child that a failing job gives up, and of which no report is due.
+    ("a report is repeated", 90, |_, event| match event {
         Event::Reported(Report::DeclinedOffer { .. } | Report::WaitCycle { .. }) => None,
         Event::Reported(_) => Some(Change::Duplicate),
         _ => None,

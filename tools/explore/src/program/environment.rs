@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use matou_sync::{Condition, MutexGuard, Queue, Semaphore, SemaphorePermit};
 
 use super::generate::{LOCKS, PERMITS, PRIVATE_LOCKS, QUEUES};
+use super::primitives::Primitives;
 use crate::event::{Event, Target};
 use crate::record::Record;
 use crate::resource::{AnyHandle, Posted};
@@ -34,6 +35,7 @@ struct Shared {
     resources: Mutex<BTreeMap<usize, AnyHandle>>,
     queues: [Queue<usize>; QUEUES as usize],
     semaphore: Semaphore,
+    primitives: Primitives,
     /// Handles that a job has sent and no job has taken.
     mailbox: Queue<Posted>,
 }
@@ -46,6 +48,7 @@ impl Environment {
             resources: Mutex::default(),
             queues: std::array::from_fn(|queue| Queue::bounded(capacity(queue))),
             semaphore: Semaphore::new(PERMITS),
+            primitives: Primitives::new(),
             mailbox: Queue::unbounded(),
         };
         Environment { record: Record::default(), settings, shared: Arc::new(shared) }
@@ -65,6 +68,10 @@ impl Environment {
 
     pub(super) fn semaphore(&self) -> &Semaphore {
         &self.shared.semaphore
+    }
+
+    pub(super) fn primitives(&self) -> &Primitives {
+        &self.shared.primitives
     }
 
     pub(super) fn condition(&self, lock: usize) -> &Condition {
@@ -150,6 +157,30 @@ impl<'a> AcquisitionGuard<'a> {
 impl Drop for AcquisitionGuard<'_> {
     fn drop(&mut self) {
         self.record.add(Event::AcquisitionDropped { job: self.job, target: self.target });
+    }
+}
+
+/// Records that the future of a wait that was set aside is dropped.
+pub(super) struct AsideGuard<'a> {
+    job: usize,
+    target: Target,
+    record: &'a Record,
+}
+
+impl<'a> AsideGuard<'a> {
+    pub(super) fn new(job: usize, target: Target, environment: &'a Environment) -> Self {
+        AsideGuard { job, target, record: &environment.record }
+    }
+
+    /// The job has the target, or records next that it polls the future again.
+    pub(super) fn ended(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for AsideGuard<'_> {
+    fn drop(&mut self) {
+        self.record.add(Event::SetAsideDropped { job: self.job, target: self.target });
     }
 }
 

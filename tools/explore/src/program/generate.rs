@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, Ending, GiveUp, Job, Placement, Step, Then};
+use super::{Child, Ending, GiveUp, Job, Placement, RaceKind, Step, Then, UnixKind};
 use crate::event::{Target, ViolationKind};
 use crate::settings::Settings;
 
@@ -50,7 +50,9 @@ pub(crate) fn generate(seed: u64) -> Job {
         may_be_strict: !settings.is_strict,
         is_strict: false,
         private_locks: 0,
+        has_primitives: false,
     };
+    generator.has_primitives = generator.chance(45);
     // A violation that ends the run is the only one, and only a minority of the programs commits
     // it.
     if settings.fails_run && generator.chance(30) {
@@ -63,7 +65,7 @@ pub(crate) fn generate(seed: u64) -> Job {
     generator.job(0, COMPLETING, None)
 }
 
-struct Generator {
+pub(super) struct Generator {
     state: u64,
     /// The number of jobs so far.
     jobs: usize,
@@ -80,6 +82,9 @@ struct Generator {
     is_strict: bool,
     /// The number of locks of circles so far.
     private_locks: usize,
+    /// Whether most waits are for reader-writer locks, triggers and the like. Both kinds in each
+    /// program would meet too rarely.
+    has_primitives: bool,
 }
 
 impl Generator {
@@ -92,11 +97,11 @@ impl Generator {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
@@ -109,7 +114,7 @@ impl Generator {
         Some(list.remove(index))
     }
 
-    fn new_resource(&mut self) -> usize {
+    pub(super) fn new_resource(&mut self) -> usize {
         self.resources += 1;
         self.resources
     }
@@ -117,7 +122,7 @@ impl Generator {
     /// Decides whether the program commits a violation of this kind here.
     fn commits(&mut self, kind: ViolationKind) -> bool {
         if self.contains_violations {
-            return self.chance(8);
+            return self.chance(10);
         }
         let here = self.violation == Some(kind) && self.chance(50);
         if here {
@@ -142,15 +147,15 @@ impl Generator {
         let id = self.jobs;
         self.jobs += 1;
         let ending = match self.below(100) {
-            0..65 => Ending::Value,
-            65..75 => Ending::Error,
+            0..62 => Ending::Value,
+            62..75 => Ending::Error,
             75..80 => Ending::Panic,
             _ if limits.may_stay_pending => Ending::Pending,
             _ => Ending::Value,
         };
         let owned = Vec::from_iter(given);
         let mut draft = Draft { steps: Vec::new(), open: Vec::new(), owned, ending };
-        for _ in 0..self.below(16) {
+        for _ in 0..self.below(20) {
             self.step(depth, &mut draft);
         }
         while depth == 0 && self.jobs < JOBS_MIN {
@@ -208,7 +213,10 @@ impl Generator {
     /// Adds a step, unless the chosen one is impossible here.
     fn step(&mut self, depth: u32, draft: &mut Draft) {
         let may_spawn = depth < DEPTH_MAX && self.jobs < JOBS_MAX;
-        let step = match self.below(140) {
+        let step = match self.below(151) {
+            38..54 | 57..82 | 88..94 | 102..107 if self.uses_primitive() => {
+                Step::Primitive(self.primitive_step())
+            }
             0..8 => Step::Yield,
             8..16 => Step::Sleep(self.below(20)),
             16..27 => {
@@ -225,15 +233,15 @@ impl Generator {
                 None => return,
             },
             34..38 => Step::Defer(self.new_resource()),
-            38..43 => Step::Lock { lock: self.lock(), millis: self.below(12) },
-            43..49 => Step::Wait { lock: self.lock(), timeout: self.below(60) },
+            38..43 => Step::Lock { lock: self.lock(), millis: self.below(30) },
+            43..49 => Step::Wait { lock: self.lock(), timeout: self.below(120) },
             49..54 => Step::Signal(self.lock()),
             54..57 => return self.await_or_cancel(draft),
-            57..69 => Step::SetAside {
-                target: match self.below(7) {
-                    0..3 => Target::Lock(self.lock()),
-                    3 => Target::Slot(self.below(QUEUES) as usize),
-                    4 => Target::Value(self.below(QUEUES) as usize),
+            57..69 | 102..107 => Step::SetAside {
+                target: match self.below(9) {
+                    0..4 => Target::Lock(self.lock()),
+                    4..6 => Target::Slot(self.below(QUEUES) as usize),
+                    6 => Target::Value(self.below(QUEUES) as usize),
                     _ => Target::Permits(self.amount()),
                 },
                 value: self.new_resource(),
@@ -264,10 +272,22 @@ impl Generator {
                 timeout: self.below(20),
             },
             97..99 => Step::Datagrams(1 + self.below(3) as u8),
+            99..102 => Step::Unix {
+                kind: match self.below(3) {
+                    0 => UnixKind::StreamPair,
+                    1 => UnixKind::Connected(self.new_resource()),
+                    _ => UnixKind::DatagramPair,
+                },
+                amount: self.below(200) as usize,
+            },
             _ if !may_spawn => return,
             _ => return self.step_with_children(depth, draft),
         };
         draft.steps.push(step);
+    }
+
+    fn uses_primitive(&mut self) -> bool {
+        self.has_primitives && self.chance(80)
     }
 
     fn amount(&mut self) -> usize {
@@ -287,7 +307,7 @@ impl Generator {
             _ if may_forget || self.commits(ViolationKind::StillHasChildren) => {
                 self.forget(depth, draft)
             }
-            0..8 => {
+            0..11 => {
                 let child = self.child(depth, ANY, draft);
                 let how = match self.below(4) {
                     0 => GiveUp::AtOnce,
@@ -297,11 +317,12 @@ impl Generator {
                 };
                 Step::GiveUp { child, how }
             }
-            8..13 => {
+            11..15 => {
                 let jobs = (0..1 + self.below(2)).map(|_| self.leaf()).collect();
                 Step::Submit { jobs, by_destructor: self.chance(50) }
             }
-            13..18 if self.private_locks + 3 <= PRIVATE_LOCKS => self.circle(),
+            15..19 if self.private_locks + 3 <= PRIVATE_LOCKS => self.circle(),
+            19..24 => self.race(depth, draft),
             30..50 => self.spawn(depth, CANCELLED, draft),
             50..60 => Step::AwaitAll(self.children(depth, AWAITED, draft)),
             60..67 => {
@@ -322,6 +343,20 @@ impl Generator {
             _ => self.spawn(depth, AWAITED, draft),
         };
         draft.steps.push(step);
+    }
+
+    fn race(&mut self, depth: u32, draft: &mut Draft) -> Step {
+        let kind = match self.below(4) {
+            0 => RaceKind::Either,
+            1 => RaceKind::All,
+            2 => RaceKind::Select,
+            _ => RaceKind::SelectBiased,
+        };
+        let limits = if kind.has_timer() { ANY } else { COMPLETING };
+        let children = [self.child(depth, ANY, draft), self.child(depth, limits, draft)];
+        // Without time no promise may have been polled.
+        let millis = if self.chance(25) { 0 } else { self.below(40) };
+        Step::Race { children, kind, millis }
     }
 
     /// Jobs that wait for each other in a circle: a job that holds a lock for which its child

@@ -129,6 +129,7 @@ impl Interpreter<'_> {
                 Target::Permits(amount) => {
                     self.set_request_aside(amount, *polls, *millis, *then).await;
                 }
+                _ => unreachable!("{target:?} belongs to another step"),
             },
             Step::Push { queue, value, timeout } => self.push(*queue, *value, *timeout).await,
             Step::Pop { queue, timeout } => self.pop(*queue, *timeout).await,
@@ -137,6 +138,9 @@ impl Interpreter<'_> {
             }
             Step::Blocking { looks, timeout } => self.block(*looks, *timeout).await,
             Step::Datagrams(count) => self.send_datagrams(*count).await,
+            Step::Unix { kind, amount } => self.receive_over_unix(*kind, *amount).await,
+            Step::Primitive(step) => self.run_primitive(step).await,
+            Step::Race { children, kind, millis } => self.race(children, *kind, *millis).await,
             Step::Submit { jobs, by_destructor } => self.submit(jobs, *by_destructor).await,
             Step::LockBoth { first, second, millis } => {
                 self.hold_both(*first, *second, *millis).await;

@@ -1,7 +1,7 @@
 //! Random programs: trees of jobs, each a list of steps and the way it ends.
 //!
 //! `generate` creates the program of a seed, and `interpreter` runs it. The steps are implemented
-//! in `children`, `groups`, `resources`, `waiting` and `outside`.
+//! in `children`, `groups`, `races`, `resources`, `waiting`, `primitives`, `outside` and `unix`.
 
 mod children;
 mod environment;
@@ -9,16 +9,23 @@ mod generate;
 mod groups;
 mod interpreter;
 mod outside;
+mod primitives;
+mod races;
 mod resources;
+mod unix;
 mod waiting;
 
 use std::sync::Arc;
 
 use crate::event::Target;
+use primitives::PrimitiveStep;
 
 pub(crate) use environment::{Environment, capacity};
 pub(crate) use generate::{PERMITS, generate};
 pub(crate) use interpreter::main;
+pub(crate) use primitives::{BARRIER_SIZE, LATCHED, SIGNALS_MAX};
+pub(crate) use races::RaceKind;
+pub(crate) use unix::UnixKind;
 
 /// A node of a program's tree, which is run as a task.
 #[derive(Debug)]
@@ -148,6 +155,12 @@ pub(crate) enum Step {
     Blocking { looks: Option<usize>, timeout: u64 },
     /// Sends so many datagrams to itself.
     Datagrams(u8),
+    /// Receives so many bytes or datagrams from a child over a Unix socket.
+    Unix { kind: UnixKind, amount: usize },
+    /// Uses a primitive.
+    Primitive(PrimitiveStep),
+    /// Awaits the first of two children, or a number of milliseconds, and gives the losers up.
+    Race { children: [Child; 2], kind: RaceKind, millis: u64 },
     /// Submits jobs to a group by its spawner, or by a destructor that has the spawner, and awaits
     /// them.
     Submit { jobs: Vec<Arc<Job>>, by_destructor: bool },

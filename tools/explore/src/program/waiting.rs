@@ -155,17 +155,20 @@ impl Interpreter<'_> {
 
     /// Polls the future a few times, and then sleeps without polling it. The caller records the end
     /// of that time.
-    async fn set_aside<F: Future + Unpin>(
+    pub(super) async fn set_aside<F: Future + Unpin>(
         &self,
         target: Target,
         future: &mut F,
         polls: u32,
         millis: u64,
     ) -> Option<F::Output> {
-        for _ in 0..polls {
-            match poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await {
-                Poll::Ready(output) => return Some(output),
-                Poll::Pending => yield_now().await,
+        for poll in 0..polls {
+            if poll > 0 {
+                yield_now().await;
+            }
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await;
+            if let Poll::Ready(output) = polled {
+                return Some(output);
             }
         }
         self.record(Event::SetAside { job: self.job.id, target });
@@ -180,7 +183,7 @@ impl Interpreter<'_> {
     }
 
     /// Records that the job waits for a target. When it has it, the caller records that.
-    async fn wait_for<F: Future>(&self, target: Target, future: F) -> F::Output {
+    pub(super) async fn wait_for<F: Future>(&self, target: Target, future: F) -> F::Output {
         let waiting = AcquisitionGuard::new(self.job.id, target, self.environment);
         let output = future.await;
         waiting.acquired();
