@@ -11,6 +11,7 @@ mod unix;
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -130,6 +131,16 @@ impl StreamBackend {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         dispatch!(self, socket => socket.poll_recv(buf, wait, cx))
+    }
+
+    #[inline]
+    pub(crate) fn poll_recv_uninit(
+        &self,
+        buf: &mut [MaybeUninit<u8>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        dispatch!(self, socket => socket.poll_recv_uninit(buf, wait, cx))
     }
 
     #[inline]

@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -77,6 +78,21 @@ impl Endpoint {
     ) -> Poll<io::Result<usize>> {
         ready!(poll_proceed(cx));
         self.complete(self.recv_now(buf), &self.connection.readers, wait, cx)
+    }
+
+    /// As [`poll_recv`](Endpoint::poll_recv), into memory that need not be initialized.
+    pub(crate) fn poll_recv_uninit(
+        &self,
+        buf: &mut [MaybeUninit<u8>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut received = vec![0; buf.len().min(WINDOW)];
+        let count = ready!(self.poll_recv(&mut received, wait, cx))?;
+        for (slot, byte) in buf.iter_mut().zip(&received[..count]) {
+            slot.write(*byte);
+        }
+        Poll::Ready(Ok(count))
     }
 
     pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {

@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -61,6 +62,20 @@ impl StreamHandle {
             return poll_empty(cx);
         }
         self.backend().poll_recv(buf, IoWait::new(WaitSite::new("read", at), key), cx)
+    }
+
+    pub(super) fn poll_recv_uninit(
+        &self,
+        mode: AccessMode,
+        at: &'static Location<'static>,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(mode.poll_check(self, at))?;
+        if buf.is_empty() {
+            return poll_empty(cx);
+        }
+        self.backend().poll_recv_uninit(buf, WaitSite::new("read", at).into(), cx)
     }
 
     pub(super) fn poll_send(

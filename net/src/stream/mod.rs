@@ -13,8 +13,11 @@ mod transfer;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
+use std::panic::Location;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use matou_ownership::{Resource, ResourceHandle, Ticket};
 
@@ -186,6 +189,48 @@ impl<K: SocketKind> SocketStream<K> {
     #[track_caller]
     pub fn read<'a>(&'a mut self, buf: &'a mut [u8]) -> Read<'a> {
         Read::new(&self.handle, AccessMode::Exclusive, buf)
+    }
+
+    /// As [`read`](SocketStream::read), for futures that are written by hand, into memory that need
+    /// not be initialized. On return, the first `count` bytes of `buf` are initialized, and the
+    /// others are as they were.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](SocketStream::read).
+    ///
+    /// # Panics
+    ///
+    /// Outside a run.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::mem::MaybeUninit;
+    /// use matou_net::{TcpListener, TcpStream};
+    /// use matou_runtime::{RunError, run};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut server, _) = listener.accept().await?;
+    ///     client.write_all(b"purr").await?;
+    ///     let mut buf = [MaybeUninit::uninit(); 16];
+    ///     let count = poll_fn(|cx| server.poll_read_uninit(cx, &mut buf)).await?;
+    ///     assert_eq!(count, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn poll_read_uninit(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        self.handle.poll_recv_uninit(AccessMode::Exclusive, Location::caller(), cx, buf)
     }
 
     /// Writes as many bytes of `buf` as the system accepts, or waits until it accepts some. Returns

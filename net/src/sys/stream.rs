@@ -1,4 +1,5 @@
 use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
@@ -68,6 +69,21 @@ impl Stream {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         self.source.poll_transfer(Direction::Read, wait, cx, buf.len(), |fd| recv(fd, buf))
+    }
+
+    /// As [`poll_recv`](Stream::poll_recv), into memory that need not be initialized. The system
+    /// has initialized the bytes that it counts.
+    #[inline]
+    pub(crate) fn poll_recv_uninit(
+        &self,
+        buf: &mut [MaybeUninit<u8>],
+        wait: IoWait<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.source.poll_transfer(Direction::Read, wait, cx, buf.len(), |fd| {
+            let (_, count) = rustix::net::recv(fd, &mut *buf, RecvFlags::DONTWAIT)?;
+            Ok(count)
+        })
     }
 
     #[inline]

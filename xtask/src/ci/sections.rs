@@ -61,7 +61,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("package", (37, "debug"), package, "each crate can be packaged and compiles alone"),
 ];
 
-const LIBRARIES: [&str; 6] = ["hooks", "ownership", "sync", "runtime", "net", "os"];
+const LIBRARIES: [&str; 7] = ["hooks", "ownership", "sync", "runtime", "net", "os", "http"];
 
 /// The libraries whose unsafe code manages memory. (That of `os` makes system calls.)
 const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];

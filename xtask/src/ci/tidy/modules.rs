@@ -13,7 +13,7 @@ use syn::{Attribute, Item, UseTree};
 
 use super::File;
 
-const CRATES: [&str; 6] = ["hooks", "ownership", "sync", "runtime", "net", "os"];
+const CRATES: [&str; 7] = ["hooks", "ownership", "sync", "runtime", "net", "os", "http"];
 
 /// Edges that may be part of a cycle: crate, from, to, reason.
 const ALLOWED: &[(&str, &str, &str, &str)] = &[];

@@ -1,0 +1,4 @@
+use std::error::Error;
+
+/// An error of any type.
+pub type BoxError = Box<dyn Error + Send + Sync>;
