@@ -179,7 +179,10 @@ pub fn on_offer(offer: Offer) {
 
 /// Calls the host and catches a panic. The panic hook has reported it.
 fn contain(call: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(call))
+        && !payload.is::<&'static str>()
+        && !payload.is::<String>()
+    {
         // Its drop could panic again.
         mem::forget(payload);
     }

@@ -81,6 +81,7 @@ enum Stage {
 impl Future for LookupHost {
     type Output = io::Result<Vec<SocketAddr>>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Stage::New(..) = this.stage
@@ -167,10 +168,16 @@ pub struct ConnectHost {
 impl Future for ConnectHost {
     type Output = io::Result<TcpStream>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ConnectHost { lookup, connect } = self.get_mut();
+        if connect.is_complete {
+            polled_after_completion("`ConnectHost`", connect.at);
+        }
         if !matches!(lookup.stage, Stage::Done) {
-            let addresses = ready!(Pin::new(lookup).poll(cx))?;
+            let addresses = ready!(Pin::new(lookup).poll(cx));
+            connect.is_complete = addresses.is_err();
+            let addresses = addresses?;
             // fault: only-one-address-of-a-host
             connect.add(addresses.into_iter().take(ADDRESSES_MAX));
         }

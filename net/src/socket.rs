@@ -1,9 +1,10 @@
-//! The resource that a socket handle owns.
+//! The resource that a socket is, and the handle that every type of socket has.
 
 use std::fmt;
 use std::sync::Arc;
 
-use matou_ownership::{FinalizeStatus, Resource, Ticket, own};
+use matou_ownership::{FinalizeStatus, Resource, ResourceHandle, Ticket, own, release};
+use matou_runtime::{Direction, WakerKey};
 
 use crate::backend::{Backend, InMemorySocket};
 
@@ -13,7 +14,7 @@ use crate::backend::{Backend, InMemorySocket};
 /// `repr(C)`: every operation reads the backend and the beginning of the ticket, which are adjacent
 /// in this order.
 #[repr(C)]
-pub(crate) struct Socket<S: InMemorySocket> {
+struct Socket<S: InMemorySocket> {
     backend: Backend<S>,
     ticket: Ticket,
     /// Replaces the close of the backend, where more or less than that is necessary.
@@ -22,14 +23,19 @@ pub(crate) struct Socket<S: InMemorySocket> {
 
 pub(crate) type Finalizer<S> = Box<dyn Fn(&Backend<S>) + Send + Sync>;
 
-impl<S: InMemorySocket> Socket<S> {
+/// The handle of a socket, or of one half of a stream. Dropping it releases the resource.
+pub(crate) struct Handle<S: InMemorySocket> {
+    socket: Arc<Socket<S>>,
+}
+
+impl<S: InMemorySocket> Handle<S> {
     /// Creates a resource of the current task.
     ///
     /// The caller passes the ticket because a ticket records the line that creates it: the line of
     /// the user's program, which is not available when a future is polled.
     #[track_caller]
-    pub(crate) fn new(ticket: Ticket, backend: Backend<S>) -> Arc<Socket<S>> {
-        Socket { backend, ticket, finalizer: None }.owned()
+    pub(crate) fn new(ticket: Ticket, backend: Backend<S>) -> Handle<S> {
+        Handle::owned(Socket { backend, ticket, finalizer: None })
     }
 
     /// Creates a resource of the current task whose `finalizer` runs in place of the close.
@@ -38,20 +44,50 @@ impl<S: InMemorySocket> Socket<S> {
         ticket: Ticket,
         backend: Backend<S>,
         finalizer: Finalizer<S>,
-    ) -> Arc<Socket<S>> {
-        Socket { backend, ticket, finalizer: Some(finalizer) }.owned()
+    ) -> Handle<S> {
+        Handle::owned(Socket { backend, ticket, finalizer: Some(finalizer) })
     }
 
     #[track_caller]
-    fn owned(self) -> Arc<Socket<S>> {
-        let socket = Arc::new(self);
+    fn owned(socket: Socket<S>) -> Handle<S> {
+        let socket = Arc::new(socket);
         own(&(Arc::clone(&socket) as Arc<dyn Resource>));
-        socket
+        Handle { socket }
     }
 
     #[inline]
     pub(crate) fn backend(&self) -> &Backend<S> {
-        &self.backend
+        &self.socket.backend
+    }
+
+    /// Removes the waker of a future that is dropped, if it waits.
+    #[inline]
+    pub(crate) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
+        if key.is_set() {
+            self.backend().cancel_wait(direction, key);
+        }
+    }
+}
+
+impl<S: InMemorySocket> ResourceHandle for Handle<S> {
+    fn ticket(&self) -> &Ticket {
+        &self.socket.ticket
+    }
+
+    fn resource(&self) -> Arc<dyn Resource> {
+        self.socket.clone()
+    }
+}
+
+impl<S: InMemorySocket> Drop for Handle<S> {
+    fn drop(&mut self) {
+        release(self);
+    }
+}
+
+impl<S: InMemorySocket> fmt::Debug for Handle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.fmt(f)
     }
 }
 

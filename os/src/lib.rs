@@ -6,6 +6,7 @@
 compile_error!("matou-os supports Unix systems only; another system needs its own `os/src/sys.rs`");
 
 mod access;
+mod boxed;
 mod descriptor;
 pub mod fs;
 mod outcome;

@@ -1,7 +1,7 @@
-//! The outcomes of this crate's own tasks.
+//! The outcomes of this crate's own tasks, and the panic of a future that is polled after completion.
 
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 
 use matou_runtime::{Outcome, TaskError};
 
@@ -12,4 +12,12 @@ pub(crate) fn into_result<T>(outcome: Outcome<T, io::Error>) -> io::Result<T> {
         TaskError::Panicked(panic) => resume_unwind(panic.into_payload()),
         other => io::Error::other(other.to_string()),
     })
+}
+
+/// Panics because a future is polled after completion. The poll may come from a combinator of
+/// another crate, so the message names the line that created the future.
+#[cold]
+#[track_caller]
+pub(crate) fn polled_after_completion(future: &str, created_at: &Location<'_>) -> ! {
+    panic!("{future} polled after completion; created at {created_at}")
 }

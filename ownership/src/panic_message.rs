@@ -12,9 +12,11 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
     } else {
         String::from("panic payload of unknown type")
     };
-    // Dropping a payload can panic again. The second payload is leaked, since its drop may panic
-    // too.
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+    // Dropping a payload can panic again. The second payload is leaked if its drop may panic too.
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+        && !second.is::<&'static str>()
+        && !second.is::<String>()
+    {
         std::mem::forget(second);
     }
     message

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use matou_hooks::{Target, Wait};
 
 use crate::error::polled_after_completion;
-use crate::primitives::{Mutex, const_fn, lock};
+use crate::locks::lock;
+use crate::primitives::{Mutex, const_fn};
 use crate::waiting::{Kind, Notify, Request, Waiting};
 
 /// A point at which a number of tasks wait for each other. It can be used any number of times.

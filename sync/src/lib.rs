@@ -91,6 +91,7 @@ mod computation;
 mod condition;
 mod error;
 mod holder;
+mod locks;
 mod mutex;
 mod once;
 mod primitives;

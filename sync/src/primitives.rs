@@ -21,11 +21,6 @@ pub(crate) use std::sync::{
     atomic::{AtomicUsize, Ordering, fence},
 };
 
-/// Locks a mutex of which no holder panics.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// Defines a constructor that is `const`, except under loom, whose types have no `const` ones.
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),*) -> Self $body:block) => {

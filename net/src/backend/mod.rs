@@ -45,13 +45,18 @@ pub(crate) type ListenerBackend = Backend<simulated::ListenerHandle>;
 /// The backend of a datagram socket.
 pub(crate) type DatagramBackend = Backend<simulated::Datagram>;
 
-/// Calls the same method of either implementation.
-macro_rules! dispatch {
-    ($backend:expr, $socket:ident => $call:expr) => {
-        match $backend {
-            Backend::System($socket) => $call,
-            Backend::InMemory($socket) => $call,
-        }
+/// Defines methods that call the method of the same name of either implementation.
+macro_rules! delegate {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident(&self $(, $arg:ident: $type:ty)* $(,)?) $(-> $result:ty)?;
+    )*) => {
+        $($(#[$meta])* pub(crate) fn $name(&self $(, $arg: $type)*) $(-> $result)? {
+            match self {
+                Backend::System(socket) => socket.$name($($arg),*),
+                Backend::InMemory(socket) => socket.$name($($arg),*),
+            }
+        })*
     };
 }
 
@@ -77,18 +82,12 @@ impl<S: InMemorySocket> Backend<S> {
         }
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<Address> {
-        dispatch!(self, socket => socket.local_addr())
-    }
-
-    /// Returns whether the socket was open.
-    pub(crate) fn close(&self) -> bool {
-        dispatch!(self, socket => socket.close())
-    }
-
-    /// Removes the waker of a future that is dropped while it waits.
-    pub(crate) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
-        dispatch!(self, socket => socket.cancel_wait(direction, key));
+    delegate! {
+        fn local_addr(&self) -> io::Result<Address>;
+        /// Returns whether the socket was open.
+        fn close(&self) -> bool;
+        /// Removes the waker of a future that is dropped while it waits.
+        fn cancel_wait(&self, direction: Direction, key: &mut WakerKey);
     }
 }
 
@@ -123,99 +122,57 @@ impl StreamBackend {
         }
     }
 
-    #[inline]
-    pub(crate) fn poll_recv(
-        &self,
-        buf: &mut [u8],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_recv(buf, wait, cx))
-    }
-
-    #[inline]
-    pub(crate) fn poll_recv_uninit(
-        &self,
-        buf: &mut [MaybeUninit<u8>],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_recv_uninit(buf, wait, cx))
-    }
-
-    #[inline]
-    pub(crate) fn poll_send(
-        &self,
-        buf: &[u8],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_send(buf, wait, cx))
-    }
-
-    pub(crate) fn poll_recv_vectored(
-        &self,
-        bufs: &mut [IoSliceMut<'_>],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_recv_vectored(bufs, wait, cx))
-    }
-
-    pub(crate) fn poll_send_vectored(
-        &self,
-        bufs: &[IoSlice<'_>],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_send_vectored(bufs, wait, cx))
-    }
-
-    pub(crate) fn poll_peek(
-        &self,
-        buf: &mut [u8],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_peek(buf, wait, cx))
-    }
-
-    /// Fails with `WouldBlock` instead of waiting.
-    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        dispatch!(self, socket => socket.try_recv(buf))
-    }
-
-    /// Fails with `WouldBlock` instead of waiting.
-    pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        dispatch!(self, socket => socket.try_send(buf))
-    }
-
-    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        dispatch!(self, socket => socket.shutdown(how))
-    }
-
-    pub(crate) fn peer_addr(&self) -> io::Result<Option<Address>> {
-        dispatch!(self, socket => socket.peer_addr())
-    }
-
-    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_nodelay(nodelay))
-    }
-
-    pub(crate) fn nodelay(&self) -> io::Result<bool> {
-        dispatch!(self, socket => socket.nodelay())
-    }
-
-    pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_linger(linger))
-    }
-
-    pub(crate) fn linger(&self) -> io::Result<Option<Duration>> {
-        dispatch!(self, socket => socket.linger())
-    }
-
-    pub(crate) fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_keepalive(idle))
+    delegate! {
+        #[inline]
+        fn poll_recv(
+            &self,
+            buf: &mut [u8],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        #[inline]
+        fn poll_recv_uninit(
+            &self,
+            buf: &mut [MaybeUninit<u8>],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        #[inline]
+        fn poll_send(
+            &self,
+            buf: &[u8],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        fn poll_recv_vectored(
+            &self,
+            bufs: &mut [IoSliceMut<'_>],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        fn poll_send_vectored(
+            &self,
+            bufs: &[IoSlice<'_>],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        fn poll_peek(
+            &self,
+            buf: &mut [u8],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        /// Fails with `WouldBlock` instead of waiting.
+        fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize>;
+        /// Fails with `WouldBlock` instead of waiting.
+        fn try_send(&self, buf: &[u8]) -> io::Result<usize>;
+        fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+        fn peer_addr(&self) -> io::Result<Option<Address>>;
+        fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+        fn nodelay(&self) -> io::Result<bool>;
+        fn set_linger(&self, linger: Option<Duration>) -> io::Result<()>;
+        fn linger(&self) -> io::Result<Option<Duration>>;
+        fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()>;
     }
 }
 
@@ -257,62 +214,32 @@ impl DatagramBackend {
         }
     }
 
-    pub(crate) fn connect(&self, address: &Address) -> io::Result<()> {
-        dispatch!(self, socket => socket.connect(address))
-    }
-
-    pub(crate) fn poll_recv(
-        &self,
-        taking: Taking,
-        buf: &mut [u8],
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(usize, Option<Address>)>> {
-        dispatch!(self, socket => socket.poll_recv(taking, buf, wait, cx))
-    }
-
-    pub(crate) fn poll_send(
-        &self,
-        buf: &[u8],
-        to: Option<&Address>,
-        wait: IoWait<'_>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        dispatch!(self, socket => socket.poll_send(buf, to, wait, cx))
-    }
-
-    /// Fails with `WouldBlock` instead of waiting.
-    pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<(usize, Option<Address>)> {
-        dispatch!(self, socket => socket.try_recv(buf))
-    }
-
-    /// Fails with `WouldBlock` instead of waiting.
-    pub(crate) fn try_send(&self, buf: &[u8], to: Option<&Address>) -> io::Result<usize> {
-        dispatch!(self, socket => socket.try_send(buf, to))
-    }
-
-    pub(crate) fn peer_addr(&self) -> io::Result<Option<Address>> {
-        dispatch!(self, socket => socket.peer_addr())
-    }
-
-    pub(crate) fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_broadcast(broadcast))
-    }
-
-    pub(crate) fn broadcast(&self) -> io::Result<bool> {
-        dispatch!(self, socket => socket.broadcast())
-    }
-
-    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_ttl(ttl))
-    }
-
-    pub(crate) fn ttl(&self) -> io::Result<u32> {
-        dispatch!(self, socket => socket.ttl())
-    }
-
-    pub(crate) fn set_multicast(&self, setting: Multicast) -> io::Result<()> {
-        dispatch!(self, socket => socket.set_multicast(setting))
+    delegate! {
+        fn connect(&self, address: &Address) -> io::Result<()>;
+        fn poll_recv(
+            &self,
+            taking: Taking,
+            buf: &mut [u8],
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<(usize, Option<Address>)>>;
+        fn poll_send(
+            &self,
+            buf: &[u8],
+            to: Option<&Address>,
+            wait: IoWait<'_>,
+            cx: &mut Context<'_>,
+        ) -> Poll<io::Result<usize>>;
+        /// Fails with `WouldBlock` instead of waiting.
+        fn try_recv(&self, buf: &mut [u8]) -> io::Result<(usize, Option<Address>)>;
+        /// Fails with `WouldBlock` instead of waiting.
+        fn try_send(&self, buf: &[u8], to: Option<&Address>) -> io::Result<usize>;
+        fn peer_addr(&self) -> io::Result<Option<Address>>;
+        fn set_broadcast(&self, broadcast: bool) -> io::Result<()>;
+        fn broadcast(&self) -> io::Result<bool>;
+        fn set_ttl(&self, ttl: u32) -> io::Result<()>;
+        fn ttl(&self) -> io::Result<u32>;
+        fn set_multicast(&self, setting: Multicast) -> io::Result<()>;
     }
 }
 

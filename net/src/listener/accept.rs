@@ -66,7 +66,7 @@ impl<K: SocketKind> SocketListener<K> {
             ready!(self.poll_pause(attempt.pause, attempt.at, cx));
             let key = attempt.key.as_deref_mut();
             let wait = IoWait::new(WaitSite::new("accept", attempt.at), key);
-            let accepted = ready!(self.socket.backend().poll_accept(wait, cx));
+            let accepted = ready!(self.handle.backend().poll_accept(wait, cx));
             match accepted.and_then(|(backend, peer)| Ok((backend, K::address(peer)?))) {
                 Ok(accepted) => {
                     self.backoff.record_success();
@@ -105,7 +105,7 @@ impl<K: SocketKind> SocketListener<K> {
     }
 
     fn add_address(&self, error: io::Error) -> io::Error {
-        match self.socket.backend().local_addr() {
+        match self.handle.backend().local_addr() {
             Ok(address) => with_context("accept on", address)(error),
             Err(_) => error,
         }
@@ -130,7 +130,7 @@ impl<K: SocketKind> Future for Accept<'_, K> {
 impl<K: SocketKind> Drop for Accept<'_, K> {
     fn drop(&mut self) {
         if self.key.is_set() {
-            self.listener.socket.backend().cancel_wait(Direction::Read, &mut self.key);
+            self.listener.handle.backend().cancel_wait(Direction::Read, &mut self.key);
         }
     }
 }

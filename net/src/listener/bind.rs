@@ -97,7 +97,7 @@ impl ListenOptions {
     ) -> io::Result<Vec<TcpListener>> {
         for _ in 1..count {
             let ticket = Ticket::new(Tcp::LISTENER);
-            let backend = listeners[0].socket.backend().share()?;
+            let backend = listeners[0].handle.backend().share()?;
             listeners.push(TcpListener::new(ticket, backend));
         }
         Ok(listeners)

@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use matou_ownership::{Resource, ResourceHandle, Ticket, release};
+use matou_ownership::{Resource, ResourceHandle, Ticket};
 use matou_runtime::futures::Sleep;
 
 pub use accept::Accept;
@@ -24,7 +24,7 @@ use crate::access::AccessMode;
 use crate::backend::{Backend, ListenerBackend, SocketFile};
 use crate::kind::{SocketKind, Tcp};
 use crate::simulated;
-use crate::socket::Socket;
+use crate::socket::Handle;
 use crate::stream::SocketStream;
 
 /// A TCP socket that accepts connections, owned by a task; see [`SocketListener`] for its methods.
@@ -61,7 +61,7 @@ pub type TcpListenerRef<'a> = SocketListenerRef<'a, Tcp>;
 /// # }
 /// ```
 pub struct SocketListener<K: SocketKind> {
-    socket: Arc<Socket<simulated::ListenerHandle>>,
+    handle: Handle<simulated::ListenerHandle>,
     backoff: AcceptBackoff,
     /// The timer of a pause in `poll_accept`.
     pause: Option<Sleep>,
@@ -71,7 +71,7 @@ pub struct SocketListener<K: SocketKind> {
 impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
     pub(crate) fn new(ticket: Ticket, backend: ListenerBackend) -> SocketListener<K> {
-        SocketListener::from_socket(Socket::new(ticket, backend))
+        SocketListener::from_handle(Handle::new(ticket, backend))
     }
 
     /// Creates a listener that removes its file when it is closed.
@@ -87,11 +87,11 @@ impl<K: SocketKind> SocketListener<K> {
                 file.remove();
             }
         };
-        SocketListener::from_socket(Socket::with_finalizer(ticket, backend, Box::new(finalizer)))
+        SocketListener::from_handle(Handle::with_finalizer(ticket, backend, Box::new(finalizer)))
     }
 
-    fn from_socket(socket: Arc<Socket<simulated::ListenerHandle>>) -> SocketListener<K> {
-        SocketListener { socket, backoff: AcceptBackoff::default(), pause: None, kind: PhantomData }
+    fn from_handle(handle: Handle<simulated::ListenerHandle>) -> SocketListener<K> {
+        SocketListener { handle, backoff: AcceptBackoff::default(), pause: None, kind: PhantomData }
     }
 
     /// Takes a listener of the standard library, and puts it into non-blocking mode.
@@ -137,7 +137,7 @@ impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
     pub fn into_std(self) -> io::Result<K::StdListener> {
         AccessMode::Exclusive.check(&self)?;
-        self.socket.backend().take_fd().map(K::StdListener::from)
+        self.handle.backend().take_fd().map(K::StdListener::from)
     }
 
     /// Waits for the next connection, and returns it with the address of its peer. The current task
@@ -314,23 +314,17 @@ impl<K: SocketKind> SocketListener<K> {
     #[track_caller]
     fn local_addr_as(&self, mode: AccessMode) -> io::Result<K::Address> {
         mode.check(self)?;
-        K::address(Some(self.socket.backend().local_addr()?))
+        K::address(Some(self.handle.backend().local_addr()?))
     }
 }
 
 impl<K: SocketKind> ResourceHandle for SocketListener<K> {
     fn ticket(&self) -> &Ticket {
-        self.socket.ticket()
+        self.handle.ticket()
     }
 
     fn resource(&self) -> Arc<dyn Resource> {
-        self.socket.clone()
-    }
-}
-
-impl<K: SocketKind> Drop for SocketListener<K> {
-    fn drop(&mut self) {
-        release(self);
+        self.handle.resource()
     }
 }
 
@@ -338,7 +332,7 @@ impl<K: SocketKind> fmt::Debug for SocketListener<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketListener")
             .field("kind", &K::LISTENER)
-            .field("socket", &self.socket)
+            .field("handle", &self.handle)
             .field("pauses", &self.pauses())
             .finish()
     }

@@ -1,5 +1,5 @@
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use matou_runtime::now;
@@ -9,8 +9,9 @@ use super::Faults;
 use super::fault_rng::FaultRng;
 use super::half::{Half, Incomplete, broken_pipe};
 use super::listener::Listener;
+use super::locks::{Guard, lock};
 use super::network::{Network, Route};
-use super::waker_list::{WakerList, lock};
+use super::waker_list::WakerList;
 use crate::address::Address;
 
 /// How often a client tries to connect while the listener's backlog is full.
@@ -105,7 +106,7 @@ impl Connection {
         rng
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> Guard<'_, State> {
         lock(&self.state)
     }
 

@@ -1,14 +1,15 @@
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use matou_runtime::{Direction, IoWait, WakerKey, now, poll_proceed};
 
 use super::InMemorySocket;
+use super::locks::{Guard, lock};
 use super::network::{Network, check_in_run};
-use super::waker_list::{WakerList, lock};
+use super::waker_list::WakerList;
 use crate::address::{Address, UnixName};
 use crate::sys::{DatagramFault, DatagramKind, Multicast, Taking};
 
@@ -56,7 +57,7 @@ struct Arrival {
 }
 
 impl DatagramSocket {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> Guard<'_, State> {
         lock(&self.state)
     }
 

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::locks::lock;
 use super::network::{Network, network};
-use super::waker_list::lock;
 
 /// Adds a host name to the current simulated run, with its addresses in the order of preference. A
 /// second call replaces them.

@@ -1,14 +1,15 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use matou_runtime::{Direction, IoWait, WakerKey, now, poll_proceed};
 
 use super::fault_rng::FaultRng;
+use super::locks::{Guard, lock};
 use super::network::Network;
-use super::waker_list::{WakerList, lock};
+use super::waker_list::WakerList;
 use super::{Endpoint, InMemorySocket};
 use crate::address::Address;
 use crate::listen_options::ListenOptions;
@@ -81,7 +82,7 @@ impl Listener {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> Guard<'_, State> {
         lock(&self.state)
     }
 
@@ -140,12 +141,7 @@ impl Listener {
     }
 
     /// Draws an error, which may lose the connection at `index`.
-    fn inject_error(
-        &self,
-        index: usize,
-        mut state: MutexGuard<'_, State>,
-        rng: &FaultRng,
-    ) -> io::Error {
+    fn inject_error(&self, index: usize, mut state: Guard<'_, State>, rng: &FaultRng) -> io::Error {
         let drawn = rng.simulation.random_below(ACCEPT_FAULTS.len() as u64);
         let fault = ACCEPT_FAULTS[drawn as usize];
         let lost = fault == AcceptFault::ConnectionAborted;

@@ -16,6 +16,7 @@ mod faults;
 mod half;
 mod hosts;
 mod listener;
+mod locks;
 mod network;
 mod stream_buffer;
 mod unix;

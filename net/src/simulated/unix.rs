@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::datagram::DatagramSocket;
+use super::locks::lock;
 use super::network::Network;
-use super::waker_list::lock;
 use super::{Endpoint, Listener};
 use crate::address::{Address, UnixName};
 use crate::listen_options::ListenOptions;

@@ -1,11 +1,13 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use matou_runtime::futures::Sleep;
 use matou_runtime::{IoWait, WakerKey, WakerSet, now, sleep_until};
+
+use super::locks::{assert_none_held, lock};
 
 /// The wakers of the futures that wait for one event, such as bytes to read at one endpoint, and
 /// the timer that wakes them when the next event is due.
@@ -31,6 +33,7 @@ impl WakerList {
     /// Removes the waker of a future that does not wait any more.
     pub(super) fn remove(&self, key: &mut WakerKey) {
         let Some(waker) = lock(&self.wakers.0).remove(key) else { return };
+        assert_none_held();
         // A set of its own, from whose drop no panic of the waker comes.
         drop(WakerSet::new().register(&mut WakerKey::new(), waker));
     }
@@ -72,6 +75,7 @@ impl Wakers {
             return;
         }
         // A waker may run any code when it is cloned, woken or dropped: not under the lock.
+        assert_none_held();
         let waker = waker.clone();
         match key {
             Some(key) => {
@@ -87,6 +91,8 @@ impl Wakers {
 
     fn wake_all(&self) {
         let wakers = lock(&self.0).take();
+        // fault: simulated-wakers-woken-under-lock
+        assert_none_held();
         wakers.wake_all();
     }
 }
@@ -100,10 +106,4 @@ impl Wake for Wakers {
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_all();
     }
-}
-
-/// Locks a mutex of the simulated network. The domains of a simulated run share one thread, so it
-/// is never contended; it is never poisoned, because no code panics while it holds one.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,6 +15,7 @@ use matou_runtime::sleep;
 
 use super::{Connect, TcpStream};
 use crate::connect_options::ConnectOptions;
+use crate::error::polled_after_completion;
 use crate::kind::Tcp;
 use crate::kind::sealed::Sealed;
 
@@ -33,7 +34,8 @@ pub struct ConnectAny {
     /// Until the next attempt starts although the earlier ones are undecided.
     delay: Option<Sleep>,
     error: Option<io::Error>,
-    at: &'static Location<'static>,
+    pub(crate) is_complete: bool,
+    pub(crate) at: &'static Location<'static>,
 }
 
 impl ConnectAny {
@@ -44,7 +46,8 @@ impl ConnectAny {
     ) -> ConnectAny {
         let (untried, attempts) = (VecDeque::new(), Vec::new());
         let at = Location::caller();
-        let mut connect = ConnectAny { options, untried, attempts, delay: None, error: None, at };
+        let (delay, error, is_complete) = (None, None, false);
+        let mut connect = ConnectAny { options, untried, attempts, delay, error, is_complete, at };
         connect.add(addresses);
         connect
     }
@@ -82,16 +85,22 @@ impl ConnectAny {
 impl Future for ConnectAny {
     type Output = io::Result<TcpStream>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if this.is_complete {
+            polled_after_completion("`ConnectAny`", this.at);
+        }
         loop {
             if let Poll::Ready(stream) = this.poll_attempts(cx) {
+                this.is_complete = true;
                 // The other sockets are closed now, and not when this future is dropped.
                 this.attempts.clear();
                 this.untried.clear();
                 return Poll::Ready(Ok(stream));
             }
             if this.untried.is_empty() && this.attempts.is_empty() {
+                this.is_complete = true;
                 let none = || io::Error::new(io::ErrorKind::InvalidInput, "there is no address");
                 return Poll::Ready(Err(this.error.take().unwrap_or_else(none)));
             }

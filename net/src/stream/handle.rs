@@ -1,54 +1,18 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::panic::Location;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use matou_ownership::{Resource, ResourceHandle, Ticket, release};
-use matou_runtime::{Direction, IoWait, WaitSite, WakerKey, poll_proceed};
+use matou_runtime::{IoWait, WaitSite, WakerKey, poll_proceed};
 
 use crate::access::AccessMode;
-use crate::backend::StreamBackend;
 use crate::simulated;
-use crate::socket::{Finalizer, Socket};
+use crate::socket::Handle;
 
-/// The handle of a stream, or of one of its halves, whatever its kind. Dropping it releases the
-/// resource.
-#[derive(Debug)]
-pub(crate) struct StreamHandle {
-    socket: Arc<Socket<simulated::Endpoint>>,
-}
+/// The handle of a stream, or of one of its halves, whatever its kind.
+pub(crate) type StreamHandle = Handle<simulated::Endpoint>;
 
 impl StreamHandle {
-    /// Creates a resource of the current task.
-    #[track_caller]
-    pub(crate) fn new(ticket: Ticket, backend: StreamBackend) -> StreamHandle {
-        StreamHandle { socket: Socket::new(ticket, backend) }
-    }
-
-    /// Creates a resource that is a part of a socket: `finalizer` runs in place of the close.
-    #[track_caller]
-    pub(super) fn part(
-        ticket: Ticket,
-        backend: StreamBackend,
-        finalizer: Finalizer<simulated::Endpoint>,
-    ) -> StreamHandle {
-        StreamHandle { socket: Socket::with_finalizer(ticket, backend, finalizer) }
-    }
-
-    #[inline]
-    pub(crate) fn backend(&self) -> &StreamBackend {
-        self.socket.backend()
-    }
-
-    /// Removes the waker of a future that is dropped, if it waits.
-    #[inline]
-    pub(super) fn cancel_wait(&self, direction: Direction, key: &mut WakerKey) {
-        if key.is_set() {
-            self.backend().cancel_wait(direction, key);
-        }
-    }
-
     pub(super) fn poll_recv(
         &self,
         mode: AccessMode,
@@ -127,20 +91,4 @@ impl StreamHandle {
 fn poll_empty(cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     ready!(poll_proceed(cx));
     Poll::Ready(Ok(0))
-}
-
-impl ResourceHandle for StreamHandle {
-    fn ticket(&self) -> &Ticket {
-        self.socket.ticket()
-    }
-
-    fn resource(&self) -> Arc<dyn Resource> {
-        self.socket.clone()
-    }
-}
-
-impl Drop for StreamHandle {
-    fn drop(&mut self) {
-        release(self);
-    }
 }

@@ -129,10 +129,11 @@ impl<K: SocketKind> SocketStream<K> {
         let split = Arc::new(Split { state });
         let part = Arc::clone(&split);
         let finalizer = Box::new(move |_: &_| part.finalize_half(false));
-        let reads = StreamHandle::part(Ticket::new(K::READ_HALF), for_reads, finalizer);
+        let reads = StreamHandle::with_finalizer(Ticket::new(K::READ_HALF), for_reads, finalizer);
         let part = Arc::clone(&split);
         let finalizer = Box::new(move |_: &_| part.finalize_half(true));
-        let writes = StreamHandle::part(Ticket::new(K::WRITE_HALF), for_writes, finalizer);
+        let writes =
+            StreamHandle::with_finalizer(Ticket::new(K::WRITE_HALF), for_writes, finalizer);
         (
             ReadHalf { handle: reads, split: Arc::clone(&split), kind: PhantomData },
             WriteHalf { handle: writes, split, kind: PhantomData },

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite};
-use matou_net::{FinishLimit, Shutdown, TcpListener, TcpStream};
+use matou_net::{FinishLimit, Shutdown, TcpListener, TcpStream, lookup_host};
 use matou_runtime::{BlockedOn, RunError, Violation, spawn, yield_now};
 
 use crate::support::*;
@@ -227,6 +227,9 @@ fn f9_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
         poll_again("Finish", server.finish(FinishLimit::new())).await?;
         let limited = TcpStream::connect_timeout(address, Duration::from_secs(60));
         poll_again("Connect", limited).await?;
+        poll_again("ConnectAny", TcpStream::connect_any([address])).await?;
+        poll_again("ConnectHost", TcpStream::connect_host("localhost", address.port())).await?;
+        poll_again("LookupHost", lookup_host("localhost", 1)).await?;
         Ok(())
     });
     result.unwrap();

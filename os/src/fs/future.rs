@@ -1,12 +1,13 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use matou_runtime::{Promise, Task};
 
-use crate::outcome::into_result;
+use crate::outcome::{into_result, polled_after_completion};
 
 type Job<T> = Box<dyn FnOnce() -> io::Result<T> + Send>;
 
@@ -14,6 +15,7 @@ type Job<T> = Box<dyn FnOnce() -> io::Result<T> + Send>;
 #[must_use = "futures do nothing unless polled"]
 pub struct FsFuture<T> {
     state: State<T>,
+    called_at: &'static Location<'static>,
 }
 
 enum State<T> {
@@ -30,11 +32,12 @@ impl<T: Send + 'static> FsFuture<T> {
     }
 
     /// Creates the future of a job whose `task` has the line of the call.
+    #[track_caller]
     pub(crate) fn of(
         task: Task,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> FsFuture<T> {
-        FsFuture { state: State::New(task, Box::new(job)) }
+        FsFuture { state: State::New(task, Box::new(job)), called_at: Location::caller() }
     }
 }
 
@@ -57,7 +60,7 @@ impl<T: Send + 'static> Future for FsFuture<T> {
                         }
                     };
                 }
-                State::Done => panic!("a future of `matou_os::fs` is polled after it was ready"),
+                State::Done => polled_after_completion("`FsFuture`", self.called_at),
             }
         }
     }

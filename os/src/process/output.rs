@@ -8,21 +8,23 @@ use std::task::{Context, Poll};
 use futures_io::AsyncRead;
 
 use super::Spawn;
+use crate::boxed::Boxed;
 
 /// The most bytes that are read at once.
 const CHUNK: usize = 16 << 10;
 
 /// The future of [`Command::output`](super::Command::output).
 #[must_use = "dropping it cancels the process"]
-pub struct OutputFuture(Pin<Box<dyn Future<Output = io::Result<Output>>>>);
+pub struct OutputFuture(Boxed<'static, Output>);
 
 /// The future of [`Command::status`](super::Command::status).
 #[must_use = "dropping it cancels the process"]
-pub struct StatusFuture(Pin<Box<dyn Future<Output = io::Result<ExitStatus>>>>);
+pub struct StatusFuture(Boxed<'static, ExitStatus>);
 
 impl OutputFuture {
+    #[track_caller]
     pub(super) fn new(child: Spawn, limit: usize) -> OutputFuture {
-        OutputFuture(Box::pin(async move {
+        OutputFuture(Boxed::new(async move {
             let mut child = child.await?;
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
             match read_both(stdout, stderr, limit).await {
@@ -38,24 +40,27 @@ impl OutputFuture {
 }
 
 impl StatusFuture {
+    #[track_caller]
     pub(super) fn new(child: Spawn) -> StatusFuture {
-        StatusFuture(Box::pin(async move { child.await?.wait().await }))
+        StatusFuture(Boxed::new(async move { child.await?.wait().await }))
     }
 }
 
 impl Future for OutputFuture {
     type Output = io::Result<Output>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.poll("`OutputFuture`", cx)
     }
 }
 
 impl Future for StatusFuture {
     type Output = io::Result<ExitStatus>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.poll("`StatusFuture`", cx)
     }
 }
 

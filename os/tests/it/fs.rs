@@ -1,9 +1,14 @@
 //! Files.
 
+use std::future::Future;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use matou_os::fs;
+use matou_os::process::Command;
 use matou_runtime::MainError;
 use matou_runtime::test::check;
 
@@ -75,5 +80,29 @@ fn files_work_in_simulated_runs() {
         fs::rename(&path, directory.0.join("other")).await?;
         assert_eq!(fs::read_to_string(directory.0.join("other")).await?, "text");
         Ok::<_, MainError>(())
+    });
+}
+
+/// Awaits `future`, which this file has created, polls it once more, and expects a panic that says
+/// so.
+async fn poll_again(name: &str, future: impl Future) {
+    let mut future = pin!(future);
+    future.as_mut().await;
+    let mut cx = Context::from_waker(Waker::noop());
+    let again = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx).is_ready()));
+    let message = again.expect_err("it has completed").downcast::<String>().expect("a message");
+    let expected = format!("`{name}` polled after completion; created at {}:", file!());
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn a_future_polled_after_completion_panics_with_the_line_that_created_it() {
+    run(|| async {
+        poll_again("FsFuture", fs::exists("/")).await;
+        let mut file = fs::File::open("/dev/null").await?;
+        poll_again("FileFuture", file.metadata()).await;
+        poll_again("StatusFuture", Command::new("true").status()).await;
+        poll_again("OutputFuture", Command::new("true").output()).await;
+        Ok(())
     });
 }

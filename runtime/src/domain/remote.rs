@@ -111,9 +111,9 @@ impl RemoteHandle {
 
     /// Puts a message into the queue, and unparks the domain if it is parked.
     ///
-    /// After the run the queue is closed, and the message is leaked: it may hold a future, which
-    /// only the domain's own thread could drop. (No such message exists then, because a run ends
-    /// after its last task.)
+    /// After the run the queue is closed, and the message is dropped on this thread: all of a
+    /// message is `Send`. That happens for example if the driver of another domain fails until that
+    /// domain is stopped, too.
     pub(crate) fn send(&self, message: Message) {
         let must_notify = match self.queue.push(message) {
             Ok(must_notify) => must_notify,
@@ -121,7 +121,8 @@ impl RemoteHandle {
             Err(Message::Wake(wake)) => return drop(wake),
             Err(Message::Offer(offer)) => return offers::decline_at_once(*offer),
             Err(Message::Diagnostic(diagnostic)) => return self.report_late(&diagnostic),
-            Err(message) => return std::mem::forget(message),
+            // The closure of a signal handler may have captured any value.
+            Err(message) => return panics::ignore(|| drop(message)),
         };
         if must_notify && self.parker.notify() {
             // A domain that is not connected yet has not parked yet either.
@@ -230,5 +231,23 @@ impl fmt::Debug for RemoteHandle {
             .field("is_empty", &self.is_empty())
             .field("parker", &self.parker)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_to_a_domain_that_has_ended_is_dropped() {
+        let remote = RemoteHandle::new(Weak::new(), MessageQueue::immediate());
+        remote.close();
+        let captured = Arc::new(());
+        let start_handler = {
+            let captured = Arc::clone(&captured);
+            move |_: &Domain| drop(captured)
+        };
+        remote.send(Message::Signal(Box::new(start_handler)));
+        assert_eq!(Arc::strong_count(&captured), 1);
     }
 }

@@ -119,6 +119,7 @@ pub(crate) fn result_of<T, E: 'static>(
                     report.add_causes(own.into_further_causes());
                 }
                 Some(Err(TaskError::Violation(own))) => report.append(own),
+                // fault: main-outcome-drop-unwinds
                 Some(outcome) => report.add_causes(discard(outcome)),
                 None => {}
             }

@@ -220,6 +220,9 @@ where
                     let normal = matches!(outcome, Some(Ok(_)));
                     if let Some(panic) = ready!(domain.poll_finishing(normal, pending, cx)) {
                         self.as_mut().record_panic(panic);
+                        // The drop of the outcome that the panic replaces was code of this task.
+                        // fault: replaced-outcome-unchecked
+                        domain.raise_recorded_not_owner();
                     }
                     // fault: violation-not-the-outcome
                     if domain.current_has_violated() {

@@ -14,7 +14,7 @@ use matou_runtime::signal::{self, Signal};
 use matou_runtime::test::{Check, send_signal};
 use matou_runtime::{
     Diagnostic, Leaks, MainError, Orphans, Outcome, Promise, RunError, Task, TaskError, TryNext,
-    Violations, await_all, await_first, race, shield, sleep, spawn, try_spawn, yield_now,
+    Violations, await_all, await_first, defer, race, shield, sleep, spawn, try_spawn, yield_now,
 };
 
 use crate::support::*;
@@ -364,6 +364,40 @@ fn f05_a_foreign_use_in_the_drop_of_an_outcome_that_no_task_takes_is_reported() 
     assert_eq!(violation(run_on(1, main)).name(), "NotOwner");
     let trial = Check::simulated().on_report(|_| ()).trial(7, main());
     assert_eq!(violation(trial.outcome).name(), "NotOwner");
+}
+
+#[test]
+fn a_foreign_use_in_the_drop_of_an_outcome_that_a_panic_replaces_is_the_outcome() {
+    struct Uses(Arc<Owned<&'static str>>);
+    impl Drop for Uses {
+        fn drop(&mut self) {
+            assert!(self.0.get().is_err());
+        }
+    }
+    let (builder, reports) = contained();
+    run_with(builder.domains(1), || async {
+        let shared = Arc::new(Log::new().resource("of main"));
+        let uses = Uses(shared.clone());
+        let child = spawn(async move {
+            defer(async { panic!("of a finalizer") });
+            uses
+        });
+        match child.await.map(drop) {
+            Err(TaskError::Violation(report)) => {
+                assert_eq!(report.violations()[0].name(), "NotOwner");
+                assert_eq!(report.further_causes().len(), 1, "{report}");
+            }
+            other => panic!("{other:?}"),
+        }
+        // A task that takes over its place is not blamed for it.
+        let next = spawn(pending::<()>());
+        yield_now().await;
+        assert!(next.cancel().await.is_none());
+        drop(shared);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(reports.names(), ["NotOwner"]);
 }
 
 #[test]

@@ -46,6 +46,7 @@ use std::task::{Context, Poll};
 use matou_hooks::TaskKey;
 
 use crate::holder::HolderNote;
+use crate::locks::clone_waker;
 use crate::primitives::{AtomicUsize, Ordering, const_fn};
 use crate::waiting::{Kind, Request, WaitList, WaiterKey};
 
@@ -165,7 +166,7 @@ impl RawMutex {
         cx: &Context<'_>,
     ) -> Poll<()> {
         // Mostly, a newcomer was faster.
-        let waker = self.has_holder().then(|| cx.waker().clone());
+        let waker = self.has_holder().then(|| clone_waker(cx.waker()));
         self.waiters.poll_with(waiter, task, cx, waker, |turn| {
             // If a newcomer was first, its `unlock` makes the next offer.
             (turn.reserved() == 0 && self.claim(WAITER)).then_some(())

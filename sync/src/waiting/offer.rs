@@ -8,6 +8,7 @@ use std::{mem, thread};
 use matou_hooks::{Offer, OfferSource, TaskKey};
 
 use super::wait_list::{Kind, Shared};
+use crate::locks::assert_none_held;
 
 impl Shared {
     /// Wakes a waiter, if there is one.
@@ -28,7 +29,7 @@ impl Shared {
     pub(super) fn wake_all(&self, wakers: Vec<Waker>) {
         let panics = wakers.into_iter().filter_map(call_waker);
         if let Some(payload) = panics.reduce(keep_first) {
-            if self.kind == Kind::Signal { resume(payload) } else { mem::forget(payload) }
+            if self.kind == Kind::Signal { resume(payload) } else { forget(payload) }
         }
     }
 }
@@ -102,6 +103,7 @@ impl Notice {
 }
 
 fn call_waker(waker: Waker) -> Option<Payload> {
+    assert_none_held();
     catch_unwind(AssertUnwindSafe(|| waker.wake())).err()
 }
 
@@ -109,10 +111,11 @@ fn call_waker(waker: Waker) -> Option<Payload> {
 /// is worth. The panic hook has reported it.
 #[inline]
 pub(super) fn drop_waker(waker: Option<Waker>) {
-    if waker.is_some()
-        && let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker)))
-    {
-        forget(payload);
+    if waker.is_some() {
+        assert_none_held();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(waker))) {
+            forget(payload);
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 // std's atomic also under loom and shuttle: loom does not see that `OnceLock` publishes it, and the
 // number decides about fairness only.
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use matou_hooks::TaskKey;
 
 use super::offer::{Notice, drop_waker};
 use super::waiters::{Entry, Request, State, WaiterKey, Waiters};
-use crate::primitives::{Mutex, MutexGuard, const_fn};
+use crate::locks::{Guard, assert_none_held, clone_waker, lock};
+use crate::primitives::{Mutex, const_fn};
 
 /// The operation that waits in a list, and its consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl WaitList {
         request: Request,
         attempt: impl FnOnce(Option<usize>, usize) -> Option<R>,
     ) -> Result<WaiterKey, R> {
-        let waker = cx.waker().clone();
+        let waker = clone_waker(cx.waker());
         let mut locked = self.shared().lock();
         let waiters = &mut locked.waiters;
         waiters.assert_room();
@@ -236,11 +237,12 @@ impl WaitList {
             if let Some(waker) = new_waker.take() {
                 let old = entry.waker.replace(waker);
                 drop(locked);
+                assert_none_held();
                 drop(old);
                 return Poll::Pending;
             }
             drop(locked);
-            new_waker = Some(cx.waker().clone());
+            new_waker = Some(clone_waker(cx.waker()));
         }
     }
 
@@ -256,6 +258,7 @@ impl WaitList {
         } else {
             None
         };
+        // fault: waker-dropped-under-the-list
         drop(locked);
         if let Some(offer) = removed.offer {
             matou_hooks::close_offer(shared, offer);
@@ -331,7 +334,7 @@ fn turn(entry: &Entry, starved: usize) -> Option<Turn> {
 pub(super) struct Locked<'a> {
     shared: &'a Shared,
     starved_before: usize,
-    pub(super) waiters: MutexGuard<'a, Waiters>,
+    pub(super) waiters: Guard<'a, Waiters>,
 }
 
 impl Shared {
@@ -339,7 +342,7 @@ impl Shared {
     pub(super) fn lock(&self) -> Locked<'_> {
         // The closures that the primitives pass must not panic. If one does, it panics before the
         // list was changed, so a poisoned list is intact.
-        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiters = lock(&self.waiters);
         Locked { shared: self, starved_before: waiters.starved, waiters }
     }
 }

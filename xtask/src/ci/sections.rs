@@ -127,9 +127,7 @@ fn sanitizer(runner: &mut Runner) -> Result<Outcome> {
     command.args(WITH_UNSAFE.map(|library| format!("--package=matou-{library}")));
     command.env("RUSTFLAGS", SANITIZED).env("CARGO_PROFILE_DEV_DEBUG", "false");
     command.env("CARGO_INCREMENTAL", "0").env("MATOU_TEST_FEWER", "1");
-    let leaks = runner.workspace.root().join("xtask/src/ci/leaks.txt");
-    let leaks = format!("suppressions={}:print_suppressions=0", leaks.display());
-    command.env("LSAN_OPTIONS", leaks).env("ASAN_OPTIONS", "detect_leaks=1");
+    command.env("ASAN_OPTIONS", "detect_leaks=1");
     runner.run(command.env("CARGO_TARGET_DIR", runner.target_below("sanitizer")))
 }
 

@@ -20,6 +20,7 @@ pub use open::{OpenFile, OpenOptions};
 
 use super::FsFuture;
 use crate::access::take_ownership;
+use crate::boxed::Boxed;
 use shared::{Activity, Shared, closed};
 
 /// The name of the resource in reports.
@@ -128,7 +129,7 @@ impl File {
     #[track_caller]
     pub fn into_std(self) -> FileFuture<'static, fs::File> {
         let (mut file, task) = (self, Task::new());
-        FileFuture(Box::pin(async move {
+        FileFuture(Boxed::new(async move {
             // The job moves the position back over the bytes that were read ahead.
             file.with(task, |_| Ok(())).await?;
             let taken = file.shared.take_file().ok_or_else(closed)?;
@@ -206,7 +207,7 @@ impl File {
     #[track_caller]
     pub fn read_at<'a>(&'a mut self, buffer: &'a mut [u8], offset: u64) -> FileFuture<'a, usize> {
         let (task, len) = (Task::new(), buffer.len());
-        FileFuture(Box::pin(async move {
+        FileFuture(Boxed::new(async move {
             let read = self.with(task, move |file| {
                 let mut bytes = vec![0; len];
                 let count = file.read_at(&mut bytes, offset)?;
@@ -242,7 +243,7 @@ impl File {
         &mut self,
         f: impl FnOnce(&fs::File) -> io::Result<T> + Send + 'static,
     ) -> FileFuture<'_, T> {
-        FileFuture(Box::pin(self.with(Task::new(), f)))
+        FileFuture(Boxed::new(self.with(Task::new(), f)))
     }
 
     async fn with<T: Send + 'static>(
@@ -260,13 +261,14 @@ impl File {
 
 /// The future of the methods of a [`File`].
 #[must_use = "futures do nothing unless polled"]
-pub struct FileFuture<'a, T>(Pin<Box<dyn Future<Output = io::Result<T>> + 'a>>);
+pub struct FileFuture<'a, T>(Boxed<'a, T>);
 
 impl<T> Future for FileFuture<'_, T> {
     type Output = io::Result<T>;
 
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.poll("`FileFuture`", cx)
     }
 }
 
