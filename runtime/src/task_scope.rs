@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::blocking::Stop;
 use crate::domain::{Domain, GivenUp};
 use crate::join::{Orphans, WhenEmpty};
 use crate::outcome::{Outcome, TaskError};
@@ -161,6 +162,29 @@ impl<T: 'static, E: 'static> ScopeSpawner<T, E> {
         F: Future<Output = Result<T, E>> + 'static,
     {
         drop(self.spawner.spawn_or_submit(future));
+    }
+
+    /// Runs blocking code as a child in the scope; see [`blocking`](crate::blocking()).
+    #[doc(alias = "spawn_blocking")]
+    #[track_caller]
+    pub fn blocking<F>(&self, job: F)
+    where
+        F: FnOnce(Stop) -> T + Send + 'static,
+        T: Send,
+        E: Send,
+    {
+        self.try_blocking(|stop| Ok(job(stop)));
+    }
+
+    /// Runs blocking code that may fail as a child in the scope.
+    #[track_caller]
+    pub fn try_blocking<F>(&self, job: F)
+    where
+        F: FnOnce(Stop) -> Result<T, E> + Send + 'static,
+        T: Send,
+        E: Send,
+    {
+        drop(self.spawner.block_or_submit(job));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::{Domain, Timer, assert_parent};
 use crate::join::Promise;
 use crate::outcome::{Outcome, Panic};
 use crate::task::raw::{OutcomeTo, TaskBody, allocate};
-use crate::task::{BlockedOn, Cause, WaitSite, WaitTarget};
+use crate::task::{BlockedOn, Cause, Slot, WaitSite, WaitTarget};
 
 /// Runs blocking code as a child of the current task: `job` is called on a thread that runs no
 /// domain.
@@ -143,21 +143,17 @@ impl Task {
         let parent = Domain::with("`blocking`", Domain::spawn_parent);
         assert_parent(parent);
         Domain::with("`blocking`", |domain| {
-            let at = self.line();
-            let id = domain.next_task_id();
-            let body = || JobTask::<F, T, K>::new(job, at);
-            let (owner, outcome) = allocate(Arc::clone(domain.remote()), body);
-            let child = self.insert(domain, id, parent, owner);
+            let promise = JobTask::<F, T, K>::spawn_under(self, domain, parent, job);
             if !domain.may_start_children(parent) {
-                domain.refuse_child(parent, child.entry.slot);
+                domain.refuse_child(parent, promise.child().entry.slot);
             }
-            Promise::new(outcome, child)
+            promise
         })
     }
 }
 
 /// The body of a task that waits for a job.
-struct JobTask<F, T, K>
+pub(super) struct JobTask<F, T, K>
 where
     K: IntoOutcome<T>,
 {
@@ -203,6 +199,21 @@ where
     fn new(job: F, at: &'static Location<'static>) -> Self {
         let waiting = Waiting { job: Job::New(job), stop: Stop::new(), grace: None, at };
         JobTask { waiting: Some(waiting), end: TaskFuture::finishing(None) }
+    }
+
+    /// Spawns the task of a job as a child of the task at `parent`.
+    pub(super) fn spawn_under(
+        task: Task,
+        domain: &Domain,
+        parent: Slot,
+        job: F,
+    ) -> Promise<K::Value, K::Error>
+    where
+        K: 'static,
+    {
+        let (id, at) = (domain.next_task_id(), task.line());
+        let (owner, outcome) = allocate(Arc::clone(domain.remote()), || Self::new(job, at));
+        Promise::new(outcome, task.insert(domain, id, parent, owner))
     }
 
     fn outcome(domain: &Domain, end: JobEnd<T>) -> Outcome<K::Value, K::Error> {

@@ -95,7 +95,7 @@ impl<'a, T: 'static, E: 'static> TaskInto<'a, T, E> {
         SpawnWhenFree::new(self, future, |task, future| task.try_spawn(future))
     }
 
-    fn check_capacity(&self) -> Result<(), AtCapacity> {
+    pub(super) fn check_capacity(&self) -> Result<(), AtCapacity> {
         if self.orphans.is_full() { Err(AtCapacity) } else { Ok(()) }
     }
 }
@@ -192,7 +192,7 @@ impl<T: 'static, E: 'static> Orphans<T, E> {
     }
 
     #[track_caller]
-    fn assert_capacity(&self) {
+    pub(super) fn assert_capacity(&self) {
         assert!(!self.is_full(), "{AtCapacity}; `spawn_when_free` waits");
     }
 }

@@ -4,6 +4,7 @@
 //! wraps the user's future in the stages of a task.
 
 mod blocking;
+mod blocking_into;
 mod builder;
 mod daemon;
 mod defer;

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use super::Task;
 use super::task_future::{IntoOutcome, MayFail, NeverFails};
+use crate::blocking::Stop;
 use crate::domain::{Domain, Intake};
-use crate::join::{Group, Orphans, Refusal, SendStart, Start};
+use crate::join::{Group, Orphans, Promise, Refusal, SendStart, Start};
 use crate::panics;
+use crate::task::Slot;
 
 /// A handle that puts children into an [`Orphans`] group from anywhere on its domain: from another
 /// task, a destructor, a callback, or the executor trait of another crate.
@@ -152,7 +154,7 @@ impl<T: 'static> Spawner<T> {
     where
         F: Future<Output = T> + 'static,
     {
-        self.submit::<F, NeverFails>(future)
+        self.submit(future, Task::spawn_under::<F, NeverFails>)
     }
 }
 
@@ -167,7 +169,7 @@ impl<T: 'static, E: 'static> Spawner<T, E> {
     where
         F: Future<Output = Result<T, E>> + 'static,
     {
-        self.submit::<F, MayFail>(future)
+        self.submit(future, Task::spawn_under::<F, MayFail>)
     }
 
     /// Spawns a child at once if the current task owns the group, so that the child inherits the
@@ -180,18 +182,38 @@ impl<T: 'static, E: 'static> Spawner<T, E> {
         let Some(group) = self.intake.group_of_current() else {
             return self.try_spawn(future);
         };
-        let promise = Task::new().try_spawn(future);
-        let insert = |domain: &Domain| self.intake.group.insert(promise, domain, group);
-        Domain::with("spawning into a scope", insert);
+        self.insert(Task::new().try_spawn(future), group);
         Ok(())
     }
 
+    /// As [`spawn_or_submit`](Spawner::spawn_or_submit), for a blocking job.
     #[track_caller]
-    fn submit<F, K>(&self, future: F) -> Result<(), SubmitError<F>>
+    pub(crate) fn block_or_submit<F>(&self, job: F) -> Result<(), SubmitError<F>>
     where
-        F: Future + 'static,
-        K: IntoOutcome<F::Output, Value = T, Error = E> + 'static,
+        F: FnOnce(Stop) -> Result<T, E> + Send + 'static,
+        T: Send,
+        E: Send,
     {
+        let Some(group) = self.intake.group_of_current() else {
+            return self.try_blocking(job);
+        };
+        self.insert(Task::new().try_blocking(job), group);
+        Ok(())
+    }
+
+    /// Adds a child of the current task, which owns the group.
+    fn insert(&self, promise: Promise<T, E>, group: u32) {
+        let insert = |domain: &Domain| self.intake.group.insert(promise, domain, group);
+        Domain::with("spawning into a scope", insert);
+    }
+
+    /// Submits a future or a job, which `spawn` makes a child.
+    #[track_caller]
+    pub(super) fn submit<V: 'static>(
+        &self,
+        future: V,
+        spawn: fn(Task, &Domain, Slot, V) -> Promise<T, E>,
+    ) -> Result<(), SubmitError<V>> {
         let group = &self.intake.group;
         // A leaked group stays open although its owner is ending.
         if self.intake.owner_is_ending() {
@@ -204,7 +226,7 @@ impl<T: 'static, E: 'static> Spawner<T, E> {
         self.intake
             .starts
             .borrow_mut()
-            .push(Box::new(move |domain, parent| task.spawn_under::<F, K>(domain, parent, future)));
+            .push(Box::new(move |domain, parent| spawn(task, domain, parent, future)));
         group.notify_owner();
         Ok(())
     }
@@ -385,7 +407,7 @@ impl<F> SubmitError<F> {
         }
     }
 
-    /// Returns the future.
+    /// Returns the future, or the job.
     pub fn into_future(self) -> F {
         match self {
             SubmitError::AtCapacity(future) | SubmitError::Closed(future) => future,

@@ -1,6 +1,7 @@
 //! Blocking jobs: children that run on threads of a pool, on threads and in simulated runs.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use matou_runtime::test::{Check, check};
 use matou_runtime::{
-    Builder, Diagnostic, Finding, MainError, RunError, Stop, Task, TaskError, blocking, race,
-    sleep, spawn, try_blocking, try_spawn, yield_now,
+    AtCapacity, Builder, Diagnostic, Finding, MainError, Orphans, RunError, Stop, Task, TaskError,
+    blocking, live_tasks, race, sleep, spawn, task_scope, try_blocking, try_spawn, yield_now,
 };
 
 use crate::support::*;
@@ -329,4 +330,38 @@ fn a_simulated_job_that_ignores_its_stop_flag_is_left_behind() {
 fn a_run_needs_a_thread_for_jobs() {
     let result = Builder::new().blocking_threads(0).run(async { Ok::<_, MainError>(()) });
     assert!(matches!(result, Err(RunError::Setup(_))), "{result:?}");
+}
+
+/// Jobs as children of groups: by the owner, by another task, and in a scope.
+async fn jobs_in_groups() -> Result<(), MainError> {
+    let group = Orphans::<u32, &str>::with_limit(3);
+    group.try_blocking(|_| Ok(1));
+    let spawner = group.spawner();
+    let other = spawn(async move { spawner.try_blocking(|_| Ok(2)).is_ok() });
+    assert!(other.await?);
+    Task::new().orphans(&group).try_blocking(|_| Err("no disk"))?;
+    assert_eq!(Task::new().orphans(&group).try_blocking(|_| Ok(4)), Err(AtCapacity));
+    let mut ended = Vec::new();
+    while let Some(outcome) = group.next().await {
+        ended.push(outcome.map_err(|error| error.into_failure().expect("it failed")));
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [Ok(1), Ok(2), Err("no disk")]);
+
+    // The failure of one job stops the other one.
+    let scope = task_scope(|scope| async move {
+        let waits = scope.clone();
+        waits.blocking(|stop| while !stop.wait(Duration::from_secs(1)) {});
+        spawn(async move { scope.try_blocking(|_| Err("no disk")) }).await.expect("it submits");
+        pending::<Result<(), _>>().await
+    });
+    assert_eq!(scope.await.unwrap_err().into_failure(), Some("no disk"));
+    assert_eq!(live_tasks(), 1);
+    Ok(())
+}
+
+#[test]
+fn jobs_are_children_of_groups_and_scopes() {
+    run_on(1, jobs_in_groups).unwrap();
+    check(0..fewer(20), jobs_in_groups);
 }
