@@ -18,6 +18,7 @@ pub(crate) struct Workspace {
 #[derive(Clone, Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) folder: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) is_published: bool,
 }
@@ -63,6 +64,13 @@ impl Workspace {
     pub(crate) fn packages(&self) -> &[Package] {
         &self.packages
     }
+
+    /// The names of the packages that have integration tests in a file of this name.
+    pub(crate) fn packages_with_test(&self, test: &str) -> impl Iterator<Item = &str> {
+        let file = format!("tests/{test}.rs");
+        let has_file = move |package: &&Package| package.folder.join(&file).exists();
+        self.packages.iter().filter(has_file).map(|package| package.name.as_str())
+    }
 }
 
 /// The files of a checkout that git does not ignore, relative to its root.
@@ -90,6 +98,7 @@ fn parse_package(package: &Value) -> Option<Package> {
     });
     Some(Package {
         name: package["name"].as_str()?.to_string(),
+        folder: Path::new(package["manifest_path"].as_str()?).with_file_name(""),
         dependencies: dependencies.collect::<Option<_>>()?,
         is_published: package["publish"].is_null(),
     })
@@ -106,7 +115,7 @@ mod tests {
         let metadata = json!({
             "workspace_root": "/w",
             "target_directory": "/w/target",
-            "packages": [{ "name": "a", "dependencies": [
+            "packages": [{ "name": "a", "manifest_path": "/w/a/Cargo.toml", "dependencies": [
                 { "name": "b", "kind": null }, { "name": "c", "kind": "dev" }
             ]}],
         });

@@ -4,7 +4,6 @@
 //! counts of instructions share the ordinary release build. Builds with other flags have target
 //! directories of their own below the common one.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -144,25 +143,17 @@ fn has_nightly() -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
+/// Runs all models of loom too, in the copy with the faults, of which none is selected.
 fn models(runner: &mut Runner) -> Result<Outcome> {
-    check_models(runner, "loom")?;
     runner.run_xtask("mutants --by models")
 }
 
 fn shuttle(runner: &mut Runner) -> Result<Outcome> {
-    check_models(runner, "shuttle")
-}
-
-/// Runs the models of all libraries that have some for this checker.
-fn check_models(runner: &mut Runner, checker: &str) -> Result<Outcome> {
-    let mut command = runner.cargo(&format!("test --release --test {checker}"));
-    for library in LIBRARIES {
-        let file = format!("{library}/tests/{checker}.rs");
-        if Path::exists(&runner.workspace.root().join(file)) {
-            command.args(["--package", &format!("matou-{library}")]);
-        }
+    let mut command = runner.cargo("test --release --test shuttle");
+    for package in runner.workspace.packages_with_test("shuttle") {
+        command.args(["--package", package]);
     }
-    runner.run(command.envs(model_environment(checker, &runner.target_below(checker))))
+    runner.run(command.envs(model_environment("shuttle", &runner.target_below("shuttle"))))
 }
 
 fn explore(runner: &mut Runner) -> Result<Outcome> {
@@ -188,6 +179,5 @@ fn counts(runner: &mut Runner) -> Result<Outcome> {
 }
 
 fn mutants(runner: &mut Runner) -> Result<Outcome> {
-    runner.run_xtask("mutants --by tests")?;
-    runner.run_xtask("mutants --by explorer")
+    runner.run_xtask("mutants --by tests --by explorer")
 }

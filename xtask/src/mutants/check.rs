@@ -13,8 +13,8 @@ use anyhow::{Error, Result, ensure};
 
 use super::By;
 use super::sandbox::Program;
-use super::table::{Fault, Model};
-use super::watch::{self, Ending};
+use super::table::Fault;
+use super::watch::{self, Ended, Ending};
 
 /// More than there are cores, since hanging tests only wait.
 const TEST_THREADS: &str = "8";
@@ -37,19 +37,6 @@ const SEEDS_CPU: Duration = Duration::from_secs(120);
 /// The signal of `timeout`.
 const KILL: i32 = 9;
 
-/// The arguments of cargo that build the program of a check, and the model checker that the program
-/// is for.
-pub(super) fn build_arguments(by: By, fault: &Fault) -> (String, Option<&str>) {
-    match (by, &fault.model) {
-        (By::Models, Some(Model { library, checker, .. })) => {
-            let words = format!("test --release --no-run --test {checker} -p matou-{library}");
-            (words, Some(checker))
-        }
-        (By::Explorer, _) => ("build -p matou-explore --bin matou-explore".to_owned(), None),
-        _ => (format!("test --no-run --test it -p {}", fault.package), None),
-    }
-}
-
 /// Runs the check of a fault.
 pub(super) fn run(by: By, fault: &Fault, program: &Program) -> Result<Option<String>> {
     match by {
@@ -59,22 +46,41 @@ pub(super) fn run(by: By, fault: &Fault, program: &Program) -> Result<Option<Str
     }
 }
 
-/// Shows that each filter names tests, and that they pass without any edit.
-pub(super) fn check_tests(tests: &Program, filters: &BTreeSet<&String>) -> Result<()> {
-    for filter in filters {
-        let output = tests.command(None).arg(filter).arg("--list").output()?;
-        let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
-        ensure!(names_tests, "the filter {filter} names no test");
+/// Shows that the tests that must find these faults pass without any edit. If `all` faults are
+/// checked, all models must pass.
+pub(super) fn passes_without_faults(
+    program: &Program,
+    by: By,
+    faults: &[&Fault],
+    all: bool,
+) -> Result<()> {
+    match by {
+        By::Tests if !faults.is_empty() => {
+            let filters: BTreeSet<&String> = faults.iter().flat_map(|fault| &fault.tests).collect();
+            for filter in &filters {
+                let output = program.command(None).arg(filter).arg("--list").output()?;
+                let names_tests = String::from_utf8_lossy(&output.stdout).contains(": test");
+                ensure!(names_tests, "the filter {filter} names no test");
+            }
+            without_fault(&mut test_command(program, None, &filters)).map(drop)
+        }
+        By::Models if program.is_model() => {
+            let models = faults.iter().filter_map(|fault| fault.model.as_ref());
+            let filters = models.map(|model| &model.test).filter(|_| !all).collect();
+            let output = without_fault(&mut model_command(program, None, filters))?.output;
+            println!("{}: all models pass without a fault\n{output}", program.key.package);
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    cpu_time(&mut test_command(tests, None, filters)).map(drop)
 }
 
-/// Runs a check without any edit, which must pass. Returns the CPU time that it uses.
-fn cpu_time(command: &mut Command) -> Result<Duration> {
+/// Runs a check without any edit, which must pass.
+fn without_fault(command: &mut Command) -> Result<Ended> {
     let ended = watch::run(command, Duration::MAX)?;
     let failure = failure(&ended.ending)?;
     ensure!(failure.is_none(), "without any edit, the check fails: {failure:?}\n{}", ended.output);
-    Ok(ended.cpu)
+    Ok(ended)
 }
 
 fn run_tests(tests: &Program, fault: &Fault) -> Result<Option<String>> {
@@ -84,7 +90,7 @@ fn run_tests(tests: &Program, fault: &Fault) -> Result<Option<String>> {
     };
     let mut ending = run(USUAL_CPU)?;
     if ending == Ending::Spins {
-        let limit = 2 * cpu_time(&mut test_command(tests, None, &fault.tests))?;
+        let limit = 2 * without_fault(&mut test_command(tests, None, &fault.tests))?.cpu;
         if limit > USUAL_CPU {
             ending = run(limit + USUAL_CPU)?;
         }
@@ -104,13 +110,18 @@ fn test_command<S: AsRef<OsStr>>(
 
 fn run_model(program: &Program, fault: &Fault) -> Result<Option<String>> {
     let Some(model) = &fault.model else { return Ok(None) };
-    let mut command = program.command(Some(&fault.name));
-    command.arg(&model.test).env(PREEMPTIONS.0, PREEMPTIONS.1);
+    let mut command = model_command(program, Some(&fault.name), [&model.test].into());
     match watch::run(&mut command, MODEL_CPU)?.ending {
         // A model with too many schedules shows nothing.
         Ending::Spins => Ok(None),
         ending => failure(&ending),
     }
+}
+
+fn model_command(program: &Program, fault: Option<&str>, filters: BTreeSet<&String>) -> Command {
+    let mut command = program.command(fault);
+    command.args(filters).env(PREEMPTIONS.0, PREEMPTIONS.1);
+    command
 }
 
 /// The environment of builds and runs of a model checker.

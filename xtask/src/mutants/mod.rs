@@ -5,12 +5,13 @@
 //! that one build serves all faults. For each, its checks are run there:
 //!
 //! - integration tests, of which one must fail, crash or hang;
-//! - a model of loom or shuttle, which must fail;
+//! - a model of loom or shuttle, which must fail, while all models pass without a fault;
 //! - the explorer, which must find a seed that fails, fail with the same seed again, and pass with
 //!   that seed without the edit.
 //!
 //! An edit that does not compile or does not apply is an error, as are tests that fail without it.
 
+mod build;
 mod check;
 mod edit;
 mod sandbox;
@@ -18,7 +19,6 @@ mod switch;
 pub(crate) mod table;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -26,8 +26,9 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
+use self::build::{Build, Key};
 pub(crate) use self::check::model_environment;
-use self::sandbox::Sandbox;
+use self::sandbox::{Program, Sandbox};
 use self::table::Fault;
 use crate::workspace::Workspace;
 
@@ -37,9 +38,9 @@ pub(crate) struct Options {
     /// Only the faults of these names or rules, such as `R5`.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Only checks of this kind. The default is every kind that a fault has.
+    /// Only checks of these kinds. The default is every kind that a fault has.
     #[arg(long, value_enum)]
-    by: Option<By>,
+    by: Vec<By>,
 }
 
 /// Checks that run at a time. Each waits much: for the ends of threads, and in tests that hang.
@@ -70,37 +71,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen = choose(&faults, options)?;
     let began = Instant::now();
     let (mut checks, mut missed) = (0, 0);
-    for (by, chosen) in chosen {
-        // CI checks the models at the same time as the rest.
-        let name = if by == By::Models { "models" } else { "sandbox" };
-        let mut sandbox = Sandbox::prepare(&workspace, name, &faults)?;
-        checks += chosen.len();
-        missed += check_faults(&mut sandbox, by, &chosen)?;
+    let all = options.names.is_empty();
+    for build in Build::list(&workspace, &chosen, all) {
+        let mut sandbox = Sandbox::prepare(&workspace, build.copy(), &faults)?;
+        for program in sandbox.build(&build)? {
+            for (by, faults) in checked_by(&program, &chosen) {
+                check::passes_without_faults(&program, by, &faults, all)?;
+                checks += faults.len();
+                missed += try_each(&faults, |fault| match sandbox.error_of(fault) {
+                    Some(error) => bail!("the edit does not compile:\n{error}"),
+                    None => check::run(by, fault, &program),
+                });
+            }
+        }
     }
     println!("{checks} checks, {missed} found no fault, {:.1} s", began.elapsed().as_secs_f64());
     ensure!(missed == 0, "{missed} checks found no fault");
     Ok(())
 }
 
-/// Runs one kind of check for each fault. Returns how many faults were not found.
-fn check_faults(sandbox: &mut Sandbox, by: By, faults: &[&Fault]) -> Result<usize> {
-    let mut by_program = BTreeMap::<_, Vec<&Fault>>::new();
-    for fault in faults {
-        by_program.entry(check::build_arguments(by, fault)).or_default().push(fault);
-    }
-    let mut missed = 0;
-    for ((words, checker), faults) in by_program {
-        let program = sandbox.build(&words, checker)?;
-        let filters: BTreeSet<&String> = faults.iter().flat_map(|fault| &fault.tests).collect();
-        if by == By::Tests {
-            check::check_tests(&program, &filters)?;
-        }
-        missed += try_each(&faults, |fault| match sandbox.error_of(fault) {
-            Some(error) => bail!("the edit does not compile:\n{error}"),
-            None => check::run(by, fault, &program),
-        });
-    }
-    Ok(missed)
+/// The faults that the program checks, by the kind of check.
+fn checked_by<'a>(
+    program: &Program,
+    chosen: &[(By, Vec<&'a Fault>)],
+) -> impl Iterator<Item = (By, Vec<&'a Fault>)> {
+    chosen.iter().map(|(by, faults)| {
+        let is_checked = |fault: &&&Fault| Key::of(*by, fault).0 == program.key;
+        (*by, faults.iter().filter(is_checked).copied().collect())
+    })
 }
 
 /// The kinds of checks to run, each with its faults, restricted to those that the options name.
@@ -110,8 +108,7 @@ fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<(By, Vec<&'a
     let is_chosen = |fault: &Fault| {
         options.names.is_empty() || options.names.iter().any(|name| has(fault, name))
     };
-    let kinds: Vec<By> =
-        options.by.map_or_else(|| By::value_variants().to_vec(), |by| Vec::from([by]));
+    let kinds = if options.by.is_empty() { By::value_variants() } else { &options.by };
     for name in &options.names {
         let mut named = faults.iter().filter(|fault| has(fault, name)).peekable();
         ensure!(named.peek().is_some(), "no fault has the name or rule {name}");
@@ -120,7 +117,7 @@ fn choose<'a>(faults: &'a [Fault], options: &Options) -> Result<Vec<(By, Vec<&'a
     }
     let faults_of = |by: By| faults.iter().filter(move |fault| by.applies_to(fault));
     let chosen = |by: By| (by, faults_of(by).filter(|fault| is_chosen(fault)).collect::<Vec<_>>());
-    Ok(kinds.into_iter().map(chosen).filter(|(_, faults)| !faults.is_empty()).collect())
+    Ok(kinds.iter().copied().map(chosen).filter(|(_, faults)| !faults.is_empty()).collect())
 }
 
 /// Checks the faults in several lanes, and prints how each was found. Returns how many were not.
@@ -155,7 +152,7 @@ mod tests {
     }
 
     /// Chooses from three faults and counts the checks of each kind.
-    fn choose(names: &[&str], by: Option<By>) -> Option<Vec<(By, usize)>> {
+    fn choose(names: &[&str], by: &[By]) -> Option<Vec<(By, usize)>> {
         let model = "model = { library = '', checker = '', test = '' }";
         let table = [
             fault("a", "R1", "tests = ['x']\nexplorer = true"),
@@ -163,22 +160,22 @@ mod tests {
             fault("c", "R1", "tests = ['x']"),
         ];
         let names = names.iter().map(|&name| name.to_owned()).collect();
-        let chosen = super::choose(&table, &Options { names, by }).ok()?;
+        let chosen = super::choose(&table, &Options { names, by: by.to_vec() }).ok()?;
         Some(chosen.into_iter().map(|(by, faults)| (by, faults.len())).collect())
     }
 
     #[test]
     fn faults_are_chosen_by_name_or_rule() {
-        assert_eq!(choose(&["R1"], Some(By::Tests)), Some(vec![(By::Tests, 2)]));
-        assert_eq!(choose(&["R10", "c"], Some(By::Models)), None, "c has no model");
-        assert_eq!(choose(&["R2"], None), None);
+        assert_eq!(choose(&["R1"], &[By::Tests]), Some(vec![(By::Tests, 2)]));
+        assert_eq!(choose(&["R10", "c"], &[By::Models]), None, "c has no model");
+        assert_eq!(choose(&["R2"], &[]), None);
     }
 
     #[test]
     fn every_kind_of_check_that_a_fault_has_is_chosen() {
-        assert_eq!(choose(&["a"], None), Some(vec![(By::Tests, 1), (By::Explorer, 1)]));
-        assert_eq!(choose(&["b"], None), Some(vec![(By::Models, 1)]));
+        assert_eq!(choose(&["a"], &[]), Some(vec![(By::Tests, 1), (By::Explorer, 1)]));
+        assert_eq!(choose(&["b"], &[]), Some(vec![(By::Models, 1)]));
         let all = vec![(By::Tests, 2), (By::Models, 1), (By::Explorer, 1)];
-        assert_eq!(choose(&[], None), Some(all));
+        assert_eq!(choose(&[], &[]), Some(all));
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::build::{Build, Key};
 use super::check::model_environment;
 use super::switch;
 use super::table::Fault;
@@ -32,6 +33,8 @@ pub(super) struct Sandbox {
 /// An executable that cargo built, and the folder of its package.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
+    pub(super) key: Key,
+    checker: Option<String>,
     path: PathBuf,
     folder: PathBuf,
 }
@@ -77,15 +80,14 @@ impl Sandbox {
         self.broken.get(&fault.name).map(String::as_str)
     }
 
-    /// Runs a cargo command, from words separated by spaces, that builds one program, with the
-    /// environment of a model checker if it is for one. Edits that do not compile are removed and
-    /// the rest is built.
-    pub(super) fn build(&mut self, words: &str, checker: Option<&str>) -> Result<Program> {
+    /// Builds programs, with the environment of their model checker if they are for one. Edits
+    /// that do not compile are removed and the rest is built.
+    pub(super) fn build(&mut self, build: &Build) -> Result<Vec<Program>> {
         loop {
             let mut command = workspace::cargo();
-            command.args(words.split_whitespace()).args(["--quiet", "--message-format", "json"]);
+            command.args(build.words.split(' ')).args(["--quiet", "--message-format", "json"]);
             command.current_dir(&self.copy).env("CARGO_TARGET_DIR", &self.target);
-            if let Some(checker) = checker {
+            if let Some(checker) = &build.checker {
                 command.envs(model_environment(checker, &self.target.join(checker)));
             }
             command.stderr(Stdio::inherit());
@@ -94,10 +96,12 @@ impl Sandbox {
             let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
             let messages: Vec<Value> = messages.collect();
             if output.status.success() {
+                let built = messages.iter().filter_map(|it| Program::parse(it, build));
                 // Tests of a package with a program are built beside that program.
-                let is_test = words.starts_with("test ");
-                let mut built = messages.iter().filter(|it| it["profile"]["test"] == is_test);
-                return built.find_map(Program::parse).context("cargo reported no executable");
+                let programs = built.filter(|program| build.programs.contains(&program.key));
+                let programs: Vec<Program> = programs.collect();
+                ensure!(programs.len() == build.programs.len(), "cargo built only {programs:?}");
+                return Ok(programs);
             }
             self.remove_broken(&messages)?;
         }
@@ -141,10 +145,20 @@ impl Sandbox {
 }
 
 impl Program {
-    fn parse(message: &Value) -> Option<Program> {
-        let manifest = Path::new(message["manifest_path"].as_str()?);
+    fn parse(message: &Value, build: &Build) -> Option<Program> {
         let path = message["executable"].as_str()?.into();
-        Some(Program { path, folder: manifest.with_file_name("") })
+        let manifest = Path::new(message["manifest_path"].as_str()?);
+        // The identifier ends with `#NAME@VERSION`.
+        let (package, _) = message["package_id"].as_str()?.rsplit_once('#')?.1.split_once('@')?;
+        let target = message["target"]["name"].as_str()?.to_owned();
+        let key = Key { package: package.to_owned(), target };
+        let checker = build.checker.clone();
+        Some(Program { key, checker, path, folder: manifest.with_file_name("") })
+    }
+
+    /// Returns `true` if a model checker runs the tests of the program.
+    pub(super) fn is_model(&self) -> bool {
+        self.checker.is_some()
     }
 
     /// A command that runs the program with the fault of this name, and kills it and its children

@@ -58,7 +58,7 @@ mod tests {
     fn package(name: &str, dependencies: &[(&str, bool)]) -> Package {
         let dependency = |&(name, is_dev): &(&str, bool)| Dependency { name: name.into(), is_dev };
         let dependencies = dependencies.iter().map(dependency).collect();
-        Package { name: name.into(), dependencies, is_published: true }
+        Package { name: name.into(), folder: name.into(), dependencies, is_published: true }
     }
 
     #[test]
