@@ -1,4 +1,4 @@
-//! The outcomes of this crate's own tasks, and the panic of a future that is polled after completion.
+//! The outcomes of this crate's own tasks, and the panic of a future polled after completion.
 
 use std::io;
 use std::panic::{Location, resume_unwind};

@@ -1,8 +1,8 @@
 //! Child processes, which are children of the current task.
 //!
-//! [`Command::spawn`] starts a process, by a blocking job, and spawns a task that waits for it. This task is a child
-//! like any other: its parent awaits or cancels it, and it ends only when the process has ended and
-//! was reaped. Cancelling it, by whatever way, sends SIGTERM to the process, then SIGKILL if the
+//! [`Command::spawn`] starts a process, by a blocking job, and spawns a task that waits for it.
+//! This task is a child like any other: its parent awaits or cancels it, and it ends only when the
+//! process has ended and was reaped. Cancelling it, by whatever way, sends SIGTERM to the process, then SIGKILL if the
 //! process has not ended within a [grace period](Command::grace).
 //!
 //! A process inherits no descriptor but 0, 1 and 2. On Linux its end is reported by a pidfd, on
