@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use matou_ownership::{FinalizeAll, FinalizeReport, Leak};
+use matou_ownership::{FinalizeAll, FinalizeReport, Leak, Ledger};
 
 use super::RunFailure;
 use super::{Domain, Node, Timer};
@@ -94,7 +95,11 @@ impl Domain {
                 ready!(self.join_children(normal));
                 // fault: cancel-skips-finalizers
                 self.enter_finalizing();
-                self.finalize_resources(cx)
+                let Some(ledger) = matou_ownership::current_ledger() else {
+                    // Most tasks never owned anything, so there is nothing to report either.
+                    return Poll::Ready(None);
+                };
+                self.finalize_resources(&ledger, cx)
             }
         };
         match finalized {
@@ -117,13 +122,10 @@ impl Domain {
     /// newest first. Returns the report, or the finalizers if one of them is pending.
     fn finalize_resources(
         &self,
+        ledger: &Arc<Ledger>,
         cx: &mut Context<'_>,
     ) -> Result<FinalizeReport, Box<PendingFinalizers>> {
-        // Most tasks never owned anything.
-        let Some(ledger) = matou_ownership::current_ledger() else {
-            return Ok(FinalizeReport::default());
-        };
-        self.leave_resources(&ledger);
+        self.leave_resources(ledger);
         let mut finalizers = ledger.finalize_all();
         match Pin::new(&mut finalizers).poll(cx) {
             Poll::Ready(report) => Ok(report),
@@ -133,10 +135,6 @@ impl Domain {
 
     /// Records the violations and findings of a finalization. Returns the panics as one.
     pub(super) fn report_finalized(&self, report: FinalizeReport, normal: bool) -> Option<Panic> {
-        let FinalizeReport { leaked, unfinished, panicked, .. } = &report;
-        if leaked.is_empty() && unfinished.is_empty() && panicked.is_empty() {
-            return None;
-        }
         self.report_leaks(report.leaked, normal);
         // fault: unfinished-finalizer-ignored
         if !report.unfinished.is_empty() {

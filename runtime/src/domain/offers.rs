@@ -33,11 +33,15 @@ use crate::task::{NodeKey, RunState, Slot, Stage, key_home};
 
 /// Passes an offer on to the domain of its task. Called on any thread.
 pub(crate) fn announce(offer: Offer) {
-    match Domain::try_with(|current| current.node_key(offer.task)).flatten() {
-        Some(key) => {
-            Domain::try_with(|current| current.keep_offer(key, offer));
+    let (task, mut offer) = (offer.task, Some(offer));
+    Domain::try_with(|current| {
+        let Some(key) = current.node_key(task) else { return };
+        if let Some(offer) = offer.take() {
+            current.keep_offer(key, offer);
         }
-        None => announce_elsewhere(offer),
+    });
+    if let Some(offer) = offer {
+        announce_elsewhere(offer);
     }
 }
 
@@ -64,6 +68,7 @@ impl Domain {
     }
 
     /// Keeps an offer to a task of this domain until the task has been polled.
+    #[inline]
     fn keep_offer(&self, key: NodeKey, offer: Offer) {
         match self.tree.get(key) {
             // fault: cancelled-task-keeps-offers
@@ -77,11 +82,12 @@ impl Domain {
     }
 
     /// Declines the offers that the task had received before the poll that has just ended, and has
-    /// not taken.
+    /// not taken. `seen` is their number.
     #[cold]
-    pub(super) fn decline_unused_offers(&self, slot: Slot, node: &Node) {
+    pub(super) fn decline_unused_offers(&self, slot: Slot, node: &Node, seen: usize) {
         let next = || node.cold.update(|cold| cold.as_mut()?.offers.pop_seen());
-        while let Some(offer) = next() {
+        for _ in 0..seen {
+            let Some(offer) = next() else { return };
             // Mostly the task has polled the waiter. Then there is nothing to ask the primitive.
             if offer.was_just_closed() {
                 continue;

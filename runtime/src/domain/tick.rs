@@ -183,8 +183,8 @@ impl Domain {
     #[inline]
     fn begin_poll(&self, slot: Slot, node: &Node) -> (OwnerRef, Option<Arc<Ledger>>) {
         let mut kind = PollKind::Usual;
-        if node.cold.is_some() && node.with_cold(ColdState::begin_poll) {
-            kind = self.begin_special_poll(node);
+        if node.cold.is_some() {
+            kind = self.begin_poll_with_cold_state(node);
         }
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
@@ -197,6 +197,12 @@ impl Domain {
         let task = self.keys.key(slot, node.id.get());
         self.scheduler.begin_poll(slot, task, owner.waker_id(), kind);
         (owner, node.ledger.take())
+    }
+
+    #[inline]
+    fn begin_poll_with_cold_state(&self, node: &Node) -> PollKind {
+        let is_special = node.cold.update(|cold| cold.as_mut().is_some_and(|it| it.begin_poll()));
+        if is_special { self.begin_special_poll(node) } else { PollKind::Usual }
     }
 
     /// Begins the poll of a task that has a deadline or may wait in a circle.
@@ -230,7 +236,8 @@ impl Domain {
 
     /// Puts a pending task back into its node, and into the run queue if it was woken during the
     /// poll.
-    #[inline]
+    // Always inlined: a call would save and restore nearly all registers, in each poll.
+    #[inline(always)]
     fn suspend(&self, slot: Slot, node: &Node, owner: OwnerRef, ledger: Option<Arc<Ledger>>) {
         node.owner_ref.put(owner);
         if let Some(ledger) = ledger {
@@ -241,25 +248,34 @@ impl Domain {
         let newly_cancelled = node.cancel.is_some() && !self.current_cancelled();
         let is_woken = newly_cancelled || node.run_state.get() == RunState::Woken;
         node.run_state.set(if is_woken { RunState::Queued } else { RunState::Idle });
-        let mut had_offers = false;
         if node.cold.is_some() {
-            let needs_timer;
-            (needs_timer, had_offers) = node.with_cold(|cold| cold.end_poll());
-            if needs_timer {
-                self.arm_cancel_timer(slot, node);
-            }
-            if self.scheduler.poll_kind() == PollKind::Probe {
-                self.end_probe(slot, node);
-            }
+            return self.suspend_with_cold_state(slot, node, is_woken);
         }
         if is_woken {
             // While it is the current task: the queue treats a task that woke itself as yielding.
             self.scheduler.enqueue(slot);
         }
         self.end_poll();
-        if had_offers {
+    }
+
+    /// The last steps of [`suspend`](Domain::suspend) for a task with cold state.
+    fn suspend_with_cold_state(&self, slot: Slot, node: &Node, is_woken: bool) {
+        let end = |cold: Option<&Box<ColdState>>| cold.map(|cold| cold.end_poll());
+        let (needs_timer, offers_seen) = node.cold.peek(end).unwrap_or_default();
+        if needs_timer {
+            self.arm_cancel_timer(slot, node);
+        }
+        if self.scheduler.poll_kind() == PollKind::Probe {
+            self.end_probe(slot, node);
+        }
+        if is_woken {
+            // As above.
+            self.scheduler.enqueue(slot);
+        }
+        self.end_poll();
+        if offers_seen > 0 {
             // No task is the current one: declining wakes other tasks.
-            self.decline_unused_offers(slot, node);
+            self.decline_unused_offers(slot, node, offers_seen);
         }
     }
 

@@ -24,8 +24,10 @@ impl Offenders {
         self.reports.borrow_mut().entry(slot).or_default().push(violation);
     }
 
+    #[inline]
     fn contains(&self, slot: Slot) -> bool {
-        self.reports.borrow().contains_key(&slot)
+        let reports = self.reports.borrow();
+        !reports.is_empty() && reports.contains_key(&slot)
     }
 
     fn take(&self, slot: Slot) -> Option<Report> {
@@ -153,6 +155,7 @@ impl Domain {
 
     /// R7: records that the current task used a resource that it does not own, if its ledger says
     /// so.
+    #[inline]
     pub(crate) fn raise_recorded_not_owner(&self) {
         self.raise_not_owner(matou_ownership::take_not_owner());
     }

@@ -4,7 +4,7 @@ use matou_hooks::{Holder, Target, TaskKey, Wait};
 
 use super::Domain;
 use super::wait_cycles::is_suspended;
-use crate::task::wait_targets::WaitTargets;
+use crate::task::wait_targets::{TargetKind, WaitTargets};
 use crate::task::{BlockedOn, NodeKey, WaitSite, WaitTarget};
 
 impl Domain {
@@ -16,10 +16,8 @@ impl Domain {
 
     /// Records that the current task waits for a primitive.
     pub(crate) fn report_wait(&self, wait: &Wait) {
-        let target = wait.target.map_or(WaitTarget::Unknown, |target| {
-            self.purge_wait_targets();
-            self.with_wait_targets(|targets| targets.record(target, wait.holder))
-        });
+        let record = |target| self.record_target(target, wait.holder);
+        let target = wait.target.and_then(record).unwrap_or(WaitTarget::Unknown);
         self.set_blocked_on(BlockedOn::new(WaitSite::new(wait.operation, wait.at), target));
         if self.has_current()
             && let Some(holder) = wait.holder.and_then(|holder| holder.task)
@@ -30,6 +28,18 @@ impl Domain {
                 self.check_wait_cycle();
             }
         }
+    }
+
+    /// Records that a task waits for `target`, which `holder` holds. Returns `None` if its kind is
+    /// not recorded.
+    #[inline]
+    fn record_target(&self, target: Target, holder: Option<Holder>) -> Option<WaitTarget> {
+        let kind = TargetKind::of(target)?;
+        let known = self.with_wait_targets(|targets| targets.record_known(kind, target, holder));
+        known.or_else(|| {
+            self.purge_wait_targets();
+            Some(self.with_wait_targets(|targets| targets.record(kind, target, holder)))
+        })
     }
 
     /// Returns whether a task is the current one or a suspended one of this domain.
@@ -54,6 +64,7 @@ impl Domain {
     }
 
     /// Removes entries that no task waits for any more. A simulated run keeps all of them.
+    #[cold]
     fn purge_wait_targets(&self) {
         if self.simulation.is_none() && self.wait_targets.borrow().is_crowded(self.tree.capacity())
         {

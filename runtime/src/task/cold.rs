@@ -47,36 +47,47 @@ pub(crate) struct ColdState {
 /// The offers that a task has received and that it may still take, oldest first (R13).
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
-    received: VecDeque<Offer>,
+    /// The oldest one. Mostly it is the only one, and then no queue is accessed.
+    first: Option<Offer>,
+    /// The others; none without a first one.
+    others: VecDeque<Offer>,
     /// How many of them were received before the current poll, or the last one, began.
     seen: usize,
 }
 
 impl Offers {
+    #[inline]
     pub(crate) fn push(&mut self, offer: Offer) {
-        self.received.push_back(offer);
+        match self.first {
+            None => self.first = Some(offer),
+            Some(_) => self.others.push_back(offer),
+        }
     }
 
     #[inline]
     fn begin_poll(&mut self) {
-        self.seen = self.received.len();
-    }
-
-    #[inline]
-    fn has_seen(&self) -> bool {
-        self.seen > 0
+        self.seen = usize::from(self.first.is_some()) + self.others.len();
     }
 
     /// Takes the oldest offer that was received before the last poll.
+    #[inline]
     pub(crate) fn pop_seen(&mut self) -> Option<Offer> {
         self.seen = self.seen.checked_sub(1)?;
-        self.received.pop_front()
+        let oldest = self.first.take();
+        if !self.others.is_empty() {
+            self.first = self.others.pop_front();
+        }
+        oldest
     }
 
     /// Takes all offers.
     pub(crate) fn take_all(&mut self) -> VecDeque<Offer> {
         self.seen = 0;
-        std::mem::take(&mut self.received)
+        let mut all = std::mem::take(&mut self.others);
+        if let Some(first) = self.first.take() {
+            all.push_front(first);
+        }
+        all
     }
 }
 
@@ -125,11 +136,11 @@ impl ColdState {
         self.cancel_at.is_some() || self.deadline.is_some() || self.suspicion.is_examined()
     }
 
-    /// Ends a poll of the task. Returns whether the timer for `cancel_at` must be set, and whether
-    /// the poll had offers to take.
+    /// Ends a poll of the task. Returns whether the timer for `cancel_at` must be set, and how many
+    /// offers the poll had to take.
     #[inline]
-    pub(crate) fn end_poll(&self) -> (bool, bool) {
-        (self.cancel_at.is_some() && self.timer.is_none(), self.offers.has_seen())
+    pub(crate) fn end_poll(&self) -> (bool, usize) {
+        (self.cancel_at.is_some() && self.timer.is_none(), self.offers.seen)
     }
 
     /// Returns the initial state of a child: its parent's deadline, the cancel request from which

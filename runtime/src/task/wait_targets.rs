@@ -40,22 +40,57 @@ impl Default for WaitTargets {
     }
 }
 
+/// The kinds of primitives of which the holder is recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TargetKind {
+    Lock,
+    Queue,
+}
+
+impl TargetKind {
+    #[inline]
+    pub(crate) fn of(target: Target) -> Option<TargetKind> {
+        match target.kind {
+            "lock" => Some(TargetKind::Lock),
+            "queue" => Some(TargetKind::Queue),
+            _ => None,
+        }
+    }
+
+    fn wait_target(self, entry: usize) -> WaitTarget {
+        match self {
+            TargetKind::Lock => WaitTarget::Lock(entry as u64 + 1),
+            TargetKind::Queue => WaitTarget::Queue(entry as u64 + 1),
+        }
+    }
+}
+
 impl WaitTargets {
     /// Records that a task waits for `target`, which `holder` holds.
-    pub(crate) fn record(&mut self, target: Target, holder: Option<Holder>) -> WaitTarget {
-        let make = match target.kind {
-            "lock" => WaitTarget::Lock,
-            "queue" => WaitTarget::Queue,
-            _ => return WaitTarget::Unknown,
-        };
-        let address = target.address as u64;
-        let key = self.find(address).unwrap_or_else(|| {
-            let key = self.entries.insert(None);
-            self.keys.insert(address, key);
-            key
-        });
+    pub(crate) fn record(
+        &mut self,
+        kind: TargetKind,
+        target: Target,
+        holder: Option<Holder>,
+    ) -> WaitTarget {
+        self.record_known(kind, target, holder).unwrap_or_else(|| {
+            let key = self.entries.insert(holder);
+            self.keys.insert(target.address as u64, key);
+            kind.wait_target(key)
+        })
+    }
+
+    /// As [`record`](WaitTargets::record), unless the target has no entry yet.
+    #[inline]
+    pub(crate) fn record_known(
+        &mut self,
+        kind: TargetKind,
+        target: Target,
+        holder: Option<Holder>,
+    ) -> Option<WaitTarget> {
+        let key = self.find(target.address as u64)?;
         self.entries[key] = holder;
-        make(key as u64 + 1)
+        Some(kind.wait_target(key))
     }
 
     /// Replaces the holder of a primitive that tasks wait for.
@@ -116,17 +151,18 @@ mod tests {
 
     #[test]
     fn a_target_keeps_its_number_and_its_newest_holder() {
+        use TargetKind::{Lock, Queue};
         let mut targets = WaitTargets::default();
         let (first, second) = (Target::new("lock", 16), Target::new("queue", 32));
         let holder = Holder::new(None, Location::caller());
-        assert_eq!(targets.record(first, None), WaitTarget::Lock(1));
-        assert_eq!(targets.record(second, Some(holder)), WaitTarget::Queue(2));
-        assert_eq!(targets.record(first, Some(holder)), WaitTarget::Lock(1));
+        assert_eq!(targets.record(Lock, first, None), WaitTarget::Lock(1));
+        assert_eq!(targets.record(Queue, second, Some(holder)), WaitTarget::Queue(2));
+        assert_eq!(targets.record(Lock, first, Some(holder)), WaitTarget::Lock(1));
         assert_eq!(targets.holder(WaitTarget::Lock(1)), Some(holder));
         targets.set_holder(first, None);
         assert_eq!(targets.holder(WaitTarget::Lock(1)), None);
         assert_eq!(targets.holder(WaitTarget::Queue(2)), Some(holder));
-        assert_eq!(targets.record(Target::new("other", 16), None), WaitTarget::Unknown);
+        assert!(TargetKind::of(Target::new("other", 16)).is_none());
     }
 
     #[test]
@@ -137,10 +173,10 @@ mod tests {
             if targets.is_crowded(5) {
                 targets.retain([kept].into_iter());
             }
-            let target = targets.record(Target::new("lock", 16 * address), None);
+            let target = targets.record(TargetKind::Lock, Target::new("lock", 16 * address), None);
             kept = if address == 1 { target } else { kept };
         }
         assert!(targets.entries.len() <= ENTRIES_MAX, "{}", targets.entries.len());
-        assert_eq!(targets.record(Target::new("lock", 16), None), kept);
+        assert_eq!(targets.record(TargetKind::Lock, Target::new("lock", 16), None), kept);
     }
 }

@@ -202,6 +202,7 @@ impl Waiters {
     }
 
     /// Appends a waiter to the line. If `is_strict`, it holds newcomers back from the beginning.
+    #[inline]
     pub(super) fn insert(&mut self, request: Request, waker: Waker, is_strict: bool) -> WaiterKey {
         self.starved += usize::from(is_strict);
         self.tickets += 1;
@@ -220,7 +221,8 @@ impl Waiters {
         let slot = match self.slots.get_mut(slot as usize) {
             Some(free) => {
                 self.first_free = free.next;
-                *free = entry;
+                // The waker of a free slot was taken, so there is nothing to drop.
+                std::mem::forget(std::mem::replace(free, entry));
                 slot
             }
             None => {
@@ -228,7 +230,12 @@ impl Waiters {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.link(slot, State::Waiting, self.waiting.tail);
+        let last = std::mem::replace(&mut self.waiting.tail, slot);
+        match last {
+            NIL => self.waiting.head = slot,
+            last => self.entry_mut(last).next = slot,
+        }
+        self.entry_mut(slot).prev = last;
         WaiterKey(slot)
     }
 
@@ -237,6 +244,7 @@ impl Waiters {
     }
 
     /// Takes a waiter out.
+    #[inline]
     pub(super) fn remove(&mut self, key: WaiterKey) -> Removed {
         self.leave_state(key.0);
         self.occupied -= 1;
@@ -263,14 +271,21 @@ impl Waiters {
         self.entry(slot).request
     }
 
-    /// Offers a waiter what it waits for. Returns its waker and the key of the offer.
+    /// Offers a waiter that is in a line what it waits for. Returns its waker and the key of the offer.
+    #[inline]
     pub(super) fn offer(&mut self, slot: u32) -> (Option<Waker>, u64) {
-        self.change(slot, |entry| entry.state = State::Offered);
-        self.offers = self.offers.wrapping_add(1);
-        let offer = self.offers;
+        let entry = self.entry(slot);
+        let (state, data, held_back) = (entry.state, entry.request.data, entry.holds_back());
+        self.unlink(slot, state);
+        let offer = self.offers.wrapping_add(1);
+        self.offers = offer;
+        self.open += 1;
+        self.open_data = self.open_data.wrapping_add(data);
         let entry = self.entry_mut(slot);
-        entry.offer = offer;
-        (entry.waker.take(), offer_key(slot, offer))
+        (entry.state, entry.offer) = (State::Offered, offer);
+        let (waker, holds_back) = (entry.waker.take(), entry.holds_back());
+        self.starved = self.starved + usize::from(holds_back) - usize::from(held_back);
+        (waker, offer_key(slot, offer))
     }
 
     /// Returns the waiter of an offer, unless the offer was taken, declined or withdrawn. (The
@@ -322,6 +337,7 @@ impl Waiters {
         self.enter_state(slot);
     }
 
+    #[inline]
     fn leave_state(&mut self, slot: u32) {
         let entry = self.entry(slot);
         let (state, data, holds_back) = (entry.state, entry.request.data, entry.holds_back());
