@@ -44,7 +44,7 @@ fn assert_nested() {
     let trial = Check::threaded().trial(1, pending::<Result<(), MainError>>());
     assert!(matches!(trial.outcome, Err(RunError::Nested)), "{trial:?}");
     let message = panic_message(|| check(0..1, pending::<()>));
-    assert!(message.contains("inside a task of another run"), "{message}");
+    assert!(message.contains("inside a task of a run"), "{message}");
 }
 
 struct OnDrop(fn());
