@@ -2,8 +2,8 @@
 //!
 //! [`Command::spawn`] starts a process, by a blocking job, and spawns a task that waits for it.
 //! This task is a child like any other: its parent awaits or cancels it, and it ends only when the
-//! process has ended and was reaped. Cancelling it, by whatever way, sends SIGTERM to the process, then SIGKILL if the
-//! process has not ended within a [grace period](Command::grace).
+//! process has ended and was reaped. Cancelling it, by whatever way, sends SIGTERM to the process,
+//! then SIGKILL if the process has not ended within a [grace period](Command::grace).
 //!
 //! A process inherits no descriptor but 0, 1 and 2. On Linux its end is reported by a pidfd, on
 //! other systems by SIGCHLD. In a [simulated](matou_runtime::test) run there are no processes, and
