@@ -111,6 +111,7 @@ fn a_unix_socket_is_served() {
             answer.extend_from_slice(&buf[..count]);
         }
         assert!(answer.ends_with(b"\r\n\r\nunix"), "{answer:?}");
+        drop(client); // the server waits for that
         server.cancel().await;
         Ok::<_, MainError>(())
     })
