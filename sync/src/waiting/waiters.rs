@@ -271,7 +271,8 @@ impl Waiters {
         self.entry(slot).request
     }
 
-    /// Offers a waiter that is in a line what it waits for. Returns its waker and the key of the offer.
+    /// Offers a waiter that is in a line what it waits for. Returns its waker and the key of the
+    /// offer.
     #[inline]
     pub(super) fn offer(&mut self, slot: u32) -> (Option<Waker>, u64) {
         let entry = self.entry(slot);
