@@ -190,6 +190,7 @@ impl Future for BarrierWait<'_> {
                 let task = ready!(matou_hooks::begin_operation(cx));
                 let Some(round) = barrier.arrive() else {
                     this.barrier = None;
+                    // fault: barrier-wakes-no-waiter
                     barrier.arrivals.notify_all();
                     return Poll::Ready(BarrierWaitResult { is_leader: true });
                 };

@@ -64,6 +64,12 @@ impl Timer {
         self.deadline
     }
 
+    /// Sets another deadline. The registration is removed, and the next poll registers again.
+    pub(crate) fn reset(&mut self, deadline: Instant) {
+        // fault: reset-keeps-the-registration
+        *self = Timer::at(Some(deadline));
+    }
+
     /// Waits for the deadline, without recording what the task is blocked on.
     pub(crate) fn poll(&mut self, domain: &Domain, cx: &mut Context<'_>) -> Poll<()> {
         if self.elapsed {

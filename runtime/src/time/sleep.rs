@@ -111,6 +111,34 @@ impl Sleep {
         self.timer.deadline()
     }
 
+    /// Makes it complete at `deadline` instead, also if it has completed already.
+    ///
+    /// A limit that each step of some work puts off needs no new future for each of them. Poll the
+    /// future afterwards: until then it does not wake its task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use matou_runtime::{RunError, now, run, sleep};
+    ///
+    /// # fn main() -> Result<(), RunError> {
+    /// run(async {
+    ///     let mut idle = sleep(Duration::from_secs(3600));
+    ///     idle.reset(now() + Duration::from_millis(1));
+    ///     (&mut idle).await;
+    ///     idle.reset(now() + Duration::from_millis(1));
+    ///     idle.await;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[doc(alias = "set_after")]
+    #[doc(alias = "set_at")]
+    pub fn reset(&mut self, deadline: Instant) {
+        self.timer.reset(deadline);
+    }
+
     /// Returns the line that created it.
     pub(super) fn location(&self) -> &'static Location<'static> {
         self.location

@@ -202,6 +202,27 @@ fn r19_a_dropped_timer_does_not_fire() {
     .unwrap();
 }
 
+#[test]
+fn a_sleep_that_is_reset_ends_at_its_new_deadline() {
+    run_with(virtual_time(), || async {
+        let begin = now();
+        let mut sleep = pin!(sleep(2 * HOUR));
+        poll_pending(sleep.as_mut());
+        // Earlier, later, and after it has completed.
+        for deadline in [begin + HOUR, begin + 5 * HOUR, begin + 6 * HOUR] {
+            sleep.reset(deadline);
+            assert_eq!(sleep.deadline(), Some(deadline));
+            sleep.as_mut().await;
+            assert_eq!(now(), deadline);
+        }
+        sleep.reset(begin);
+        sleep.await;
+        assert_eq!(now(), begin + 6 * HOUR);
+        Ok(())
+    })
+    .unwrap();
+}
+
 /// Both are due in the same tick; the first one that fires drops the other.
 #[test]
 fn r19_a_timer_dropped_while_it_fires_wakes_no_task_twice() {

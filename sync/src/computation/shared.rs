@@ -51,6 +51,7 @@ impl<T> Shared<T> {
     }
 
     fn claim(&self, state: usize) -> bool {
+        // fault: computation-ends-twice
         self.state.compare_exchange(RUNNING, state, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 

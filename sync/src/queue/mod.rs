@@ -1,9 +1,11 @@
 mod adapters;
 mod futures;
 mod more;
+mod peak;
 
 use std::fmt;
 use std::panic::Location;
+use std::sync::atomic::AtomicUsize;
 
 use concurrent_queue::ConcurrentQueue;
 
@@ -82,6 +84,8 @@ pub struct Queue<T> {
     /// For reports: the task that pushes, and the one that pops, if it is one task each.
     pusher: OnlyUser,
     popper: OnlyUser,
+    /// The largest number of values so far, if that is recorded.
+    peak: Option<AtomicUsize>,
 }
 
 impl<T> Queue<T> {
@@ -106,6 +110,7 @@ impl<T> Queue<T> {
             closing: Notify::new(Kind::Close),
             pusher: OnlyUser::new(),
             popper: OnlyUser::new(),
+            peak: None,
         }
     }
 
@@ -127,6 +132,7 @@ impl<T> Queue<T> {
                 closing: Notify::new(Kind::Close),
                 pusher: OnlyUser::new(),
                 popper: OnlyUser::new(),
+                peak: None,
             }
         }
     }
@@ -259,7 +265,10 @@ impl<T> Queue<T> {
             return Err(value);
         }
         match self.values.push(value) {
-            Ok(()) => Ok(Ok(())),
+            Ok(()) => {
+                self.note_peak();
+                Ok(Ok(()))
+            }
             Err(concurrent_queue::PushError::Full(value)) => Err(value),
             Err(concurrent_queue::PushError::Closed(value)) => Ok(Err(PushError(value))),
         }

@@ -67,6 +67,7 @@ impl<T> Queue<T> {
             Ok(displaced) => displaced,
             Err(concurrent_queue::ForcePushError(value)) => return Err(PushError(value)),
         };
+        self.note_peak();
         self.pusher.record(matou_hooks::current_task, Location::caller());
         // Also if a value was displaced: a pop may have taken that before.
         // fault: forced-push-wakes-no-pop

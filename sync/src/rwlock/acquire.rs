@@ -108,6 +108,7 @@ impl<L: Deref<Target = RwLock<T>>, T: ?Sized> ReadFrom<L, T> {
 
 impl<L: Deref<Target = RwLock<T>>, T: ?Sized> WriteFrom<L, T> {
     pub(super) fn new(lock: L, called_at: &'static Location<'static>) -> Self {
+        // fault: writer-beside-readers
         Self(Locking::new(lock, WRITER, called_at))
     }
 }

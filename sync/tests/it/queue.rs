@@ -249,6 +249,23 @@ fn closing_returns_values_to_waiting_pushes_and_lets_pops_finish() {
 }
 
 #[test]
+fn the_peak_is_the_largest_number_of_values_so_far() {
+    let queue = Queue::bounded(3).record_peak();
+    assert_eq!(queue.peak_len(), Some(0));
+    for value in 0..2 {
+        block_on(queue.push(value)).expect("the queue is open");
+    }
+    queue.try_pop().expect("there are values");
+    queue.try_push(2).expect("there is room");
+    assert_eq!(queue.peak_len(), Some(2));
+    // A value that makes room for another one leaves the number as it is.
+    for value in 3..6 {
+        queue.force_push(value).expect("the queue is open");
+    }
+    assert_eq!((queue.len(), queue.peak_len()), (3, Some(3)));
+}
+
+#[test]
 fn closing_wakes_all_pops() {
     let queue = Queue::<u8>::unbounded();
     let task = Task::new();

@@ -142,4 +142,48 @@ macro_rules! lock_programs {
     };
 }
 
-pub(super) use {common_programs, lock_programs};
+/// Defines `semaphore`, `read`, `write` and `once_cell`: uncontended operations.
+macro_rules! sync_programs {
+    (
+        acquire: |$semaphore:ident| $acquire:expr,
+        get_or_init: |$cell:ident| $get:expr,
+    ) => {
+        async fn semaphore(n: u64) -> Cost {
+            let $semaphore = Semaphore::new(2);
+            let meter = Meter::start();
+            for _ in 0..n {
+                drop(black_box($acquire));
+            }
+            meter.stop(n)
+        }
+
+        async fn read(n: u64) -> Cost {
+            let lock = RwLock::new(1_u64);
+            let meter = Meter::start();
+            for _ in 0..n {
+                black_box(*lock.read().await);
+            }
+            meter.stop(n)
+        }
+
+        async fn write(n: u64) -> Cost {
+            let lock = RwLock::new(1_u64);
+            let meter = Meter::start();
+            for _ in 0..n {
+                *lock.write().await += 1;
+            }
+            meter.stop(n)
+        }
+
+        async fn once_cell(n: u64) -> Cost {
+            let $cell: OnceCell<u64> = OnceCell::new();
+            let meter = Meter::start();
+            for _ in 0..n {
+                black_box($get);
+            }
+            meter.stop(n)
+        }
+    };
+}
+
+pub(super) use {common_programs, lock_programs, sync_programs};

@@ -83,6 +83,13 @@ pub(crate) const WORKS: &[Work] = &[
     counted("lock-64", "a mutex contended by 64 tasks, held over a yield", 500_000),
     counted("notify", "ping-pong by conditions on one thread", 1_000_000),
     one("queue", "a value through a queue of capacity 64, on one thread", (2_000_000, 1000)),
+    one("semaphore", "acquire and return an uncontended permit", (5_000_000, 1000)),
+    one("read", "an uncontended reader-writer lock, for reading", (5_000_000, 1000)),
+    one("write", "an uncontended reader-writer lock, for writing", (5_000_000, 1000)),
+    one("once-cell", "get a value that is computed already", (10_000_000, 1000)),
+    one("oneshot", "create a computation, complete it, take its value", (2_000_000, 1000)),
+    one("trigger", "signal a trigger, and take the signal", (5_000_000, 1000)),
+    one("barrier", "two tasks of one thread meet at a barrier", (500_000, 1000)),
     counted("timer", "set a timer and drop it before it expires", 2_000_000),
     one("timer-million", "set 1,000,000 timers, then drop them", (1_000_000, 1_000_000)),
     one("sleepers", "100,000 tasks that sleep for 100 ms", MANY),
@@ -102,6 +109,7 @@ pub(crate) const WORKS: &[Work] = &[
     two("wake", "wake a task from a thread outside of the runtime", (20_000, 1000)),
     two("notify-2", "ping-pong by conditions between two threads", (20_000, 1000)),
     two("lock-domains", "a mutex contended by two threads", (1_000_000, 1000)),
+    two("blocking", "run a blocking job that does nothing, and await it", (20_000, 1000)),
     two("queue-2", "a value through a queue of capacity 64 to another thread", (300_000, 1000)),
     work(Kind::Memory, "memory", "an idle task with a future of 64 bytes", MANY),
 ];
@@ -114,10 +122,12 @@ pub(crate) fn programs() -> Vec<Program> {
     let peers = [
         [tokio::PROGRAMS, smol::PROGRAMS, monoio::PROGRAMS, compio::PROGRAMS],
         [tokio::ACROSS, smol::ACROSS, threads::PROGRAMS, &[]],
+        [tokio::SYNC, smol::SYNC, &[], &[]],
     ];
     #[cfg(not(feature = "peers"))]
     let peers: [[&[Row]; 0]; 0] = [];
-    let rows = [matou::PROGRAMS, matou::ACROSS].into_iter().chain(peers.into_iter().flatten());
+    let rows = [matou::PROGRAMS, matou::ACROSS, matou::SYNC];
+    let rows = rows.into_iter().chain(peers.into_iter().flatten());
     rows.flatten().map(|&(runtime, work, run)| Program { work, runtime, run }).collect()
 }
 

@@ -1,4 +1,5 @@
 mod across;
+mod sync;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -16,6 +17,7 @@ use super::{Row, common_programs, idle, lock_programs};
 use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
+pub(super) use sync::PROGRAMS as SYNC;
 
 const NAME: &str = "smol";
 

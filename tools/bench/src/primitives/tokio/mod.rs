@@ -1,4 +1,5 @@
 mod across;
+mod sync;
 
 use std::future::Future;
 use std::mem::forget;
@@ -13,6 +14,7 @@ use super::{Row, common_programs, idle, lock_programs};
 use crate::cost::{Cost, Meter};
 
 pub(super) use across::PROGRAMS as ACROSS;
+pub(super) use sync::PROGRAMS as SYNC;
 
 /// On one thread. The tasks are `Send`, since `spawn` is faster than `spawn_local`.
 const ONE: &str = "tokio-ct";
