@@ -21,7 +21,10 @@ use crate::spawn::spawn_signal_handler;
 use crate::sys::{self, SignalWatcher};
 use crate::task::{TaskMeta, WaitSite};
 
+mod termination;
+
 pub use crate::signal_table::Signal;
+pub use termination::{Termination, termination};
 
 /// Handles a signal by a task: `handler` creates a child of the root on domain 0, which obeys the
 /// same rules as any other task.
@@ -29,8 +32,9 @@ pub use crate::signal_table::Signal;
 /// [`Signal::Interrupt`], [`Signal::Terminate`] and [`Signal::Quit`] ask the program to terminate.
 /// The first such signal of the run starts its handler; the second one, of any of these kinds,
 /// terminates the process at once, as if there was no handler, so that a shutdown that hangs can be
-/// cut short. (A program that wants every signal uses a [`stream`].) If the handler has not started
-/// yet when the run ends, the signal has its default behaviour, so that it is not lost.
+/// cut short. (A program that wants every signal uses a [`stream`], and one that only waits for the
+/// first one uses [`termination`].) If the handler has not started yet when the run ends, the signal
+/// has its default behaviour, so that it is not lost.
 ///
 /// Each occurrence of any other signal starts a handler of its own.
 ///

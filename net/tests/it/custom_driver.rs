@@ -169,14 +169,7 @@ impl Driver for PollDriver {
     }
 
     fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
-        let timeout = match timeout {
-            ParkTimeout::Immediate => Some(Duration::ZERO),
-            ParkTimeout::Deadline(deadline) => {
-                Some(deadline.saturating_duration_since(Instant::now()))
-            }
-            ParkTimeout::Forever => None,
-        };
-        for (token, readiness) in self.wait(timeout)? {
+        for (token, readiness) in self.wait(timeout.remaining(Instant::now))? {
             // Clear the interest before `set_ready`, which may call `rearm`, and release the lock
             // that `rearm` takes.
             let registration = {

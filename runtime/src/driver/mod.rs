@@ -8,7 +8,7 @@ mod source;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use direction::Direction;
 pub use poller::{Interest, PollMode, Poller, Readiness, Registration, Token};
@@ -127,4 +127,28 @@ pub enum ParkTimeout {
     Deadline(Instant),
     /// Until an event occurs.
     Forever,
+}
+
+impl ParkTimeout {
+    /// Returns how long the driver may wait; `None` if there is no limit. `now` is its clock, which
+    /// is read only if there is a deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use matou_runtime::ParkTimeout;
+    ///
+    /// let now = Instant::now();
+    /// let timeout = ParkTimeout::Deadline(now + Duration::from_secs(2));
+    /// assert_eq!(timeout.remaining(|| now), Some(Duration::from_secs(2)));
+    /// assert_eq!(ParkTimeout::Forever.remaining(|| now), None);
+    /// ```
+    pub fn remaining(self, now: impl FnOnce() -> Instant) -> Option<Duration> {
+        match self {
+            ParkTimeout::Immediate => Some(Duration::ZERO),
+            ParkTimeout::Deadline(deadline) => Some(deadline.saturating_duration_since(now())),
+            ParkTimeout::Forever => None,
+        }
+    }
 }

@@ -133,15 +133,8 @@ impl Driver for Reactor {
     }
 
     fn park(&self, timeout: ParkTimeout) -> io::Result<()> {
-        let timeout = match timeout {
-            ParkTimeout::Immediate => Some(Duration::ZERO),
-            ParkTimeout::Deadline(deadline) => {
-                Some(deadline.saturating_duration_since(Instant::now()))
-            }
-            ParkTimeout::Forever => None,
-        };
         let mut woken = self.woken.take();
-        let waited = self.wait_for_events(timeout, &mut woken);
+        let waited = self.wait_for_events(timeout.remaining(Instant::now), &mut woken);
         // Wake without a lock: a waker may run any code.
         woken.drain(..).for_each(panics::wake);
         self.woken.replace(woken);

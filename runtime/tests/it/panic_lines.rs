@@ -89,6 +89,7 @@ fn f9_panics_outside_a_run_name_the_caller() {
         case!(timeout(Duration::ZERO, async {})),
         case!(signal::on(Signal::Terminate, || async {})),
         case!(signal::stream(Signal::Terminate)),
+        case!(signal::termination()),
         case!(send_signal(Signal::Terminate)),
         case!(await_first(Vec::<Promise<()>>::new())),
     ]);

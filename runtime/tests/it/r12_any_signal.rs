@@ -96,3 +96,17 @@ fn a_signal_that_cannot_be_handled_is_an_error() {
     })
     .unwrap();
 }
+
+#[test]
+fn after_a_request_to_terminate_the_next_one_ends_the_process() {
+    check(0..3, || async {
+        for first in [Signal::Interrupt, Signal::Terminate] {
+            let mut termination = signal::termination()?;
+            assert!(send_signal(first));
+            assert_eq!((&mut termination).await, first);
+            assert!(!send_signal(Signal::Terminate), "the system would have ended the process");
+            drop(termination);
+        }
+        Ok::<_, std::io::Error>(())
+    });
+}

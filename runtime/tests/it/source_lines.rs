@@ -125,6 +125,7 @@ fn f9_reports_of_waits_name_the_line_that_waits() {
         wait_case!(let promises = vec![spawn(pending::<()>())]; await_one(&mut promises)),
         wait_case!(let orphans = busy_orphans(); orphans.next()),
         wait_case!(let signals = signal::stream(Signal::Interrupt).unwrap(); signals.next()),
+        wait_case!(signal::termination().unwrap()),
         wait_case!(cancelled()),
         wait_case!(let promise = spawn(shielding()); settled(promise).await.cancel()),
         wait_case!(spawn(pending::<()>())),
