@@ -2,6 +2,7 @@
 //! library.
 
 mod commandline;
+mod examples;
 #[cfg(target_os = "linux")]
 mod faults;
 mod library;
