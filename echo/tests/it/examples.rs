@@ -167,7 +167,7 @@ fn the_supervisor_restarts_a_command_that_fails_until_it_succeeds() {
     let file = env::temp_dir().join(format!("matou-supervisor-{}", std::process::id()));
     let file = file.to_str().unwrap();
     let fails_once = format!("test -e {file} && rm {file} || {{ touch {file}; exit 3; }}");
-    let mut example = Example::start("supervisor", &["echo once", &fails_once]);
+    let example = Example::start("supervisor", &["echo once", &fails_once]);
     let (status, mut lines) = example.end();
     assert!(status.success(), "{lines:?}");
     lines.sort();
@@ -307,7 +307,7 @@ fn unix(path: &str) -> UnixStream {
 
 #[test]
 fn members_of_the_chat_talk_over_both_kinds_of_sockets_until_the_server_ends() {
-    let (mut example, address, path) = chat("talk");
+    let (example, address, path) = chat("talk");
     let mut anna = Member::join(connect(address.parse().unwrap()), "anna");
     let mut bob = Member::join(unix(&path), "bob");
     anna.receives("* bob joined");
