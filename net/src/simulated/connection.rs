@@ -57,7 +57,7 @@ impl Connection {
     pub(super) fn new(network: &Arc<Network>, client: Address, server: Address) -> Connection {
         let rng = network.rng();
         let state = State {
-            halves: Default::default(),
+            halves: halves(&server),
             syn: Some(SynAttempt { arrives: now() + rng.latency(), count: 1 }),
             reset_after: rng.reset_after(),
         };
@@ -72,17 +72,18 @@ impl Connection {
 
     /// Creates a connection without a handshake.
     pub(super) fn established(network: &Arc<Network>, addresses: [Address; 2]) -> Connection {
+        let halves = halves(&addresses[1]);
         Connection {
             network: Arc::clone(network),
             addresses,
-            state: Mutex::new(State { halves: Default::default(), syn: None, reset_after: None }),
+            state: Mutex::new(State { halves, syn: None, reset_after: None }),
             readers: Default::default(),
             writers: Default::default(),
         }
     }
 
     pub(super) fn is_unix(&self) -> bool {
-        matches!(self.addresses[1], Address::Unix(_))
+        is_unix(&self.addresses[1])
     }
 
     /// Returns the source of random decisions.
@@ -115,6 +116,15 @@ impl Connection {
         self.readers[index].wake_all();
         self.writers[index].wake_all();
     }
+}
+
+fn is_unix(server: &Address) -> bool {
+    matches!(server, Address::Unix(_))
+}
+
+fn halves(server: &Address) -> [Half; 2] {
+    let is_unix = is_unix(server);
+    [Half::new(is_unix), Half::new(is_unix)]
 }
 
 impl State {

@@ -34,6 +34,8 @@ impl From<io::Error> for Incomplete {
 /// The state of one of the two peers of a connection.
 #[derive(Default)]
 pub(super) struct Half {
+    /// It belongs to a Unix socket.
+    is_unix: bool,
     /// The bytes from the other peer.
     pub(super) incoming: StreamBuffer,
     pub(super) closed: bool,
@@ -54,6 +56,10 @@ struct Reset {
 }
 
 impl Half {
+    pub(super) fn new(is_unix: bool) -> Half {
+        Half { is_unix, ..Half::default() }
+    }
+
     pub(super) fn check_open(&self) -> io::Result<()> {
         if self.closed {
             return Err(io::Error::new(ErrorKind::NotConnected, "the socket is closed"));
@@ -107,7 +113,11 @@ impl Half {
             self.incoming.copy(&mut buf[..count]);
             return Ok(count);
         }
-        // As in the system, the end of the stream is final: a reset after it is not reported here.
+        // fault: unix-reset-behind-the-end
+        if self.is_unix && self.report_reset(now) == Some(false) {
+            return Err(reset_error());
+        }
+        // As in the system, the end of a TCP stream is final: a reset after it is not reported here.
         if self.incoming.has_eof(now) {
             return Ok(0);
         }
@@ -185,7 +195,8 @@ impl Half {
 
     /// Returns whether a close resets the connection instead of ending the stream.
     pub(super) fn close_resets(&self) -> bool {
-        !self.incoming.is_empty() || self.linger == Some(Duration::ZERO)
+        let is_aborted = !self.is_unix && self.linger == Some(Duration::ZERO);
+        !self.incoming.is_empty() || is_aborted
     }
 }
 

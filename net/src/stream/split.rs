@@ -84,6 +84,11 @@ impl<K: SocketKind> SocketStream<K> {
     /// [`reunite`](ReadHalf::reunite) makes one stream of them again. Within one task,
     /// [`halves`](SocketStream::halves) is simpler.
     ///
+    /// Keep both halves on one domain. A descriptor is registered with the poller of one domain: if
+    /// halves on two domains wait at the same time, each wait takes the registration from the other
+    /// domain, and wakes its task, which then takes it back. Both make progress, at the price of
+    /// system calls and wake-ups for as long as both wait.
+    ///
     /// # Panics
     ///
     /// In a finalizer, which cannot own resources.

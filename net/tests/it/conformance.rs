@@ -5,11 +5,12 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use matou_net::test::{Faults, set_faults};
-use matou_net::{Ending, FinishLimit, Shutdown, TcpListener, TcpStream};
+use matou_net::{
+    Ending, FinishLimit, Shutdown, SocketKind, SocketStream, TcpListener, TcpStream, UnixStream,
+};
 use matou_runtime::test::Check;
 use matou_runtime::{MainError, sleep};
 
@@ -54,10 +55,34 @@ fn show<T: std::fmt::Debug>(result: Option<io::Result<T>>) -> String {
     }
 }
 
-async fn perform(
+/// Performs an operation that only TCP streams have, or one of all streams.
+async fn perform_tcp(
     op: Op,
     streams: &mut [Option<TcpStream>; 2],
-    addresses: [SocketAddr; 2],
+    addresses: &Addresses,
+) -> String {
+    match op {
+        Linger(side, millis) => {
+            let Some(stream) = &mut streams[side] else { return "closed".into() };
+            let set = stream.set_linger(Some(Duration::from_millis(millis)));
+            format!("{} {}", show(Some(set)), show(Some(stream.linger())))
+        }
+        Nodelay(side) => {
+            let Some(stream) = &mut streams[side] else { return "closed".into() };
+            let set = stream.set_nodelay(true);
+            format!("{} {}", show(Some(set)), show(Some(stream.nodelay())))
+        }
+        _ => perform(op, streams, addresses).await,
+    }
+}
+
+/// The addresses of the two streams, as text.
+type Addresses = [String; 2];
+
+async fn perform<K: SocketKind>(
+    op: Op,
+    streams: &mut [Option<SocketStream<K>>; 2],
+    addresses: &Addresses,
 ) -> String {
     let (Write(side)
     | Read(side)
@@ -70,21 +95,15 @@ async fn perform(
     | Close(side)) = op;
     let Some(stream) = &mut streams[side] else { return "closed".into() };
     let mut buf = [0; 64];
+    let is = |address: K::Address, side: usize| format!("{address:?}") == addresses[side];
     match op {
         Write(_) => show(attempt(stream.write(b"purr")).await),
         Read(_) => show(attempt(stream.read(&mut buf)).await),
         ReadOne(_) => show(attempt(stream.read(&mut buf[..1])).await),
         Shut(_, how) => show(Some(stream.shutdown(how))),
-        Linger(_, millis) => {
-            let set = stream.set_linger(Some(Duration::from_millis(millis)));
-            format!("{} {}", show(Some(set)), show(Some(stream.linger())))
-        }
-        PeerAddr(_) => show(Some(stream.peer_addr().map(|it| it == addresses[1 - side]))),
-        LocalAddr(_) => show(Some(stream.local_addr().map(|it| it == addresses[side]))),
-        Nodelay(_) => {
-            let set = stream.set_nodelay(true);
-            format!("{} {}", show(Some(set)), show(Some(stream.nodelay())))
-        }
+        PeerAddr(_) => show(Some(stream.peer_addr().map(|it| is(it, 1 - side)))),
+        LocalAddr(_) => show(Some(stream.local_addr().map(|it| is(it, side)))),
+        Linger(..) | Nodelay(_) => "none".into(),
         Close(_) => {
             streams[side] = None;
             "ok".into()
@@ -93,26 +112,37 @@ async fn perform(
 }
 
 /// Returns the results of a program, one operation a line.
-async fn results(program: &[Op]) -> Result<String> {
+async fn results(program: &[Op], is_unix: bool) -> Result<String> {
     set_faults(Faults::none());
-    let (mut client, mut server) = pair().await?;
-    let addresses = [client.local_addr()?, server.local_addr()?];
-    let mut streams = [Some(client), Some(server)];
     let mut text = String::new();
-    for &op in program {
-        sleep(SETTLE).await;
-        writeln!(text, "{op:?}: {}", perform(op, &mut streams, addresses).await)?;
+    if is_unix {
+        let (mut one, mut other) = UnixStream::pair()?;
+        let addresses = [format!("{:?}", one.local_addr()?), format!("{:?}", other.local_addr()?)];
+        let mut streams = [Some(one), Some(other)];
+        for &op in program {
+            sleep(SETTLE).await;
+            writeln!(text, "{op:?}: {}", perform(op, &mut streams, &addresses).await)?;
+        }
+    } else {
+        let (mut client, mut server) = pair().await?;
+        let addresses =
+            [format!("{:?}", client.local_addr()?), format!("{:?}", server.local_addr()?)];
+        let mut streams = [Some(client), Some(server)];
+        for &op in program {
+            sleep(SETTLE).await;
+            writeln!(text, "{op:?}: {}", perform_tcp(op, &mut streams, &addresses).await)?;
+        }
     }
     Ok(text)
 }
 
 /// Runs all programs on the kernel and in a simulated run, and compares their results.
 #[track_caller]
-fn compare(programs: Vec<Vec<Op>>) {
+fn compare(is_unix: bool, programs: Vec<Vec<Op>>) {
     let all = |programs: Vec<Vec<Op>>| async move {
         let mut texts = Vec::new();
         for program in &programs {
-            texts.push(results(program).await?);
+            texts.push(results(program, is_unix).await?);
         }
         Ok::<_, MainError>(texts)
     };
@@ -125,63 +155,107 @@ fn compare(programs: Vec<Vec<Op>>) {
 }
 
 #[test]
+fn f23_the_ends_of_a_unix_connection_are_those_of_the_kernel() {
+    let both = Shutdown::Both;
+    compare(
+        true,
+        vec![
+            vec![Write(0), Close(0), Read(1), Read(1), PeerAddr(1), Shut(1, Shutdown::Write)],
+            // A close with unread input resets the connection, whatever was shut down before.
+            vec![Write(0), Close(1), Write(0), Read(0), Read(0), Write(0), PeerAddr(0)],
+            vec![
+                Write(0),
+                Shut(0, Shutdown::Write),
+                Shut(1, Shutdown::Write),
+                Close(1),
+                Read(0),
+                Read(0),
+            ],
+            vec![Write(0), Shut(0, both), Close(1), Read(0), Read(0), Shut(0, both)],
+            vec![Write(0), Write(1), ReadOne(1), Close(1), Read(0), Read(0), Read(0)],
+            // Reads that were shut down: the peer's writes fail at once.
+            vec![Write(0), Shut(1, Shutdown::Read), Write(0), ReadOne(1), Read(1), Read(1)],
+        ],
+    );
+}
+
+#[test]
 fn f23_the_ends_of_a_connection_are_those_of_the_kernel() {
     let both = Shutdown::Both;
-    compare(vec![
-        // An orderly end, and operations after it.
-        vec![Write(0), Close(0), Read(1), Read(1), PeerAddr(1), Shut(1, Shutdown::Write)],
+    compare(
+        false,
         vec![
-            Shut(0, Shutdown::Write),
-            Read(1),
-            Write(1),
-            Shut(1, Shutdown::Write),
-            Read(0),
-            Read(0),
-            PeerAddr(0),
-            PeerAddr(1),
-            LocalAddr(0),
-            LocalAddr(1),
-            Shut(0, both),
-            Shut(1, both),
-            Write(0),
-            Read(1),
+            // An orderly end, and operations after it.
+            vec![Write(0), Close(0), Read(1), Read(1), PeerAddr(1), Shut(1, Shutdown::Write)],
+            vec![
+                Shut(0, Shutdown::Write),
+                Read(1),
+                Write(1),
+                Shut(1, Shutdown::Write),
+                Read(0),
+                Read(0),
+                PeerAddr(0),
+                PeerAddr(1),
+                LocalAddr(0),
+                LocalAddr(1),
+                Shut(0, both),
+                Shut(1, both),
+                Write(0),
+                Read(1),
+            ],
+            // A reset by unread input, and by a linger time of zero, also a shorter one than a second.
+            vec![
+                Write(0),
+                Close(1),
+                Read(0),
+                Read(0),
+                Write(0),
+                PeerAddr(0),
+                LocalAddr(0),
+                Shut(0, both),
+            ],
+            vec![Linger(0, 0), Close(0), PeerAddr(1), Shut(1, both), Read(1), Read(1), Write(1)],
+            vec![
+                Linger(0, 500),
+                Close(0),
+                Write(1),
+                Write(1),
+                Read(1),
+                Nodelay(1),
+                Linger(1, 2500),
+            ],
+            vec![Linger(0, 1500), Close(0), Read(1)],
+            // A reset after the end of the stream.
+            vec![
+                Write(1),
+                Shut(0, Shutdown::Write),
+                Read(1),
+                Close(0),
+                Read(1),
+                Write(1),
+                Write(1),
+            ],
+            vec![Close(0), Write(1), Read(1), Write(1), Write(1), PeerAddr(1)],
+            // Bytes that were there before the reset.
+            vec![Write(0), Write(1), ReadOne(1), Close(1), Read(0), Read(0), Read(0)],
+            // Reads that were shut down.
+            vec![Shut(1, Shutdown::Read), Read(1), Write(0), Read(1), Read(1), Write(1), Read(0)],
+            vec![Write(0), Shut(1, Shutdown::Read), ReadOne(1), Read(1), Read(1)],
+            // Both directions shut down: bytes that arrive then are answered by a reset.
+            vec![Shut(1, both), Write(0), Write(0), Read(0), Read(1), Write(1), PeerAddr(1)],
+            vec![Shut(1, Shutdown::Write), Shut(1, Shutdown::Read), Write(0), Write(0), Read(1)],
+            vec![
+                Shut(0, both),
+                Shut(0, both),
+                Read(0),
+                Write(0),
+                Read(1),
+                Close(0),
+                Write(1),
+                Write(1),
+            ],
         ],
-        // A reset by unread input, and by a linger time of zero, also a shorter one than a second.
-        vec![
-            Write(0),
-            Close(1),
-            Read(0),
-            Read(0),
-            Write(0),
-            PeerAddr(0),
-            LocalAddr(0),
-            Shut(0, both),
-        ],
-        vec![Linger(0, 0), Close(0), PeerAddr(1), Shut(1, both), Read(1), Read(1), Write(1)],
-        vec![Linger(0, 500), Close(0), Write(1), Write(1), Read(1), Nodelay(1), Linger(1, 2500)],
-        vec![Linger(0, 1500), Close(0), Read(1)],
-        // A reset after the end of the stream.
-        vec![Write(1), Shut(0, Shutdown::Write), Read(1), Close(0), Read(1), Write(1), Write(1)],
-        vec![Close(0), Write(1), Read(1), Write(1), Write(1), PeerAddr(1)],
-        // Bytes that were there before the reset.
-        vec![Write(0), Write(1), ReadOne(1), Close(1), Read(0), Read(0), Read(0)],
-        // Reads that were shut down.
-        vec![Shut(1, Shutdown::Read), Read(1), Write(0), Read(1), Read(1), Write(1), Read(0)],
-        vec![Write(0), Shut(1, Shutdown::Read), ReadOne(1), Read(1), Read(1)],
-        // Both directions shut down: bytes that arrive then are answered by a reset.
-        vec![Shut(1, both), Write(0), Write(0), Read(0), Read(1), Write(1), PeerAddr(1)],
-        vec![Shut(1, Shutdown::Write), Shut(1, Shutdown::Read), Write(0), Write(0), Read(1)],
-        vec![
-            Shut(0, both),
-            Shut(0, both),
-            Read(0),
-            Write(0),
-            Read(1),
-            Close(0),
-            Write(1),
-            Write(1),
-        ],
-    ]);
+    );
 }
 
 #[test]
@@ -213,7 +287,8 @@ fn f23_random_programs_have_the_results_of_the_kernel() {
             })
             .collect()
     };
-    compare((0..PROGRAMS).map(|_| program()).collect());
+    compare(false, (0..PROGRAMS).map(|_| program()).collect());
+    compare(true, (0..PROGRAMS / 5).map(|_| program()).collect());
 }
 
 /// Operations of listeners and connections that are being established.
