@@ -117,7 +117,7 @@ impl Half {
         if self.is_unix && self.report_reset(now) == Some(false) {
             return Err(reset_error());
         }
-        // As in the system, the end of a TCP stream is final: a reset after it is not reported here.
+        // As in the system, the end of a TCP stream is final: a later reset is not reported here.
         if self.incoming.has_eof(now) {
             return Ok(0);
         }

@@ -203,7 +203,7 @@ fn f23_the_ends_of_a_connection_are_those_of_the_kernel() {
                 Write(0),
                 Read(1),
             ],
-            // A reset by unread input, and by a linger time of zero, also a shorter one than a second.
+            // A reset by unread input, and by a linger time of zero, also one below a second.
             vec![
                 Write(0),
                 Close(1),
