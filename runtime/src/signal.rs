@@ -33,8 +33,8 @@ pub use termination::{Termination, termination};
 /// The first such signal of the run starts its handler; the second one, of any of these kinds,
 /// terminates the process at once, as if there was no handler, so that a shutdown that hangs can be
 /// cut short. (A program that wants every signal uses a [`stream`], and one that only waits for the
-/// first one uses [`termination`].) If the handler has not started yet when the run ends, the signal
-/// has its default behaviour, so that it is not lost.
+/// first one uses [`termination`].) If the handler has not started yet when the run ends, the
+/// signal has its default behaviour, so that it is not lost.
 ///
 /// Each occurrence of any other signal starts a handler of its own.
 ///
