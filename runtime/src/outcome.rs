@@ -4,6 +4,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::iter;
 use std::sync::{Mutex, PoisonError};
 
@@ -193,6 +194,19 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TaskError<E> {
             TaskError::Failed { error, .. } => source_of(error),
             _ => None,
         }
+    }
+}
+
+/// The kind is that of the task's own error; the text names the task. So `?` passes the failure of a
+/// child on in functions that return [`io::Result`].
+impl From<TaskError<io::Error>> for io::Error {
+    fn from(error: TaskError<io::Error>) -> io::Error {
+        let kind = match &error {
+            // fault: task-error-of-another-kind
+            TaskError::Failed { error, .. } => error.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
     }
 }
 

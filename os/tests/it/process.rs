@@ -239,7 +239,8 @@ fn no_domain_starts_a_process() {
 #[test]
 fn a_start_that_is_given_up_leaves_no_process() {
     run(|| async {
-        for yields in [0, 1, 10, 1000] {
+        // Some of the starts are given up while the job forks.
+        for yields in (0..3000).step_by(60) {
             let (reader, writer) = rustix::pipe::pipe()?;
             fcntl_setfl(&reader, OFlags::NONBLOCK)?;
             let start = spawn(async move {

@@ -9,7 +9,7 @@ use std::io;
 
 use matou_runtime::{Builder, MainError, RunError, Task, TaskError, spawn, try_spawn};
 
-use crate::support::{run_on, strict, within_deadline};
+use crate::support::{leak, run_on, strict, within_deadline};
 
 /// An error with a source.
 #[derive(Debug)]
@@ -99,13 +99,27 @@ fn a_boxed_error_of_a_run_prints_the_tasks_and_the_sources() {
 }
 
 #[test]
+fn the_failure_of_a_child_is_an_io_error_of_the_same_kind() {
+    let failed = run_on(1, || async {
+        let child = Task::new().name("reader");
+        let child = child.try_spawn(async { Err::<(), _>(io::ErrorKind::NotFound.into()) });
+        let result: io::Result<()> = async { Ok(child.await?) }.await;
+        result.map_err(MainError::from)
+    });
+    let RunError::Failed(error) = failed.unwrap_err() else { panic!("main did not fail") };
+    let error = error.downcast_ref::<io::Error>().expect("an I/O error");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with("task #2 `reader`, "), "{error}");
+}
+
+#[test]
 fn a_panic_and_a_violation_name_their_task() {
     let printed = within_deadline(|| {
         let builder = Builder::new().domains(1).on_report(|_| ());
         let result: Result<_, RunError> = builder.run(async {
             let line = line!() + 1;
             let broken = Task::new().name("broken").spawn(async { panic!("no index") });
-            let leaking = spawn(async { std::mem::forget(spawn(pending::<()>())) });
+            let leaking = spawn(async { leak(spawn(pending::<()>())) });
             let panicked = broken.await.unwrap_err();
             let violated = leaking.await.unwrap_err();
             assert_eq!(panicked.task().expect("a task").name(), Some("broken"));

@@ -102,7 +102,7 @@ fn a_failure_and_a_panic_come_out_at_the_handle() {
         assert_eq!(failed.into_failure(), Some("no disk"));
         let panicked = runtime.block_on(async { panic!("broken") });
         assert!(text(panicked).ends_with("broken"));
-        let violation = runtime.block_on(async { std::mem::forget(spawn(pending::<()>())) });
+        let violation = runtime.block_on(async { leak(spawn(pending::<()>())) });
         assert!(violation.unwrap_err().is_violation());
         assert_eq!(runtime.block_on(async { 7 }).unwrap(), 7);
         assert!(!reports.names().contains(&"FailureUnseen"));
@@ -200,7 +200,7 @@ fn a_shutdown_cancels_and_finalizes_and_refuses_further_tasks() {
 fn a_shutdown_returns_the_error_of_the_run() {
     within_deadline(|| {
         let runtime = Builder::new().violations(Violations::FailRun).start().unwrap();
-        let task = runtime.spawn(async { std::mem::forget(spawn(pending::<()>())) });
+        let task = runtime.spawn(async { leak(spawn(pending::<()>())) });
         assert!(task.join().unwrap_err().is_violation());
         let error = runtime.shutdown().unwrap_err();
         assert_eq!(error.report().unwrap().violations()[0].name(), "StillHasChildren");

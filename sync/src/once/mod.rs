@@ -193,7 +193,10 @@ impl<T> OnceCell<T> {
         let initialize = Initialize::new(self, Location::caller());
         async move {
             // No operation that waits: without this a value costs six times as much as in a `get`.
-            if let Some(value) = self.get() {
+            // The state is read first, so that the models see the access.
+            if self.raw.is_closed()
+                && let Some(value) = self.get()
+            {
                 return Ok(value);
             }
             if let Some(guard) = initialize.await {
