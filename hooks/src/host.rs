@@ -178,8 +178,6 @@ pub fn on_offer(offer: Offer) {
 }
 
 /// Calls the host and catches a panic. The panic hook has reported it.
-// Always inlined: a call costs a third of what the host does.
-#[inline(always)]
 fn contain(call: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(call))
         && !payload.is::<&'static str>()
