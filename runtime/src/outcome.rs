@@ -197,8 +197,8 @@ impl<E: fmt::Debug + fmt::Display + 'static> Error for TaskError<E> {
     }
 }
 
-/// The kind is that of the task's own error; the text names the task. So `?` passes the failure of a
-/// child on in functions that return [`io::Result`].
+/// The kind is that of the task's own error; the text names the task. So `?` passes the failure of
+/// a child on in functions that return [`io::Result`].
 impl From<TaskError<io::Error>> for io::Error {
     fn from(error: TaskError<io::Error>) -> io::Error {
         let kind = match &error {

@@ -119,13 +119,15 @@ impl Command {
         self
     }
 
-    /// Sets the standard output. With [`Stdio::piped`] it is [`Child::stdout`](super::Child::stdout).
+    /// Sets the standard output. With [`Stdio::piped`] it is
+    /// [`Child::stdout`](super::Child::stdout).
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.command.lock().stdout(stdout);
         self
     }
 
-    /// Sets the standard error. With [`Stdio::piped`] it is [`Child::stderr`](super::Child::stderr).
+    /// Sets the standard error. With [`Stdio::piped`] it is
+    /// [`Child::stderr`](super::Child::stderr).
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.command.lock().stderr(stderr);
         self
