@@ -32,8 +32,8 @@ use crate::task::{BlockedOn, Cause, Slot, WaitSite, WaitTarget};
 /// has begun is dropped. A job that ends after the request has the outcome that it returned. A job
 /// that goes on for longer than [`Builder::grace`](crate::Builder::grace) after the request is left
 /// behind: its outcome is [`TaskError::Unfinished`](crate::TaskError::Unfinished), and it is the
-/// finding [`JobUnfinished`](crate::Finding::JobUnfinished). This is the one exception of rule R3: the
-/// thread goes on until the job returns or the process ends.
+/// finding [`JobUnfinished`](crate::Finding::JobUnfinished). This is the one
+/// exception of rule R3: the thread goes on until the job returns or the process ends.
 ///
 /// A job is outside of the run: [`spawn`](crate::spawn()), [`sleep`](crate::sleep) and the like
 /// panic in it. It can send to queues and channels, and wake tasks.
