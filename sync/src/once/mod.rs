@@ -152,10 +152,13 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = T>,
     {
-        let init = move || async move { Ok::<T, Infallible>(init().await) };
-        let value = self.get_or_try_init(init);
+        let called_at = Location::caller();
         async move {
-            let Ok(value) = value.await;
+            if let Some(value) = self.get_initialized() {
+                return value;
+            }
+            let init = move || async move { Ok::<T, Infallible>(init().await) };
+            let Ok(value) = self.initialize(init, called_at).await;
             value
         }
     }
@@ -190,21 +193,37 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let initialize = Initialize::new(self, Location::caller());
+        let called_at = Location::caller();
         async move {
-            // No operation that waits: without this a value costs six times as much as in a `get`.
-            // The state is read first, so that the models see the access.
-            if self.raw.is_closed()
-                && let Some(value) = self.get()
-            {
-                return Ok(value);
+            match self.get_initialized() {
+                Some(value) => Ok(value),
+                None => self.initialize(init, called_at).await,
             }
-            if let Some(guard) = initialize.await {
-                let value = init().await?;
-                guard.complete(value);
-            }
-            Ok(self.get().expect("the cell is closed when its value is set"))
         }
+    }
+
+    /// Returns the value, if it is set. That is no operation that waits: with a place in the line
+    /// and a future around it, a value costs six times as much.
+    #[inline]
+    fn get_initialized(&self) -> Option<&T> {
+        // The state is read first, so that the models see the access.
+        if self.raw.is_closed() { self.get() } else { None }
+    }
+
+    async fn initialize<F, Fut, E>(
+        &self,
+        init: F,
+        called_at: &'static Location<'static>,
+    ) -> Result<&T, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if let Some(guard) = Initialize::new(self, called_at).await {
+            let value = init().await?;
+            guard.complete(value);
+        }
+        Ok(self.get().expect("the cell is closed when its value is set"))
     }
 
     /// Sets the value and ends all waits. The caller must have the permit, and keeps it.

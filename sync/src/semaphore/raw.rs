@@ -88,6 +88,7 @@ impl RawSemaphore {
         permits(self.state.load(Ordering::Acquire))
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         is_closed(self.state.load(Ordering::Acquire))
     }
