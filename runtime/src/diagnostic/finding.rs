@@ -92,6 +92,22 @@ pub enum Finding {
         /// ended or yielded.
         blocked_on: BlockedOn,
     },
+    /// A domain has not handled a cancel request for longer than
+    /// [`Builder::slow_poll`](crate::Builder::slow_poll), because it was in one poll all the time
+    /// (R11). Reported by the domain that sent the request. If the poll ever ends, it is a
+    /// [`SlowPoll`](Finding::SlowPoll) too.
+    #[non_exhaustive]
+    StuckDomain {
+        /// The task that is being polled. Its name is known if its parent is on the reporting
+        /// domain.
+        task: TaskInfo,
+        /// For how long at least.
+        took: Duration,
+        /// The child whose cancellation was requested.
+        child: ChildInfo,
+        /// Its parent, which may wait for the end of the child.
+        parent: TaskInfo,
+    },
     /// A blocking job was cancelled, had not ended after the
     /// [grace period](crate::Builder::grace), and was left behind on its thread.
     #[non_exhaustive]
@@ -139,6 +155,7 @@ impl Finding {
             Finding::ResourceAlive { .. } => "ResourceAlive",
             Finding::ResourcesAccumulate { .. } => "ResourcesAccumulate",
             Finding::SlowPoll { .. } => "SlowPoll",
+            Finding::StuckDomain { .. } => "StuckDomain",
             Finding::JobUnfinished { .. } => "JobUnfinished",
             Finding::WaitCycle { .. } => "WaitCycle",
         }
@@ -153,6 +170,7 @@ impl Finding {
             }
             Finding::FailureUnseen { task, .. }
             | Finding::SlowPoll { task, .. }
+            | Finding::StuckDomain { task, .. }
             | Finding::JobUnfinished { task, .. } => task.spawned_at,
             Finding::DeclinedOffer { waiting_at, .. } => waiting_at,
             Finding::ResourceAlive { leak } => leak.resource.made_at,
@@ -204,6 +222,9 @@ impl Finding {
                     "{polls} polls of tasks took {took:?} together, perhaps one of them alone"
                 )
             }
+            Finding::StuckDomain { task, took, .. } => {
+                write!(f, "domain {} has been in one poll of {task} for {took:?}", task.domain)
+            }
             Finding::JobUnfinished { task, grace } => write!(
                 f,
                 "the blocking job of {task} did not end within {grace:?} of its cancellation"
@@ -223,6 +244,7 @@ impl Finding {
             }
             Finding::FailureUnseen { task, .. }
             | Finding::SlowPoll { task, .. }
+            | Finding::StuckDomain { task, .. }
             | Finding::JobUnfinished { task, .. } => {
                 writeln!(f, "  --> {} (where {task} was spawned)", self.at())
             }
@@ -281,6 +303,11 @@ impl Finding {
                 }
                 list(f, "child of", &task.parents)
             }
+            Finding::StuckDomain { child, parent, .. } => {
+                writeln!(f, "  = {parent} has cancelled a child there, which cannot end")?;
+                list(f, "child", std::slice::from_ref(child))?;
+                list(f, "child of", &parent.parents)
+            }
             Finding::JobUnfinished { task, .. } => {
                 writeln!(f, "  = it was left behind on its thread")?;
                 list(f, "child of", &task.parents)
@@ -321,6 +348,10 @@ impl Finding {
             Finding::SlowPoll { .. } => {
                 "yield now and then with `yield_now`, or move blocking calls to `blocking`; \
                  `Builder::slow_poll` sets the limit"
+            }
+            Finding::StuckDomain { .. } => {
+                "a task is cancelled between two polls: yield now and then with `yield_now`, or \
+                 move the work to `blocking`, whose `Stop` flag says that it should end"
             }
             Finding::JobUnfinished { .. } => {
                 "look at the job's `Stop` flag between its steps, and give calls that may block \

@@ -69,6 +69,7 @@ impl Domain {
                 // fault: remote-child-ended-early
                 // fault: remote-children-not-cancelled
                 self.run.remote(usize::from(domain)).send(Message::Cancel { id, cancelled });
+                self.watch(domain, NodeKey { slot, id });
             }
         }
     }

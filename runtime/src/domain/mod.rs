@@ -11,7 +11,8 @@
 //! | [`Scheduler`]: run queue, current task, budget | `scheduler`, `run_queue`, `time_slice` |
 //! | [`PollClock`]: the reads of the clock and the polls in between | `poll_clock` |
 //! | [`Mailbox`]: messages | `mailbox`, `message_queue`, `adaptive_spin` |
-//! | [`RemoteHandle`]: the thread-safe half | `remote`, `parker` |
+//! | [`RemoteHandle`]: the thread-safe half | `remote`, `parker`, `current_poll` |
+//! | [`Watches`] of other domains | `stuck` |
 //! | [`Timers`] | `timers`, `timer` |
 //! | [`Tree`]: the tasks | `task::tree` |
 //! | [`Groups`]: the children in `Orphans` | `groups` |
@@ -33,6 +34,7 @@ mod cancel_context;
 mod children;
 mod completion;
 mod current;
+mod current_poll;
 mod diagnostics;
 mod discarded;
 mod error_log;
@@ -55,6 +57,7 @@ mod run_queue;
 mod scheduler;
 mod shield;
 mod slow_polls;
+mod stuck;
 mod task_count;
 mod tick;
 mod tick_hooks;
@@ -101,6 +104,7 @@ use placement::Placement;
 use poll_clock::PollClock;
 use run_queue::RunQueue;
 use scheduler::{PollKind, Scheduler};
+use stuck::Watches;
 use task_count::TaskCount;
 use tick_hooks::TickHooks;
 use timers::Timers;
@@ -138,6 +142,8 @@ pub(crate) struct Domain {
     mailbox: Mailbox,
     scheduler: Scheduler,
     poll_clock: PollClock,
+    /// The domains that have not handled a cancel request yet.
+    watches: Watches,
     timers: Timers,
     tree: Tree,
     remote_children: RemoteChildren,
@@ -204,6 +210,7 @@ impl Domain {
             mailbox: Mailbox::new(remote, run.domains()),
             scheduler: Scheduler::new(run_queue),
             poll_clock: PollClock::new(run.config.slow_poll),
+            watches: Watches::default(),
             timers: Timers::new(timers),
             tree: Tree::default(),
             remote_children: RemoteChildren::default(),

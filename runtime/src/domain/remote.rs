@@ -7,6 +7,7 @@ use std::task::RawWakerVTable;
 use std::time::Instant;
 
 use super::Run;
+use super::current_poll::CurrentPoll;
 use super::message_queue::MessageQueue;
 use super::parker::Parker;
 use super::{Domain, Message, offers};
@@ -35,6 +36,7 @@ pub(crate) struct RemoteHandle {
     living_and_received: AtomicU64,
     /// How many tasks were sent to the domain because of its load.
     sent: AtomicU32,
+    current_poll: CurrentPoll,
 }
 
 impl RemoteHandle {
@@ -47,6 +49,7 @@ impl RemoteHandle {
             task_balance: AtomicIsize::new(0),
             living_and_received: AtomicU64::new(0),
             sent: AtomicU32::new(0),
+            current_poll: CurrentPoll::new(),
         }
     }
 
@@ -61,6 +64,11 @@ impl RemoteHandle {
         let Some(run) = self.run.upgrade() else { return 0 };
         let is_this = |&index: &usize| std::ptr::eq(&raw const **run.remote(index), self);
         (0..run.domains()).find(is_this).unwrap_or(0)
+    }
+
+    #[inline]
+    pub(super) fn current_poll(&self) -> &CurrentPoll {
+        &self.current_poll
     }
 
     /// Publishes the task count's balance. Relaxed, because the message that reports a completion

@@ -35,6 +35,7 @@ impl Domain {
         self.call_tick_hooks();
         self.flush_diagnostics();
         self.run_ready();
+        self.remote().current_poll().end();
         self.publish_task_count();
         if !self.stopped.get() {
             self.park();
@@ -62,6 +63,7 @@ impl Domain {
         self.timers.expire(now, record, |target| match target {
             TimerTarget::Task(key) => self.wake_key(key),
             TimerTarget::Waker(waker) => panics::wake(waker),
+            TimerTarget::Watch(domain) => self.end_watch(domain),
         });
     }
 
@@ -186,6 +188,7 @@ impl Domain {
         if node.cold.is_some() {
             kind = self.begin_poll_with_cold_state(node);
         }
+        self.remote().current_poll().begin(node.id.get(), node.spawned_at.get());
         node.run_state.set(RunState::Polling);
         node.blocked_on.clear();
         let owner =

@@ -16,6 +16,8 @@ pub(crate) enum TimerTarget {
     /// needs no reference count.
     Task(NodeKey),
     Waker(Waker),
+    /// No task: the domain looks whether this other one has handled a cancel request.
+    Watch(u16),
 }
 
 impl TimerTarget {
@@ -23,7 +25,7 @@ impl TimerTarget {
     /// destructor of a future.
     fn discard(self) {
         match self {
-            TimerTarget::Task(_) => {}
+            TimerTarget::Task(_) | TimerTarget::Watch(_) => {}
             TimerTarget::Waker(waker) => panics::ignore(|| drop(waker)),
         }
     }
@@ -160,6 +162,7 @@ impl Domain {
         match target {
             TimerTarget::Task(key) => self.is_current_waker(waker) && *key == self.current_key(),
             TimerTarget::Waker(known) => known.will_wake(waker),
+            TimerTarget::Watch(_) => false,
         }
     }
 }

@@ -65,6 +65,7 @@ mod r11_availability;
 mod r11_clock;
 #[cfg(not(sanitized))]
 mod r11_slow_polls;
+mod r11_stuck_domains;
 #[cfg(not(sanitized))]
 mod r12_any_signal;
 #[cfg(not(sanitized))]
