@@ -17,7 +17,7 @@ fn router() -> Router {
 fn main() -> Result<(), RunError> {
     Builder::new().run(async {
         let mut interrupt = signal::stream(signal::Signal::Interrupt)?;
-        let address = "127.0.0.1:3000".parse()?;
+        let address = "127.0.0.1:3000";
         let listeners = TcpListener::options().listen_many(address, domain_count())?;
         let servers = try_spawn(serve_on_all(listeners, |listener| serve(listener, router())));
         interrupt.next().await;

@@ -33,7 +33,7 @@ async fn handler(mut request: Request<RequestBody>) -> Result<Response<String>, 
 
 fn main() -> Result<(), RunError> {
     run(async {
-        let listener = TcpListener::bind("127.0.0.1:3001".parse()?)?;
+        let listener = TcpListener::bind("127.0.0.1:3001")?;
         serve(listener, service_fn(handler)).await?;
         Ok(())
     })

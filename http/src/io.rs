@@ -33,7 +33,7 @@ use matou_net::{TcpStream, UnixStream};
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let address = listener.local_addr()?;
 ///     let client = try_spawn(async move {
 ///         let mut stream = TcpStream::connect(address).await?;

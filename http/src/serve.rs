@@ -54,7 +54,7 @@ use crate::served::Served;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let address = listener.local_addr()?;
 ///     let router = Router::new().route("/", get(|| async { "purr" }));
 ///     let server = try_spawn(serve(listener, router).into_future());
@@ -124,7 +124,7 @@ impl<L, S> Serve<L, S> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let hello = |_| async { Ok::<_, Infallible>(Response::new("purr".to_owned())) };
     ///     let server = serve(listener, service_fn(hello))
     ///         .on_event(|event| eprintln!("{event}"))

@@ -36,7 +36,7 @@ use crate::served::Served;
 /// # fn main() -> Result<(), RunError> {
 /// Builder::new().domains(2).run(async {
 ///     let options = TcpListener::options();
-///     let listeners = options.listen_many("127.0.0.1:0".parse()?, domain_count())?;
+///     let listeners = options.listen_many("127.0.0.1:0", domain_count())?;
 ///     let served = serve_on_all(listeners, |listener| {
 ///         let hello = |_| async { Ok::<_, Infallible>(Response::new("purr".to_owned())) };
 ///         serve(listener, service_fn(hello)).shutdown(async {}) // at once

@@ -123,7 +123,7 @@ async fn chat() -> Result<(), MainError> {
         return Err("usage: chat ADDRESS PATH".into());
     };
     let termination = signal::termination()?;
-    let mut tcp = TcpListener::bind(address.parse()?)?;
+    let mut tcp = TcpListener::bind(address)?;
     let unix = UnixListener::options().remove_stale_file(true).remove_on_close(true);
     let unix = unix.listen(&path)?;
     println!("listening on {} and {path}", tcp.local_addr()?);

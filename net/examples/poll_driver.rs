@@ -132,7 +132,7 @@ fn main() -> Result<(), RunError> {
     };
     Builder::new().domains(1).driver(driver).run(async {
         let address = std::env::args().nth(1).ok_or("usage: poll_driver ADDRESS")?;
-        let mut listener = TcpListener::bind(address.parse()?)?;
+        let mut listener = TcpListener::bind(address)?;
         println!("listening on {}", listener.local_addr()?);
         let serve = async {
             let clients = Orphans::new().discarding();

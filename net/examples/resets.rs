@@ -184,7 +184,7 @@ pub fn run(resets: usize) -> Result<Report, RunError> {
         Builder::new().domains(1).run(clients(address, resets))
     });
     let served = Builder::new().domains(1).run(async move {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         send_address.send(listener.local_addr()?)?;
         serve(listener, async {
             while !clients.is_finished() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let options = TcpStream::options().local_addr("127.0.0.2:0".parse()?).nodelay(true);
 ///     let mut stream = options.connect(listener.local_addr()?).await?;
 ///     assert_eq!(stream.local_addr()?.ip().to_string(), "127.0.0.2");

@@ -37,7 +37,7 @@ const BUFFER: usize = 16 << 10;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (stream, _) = listener.accept().await?;
 ///     let echo = try_spawn(async move {
@@ -88,8 +88,8 @@ where
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut backend = TcpListener::bind("127.0.0.1:0".parse()?)?;
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut backend = TcpListener::bind("127.0.0.1:0")?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let (address, target) = (listener.local_addr()?, backend.local_addr()?);
 ///     let proxy = try_spawn(async move {
 ///         let (mut client, _) = listener.accept().await?;

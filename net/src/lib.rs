@@ -22,6 +22,7 @@ mod simulated;
 mod socket;
 mod stream;
 mod sys;
+mod to_address;
 mod unix;
 
 pub use connect_options::ConnectOptions;
@@ -36,6 +37,7 @@ pub use stream::{
     Ending, FinishLimit, ReadHalf, ReuniteError, SocketStream, SocketStreamRef, TcpStream,
     TcpStreamRef, WriteHalf,
 };
+pub use to_address::ToAddress;
 
 pub use unix::{
     UnixCredentials, UnixDatagram, UnixDatagramRef, UnixListenOptions, UnixListener,
@@ -63,9 +65,9 @@ pub mod futures {
     pub use crate::datagram::{Recv, RecvFrom, SendDatagram};
     pub use crate::lines::NextLine;
     pub use crate::listener::Accept;
-    pub use crate::resolve::{ConnectHost, LookupHost};
+    pub use crate::resolve::LookupHost;
     pub use crate::stream::{
-        Connect, ConnectAny, ConnectTimeout, Finish, Peek, Read, Write, WriteAll,
+        Connect, ConnectAny, ConnectHost, ConnectTimeout, Finish, Peek, Read, Write, WriteAll,
     };
     pub use crate::unix::ConnectUnix;
 }

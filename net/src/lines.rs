@@ -24,7 +24,7 @@ const READ: usize = 4096;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (stream, _) = listener.accept().await?;
 ///     client.write_all(b"HELO cat\r\nQUIT\r\n").await?;

@@ -11,7 +11,7 @@
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
 ///     let options = TcpListener::options().reuse_port(true).backlog(64);
-///     let mut first = options.listen("127.0.0.1:0".parse()?)?;
+///     let mut first = options.listen("127.0.0.1:0")?;
 ///     let mut second = options.listen(first.local_addr()?)?;
 ///     assert_eq!(first.local_addr()?, second.local_addr()?);
 ///     Ok(())

@@ -20,7 +20,7 @@ async fn greet(Query(Name { name }): Query<Name>) -> String {
 #[test]
 fn a_router_answers_queries_and_bodies() {
     run(async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let router = Router::new()
             .route("/greet", get(greet))

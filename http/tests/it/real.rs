@@ -51,7 +51,7 @@ fn clients_that_reset_at_any_moment_disturb_no_other() {
 #[test]
 fn a_stream_that_is_shut_down_stays_ready() {
     run(async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         for is_reset in [false, true] {
             let mut client = TcpStream::connect(listener.local_addr()?).await?;
             let mut io = HyperIo::new(listener.accept().await?.0);
@@ -77,7 +77,7 @@ fn one_server_runs_on_each_domain() {
         .domains(2)
         .run(async {
             let options = TcpListener::options();
-            let mut listeners = options.listen_many("127.0.0.1:0".parse()?, domain_count())?;
+            let mut listeners = options.listen_many("127.0.0.1:0", domain_count())?;
             let address = listeners[0].local_addr()?;
             let servers = try_spawn(serve_on_all(listeners, |listener| {
                 let state = Rc::new("purr");

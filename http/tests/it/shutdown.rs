@@ -77,7 +77,7 @@ fn what_exceeds_the_drain_timeout_is_cancelled_children_first() {
 #[test]
 fn dropping_the_future_begins_the_shutdown() {
     check(|| async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let slow = service_fn(|_| async {
             sleep(SECOND * 3).await;

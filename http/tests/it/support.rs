@@ -45,7 +45,7 @@ pub(crate) fn start<S: HttpService>(
     service: S,
     set: impl FnOnce(Serve<TcpListener, S>) -> Serve<TcpListener, S>,
 ) -> Server {
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let events = Rc::new(RefCell::new(Vec::new()));
     let log = Rc::clone(&events);

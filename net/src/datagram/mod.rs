@@ -41,8 +41,8 @@ pub type UdpSocket = DatagramSocket<Udp>;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut server = UdpSocket::bind("127.0.0.1:0".parse()?)?;
-///     let mut client = UdpSocket::bind("127.0.0.1:0".parse()?)?;
+///     let mut server = UdpSocket::bind("127.0.0.1:0")?;
+///     let mut client = UdpSocket::bind("127.0.0.1:0")?;
 ///     client.connect(server.local_addr()?)?;
 ///     client.send(b"purr").await?;
 ///
@@ -181,7 +181,7 @@ impl<K: DatagramKind> DatagramSocket<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut socket = UdpSocket::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut socket = UdpSocket::bind("127.0.0.1:0")?;
     ///     let address = socket.local_addr()?;
     ///     socket.send_to(b"purr", address).await?;
     ///     let mut buf = [0; 16];
@@ -288,7 +288,7 @@ impl<K: DatagramKind> DatagramSocket<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut socket = UdpSocket::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut socket = UdpSocket::bind("127.0.0.1:0")?;
     ///     let address = socket.local_addr()?;
     ///     let (shared, mut buf) = (socket.shared(), [0; 16]);
     ///     let receive = shared.recv_from(&mut buf);

@@ -12,6 +12,7 @@ use crate::error::with_context;
 use crate::kind::Udp;
 use crate::kind::sealed::SealedDatagram;
 use crate::sys::{BindOptions, Multicast};
+use crate::to_address::ToAddress;
 
 /// Options that a UDP socket needs before it is bound; created by [`UdpSocket::options`].
 ///
@@ -26,7 +27,7 @@ use crate::sys::{BindOptions, Multicast};
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
 ///     let options = UdpSocket::options().reuse_address(true).reuse_port(true);
-///     let mut first = options.bind("127.0.0.1:0".parse()?)?;
+///     let mut first = options.bind("127.0.0.1:0")?;
 ///     let mut second = options.bind(first.local_addr()?)?;
 ///     assert_eq!(first.local_addr()?, second.local_addr()?);
 ///     Ok(())
@@ -72,7 +73,8 @@ impl UdpOptions {
     ///
     /// In a finalizer, which cannot own resources.
     #[track_caller]
-    pub fn bind(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+    pub fn bind(&self, address: impl ToAddress) -> io::Result<UdpSocket> {
+        let address = address.target()?.address()?;
         let ticket = Ticket::new(Udp::NAME);
         let backend = Backend::bind_udp(address, &self.0).map_err(with_context("bind", address))?;
         Ok(UdpSocket::new(ticket, backend))
@@ -90,7 +92,7 @@ impl UdpSocket {
     ///
     /// In a finalizer, which cannot own resources.
     #[track_caller]
-    pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    pub fn bind(address: impl ToAddress) -> io::Result<UdpSocket> {
         UdpOptions::default().bind(address)
     }
 
@@ -107,7 +109,8 @@ impl UdpSocket {
     /// If the system has no route to the address, which the error names;
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is closed.
     #[track_caller]
-    pub fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
+    pub fn connect(&mut self, address: impl ToAddress) -> io::Result<()> {
+        let address = address.target()?.address()?;
         AccessMode::Exclusive.check(self)?;
         let connected = self.backend().connect(&address.into());
         connected.map_err(with_context("connect to", address))
@@ -164,7 +167,7 @@ impl UdpSocket {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut socket = UdpSocket::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut socket = UdpSocket::bind("127.0.0.1:0")?;
     ///     socket.set_broadcast(true)?;
     ///     socket.set_ttl(3)?;
     ///     assert!(socket.broadcast()?);

@@ -9,6 +9,7 @@ use crate::error::with_context;
 use crate::kind::Tcp;
 use crate::kind::sealed::Sealed;
 use crate::listen_options::ListenOptions;
+use crate::to_address::ToAddress;
 
 impl ListenOptions {
     /// Listens on `address`. With port 0 the system chooses a free port.
@@ -22,7 +23,8 @@ impl ListenOptions {
     ///
     /// In a finalizer, which cannot own resources.
     #[track_caller]
-    pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+    pub fn listen(&self, address: impl ToAddress) -> io::Result<TcpListener> {
+        let address = address.target()?.address()?;
         let ticket = Ticket::new(Tcp::LISTENER);
         let socket = BoundSocket::bind(address, self).map_err(with_context("bind", address))?;
         self.start(ticket, socket, address)
@@ -55,7 +57,7 @@ impl ListenOptions {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listeners = TcpListener::options().listen_many("127.0.0.1:0".parse()?, 4)?;
+    ///     let mut listeners = TcpListener::options().listen_many("127.0.0.1:0", 4)?;
     ///     let address = listeners[0].local_addr()?;
     ///     assert_eq!(listeners[3].local_addr()?, address);
     ///     assert!(TcpListener::options().listen_many(address, 4).is_err());
@@ -64,7 +66,12 @@ impl ListenOptions {
     /// # }
     /// ```
     #[track_caller]
-    pub fn listen_many(&self, address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    pub fn listen_many(
+        &self,
+        address: impl ToAddress,
+        count: usize,
+    ) -> io::Result<Vec<TcpListener>> {
+        let address = address.target()?.address()?;
         let mut listeners = Vec::with_capacity(count);
         if count == 0 {
             return Ok(listeners);

@@ -48,7 +48,7 @@ pub type TcpListenerRef<'a> = SocketListenerRef<'a, Tcp>;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let address = listener.local_addr()?;
 ///     let client = try_spawn(async move {
 ///         let mut stream = TcpStream::connect(address).await?;
@@ -173,7 +173,7 @@ impl<K: SocketKind> SocketListener<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
     ///     let client = try_spawn(async move {
     ///         let mut buf = [0; 16];
@@ -217,7 +217,7 @@ impl<K: SocketKind> SocketListener<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (_stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await?;
     ///     assert_eq!(peer, client.local_addr()?);
@@ -267,7 +267,7 @@ impl<K: SocketKind> SocketListener<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     listener.on_pause(|pause| {
     ///         eprintln!("accepting no connections for {:?}: {}", pause.duration, pause.error);
     ///     });
@@ -295,7 +295,7 @@ impl<K: SocketKind> SocketListener<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let listener = Arc::new(TcpListener::bind("127.0.0.1:0".parse()?)?);
+    ///     let listener = Arc::new(TcpListener::bind("127.0.0.1:0")?);
     ///     let clone = Arc::clone(&listener);
     ///     let child = Task::new().give(&listener).try_spawn(async move {
     ///         let address = clone.shared().local_addr()?;

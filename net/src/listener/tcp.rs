@@ -1,10 +1,10 @@
 //! The operations of TCP listeners alone.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::TcpListener;
 use crate::listen_options::ListenOptions;
+use crate::to_address::ToAddress;
 
 impl TcpListener {
     /// Listens on `address` with the default [options](ListenOptions). With port 0 the system
@@ -27,7 +27,7 @@ impl TcpListener {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
     ///     let error = TcpListener::bind(address).unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::AddrInUse);
@@ -37,7 +37,7 @@ impl TcpListener {
     /// # }
     /// ```
     #[track_caller]
-    pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    pub fn bind(address: impl ToAddress) -> io::Result<TcpListener> {
         ListenOptions::new().listen(address)
     }
 
@@ -52,7 +52,7 @@ impl TcpListener {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let options = TcpListener::options().backlog(16).nodelay(true);
-    ///     let mut listener = options.listen("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = options.listen("127.0.0.1:0")?;
     ///     assert_ne!(listener.local_addr()?.port(), 0);
     ///     Ok(())
     /// })

@@ -27,7 +27,7 @@ use super::network::{Network, network};
 ///
 /// check(0..10, || async {
 ///     add_host("cat.example", ["2001:db8::1".parse()?, "192.0.2.1".parse()?]);
-///     let mut listener = TcpListener::bind("192.0.2.1:80".parse()?)?;
+///     let mut listener = TcpListener::bind("192.0.2.1:80")?;
 ///     let mut stream = TcpStream::connect_host("cat.example", 80).await?;
 ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
 ///     Ok::<_, MainError>(())

@@ -37,7 +37,7 @@ const EPHEMERAL_PORT_MIN: u16 = 32_768;
 ///
 /// check(0..100, || async {
 ///     set_faults(Faults::default().resets(100));
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let address = listener.local_addr()?;
 ///     let client = try_spawn(async move {
 ///         let mut stream = TcpStream::connect(address).await?;
@@ -83,7 +83,7 @@ pub fn set_faults(faults: Faults) {
 ///
 /// check(0..10, || async {
 ///     set_faults(Faults::none());
-///     let mut listener = TcpListener::bind("10.0.0.1:80".parse()?)?;
+///     let mut listener = TcpListener::bind("10.0.0.1:80")?;
 ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
 ///     let (_server, _) = listener.accept().await?;
 ///     client.write_all(b"purr").await?;

@@ -10,18 +10,61 @@ use matou_ownership::Ticket;
 use matou_runtime::futures::Timeout;
 use matou_runtime::{WaitSite, timeout};
 
-use super::TcpStream;
+use super::{ConnectHost, TcpStream};
 use crate::access::AccessMode;
 use crate::backend::StreamBackend;
 use crate::connect_options::ConnectOptions;
 use crate::error::{polled_after_completion, with_context};
 use crate::kind::Tcp;
 use crate::kind::sealed::Sealed;
+use crate::to_address::Target;
 
 /// The future of [`TcpStream::connect`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Connect {
+pub struct Connect(Form);
+
+/// How to connect, by the form of the address.
+#[derive(Debug)]
+enum Form {
+    Address(ConnectAddress),
+    Host(Box<ConnectHost>),
+    /// The address is not valid.
+    Refused(Option<io::Error>, &'static Location<'static>),
+}
+
+impl Connect {
+    #[track_caller]
+    pub(super) fn new(target: io::Result<Target>, options: ConnectOptions) -> Connect {
+        Connect(match target {
+            Ok(Target::Address(address)) => {
+                let (ticket, at) = (Ticket::new(Tcp::STREAM), Location::caller());
+                Form::Address(ConnectAddress::new(address, options, ticket, at))
+            }
+            Ok(Target::Host(name, port)) => Form::Host(Box::new(options.connect_host(&name, port))),
+            Err(error) => Form::Refused(Some(error), Location::caller()),
+        })
+    }
+}
+
+impl Future for Connect {
+    type Output = io::Result<TcpStream>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.get_mut().0 {
+            Form::Address(connect) => Pin::new(connect).poll(cx),
+            Form::Host(connect) => Pin::new(&mut **connect).poll(cx),
+            Form::Refused(error, at) => match error.take() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => polled_after_completion("`Connect`", at),
+            },
+        }
+    }
+}
+
+/// Connects to one address.
+#[derive(Debug)]
+pub(super) struct ConnectAddress {
     address: SocketAddr,
     options: ConnectOptions,
     stage: Stage,
@@ -38,19 +81,14 @@ enum Stage {
     Done,
 }
 
-impl Connect {
-    #[track_caller]
-    pub(super) fn new(address: SocketAddr, options: ConnectOptions) -> Connect {
-        Connect::with_ticket(address, options, Ticket::new(Tcp::STREAM), Location::caller())
-    }
-
-    pub(super) fn with_ticket(
+impl ConnectAddress {
+    pub(super) fn new(
         address: SocketAddr,
         options: ConnectOptions,
         ticket: Ticket,
         at: &'static Location<'static>,
-    ) -> Connect {
-        Connect { address, options, stage: Stage::Start(ticket), at }
+    ) -> ConnectAddress {
+        ConnectAddress { address, options, stage: Stage::Start(ticket), at }
     }
 
     /// On success the stage is `Connecting` and the connection is established.
@@ -77,7 +115,7 @@ impl Connect {
     }
 }
 
-impl Future for Connect {
+impl Future for ConnectAddress {
     type Output = io::Result<TcpStream>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -100,17 +138,17 @@ impl Future for Connect {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct ConnectTimeout {
-    address: SocketAddr,
+    /// For the error.
+    target: Option<Target>,
     timeout: Timeout<Connect>,
 }
 
 impl ConnectTimeout {
     #[track_caller]
-    pub(super) fn new(address: SocketAddr, duration: Duration) -> ConnectTimeout {
-        ConnectTimeout {
-            address,
-            timeout: timeout(duration, Connect::new(address, ConnectOptions::new())),
-        }
+    pub(super) fn new(target: io::Result<Target>, duration: Duration) -> ConnectTimeout {
+        let named = target.as_ref().ok().cloned();
+        let connect = Connect::new(target, ConnectOptions::new());
+        ConnectTimeout { target: named, timeout: timeout(duration, connect) }
     }
 }
 
@@ -121,7 +159,16 @@ impl Future for ConnectTimeout {
         let this = self.get_mut();
         Poll::Ready(match ready!(Pin::new(&mut this.timeout).poll(cx)) {
             Ok(connected) => connected,
-            Err(elapsed) => Err(with_context("connect to", this.address)(elapsed.into())),
+            Err(elapsed) => Err(match this.target.take() {
+                Some(Target::Address(address)) => {
+                    with_context("connect to", address)(elapsed.into())
+                }
+                Some(target @ Target::Host(..)) => io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("failed to connect to {target}: {elapsed}"),
+                ),
+                None => elapsed.into(),
+            }),
         })
     }
 }

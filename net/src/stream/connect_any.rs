@@ -13,7 +13,8 @@ use matou_ownership::Ticket;
 use matou_runtime::futures::Sleep;
 use matou_runtime::sleep;
 
-use super::{Connect, TcpStream};
+use super::TcpStream;
+use super::connect::ConnectAddress;
 use crate::connect_options::ConnectOptions;
 use crate::error::polled_after_completion;
 use crate::kind::Tcp;
@@ -30,7 +31,7 @@ pub struct ConnectAny {
     options: ConnectOptions,
     /// The addresses that were not tried yet.
     untried: VecDeque<SocketAddr>,
-    attempts: Vec<Connect>,
+    attempts: Vec<ConnectAddress>,
     /// Until the next attempt starts although the earlier ones are undecided.
     delay: Option<Sleep>,
     error: Option<io::Error>,
@@ -110,7 +111,7 @@ impl Future for ConnectAny {
             }
             if let Some(address) = this.untried.pop_front() {
                 let ticket = Ticket::new_at(Tcp::STREAM, this.at);
-                this.attempts.push(Connect::with_ticket(address, this.options, ticket, this.at));
+                this.attempts.push(ConnectAddress::new(address, this.options, ticket, this.at));
                 this.delay = Some(sleep(ATTEMPT_DELAY));
             }
         }

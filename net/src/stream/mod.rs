@@ -1,5 +1,6 @@
 mod connect;
 mod connect_any;
+mod connect_host;
 mod finish;
 mod handle;
 mod io_traits;
@@ -23,6 +24,7 @@ use matou_ownership::{Resource, ResourceHandle, Ticket};
 
 pub use connect::{Connect, ConnectTimeout};
 pub use connect_any::ConnectAny;
+pub use connect_host::ConnectHost;
 pub use finish::{Ending, Finish, FinishLimit};
 pub use peek::Peek;
 pub use shared::SocketStreamRef;
@@ -68,7 +70,7 @@ pub type TcpStreamRef<'a> = SocketStreamRef<'a, Tcp>;
 ///
 /// # fn main() -> Result<(), RunError> {
 /// run(async {
-///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
 ///     let address = listener.local_addr()?;
 ///     let client = try_spawn(async move {
 ///         TcpStream::connect(address).await?.write_all(b"purr").await
@@ -116,7 +118,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let std_stream = std::net::TcpStream::connect(listener.local_addr()?)?;
     ///     let mut stream = TcpStream::from_std(std_stream)?;
     ///     stream.write_all(b"purr").await?;
@@ -168,7 +170,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///     client.write_all(b"purr").await?;
@@ -213,7 +215,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///     client.write_all(b"purr").await?;
@@ -257,7 +259,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (_server, _) = listener.accept().await?;
     ///     let count = client.write(b"purr").await?;
@@ -307,7 +309,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///
@@ -358,7 +360,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///     let server = try_spawn(async move {
@@ -399,7 +401,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
     ///     let server = spawn(async move {
     ///         let (mut stream, _) = listener.accept().await?;
@@ -433,7 +435,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let stream = Arc::new(listener.accept().await?.0);
     ///     let clone = Arc::clone(&stream);

@@ -24,7 +24,7 @@ impl TcpStream {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut stream = TcpStream::connect(listener.local_addr()?).await?;
     ///     stream.set_nodelay(true)?;
     ///     stream.set_linger(Some(Duration::from_secs(1)))?;

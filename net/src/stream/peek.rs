@@ -39,7 +39,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///     client.write_all(b"purr").await?;
@@ -76,7 +76,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let error = client.try_read(&mut [0; 16]).unwrap_err();
     ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);

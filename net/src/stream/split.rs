@@ -101,7 +101,7 @@ impl<K: SocketKind> SocketStream<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (mut server, _) = listener.accept().await?;
     ///
@@ -168,7 +168,7 @@ impl<K: SocketKind> ReadHalf<K> {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let client = TcpStream::connect(listener.local_addr()?).await?;
     ///     let (reader, mut writer) = client.into_split();
     ///     let writing = try_spawn(async move {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Connect, ConnectAny, ConnectTimeout, TcpStream};
 use crate::connect_options::ConnectOptions;
+use crate::to_address::ToAddress;
 
 impl TcpStream {
     /// Connects to `address`.
@@ -30,7 +31,7 @@ impl TcpStream {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
     ///     let mut stream = TcpStream::connect(address).await?;
     ///     assert_eq!(stream.peer_addr()?, address);
@@ -43,8 +44,8 @@ impl TcpStream {
     /// # }
     /// ```
     #[track_caller]
-    pub fn connect(address: SocketAddr) -> Connect {
-        Connect::new(address, ConnectOptions::new())
+    pub fn connect(address: impl ToAddress) -> Connect {
+        Connect::new(address.target(), ConnectOptions::new())
     }
 
     /// Connects to the first of several addresses that answers ("happy eyeballs", RFC 8305).
@@ -74,9 +75,9 @@ impl TcpStream {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
-    ///     let refused = TcpListener::bind("127.0.0.1:0".parse()?)?.local_addr()?;
+    ///     let refused = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     ///     let mut stream = TcpStream::connect_any([refused, address]).await?;
     ///     assert_eq!(stream.peer_addr()?, address);
     ///     Ok(())
@@ -120,7 +121,7 @@ impl TcpStream {
     ///
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
-    ///     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    ///     let mut listener = TcpListener::bind("127.0.0.1:0")?;
     ///     let address = listener.local_addr()?;
     ///     let stream = TcpStream::connect_timeout(address, Duration::from_secs(10)).await?;
     ///     stream.close();
@@ -129,16 +130,16 @@ impl TcpStream {
     /// # }
     /// ```
     #[track_caller]
-    pub fn connect_timeout(address: SocketAddr, duration: Duration) -> ConnectTimeout {
-        ConnectTimeout::new(address, duration)
+    pub fn connect_timeout(address: impl ToAddress, duration: Duration) -> ConnectTimeout {
+        ConnectTimeout::new(address.target(), duration)
     }
 }
 
 impl ConnectOptions {
     /// Connects to `address`; see [`TcpStream::connect`].
     #[track_caller]
-    pub fn connect(&self, address: SocketAddr) -> Connect {
-        Connect::new(address, *self)
+    pub fn connect(&self, address: impl ToAddress) -> Connect {
+        Connect::new(address.target(), *self)
     }
 
     /// Connects to the first of several addresses that answers; see [`TcpStream::connect_any`].

@@ -49,7 +49,7 @@ fn an_address_of_another_host_is_an_error() {
 fn an_ipv6_only_port_leaves_the_ipv4_port_free() {
     let result = run_on(1, async {
         let options = TcpListener::options().only_v6(true);
-        let mut six = options.listen("[::]:0".parse()?)?;
+        let mut six = options.listen("[::]:0")?;
         let port = six.local_addr()?.port();
         let four = TcpListener::options().listen(SocketAddr::from(([0, 0, 0, 0], port)));
         assert!(four.is_ok(), "{four:?}");

@@ -300,7 +300,7 @@ async fn establishments() -> Result<Vec<String>> {
     results.push(show(Some(TcpListener::bind(address))).chars().take(9).collect());
     let reusing = TcpListener::options().reuse_port(true).listen(address);
     results.push(show(Some(reusing)).chars().take(9).collect());
-    let unspecified = TcpListener::bind(([0, 0, 0, 0], address.port()).into());
+    let unspecified = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, address.port()));
     results.push(show(Some(unspecified)).chars().take(9).collect());
 
     // Two connections fit into a backlog of 1; the third one waits.

@@ -235,7 +235,7 @@ async fn exchange(stream: TcpStream, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 #[test]
 fn an_echo_server_runs_on_a_driver_without_the_reactor() {
     let (elapsed, stats) = run(1, |_| async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let server = try_spawn(async move {
             let (stream, _) = listener.accept().await?;
@@ -260,7 +260,7 @@ fn an_echo_server_runs_on_a_driver_without_the_reactor() {
 #[test]
 fn a_socket_moves_between_domains_with_such_drivers() {
     let (_, stats) = run(3, |_| async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let client = try_call(move || async move {
             let mut stream = TcpStream::connect(address).await?;
@@ -289,7 +289,7 @@ fn a_socket_moves_between_domains_with_such_drivers() {
 #[test]
 fn a_wait_on_such_a_driver_is_cancelled_and_messages_end_it() {
     run(2, |_| async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         assert!(timeout(Duration::from_millis(5), listener.accept()).await.is_err());
         let waiting = spawn(async move { drop(listener.accept().await) });
         let woken = call(|| async { 7 })?;
@@ -303,7 +303,7 @@ fn a_wait_on_such_a_driver_is_cancelled_and_messages_end_it() {
 fn r4_an_event_in_one_direction_leaves_the_other_armed() {
     const LEN: usize = 16 << 20;
     run(1, |_| async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let mut peer = std::net::TcpStream::connect(listener.local_addr()?)?;
         let (stream, _) = listener.accept().await?;
         let (reader, writer) = (stream.shared(), stream.shared());
@@ -327,7 +327,7 @@ fn r4_an_event_in_one_direction_leaves_the_other_armed() {
 #[test]
 fn a_socket_dropped_on_another_domain_is_closed_while_its_poller_is_parked() {
     let (was_closed, stats) = run(2, |stats| async move {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let peer = std::net::TcpStream::connect(listener.local_addr()?)?;
         let (mut stream, _) = listener.accept().await?;
         // The cancelled wait leaves the source armed at this domain's poller. A task of its own has

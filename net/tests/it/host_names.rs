@@ -2,9 +2,10 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use matou_net::test::{Faults, add_host, set_faults};
-use matou_net::{TcpListener, TcpStream, lookup_host};
+use matou_net::{TcpListener, TcpStream, UdpSocket, lookup_host};
 use matou_runtime::test::{check, simulation};
 use matou_runtime::{MainError, now, try_spawn};
 
@@ -35,11 +36,53 @@ fn a_host_is_connected_by_its_name() {
 }
 
 #[test]
+fn connect_looks_names_up() {
+    let body = || async {
+        let mut listener = TcpListener::bind("localhost:0")?;
+        let address = listener.local_addr()?;
+        let port = address.port();
+        let limit = Duration::from_secs(60);
+        for mut stream in [
+            TcpStream::connect(("localhost", port)).await?,
+            TcpStream::connect(format!("localhost:{port}")).await?,
+            TcpStream::options().nodelay(true).connect(("127.0.0.1", port)).await?,
+            TcpStream::connect_timeout(("localhost", port), limit).await?,
+        ] {
+            assert_eq!(stream.peer_addr()?, address);
+        }
+        Ok(())
+    };
+    check(0..20, body);
+    run_on(1, body()).unwrap();
+}
+
+#[test]
+fn a_text_that_is_no_address_is_an_error_of_the_wait() {
+    let body = || async {
+        for error in [
+            TcpStream::connect("localhost").await.unwrap_err(),
+            TcpStream::connect_timeout("localhost", Duration::MAX).await.unwrap_err(),
+            TcpListener::bind("localhost").unwrap_err(),
+            UdpSocket::bind("localhost").unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().starts_with("`localhost` is no address: "), "{error}");
+        }
+        let error = TcpListener::bind("cat.example:80").unwrap_err();
+        assert!(error.to_string().contains("`lookup_host`"), "{error}");
+        Ok(())
+    };
+    check(0..3, body);
+    run_on(1, body()).unwrap();
+}
+
+#[test]
 fn an_unknown_host_is_an_error_that_names_it() {
     let body = || async {
         // No name contains a space, so the system asks no server.
         let error = TcpStream::connect_host("no such host", 80).await.unwrap_err();
         assert!(error.to_string().starts_with("failed to look up no such host: "), "{error}");
+        assert_eq!(error.to_string().matches("look").count(), 1, "{error}");
         if simulation().is_some() {
             assert_eq!(error.kind(), ErrorKind::NotFound);
         }
@@ -56,9 +99,9 @@ fn both_versions_of_a_host_are_tried() {
         let silent: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into();
         let answering: IpAddr = Ipv4Addr::new(192, 0, 2, 1).into();
         // A listener whose backlog is full answers no attempt.
-        let mut full = TcpListener::options().backlog(0).listen((silent, 80).into())?;
+        let mut full = TcpListener::options().backlog(0).listen((silent, 80))?;
         let _first = TcpStream::connect(full.local_addr()?).await?;
-        let _listener = TcpListener::bind((answering, 80).into())?;
+        let _listener = TcpListener::bind((answering, 80))?;
         add_host("cat.example", [silent, silent, answering]);
         let begun = now();
         let mut stream = TcpStream::connect_host("cat.example", 80).await?;

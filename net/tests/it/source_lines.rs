@@ -219,7 +219,7 @@ async fn poll_again<F: Future>(name: &str, future: F) -> F::Output {
 #[test]
 fn f9_a_future_polled_after_completion_panics_with_the_line_that_created_it() {
     let result: Result<(), RunError> = run_on(1, async {
-        let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+        let mut listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let client = poll_again("Connect", TcpStream::connect(address)).await?;
         let (server, _) = poll_again("Accept", listener.accept()).await?;

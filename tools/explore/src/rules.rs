@@ -201,7 +201,7 @@ async fn call_without_another_domain() -> Result<(), MainError> {
 
 /// Accepts a connection although other tasks of the domain are always ready.
 async fn a_busy_domain_accepts() -> Result<(), MainError> {
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    let mut listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let busy: Vec<_> = (0..10)
         .map(|_| {

@@ -69,7 +69,7 @@ async fn own(population: u64, n: u64) -> Result<Cost, MainError> {
 }
 
 async fn descriptor(population: u64, n: u64) -> Result<Cost, MainError> {
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    let mut listener = TcpListener::bind("127.0.0.1:0")?;
     let mut silent: Vec<Promise<_, _>> = Vec::with_capacity(population as usize);
     for _ in 0..population / 2 {
         for mut stream in pair(&mut listener).await? {
