@@ -1,6 +1,7 @@
 //! The task of a connection.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::connection_state::{ConnectionState, ServerState};
 use crate::events::Event;
 use crate::executor::LocalExecutor;
 use crate::handler::{ConnectionService, HttpService};
+use crate::io::is_gone;
 use crate::listener::PeerAddr;
 use crate::server_io::{ServerIo, Version};
 use crate::timer::Timer;
@@ -121,7 +123,7 @@ impl<'a> Driver<'a> {
         poll_fn(|cx| {
             self.state.server.register(&mut self.key, cx);
             if let Poll::Ready(version) = io.poll_version(cx) {
-                return Poll::Ready(version.ok());
+                return Poll::Ready(self.accept_version(version));
             }
             if self.state.server.is_draining() || self.poll_due(cx).is_ready() {
                 return Poll::Ready(None);
@@ -129,6 +131,19 @@ impl<'a> Driver<'a> {
             Poll::Pending
         })
         .await
+    }
+
+    fn accept_version(&self, version: io::Result<Version>) -> Option<Version> {
+        let error = match version {
+            Ok(version) => return Some(version),
+            Err(error) => error,
+        };
+        // A client that leaves in the middle of a handshake has ended its stream too early.
+        if !is_gone(&error) && error.kind() != io::ErrorKind::UnexpectedEof {
+            let peer = &self.state.peer;
+            self.state.server.reporter.report(&Event::Unreadable { peer, error: &error });
+        }
+        None
     }
 
     async fn serve_http1<T, S>(&mut self, io: ServerIo<T>, service: ConnectionService<S>) -> End

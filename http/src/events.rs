@@ -35,6 +35,14 @@ pub enum Event<'a> {
         /// The client.
         peer: &'a PeerAddr,
     },
+    /// The first bytes of a connection could not be read: with TLS, the handshake has failed. A
+    /// client that has merely left is no event.
+    Unreadable {
+        /// The client.
+        peer: &'a PeerAddr,
+        /// The reason.
+        error: &'a io::Error,
+    },
     /// The task of a connection panicked, for example in the body of a response, or violated a
     /// rule.
     ConnectionFailed {
@@ -65,6 +73,9 @@ impl fmt::Display for Event<'_> {
             }
             Event::ResetFlood { peer } => {
                 write!(f, "closed the connection of {peer}: it resets too many requests")
+            }
+            Event::Unreadable { peer, error } => {
+                write!(f, "the connection of {peer} has no readable beginning: {error}")
             }
             Event::ConnectionFailed { error } => write!(f, "a connection failed: {error}"),
             Event::AcceptFailed { error } => write!(f, "failed to accept connections: {error}"),

@@ -183,7 +183,7 @@ impl<T: AsyncWrite + Unpin + 'static> Write for HyperIo<T> {
 }
 
 /// Returns whether an error says that the peer has ended the connection: what was to end has ended.
-fn is_gone(error: &io::Error) -> bool {
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
     matches!(error.kind(), NotConnected | ConnectionReset | BrokenPipe)
 }

@@ -19,6 +19,8 @@ mod served;
 mod server_io;
 mod service_fn;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod upgraded;
 
 pub use body::{BodyError, RequestBody};

@@ -88,6 +88,11 @@ impl<T: 'static> ServerIo<T> {
         }
         let limit = FinishLimit::new().time(FINISH_TIME);
         let stream: Box<dyn Any> = Box::new(self.io.into_inner());
+        #[cfg(feature = "tls")]
+        let stream = match below_tls(stream) {
+            Ok(stream) => stream,
+            Err(()) => return,
+        };
         match stream.downcast::<TcpStream>() {
             Ok(stream) => drop(stream.finish(limit).await),
             Err(stream) => {
@@ -96,6 +101,21 @@ impl<T: 'static> ServerIo<T> {
                 }
             }
         }
+    }
+}
+
+/// Returns the socket below a stream of TLS whose end was sent, and any other stream as it is.
+#[cfg(feature = "tls")]
+fn below_tls(stream: Box<dyn Any>) -> Result<Box<dyn Any>, ()> {
+    use crate::tls::TlsStream;
+
+    let stream = match stream.downcast::<TlsStream<TcpStream>>() {
+        Ok(stream) => return Ok(Box::new(stream.into_socket().ok_or(())?)),
+        Err(stream) => stream,
+    };
+    match stream.downcast::<TlsStream<UnixStream>>() {
+        Ok(stream) => Ok(Box::new(stream.into_socket().ok_or(())?)),
+        Err(stream) => Ok(stream),
     }
 }
 

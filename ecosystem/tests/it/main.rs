@@ -1,3 +1,7 @@
 //! Tests of crates that run on matou, one module per crate or protocol.
+//!
+//! A test that needs a program or a server which is not installed prints `not run: ..` and passes.
 
 mod axum_router;
+mod support;
+mod tls;

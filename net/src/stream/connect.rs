@@ -26,6 +26,7 @@ pub struct Connect(Form);
 
 /// How to connect, by the form of the address.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "mostly an address, which needs no allocation")]
 enum Form {
     Address(ConnectAddress),
     Host(Box<ConnectHost>),

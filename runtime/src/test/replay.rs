@@ -85,7 +85,7 @@ fn variable(seed: u64, hash: u64, check: u32) -> String {
 pub(super) fn check_replay(trial: &Trial<()>, simulated: bool, check: u32, replay: &Replay) {
     let seed = replay.seed;
     if !simulated {
-        return expect_success(trial, seed);
+        return expect_success(trial, seed, "on real threads");
     }
     let difference =
         replay.failure.as_ref().and_then(|failure| difference(trial, seed, failure.hash));
@@ -152,9 +152,9 @@ pub(super) fn check_repetition(trial: &Trial<()>, again: &Trial<()>, check: u32,
 ///
 /// Panics if it failed.
 #[track_caller]
-pub(super) fn expect_success(trial: &Trial<()>, seed: u64) {
+pub(super) fn expect_success(trial: &Trial<()>, seed: u64, kind: &str) {
     if let Err(error) = &trial.outcome {
-        panic!("failed with seed {seed}, on real threads: {error}");
+        panic!("failed with seed {seed}, {kind}: {error}");
     }
 }
 
