@@ -3,5 +3,6 @@
 //! A test that needs a program or a server which is not installed prints `not run: ..` and passes.
 
 mod axum_router;
+mod postgres;
 mod support;
 mod tls;

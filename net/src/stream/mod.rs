@@ -9,6 +9,8 @@ mod peek;
 mod shared;
 mod split;
 mod tcp;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod transfer;
 
 use std::fmt;

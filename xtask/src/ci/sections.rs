@@ -58,6 +58,12 @@ pub(super) const SECTIONS: &[Section] = &[
         "clippy has no warnings, matou's benchmarks included",
     ),
     section("counts", (133, "release"), counts, "operations take as many instructions as before"),
+    section(
+        "ecosystem",
+        (75, "ecosystem"),
+        ecosystem,
+        "crates that run on matou do so with real servers and clients",
+    ),
     section("explore", (51, "release"), explore, "random programs keep the rules"),
     section("shuttle", (54, "shuttle"), shuttle, "shuttle finds no failing schedule"),
     section("loadtest", (45, "release"), loadtest, "no byte is lost under load or after resets"),
@@ -84,6 +90,7 @@ fn test(runner: &mut Runner) -> Result<Outcome> {
 
 fn fmt(runner: &mut Runner) -> Result<Outcome> {
     runner.run_cargo("fmt --all --check")?;
+    runner.run_cargo("fmt --manifest-path ecosystem/Cargo.toml --all --check")?;
     runner.run_cargo("fmt --manifest-path tools/bench/Cargo.toml --check")
 }
 
@@ -176,6 +183,17 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
     }
     // Its status says whether bytes, tasks and descriptors are right. Its times are only printed.
     runner.run_cargo("run --release --quiet --package matou-net --example resets -- 10000")
+}
+
+/// In a workspace of its own, so that nothing else compiles these crates. A test whose server or
+/// client is not installed says `not run`.
+fn ecosystem(runner: &mut Runner) -> Result<Outcome> {
+    let target = runner.target_below("ecosystem");
+    let workspace = "--manifest-path ecosystem/Cargo.toml --workspace";
+    let mut clippy = runner.cargo(&format!("clippy {workspace} --all-targets"));
+    runner.run(clippy.arg("--target-dir").arg(&target).args(["--", "-D", "warnings"]))?;
+    let mut test = runner.cargo(&format!("test {workspace} --no-fail-fast"));
+    runner.run(test.arg("--target-dir").arg(&target))
 }
 
 fn counts(runner: &mut Runner) -> Result<Outcome> {
