@@ -56,6 +56,11 @@ impl<F: Future> Future for InConnection<F> {
     }
 }
 
+/// Returns the connection whose handler or protocol runs.
+pub(crate) fn current() -> Option<Rc<ConnectionState>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
 /// Returns the address of the client whose request the current code handles; `None` outside a
 /// handler that [`serve`](crate::serve) runs, and in the children of a handler.
 ///
@@ -115,7 +120,7 @@ where
     P: FnOnce(Upgraded) -> F + 'static,
     F: Future<Output = ()> + 'static,
 {
-    let connection = CURRENT.with_borrow(Clone::clone).ok_or(UpgradeError::NoHandler)?;
+    let connection = current().ok_or(UpgradeError::NoHandler)?;
     if request.extensions().get::<OnUpgrade>().is_none() {
         return Err(UpgradeError::NotRequested);
     }
@@ -127,7 +132,7 @@ where
         }
     };
     // Refused only if the connection is ending.
-    drop(connection.spawner.spawn(task));
+    drop(connection.spawner.spawn(InConnection::new(Rc::clone(&connection), task)));
     Ok(())
 }
 

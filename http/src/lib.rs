@@ -18,10 +18,13 @@ mod serve_on_all;
 mod served;
 mod server_io;
 mod service_fn;
+mod shutting_down;
 mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod upgraded;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use body::{BodyError, RequestBody};
 pub use current::{UpgradeError, peer_addr, upgrade};
@@ -36,6 +39,7 @@ pub use serve::{Serve, Serving, serve};
 pub use serve_on_all::serve_on_all;
 pub use served::Served;
 pub use service_fn::{ServiceFn, service_fn};
+pub use shutting_down::{ShuttingDown, shutting_down};
 pub use timer::Timer;
 pub use upgraded::Upgraded;
 

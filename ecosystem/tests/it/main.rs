@@ -4,5 +4,8 @@
 
 mod axum_router;
 mod postgres;
+mod redis_server;
+mod reqwest_client;
 mod support;
 mod tls;
+mod websocket;

@@ -71,7 +71,8 @@ pub(super) const SECTIONS: &[Section] = &[
     section("package", (43, "debug"), package, "each crate can be packaged and compiles alone"),
 ];
 
-const LIBRARIES: [&str; 7] = ["hooks", "ownership", "sync", "runtime", "net", "os", "http"];
+const LIBRARIES: [&str; 8] =
+    ["hooks", "ownership", "sync", "runtime", "net", "os", "http", "tokio"];
 
 /// The libraries whose unsafe code manages memory. (That of `os` makes system calls.)
 const WITH_UNSAFE: [&str; 2] = ["sync", "runtime"];

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use matou_http::runtime::{Orphans, live_tasks, sleep, spawn, try_spawn};
+use matou_tokio::Tokio;
+use sqlx::postgres::PgPoolOptions;
 use tokio_postgres::Config;
 
 use self::pool::{Pool, PoolError};
@@ -27,6 +29,7 @@ fn a_pool_serves_tasks_and_outlives_none_of_them() {
         a_cancelled_query_is_cancelled_on_the_server(&pool).await?;
         a_transaction_of_a_cancelled_task_is_rolled_back(&pool).await?;
         a_server_that_was_restarted_is_used_again(&pool, &server).await?;
+        sqlx_runs_through_the_bridge(server.port()).await?;
         drop(pool);
         connections.cancel_all();
         connections.next().await;
@@ -128,6 +131,26 @@ async fn a_server_that_was_restarted_is_used_again(
     assert!(matches!(refused, Err(PoolError::Connect(_))), "{refused:?}");
     server.restart();
     assert_eq!(number(pool, "SELECT 7::bigint").await.unwrap(), 7);
+    Ok(())
+}
+
+/// sqlx starts its own tasks, timers and sockets of tokio.
+async fn sqlx_runs_through_the_bridge(port: u16) -> TestResult {
+    let tokio = Tokio::start()?;
+    let queries = async move {
+        let options = PgPoolOptions::new().max_connections(3);
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        let pool = options.connect(&url).await?;
+        let mut sum = 0;
+        for number in 0..10_i64 {
+            let query = sqlx::query_scalar::<_, i64>("SELECT $1 * 2").bind(number);
+            sum += query.fetch_one(&pool).await?;
+        }
+        pool.close().await;
+        Ok::<_, sqlx::Error>(sum)
+    };
+    assert_eq!(tokio.enter(queries).await?, 90);
+    assert!(tokio.shutdown().await.in_time);
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use syn::{Attribute, Item, UseTree};
 
 use super::File;
 
-const CRATES: [&str; 7] = ["hooks", "ownership", "sync", "runtime", "net", "os", "http"];
+const CRATES: [&str; 8] =
+    ["hooks", "ownership", "sync", "runtime", "net", "os", "http", "tokio-bridge"];
 
 /// Edges that may be part of a cycle: crate, from, to, reason.
 const ALLOWED: &[(&str, &str, &str, &str)] = &[];
