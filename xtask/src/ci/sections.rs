@@ -183,7 +183,8 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
         }
     }
     // Its status says whether bytes, tasks and descriptors are right. Its times are only printed.
-    runner.run_cargo("run --release --quiet --package matou-net --example resets -- 10000")
+    runner.run_cargo("run --release --quiet --package matou-net --example resets -- 10000")?;
+    runner.run_cargo("run --release --quiet --package matou-http --example resets -- 10000")
 }
 
 /// In a workspace of its own, so that nothing else compiles these crates. A test whose server or
