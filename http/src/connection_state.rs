@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ pub(crate) struct ServerState {
     is_draining: Cell<bool>,
     /// The connections, to be woken when the shutdown begins.
     waiting: RefCell<WakerSet>,
+    /// For handlers, whose futures may have to be `Send`.
+    pub(crate) announcement: Arc<Announcement>,
 }
 
 impl ServerState {
@@ -34,6 +36,7 @@ impl ServerState {
             served: RefCell::default(),
             is_draining: Cell::new(false),
             waiting: RefCell::default(),
+            announcement: Arc::default(),
         }
     }
 
@@ -48,6 +51,7 @@ impl ServerState {
         let waiting = self.waiting.borrow_mut().take();
         // fault: idle-connections-not-drained
         waiting.wake_all();
+        self.announcement.make();
     }
 
     /// Wakes the task when the shutdown begins.
@@ -67,6 +71,52 @@ impl ServerState {
 
     pub(crate) fn count(&self, count: impl FnOnce(&mut Served)) {
         count(&mut self.served.borrow_mut());
+    }
+}
+
+/// That the server shuts down, for any task.
+#[derive(Default)]
+pub(crate) struct Announcement {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    is_made: bool,
+    tasks: WakerSet,
+}
+
+impl Announcement {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self) {
+        // A waker may run any code, so the lock is released first.
+        let tasks = {
+            let mut waiting = self.waiting();
+            waiting.is_made = true;
+            waiting.tasks.take()
+        };
+        tasks.wake_all();
+    }
+
+    /// Returns whether it is made. If not, the task is woken when it is.
+    pub(crate) fn poll(&self, key: &mut WakerKey, cx: &Context<'_>) -> bool {
+        let waker = cx.waker().clone();
+        let mut waiting = self.waiting();
+        if waiting.is_made {
+            return true;
+        }
+        let replaced = waiting.tasks.register(key, waker);
+        drop(waiting);
+        drop(replaced);
+        false
+    }
+
+    pub(crate) fn forget(&self, key: &mut WakerKey) {
+        let removed = self.waiting().tasks.remove(key);
+        drop(removed);
     }
 }
 

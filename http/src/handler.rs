@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use matou_runtime::futures::Abandon;
-use matou_runtime::{Promise, Task, TaskError, abandon, deadline, now};
+use matou_runtime::{Promise, TaskError, abandon};
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
@@ -19,6 +19,7 @@ use crate::connection_state::{ConnectionState, InProgress};
 use crate::current::InConnection;
 use crate::error::BoxError;
 use crate::events::Event;
+use crate::timeout_layer::spawn_within;
 
 /// A service of [tower](tower_service) that answers requests, such as `axum::Router`.
 ///
@@ -114,26 +115,12 @@ impl<S: HttpService> Handling<S> {
         &self,
         service: S,
         request: Request<RequestBody>,
-        cx: &mut Context<'_>,
     ) -> Promise<Response<S::Body>, BoxError> {
         let in_progress = self.in_progress.as_ref().expect("the request has no response yet");
         let connection = in_progress.connection();
         let limit = connection.server.limits.request_timeout;
         let handler = InConnection::new(Rc::clone(connection), service.handle(request));
-        let spawn = || Task::new().name(Arc::clone(&self.name)).try_spawn(handler);
-        let Some(end) = now().checked_add(limit) else { return spawn() };
-        // The task itself inherits the deadline, so it is cancelled in the order of every
-        // cancellation. If the deadline were inside, the handler's future would be dropped first.
-        // fault: handler-without-deadline
-        #[expect(
-            clippy::async_yields_async,
-            reason = "the promise is awaited after the deadline is set"
-        )]
-        let spawned = pin!(deadline(end, async { spawn() }));
-        match spawned.poll(cx) {
-            Poll::Ready(Ok(promise)) => promise,
-            _ => unreachable!("a future that is ready at once wins against any deadline"),
-        }
+        spawn_within(limit, Arc::clone(&self.name), handler)
     }
 
     /// Reports a handler that has returned no response, and returns the status for the client.
@@ -163,7 +150,7 @@ impl<S: HttpService> Future for Handling<S> {
                 unreachable!("the stage was looked at");
             };
             // In strict runs, too, a client that leaves is no mistake of this task.
-            this.stage = Stage::Running(abandon(this.start(service, request, cx)));
+            this.stage = Stage::Running(abandon(this.start(service, request)));
         }
         let Stage::Running(promise) = &mut this.stage else {
             unreachable!("hyper polls a response until it is ready");

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use matou_runtime::WakerKey;
 
-use crate::connection_state::ConnectionState;
+use crate::connection_state::Announcement;
 use crate::current::current;
 
 /// Waits until the server of the current handler or upgraded protocol begins its shutdown.
@@ -40,13 +40,14 @@ use crate::current::current;
 #[doc(alias = "graceful_shutdown")]
 #[doc(alias = "CancellationToken")]
 pub fn shutting_down() -> ShuttingDown {
-    ShuttingDown { connection: current(), key: WakerKey::new() }
+    let announcement = current().map(|connection| Arc::clone(&connection.server.announcement));
+    ShuttingDown { announcement, key: WakerKey::new() }
 }
 
 /// The future of [`shutting_down`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ShuttingDown {
-    connection: Option<Rc<ConnectionState>>,
+    announcement: Option<Arc<Announcement>>,
     key: WakerKey,
 }
 
@@ -55,19 +56,17 @@ impl Future for ShuttingDown {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let Some(connection) = &this.connection else { return Poll::Pending };
-        if connection.server.is_draining() {
-            return Poll::Ready(());
+        match &this.announcement {
+            Some(announcement) if announcement.poll(&mut this.key, cx) => Poll::Ready(()),
+            _ => Poll::Pending,
         }
-        connection.server.register(&mut this.key, cx);
-        Poll::Pending
     }
 }
 
 impl Drop for ShuttingDown {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.server.unregister(&mut self.key);
+        if let Some(announcement) = &self.announcement {
+            announcement.forget(&mut self.key);
         }
     }
 }

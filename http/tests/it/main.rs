@@ -4,6 +4,7 @@
 mod handler;
 mod http1;
 mod http2;
+mod layers;
 mod limits;
 mod real;
 mod shutdown;
