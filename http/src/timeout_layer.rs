@@ -105,9 +105,10 @@ where
     }
 }
 
-/// Spawns a child with a time limit, which its children inherit. At the limit it is cancelled in
-/// the order of every cancellation; with the limit inside of it, its future would be dropped before its
-/// children have ended.
+/// Spawns a child with a time limit, which its children inherit.
+///
+/// At the limit it is cancelled in the order of every cancellation. With the limit inside of it,
+/// its future would be dropped before its children have ended.
 #[track_caller]
 pub(crate) fn spawn_within<T, E>(
     limit: Duration,

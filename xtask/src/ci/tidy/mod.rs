@@ -3,6 +3,7 @@
 mod language;
 mod layers;
 mod modules;
+mod named_tests;
 mod scenarios;
 
 use std::fs;
@@ -43,6 +44,7 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     problems.extend(language::problems(&files)?);
     problems.extend(modules::problems(&files)?);
     problems.extend(scenarios::problems(&files)?);
+    problems.extend(named_tests::problems(&files)?);
     Ok(problems)
 }
 
