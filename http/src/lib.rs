@@ -3,6 +3,8 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod body;
+#[cfg(feature = "client")]
+pub mod client;
 mod connection;
 mod connection_state;
 mod current;

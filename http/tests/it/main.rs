@@ -1,6 +1,7 @@
 //! Tests of the HTTP server, one module per subject. Most of them run in simulated runs, with a
 //! client that writes and reads the bytes of the protocol itself.
 
+mod client;
 mod handler;
 mod http1;
 mod http2;
