@@ -2,6 +2,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 mod connection;
 mod connection_state;
@@ -11,6 +13,7 @@ mod events;
 mod executor;
 mod handler;
 mod io;
+mod keep_alive;
 mod limits;
 mod listener;
 mod serve;
@@ -19,6 +22,7 @@ mod served;
 mod server_io;
 mod service_fn;
 mod shutting_down;
+mod timeout_layer;
 mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -33,6 +37,7 @@ pub use events::Event;
 pub use executor::{LocalExecutor, SendExecutor};
 pub use handler::HttpService;
 pub use io::HyperIo;
+pub use keep_alive::{KeepAlive, keep_alive};
 pub use limits::Limits;
 pub use listener::{Listener, PeerAddr};
 pub use serve::{Serve, Serving, serve};
@@ -40,6 +45,7 @@ pub use serve_on_all::serve_on_all;
 pub use served::Served;
 pub use service_fn::{ServiceFn, service_fn};
 pub use shutting_down::{ShuttingDown, shutting_down};
+pub use timeout_layer::{Timeout, TimeoutLayer, TimeoutResponse};
 pub use timer::Timer;
 pub use upgraded::Upgraded;
 

@@ -9,3 +9,4 @@ mod reqwest_client;
 mod support;
 mod tls;
 mod websocket;
+mod websocket_upgrade;

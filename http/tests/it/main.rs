@@ -4,8 +4,10 @@
 mod handler;
 mod http1;
 mod http2;
+mod keep_alive;
 mod limits;
 mod real;
 mod shutdown;
 mod support;
+mod timeout_layer;
 mod upgrade;

@@ -3,7 +3,7 @@
 use crate::workspace::Package;
 
 /// For each crate, the crates that it may depend on: `echo -> net -> runtime -> ownership, hooks`,
-/// `http -> net`, `tokio -> runtime, sync`, and `echo -> sync -> hooks`.
+/// `http -> net, sync`, `tokio -> runtime, sync`, and `echo -> sync -> hooks`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("matou-hooks", &[]),
     ("matou-ownership", &[]),
@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-runtime", &["matou-ownership", "matou-hooks"]),
     ("matou-net", &["matou-runtime", "matou-ownership"]),
     ("matou-os", &["matou-runtime", "matou-ownership"]),
-    ("matou-http", &["matou-net", "matou-runtime"]),
+    ("matou-http", &["matou-net", "matou-runtime", "matou-sync"]),
     ("matou-tokio", &["matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-explore", &ALL),
