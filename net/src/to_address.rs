@@ -16,8 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 ///
 /// In contrast to the standard library no form blocks the thread: only
 /// [`TcpStream::connect`](crate::TcpStream::connect) and its relatives look names up, as
-/// [`lookup_host`](crate::lookup_host) does. `localhost` as an address to bind is `127.0.0.1`; other
-/// names are refused there.
+/// [`lookup_host`](crate::lookup_host) does. To bind `localhost` means `127.0.0.1`; other names are
+/// refused there.
 ///
 /// The trait is implemented by this crate only.
 ///

@@ -20,7 +20,6 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let _context = this.handle.enter();
-            // fault: dropped-outside-of-tokio
             this.future.set(None);
         }
     }

@@ -80,8 +80,9 @@ impl TokioHandle {
     /// # fn main() -> Result<(), RunError> {
     /// run(async {
     ///     let tokio = Tokio::start()?;
-    ///     let thread = tokio.handle().spawn(async { std::thread::current().name().map(String::from) });
-    ///     assert_eq!(thread.await?.as_deref(), Some("matou-tokio"));
+    ///     let name = || std::thread::current().name().map(String::from);
+    ///     let name = tokio.handle().spawn(async move { name() });
+    ///     assert_eq!(name.await?.as_deref(), Some("matou-tokio"));
     ///     Ok(())
     /// })
     /// # }

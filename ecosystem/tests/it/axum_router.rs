@@ -31,7 +31,8 @@ fn a_router_answers_queries_and_bodies() {
         client
             .write_all(
                 b"GET /greet?name=Mia HTTP/1.1\r\nhost: test\r\n\r\n\
-                  POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\nconnection: close\r\n\r\npurr",
+                  POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\
+                  connection: close\r\n\r\npurr",
             )
             .await?;
         let mut answer = String::new();

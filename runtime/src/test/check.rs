@@ -197,8 +197,8 @@ impl Check {
     }
 
     /// Sets whether runs of the same seed must be equal. Default: `true`. Set it to `false` for a
-    /// body with a source of randomness of its own, such as TLS, whose keys no seed determines: then
-    /// a seed still determines the schedule and the faults as far as the body does the same, but no
+    /// body with a source of randomness of its own, such as TLS, whose keys no seed determines. A
+    /// seed still determines the schedule and the faults as far as the body does the same, but no
     /// run is repeated, and a failure names its seed without a way to replay it exactly.
     ///
     /// # Examples
