@@ -1,6 +1,6 @@
 //! The state that a connection shares with its requests, and a server with its connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use matou_runtime::{Spawner, WakerKey, WakerSet, now};
 use crate::events::Reporter;
 use crate::limits::Limits;
 use crate::listener::PeerAddr;
+use crate::sending::Sending;
 use crate::served::Served;
 
 /// The state of one server.
@@ -78,7 +79,9 @@ pub(crate) struct ConnectionState {
     pub(crate) spawner: Spawner<()>,
     /// Whether the stream was read since the last request ended.
     pub(crate) has_read: Arc<AtomicBool>,
-    /// The requests whose response is not complete.
+    /// The responses that wait for the client; `None` unless it speaks HTTP/2.
+    pub(crate) sending: OnceCell<Sending>,
+    /// The requests whose response is not complete, those of clones included.
     in_progress: Cell<usize>,
     /// Since when there is no request.
     idle_since: Cell<Instant>,
@@ -98,6 +101,7 @@ impl ConnectionState {
             peer,
             spawner,
             has_read: Arc::default(),
+            sending: OnceCell::new(),
             in_progress: Cell::new(0),
             idle_since: Cell::new(accepted_at),
             head_since: Cell::new(Some(accepted_at)),
@@ -139,7 +143,7 @@ impl ConnectionState {
     }
 }
 
-/// A request that is in progress.
+/// A request that is in progress, as long as this or a clone exists.
 pub(crate) struct InProgress {
     connection: Rc<ConnectionState>,
 }
@@ -147,6 +151,14 @@ pub(crate) struct InProgress {
 impl InProgress {
     pub(crate) fn connection(&self) -> &Rc<ConnectionState> {
         &self.connection
+    }
+}
+
+impl Clone for InProgress {
+    fn clone(&self) -> InProgress {
+        let connection = Rc::clone(&self.connection);
+        connection.in_progress.set(connection.in_progress.get() + 1);
+        InProgress { connection }
     }
 }
 

@@ -16,6 +16,8 @@ mod io;
 mod keep_alive;
 mod limits;
 mod listener;
+mod outgoing;
+mod sending;
 mod serve;
 mod serve_on_all;
 mod served;

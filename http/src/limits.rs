@@ -29,8 +29,8 @@ pub struct Limits {
     /// How long the next part of a request's body may take, while the handler waits for it. Then
     /// the body fails with [`BodyError`](crate::BodyError). Default: 30 s.
     pub body_timeout: Duration,
-    /// How long a client may receive none of the bytes that wait for it. Then the connection is
-    /// closed. Default: 30 s.
+    /// How long a client may receive none of the bytes that wait for it, or in HTTP/2 none of those
+    /// of one response. Then the connection is closed. Default: 30 s.
     pub write_timeout: Duration,
     /// How long a connection may stay open without a request. Default: 60 s.
     pub idle_timeout: Duration,

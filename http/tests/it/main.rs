@@ -4,10 +4,12 @@
 mod handler;
 mod http1;
 mod http2;
+mod http2_frames;
 mod keep_alive;
 mod limits;
 mod real;
 mod shutdown;
 mod support;
 mod timeout_layer;
+mod trailers;
 mod upgrade;

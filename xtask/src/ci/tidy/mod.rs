@@ -4,6 +4,7 @@ mod language;
 mod layers;
 mod modules;
 mod scenarios;
+mod security;
 
 use std::fs;
 use std::path::Path;
@@ -43,6 +44,7 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     problems.extend(language::problems(&files)?);
     problems.extend(modules::problems(&files)?);
     problems.extend(scenarios::problems(&files)?);
+    problems.extend(security::problems(&files)?);
     Ok(problems)
 }
 
