@@ -5,6 +5,8 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
+#[cfg(feature = "client")]
+pub mod client;
 mod connection;
 mod connection_state;
 mod current;
