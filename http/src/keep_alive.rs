@@ -30,7 +30,7 @@ use pin_project_lite::pin_project;
 /// use std::time::Duration;
 /// use axum::response::sse::{Event, Sse};
 /// use axum::{Router, response::IntoResponse, routing::get};
-/// use futures::{Stream, stream};
+/// use futures::stream;
 /// use matou_http::keep_alive;
 ///
 /// async fn events() -> impl IntoResponse {

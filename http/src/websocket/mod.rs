@@ -1,4 +1,4 @@
-//! WebSocket connections, by [tungstenite](async_tungstenite::tungstenite).
+//! WebSocket connections, by [tungstenite].
 //!
 //! [`WebSocketUpgrade`] accepts a connection in a handler, and is an extractor of axum with the
 //! feature `axum`. The function that it is given then runs as a task with a [`Socket`], which

@@ -60,7 +60,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("counts", (133, "release"), counts, "operations take as many instructions as before"),
     section(
         "ecosystem",
-        (75, "ecosystem"),
+        (225, "ecosystem"),
         ecosystem,
         "crates that run on matou do so with real servers and clients",
     ),
@@ -194,6 +194,8 @@ fn ecosystem(runner: &mut Runner) -> Result<Outcome> {
     let mut clippy = runner.cargo(&format!("clippy {workspace} --all-targets"));
     runner.run(clippy.arg("--target-dir").arg(&target).args(["--", "-D", "warnings"]))?;
     let mut test = runner.cargo(&format!("test {workspace} --no-fail-fast"));
+    // `cargo test` runs a tenth of the service's simulated runs.
+    test.env("SERVICE_SEEDS", "1000");
     runner.run(test.arg("--target-dir").arg(&target))
 }
 
