@@ -189,8 +189,15 @@ impl<'a> Driver<'a> {
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let end = self.drive(&mut connection, true).await;
         // Nothing is left if the connection was upgraded.
-        if let (End::Completed | End::Failed, Some(parts)) = (end, connection.into_parts()) {
-            parts.io.finish().await;
+        let Some(http1::Parts { mut io, .. }) = connection.into_parts() else {
+            return end;
+        };
+        // fault: slow-heads-not-answered
+        if end == End::TimedOut && self.state.is_receiving_head() {
+            io.answer_timeout().await;
+            io.finish().await;
+        } else if matches!(end, End::Completed | End::Failed) {
+            io.finish().await;
         }
         end
     }

@@ -136,6 +136,11 @@ impl ConnectionState {
         }
     }
 
+    /// Returns whether a head has begun to arrive, or the first one has not.
+    pub(crate) fn is_receiving_head(&self) -> bool {
+        self.head_since.get().is_some()
+    }
+
     /// Forgets that bytes were read. In HTTP/2 they need not belong to a head.
     pub(crate) fn forget_reads(&self) {
         self.has_read.store(false, Ordering::Relaxed);

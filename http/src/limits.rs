@@ -18,7 +18,8 @@ pub struct Limits {
     /// system's backlog. Default: 4,096.
     pub connections_max: usize,
     /// How long the head of a request may take: of the first one from the accept on, of each
-    /// further one from its first byte on. Then the connection is closed. Default: 10 s.
+    /// further one from its first byte on. Then the connection is closed; a head of HTTP/1 that has
+    /// begun is answered with the status 408 before. Default: 10 s.
     pub header_timeout: Duration,
     /// The most bytes in the head of a request. A longer one is answered with the status 431.
     /// Default: 16 KiB.
