@@ -141,7 +141,6 @@ impl ResponseBody {
         let mut bytes = Vec::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
             let Ok(data) = frame?.into_data() else { continue };
-            // fault: body-limit-ignored
             if data.len() > limit - bytes.len() {
                 return too_large();
             }

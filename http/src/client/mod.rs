@@ -231,7 +231,6 @@ impl Client {
             }
             lease.fail();
             // At most one more attempt.
-            // fault: stale-connection-retried-for-ever
             is_fresh = true;
         }
     }
@@ -249,7 +248,6 @@ fn copy_if_repeatable(request: &Request<OutgoingBody>) -> Option<Request<Outgoin
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     );
-    // fault: post-sent-twice
     if !is_idempotent || !request.body().is_empty() {
         return None;
     }

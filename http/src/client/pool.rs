@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
+use hyper::client::conn::http1;
 use matou_runtime::futures::Sleep;
 use matou_runtime::{Orphans, Spawner, Task, cancelled, now, sleep_until};
 use matou_sync::{Permit, Semaphore};
 
+use super::body::OutgoingBody;
 use super::connect::{Sender, connect};
 use super::error::{ClientError, ClientErrorKind};
 use super::lease::{Connection, Host, InFlight, Lease, Multiplexed};
@@ -99,7 +101,6 @@ impl Shared {
         let mut dropped = Vec::new();
         let mut is_due = |since: Instant| {
             let due = since.checked_add(limit);
-            // fault: idle-connections-not-expired
             let is_due = due.is_some_and(|due| due <= time);
             if !is_due {
                 next = next.into_iter().chain(due).min();
@@ -163,7 +164,6 @@ async fn own_connections(close: CloseAtEnd) {
         }
     })
     .await;
-    // fault: connections-outlive-their-client
     shared.close();
     connections.cancel_all();
     connections.next().await;
@@ -209,13 +209,8 @@ pub(super) async fn lease(
         }
     }
     let permit = acquire(&host.permits).await?;
-    while !is_fresh {
-        // The newest is the most likely to be alive.
-        let idle = host.idle.borrow_mut().pop_back();
-        let Some(mut idle) = idle else { break };
-        if idle.sender.ready().await.is_ok() {
-            return Ok(lease(Connection::Http1 { sender: idle.sender, permit }, true));
-        }
+    if !is_fresh && let Some(sender) = reuse(&host).await {
+        return Ok(lease(Connection::Http1 { sender, permit }, true));
     }
     match connect(&shared.settings, origin, spawner).await? {
         sender @ Sender::Http1(_) => Ok(lease((sender, permit).into(), false)),
@@ -223,6 +218,17 @@ pub(super) async fn lease(
         Sender::Http2(_) => {
             host.is_http1.set(false);
             Err(ClientError::new(ClientErrorKind::Connect, "the server has changed its version"))
+        }
+    }
+}
+
+/// Takes a connection of HTTP/1 that is idle and not closed.
+async fn reuse(host: &Host) -> Option<http1::SendRequest<OutgoingBody>> {
+    loop {
+        // The newest is the most likely to be alive.
+        let mut sender = host.idle.borrow_mut().pop_back()?.sender;
+        if sender.ready().await.is_ok() {
+            return Some(sender);
         }
     }
 }
