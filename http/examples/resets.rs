@@ -1,7 +1,8 @@
 //! A server whose handlers have children, under thousands of clients that reset their connections
-//! at random moments, over HTTP/1.1 and HTTP/2, beside clients that verify every response.
+//! at random moments of a request, over HTTP/1.1 and HTTP/2, beside clients that verify every
+//! response.
 //!
-//! `cargo run --release -p matou-http --example resets -- [RESETS [GAP_MAX_MS]]`
+//! `cargo run --release -p matou-http --example http_resets -- [RESETS [GAP_MAX_MS]]`
 //!
 //! The status is 0 if each response was right and no task or descriptor is left. The longest time
 //! that a client waited is asserted only if a limit is given, because it depends on the machine.
@@ -9,172 +10,122 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::fs;
-use std::future::{IntoFuture, poll_fn};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use http_body::Body;
-use hyper::client::conn::{http1, http2};
+use matou_http::net::{TcpListener, TcpStream};
 use matou_http::runtime::{
-    Builder, MainError, Orphans, RunError, live_tasks, sleep, spawn, timeout, try_spawn, yield_now,
+    Builder, MainError, Promise, RunError, live_tasks, sleep, spawn, timeout, try_spawn,
 };
-use matou_http::{HyperIo, LocalExecutor, RequestBody, Timer, serve, service_fn};
-use matou_net::{TcpListener, TcpStream};
+use matou_http::{RequestBody, Served, serve, service_fn};
 
-/// How many clients verify their responses, and how many reset their connection at a time. Half of
-/// them speak HTTP/1.1, the others HTTP/2.
+/// How many clients verify their responses, and how many reset their connection at a time.
 const SENTINELS: usize = 50;
 const ATTACKERS: usize = 8;
 
-type Sent = Request<String>;
-
-fn request(path: u64) -> Sent {
-    let request = Request::get(format!("http://cat.example/{path}"));
-    request.header("host", "cat.example").body(String::new()).expect("a valid request")
-}
-
-/// The body of the response to a request for a path.
-fn expected(path: &str) -> String {
-    format!("purr {path} ").repeat(40)
-}
-
-/// Answers after two children have ended, while a third one waits.
-async fn handle(request: Request<RequestBody>) -> Result<Response<String>, MainError> {
-    let watchdog = spawn(sleep(Duration::from_secs(3600)));
-    let (one, two) = (spawn(yield_now()), spawn(sleep(Duration::from_micros(50))));
-    one.await?;
-    two.await?;
+/// Answers with the path, many times. It is prepared by a child while another one waits, and a
+/// reset ends all three.
+async fn handle(request: Request<RequestBody>) -> io::Result<Response<String>> {
+    let watchdog: Promise<()> = spawn(sleep(Duration::from_secs(3600)));
+    let path = request.uri().path().to_owned();
+    let prepared = try_spawn(async move {
+        sleep(Duration::from_micros(50)).await;
+        Ok::<_, io::Error>(path.repeat(100))
+    });
+    let response = prepared.await.map_err(io::Error::other)?;
+    // A handler that ends in good order must end its children.
     watchdog.cancel().await;
-    Ok(Response::new(expected(&request.uri().path()[1..])))
+    Ok(Response::new(response))
 }
 
-/// A client of either version, whose connection is a child of the current task.
-enum Client {
-    Http1(http1::SendRequest<String>),
-    Http2(http2::SendRequest<String>),
+/// The observations of the clients and of the process.
+#[derive(Debug)]
+pub struct Report {
+    /// Connections that were reset.
+    pub resets: usize,
+    /// Responses that the sentinels received and verified.
+    pub verified: u64,
+    /// The fewest responses that one sentinel received.
+    pub responses_min: u64,
+    /// The longest time that a sentinel waited for a response.
+    pub longest_gap: Duration,
+    /// What the server has done.
+    pub served: Served,
+    /// Tasks of the server's run at its end, beside `main`.
+    pub tasks_left: usize,
+    /// Descriptors that were opened and not closed.
+    pub descriptors_left: isize,
 }
 
-impl Client {
-    async fn connect(
-        address: SocketAddr,
-        is_http2: bool,
-        linger: Option<Duration>,
-        tasks: &Orphans<()>,
-    ) -> Result<Client, MainError> {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_linger(linger)?;
-        stream.set_nodelay(true)?;
-        let io = HyperIo::new(stream);
-        if is_http2 {
-            let executor = LocalExecutor::new(tasks.spawner());
-            let mut builder = http2::Builder::new(executor);
-            let (client, connection) = builder.timer(Timer).handshake(io).await?;
-            tasks.spawn(async move { drop(connection.await) });
-            return Ok(Client::Http2(client));
-        }
-        let (client, connection) = http1::handshake(io).await?;
-        tasks.spawn(async move { drop(connection.await) });
-        Ok(Client::Http1(client))
-    }
+/// Frames of HTTP/2: the preface with empty settings, then requests on the streams 1 and 3.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+    \0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x\
+    \0\0\x06\x01\x05\0\0\0\x03\x82\x86\x84\x41\x01x";
+const HTTP1: &[u8] = b"GET /a HTTP/1.1\r\nhost: test\r\n\r\nGET /b HTTP/1.1\r\nhost: test\r\n\r\n";
 
-    async fn get(&mut self, path: u64) -> Result<String, MainError> {
-        let response = match self {
-            Client::Http1(client) => {
-                client.ready().await?;
-                client.send_request(request(path)).await?
-            }
-            Client::Http2(client) => {
-                client.ready().await?;
-                client.send_request(request(path)).await?
-            }
-        };
-        if response.status() != 200 {
-            return Err(format!("the status {}", response.status()).into());
-        }
-        let (mut body, mut text) = (response.into_body(), Vec::new());
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            text.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
-        }
-        Ok(String::from_utf8(text)?)
-    }
-}
-
-/// Resets that many connections at random moments of a request.
-async fn attack(
-    address: SocketAddr,
-    resets: usize,
-    is_http2: bool,
-    mut random: u64,
-) -> Result<(), MainError> {
+/// Resets that many connections at random moments, every second one of HTTP/2.
+async fn attack(address: SocketAddr, resets: usize, mut random: u64) -> io::Result<()> {
     let mut draw = move |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 33) % below
     };
-    for _ in 0..resets {
-        let tasks = Orphans::new().discarding();
-        let client = Client::connect(address, is_http2, Some(Duration::ZERO), &tasks).await;
-        let (count, pause, limit) = (draw(4), draw(100), draw(400));
-        let requests = async {
-            let mut client = client?;
-            for path in 0..count {
-                client.get(path).await?;
-            }
-            sleep(Duration::from_micros(pause)).await;
-            Ok::<_, MainError>(())
-        };
-        // A response that arrives is not looked at.
-        drop(timeout(Duration::from_micros(limit), requests).await);
-        tasks.cancel_all();
-        tasks.next().await;
+    for index in 0..resets {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_linger(Some(Duration::ZERO))?;
+        let bytes = if index % 2 == 0 { HTTP1 } else { HTTP2 };
+        // The requests, or a part of them.
+        let count = if draw(2) == 0 { bytes.len() } else { draw(bytes.len() as u64) as usize };
+        stream.write_all(&bytes[..count]).await?;
+        let mut buf = [0; 100];
+        match draw(3) {
+            0 => {}
+            1 if count == bytes.len() => drop(stream.read(&mut buf).await),
+            _ => drop(timeout(Duration::from_micros(draw(300)), stream.read(&mut buf)).await),
+        }
     }
     Ok(())
 }
 
-/// The observations of one client.
-#[derive(Clone, Copy, Debug, Default)]
-struct Observed {
-    responses: u64,
-    longest: Duration,
-}
-
-/// Verifies responses until `stop`.
+/// Verifies responses until `stop`. Returns how many there were, and the longest wait.
 async fn verify(
     address: SocketAddr,
-    is_http2: bool,
+    index: usize,
     stop: &Cell<bool>,
-) -> Result<Observed, MainError> {
-    let tasks = Orphans::new().discarding();
-    let mut client = Client::connect(address, is_http2, None, &tasks).await?;
-    let mut observed = Observed::default();
+) -> io::Result<(u64, Duration)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let (mut responses, mut longest) = (0_u64, Duration::ZERO);
     while !stop.get() {
+        let path = format!("/{index}-{responses}");
+        let expected = path.repeat(100);
         let begun = Instant::now();
-        let body = client.get(observed.responses).await?;
-        observed.longest = observed.longest.max(begun.elapsed());
-        if body != expected(&observed.responses.to_string()) {
-            return Err(format!("a wrong body: {body}").into());
-        }
-        observed.responses += 1;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let (mut received, mut buf) = (Vec::new(), [0; 4096]);
+        let body = loop {
+            let count = stream.read(&mut buf).await?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            received.extend_from_slice(&buf[..count]);
+            let Some(head) = received.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
+            if received.len() >= head + 4 + expected.len() {
+                break &received[head + 4..];
+            }
+        };
+        assert!(received.starts_with(b"HTTP/1.1 200 OK\r\n"), "the status is not 200");
+        assert_eq!(body, expected.as_bytes(), "a response is not that of its request");
+        longest = longest.max(begun.elapsed());
+        responses += 1;
         sleep(Duration::from_millis(2)).await;
     }
-    drop(client);
-    tasks.next().await;
-    Ok(observed)
-}
-
-/// The observations of all sentinels and of the process.
-#[derive(Debug)]
-struct Report {
-    resets: usize,
-    responses: u64,
-    fewest_responses: u64,
-    longest_gap: Duration,
-    tasks_left: usize,
-    descriptors_left: isize,
+    Ok((responses, longest))
 }
 
 /// All clients, on one domain.
@@ -183,29 +134,30 @@ async fn clients(address: SocketAddr, resets: usize) -> Result<Report, MainError
     let sentinels: Vec<_> = (0..SENTINELS)
         .map(|index| {
             let stop = Rc::clone(&stop);
-            try_spawn(async move { verify(address, index % 2 == 0, &stop).await })
+            try_spawn(async move { verify(address, index, &stop).await })
         })
         .collect();
     let each = resets.div_ceil(ATTACKERS);
-    let attack = |index| try_spawn(attack(address, each, index % 2 == 0, index as u64));
-    let attackers: Vec<_> = (0..ATTACKERS).map(attack).collect();
+    let attackers: Vec<_> =
+        (0..ATTACKERS).map(|index| try_spawn(attack(address, each, index as u64))).collect();
     for attacker in attackers {
         attacker.await?;
     }
     stop.set(true);
     let mut report = Report {
         resets: each * ATTACKERS,
-        responses: 0,
-        fewest_responses: u64::MAX,
+        verified: 0,
+        responses_min: u64::MAX,
         longest_gap: Duration::ZERO,
+        served: Served::default(),
         tasks_left: 0,
         descriptors_left: 0,
     };
     for sentinel in sentinels {
-        let observed = sentinel.await?;
-        report.responses += observed.responses;
-        report.fewest_responses = report.fewest_responses.min(observed.responses);
-        report.longest_gap = report.longest_gap.max(observed.longest);
+        let (responses, longest) = sentinel.await?;
+        report.verified += responses;
+        report.responses_min = report.responses_min.min(responses);
+        report.longest_gap = report.longest_gap.max(longest);
     }
     Ok(report)
 }
@@ -215,27 +167,30 @@ fn descriptors() -> isize {
 }
 
 /// Runs the server in this thread, and the clients in another one.
-fn run(resets: usize) -> Result<Report, RunError> {
+pub fn run(resets: usize) -> Result<Report, RunError> {
     let before = descriptors();
     let (send_address, address) = mpsc::channel();
     let clients = std::thread::spawn(move || {
         let address = address.recv().expect("the server's address");
         Builder::new().domains(1).run(clients(address, resets))
     });
-    let served = Builder::new().domains(1).run(async move {
+    let server = Builder::new().domains(1).run(async move {
         let mut listener = TcpListener::bind("127.0.0.1:0")?;
         send_address.send(listener.local_addr()?)?;
-        let server = serve(listener, service_fn(handle)).on_event(|event| eprintln!("{event}"));
-        let server = try_spawn(server.into_future());
-        while !clients.is_finished() {
-            sleep(Duration::from_millis(5)).await;
-        }
-        server.cancel().await;
-        Ok::<_, MainError>((live_tasks() - 1, clients))
+        let clients = Rc::new(clients);
+        let running = Rc::clone(&clients);
+        let end = async move {
+            while !running.is_finished() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let served = serve(listener, service_fn(handle)).shutdown(end).await?;
+        let clients = Rc::into_inner(clients).expect("the shutdown has ended");
+        Ok::<_, MainError>((served, live_tasks() - 1, clients))
     });
-    let (tasks_left, clients) = served?;
+    let (served, tasks_left, clients) = server?;
     let report = clients.join().expect("the thread of the clients panicked")?;
-    Ok(Report { tasks_left, descriptors_left: descriptors() - before, ..report })
+    Ok(Report { served, tasks_left, descriptors_left: descriptors() - before, ..report })
 }
 
 impl Report {
@@ -248,7 +203,11 @@ impl Report {
             }
         };
         check(self.resets >= resets, format!("{} of {resets} resets were made", self.resets));
-        check(self.fewest_responses > 0, "a client received no response".to_owned());
+        check(self.responses_min > 0, "a client received no response".to_owned());
+        check(self.served.cancelled > 0, "no handler was cancelled".to_owned());
+        let (failed, cut) = (self.served.failed, self.served.cut);
+        check(failed == 0, format!("{failed} handlers failed"));
+        check(cut == 0, format!("{cut} connections exceeded the drain timeout"));
         check(self.tasks_left == 0, format!("{} tasks are left", self.tasks_left));
         let left = self.descriptors_left;
         check(left == 0, format!("{left} descriptors are left"));

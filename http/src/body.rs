@@ -15,6 +15,8 @@ use matou_runtime::sleep;
 use pin_project_lite::pin_project;
 
 use crate::connection_state::InProgress;
+use crate::outgoing::{Claim, Outgoing};
+use crate::sending::Sending;
 
 /// The body of a request.
 ///
@@ -99,27 +101,39 @@ pin_project! {
         #[pin]
         body: Option<B>,
         in_progress: Option<InProgress>,
+        // Identifies the response in HTTP/2.
+        response: u64,
+        // Held in HTTP/2 while hyper does not poll the body, because the client receives nothing.
+        claim: Option<Claim>,
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn new(body: Option<B>, in_progress: Option<InProgress>) -> ResponseBody<B> {
-        ResponseBody { body, in_progress }
+        let sending = in_progress.as_ref().and_then(|it| it.connection().sending.get());
+        let response = sending.map_or(0, Sending::next_response);
+        let claim = in_progress.as_ref().and_then(|it| Claim::new(it, response));
+        ResponseBody { body, in_progress, response, claim }
     }
 }
 
 impl<B: Body> Body for ResponseBody<B> {
-    type Data = B::Data;
+    type Data = Outgoing<B::Data>;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project().body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+    ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        drop(this.claim.take());
+        let Some(frame) = ready!(body.poll_frame(cx)) else { return Poll::Ready(None) };
+        let (in_progress, response) = (this.in_progress.as_ref(), *this.response);
+        let claim = || in_progress.and_then(|it| Claim::new(it, response));
+        *this.claim = claim();
+        let frame = frame.map(|it| it.map_data(|data| Outgoing { data, claim: claim() }));
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {

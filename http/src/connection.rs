@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
@@ -19,6 +19,7 @@ use crate::executor::LocalExecutor;
 use crate::handler::{ConnectionService, HttpService};
 use crate::io::is_gone;
 use crate::listener::PeerAddr;
+use crate::sending::Sending;
 use crate::server_io::{ServerIo, Version};
 use crate::timer::Timer;
 
@@ -100,10 +101,13 @@ where
 struct Driver<'a> {
     state: &'a Rc<ConnectionState>,
     children: &'a Orphans<()>,
-    /// The registration for the shutdown of the server.
+    /// The registration for the shutdown of the server, and its waker.
     key: WakerKey,
+    registered: Option<Waker>,
     /// Fires when the connection may have been idle for too long, or earlier.
     timer: Option<Sleep>,
+    /// Fires when a response of HTTP/2 may have waited for the client for too long, or earlier.
+    stalled: Option<Sleep>,
     /// The rest of the time of a connection that was idle for too long.
     last_call: Option<Sleep>,
     is_shut_down: bool,
@@ -111,8 +115,26 @@ struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     fn new(state: &'a Rc<ConnectionState>, children: &'a Orphans<()>) -> Driver<'a> {
-        let key = WakerKey::new();
-        Driver { state, children, key, timer: None, last_call: None, is_shut_down: false }
+        Driver {
+            state,
+            children,
+            key: WakerKey::new(),
+            registered: None,
+            timer: None,
+            stalled: None,
+            last_call: None,
+            is_shut_down: false,
+        }
+    }
+
+    /// Has the task woken when the shutdown of the server begins, which it does once.
+    fn register(&mut self, cx: &Context<'_>) {
+        if self.registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            return;
+        }
+        self.state.server.register(&mut self.key, cx);
+        let replaced = self.registered.replace(cx.waker().clone());
+        drop(replaced);
     }
 
     /// Returns `None` if the server shuts down, the client sends nothing in time, or has left.
@@ -121,11 +143,11 @@ impl<'a> Driver<'a> {
         T: AsyncRead + Unpin,
     {
         poll_fn(|cx| {
-            self.state.server.register(&mut self.key, cx);
+            self.register(cx);
             if let Poll::Ready(version) = io.poll_version(cx) {
                 return Poll::Ready(self.accept_version(version));
             }
-            if self.state.server.is_draining() || self.poll_due(cx).is_ready() {
+            if self.state.server.is_draining() || self.poll_due(true, cx).is_ready() {
                 return Poll::Ready(None);
             }
             Poll::Pending
@@ -167,8 +189,15 @@ impl<'a> Driver<'a> {
         let mut connection = builder.serve_connection(io, service).with_upgrades();
         let end = self.drive(&mut connection, true).await;
         // Nothing is left if the connection was upgraded.
-        if let (End::Completed | End::Failed, Some(parts)) = (end, connection.into_parts()) {
-            parts.io.finish().await;
+        let Some(http1::Parts { mut io, .. }) = connection.into_parts() else {
+            return end;
+        };
+        // fault: slow-heads-not-answered
+        if end == End::TimedOut && self.state.is_receiving_head() {
+            io.answer_timeout().await;
+            io.finish().await;
+        } else if matches!(end, End::Completed | End::Failed) {
+            io.finish().await;
         }
         end
     }
@@ -185,6 +214,7 @@ impl<'a> Driver<'a> {
             .timer(Timer)
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(header_bytes);
+        self.state.sending.get_or_init(Sending::default);
         let mut connection = builder.serve_connection(io, service);
         self.state.forget_reads();
         self.drive(&mut connection, false).await
@@ -202,7 +232,7 @@ impl<'a> Driver<'a> {
         has_heads: bool,
         cx: &mut Context<'_>,
     ) -> Poll<End> {
-        self.state.server.register(&mut self.key, cx);
+        self.register(cx);
         if self.state.server.is_draining() {
             self.shut_down(connection);
         }
@@ -216,7 +246,10 @@ impl<'a> Driver<'a> {
             if !has_heads {
                 self.state.forget_reads();
             }
-            ready!(self.poll_due(cx));
+            if self.poll_stalled(cx).is_ready() {
+                return Poll::Ready(End::TimedOut);
+            }
+            ready!(self.poll_due(has_heads, cx));
             if has_heads || self.last_call.is_some() {
                 return Poll::Ready(End::TimedOut);
             }
@@ -244,16 +277,41 @@ impl<'a> Driver<'a> {
         true
     }
 
+    /// Waits until the client has received nothing of a response of HTTP/2 for too long. The other
+    /// streams may work: only this one holds memory.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(sending) = self.state.sending.get() else { return Poll::Pending };
+        let limit = self.state.server.limits.write_timeout;
+        // As for `timer`: set once per time limit rather than once per response.
+        while let Some(oldest) = sending.oldest() {
+            let Some(due) = oldest.checked_add(limit) else { break };
+            let timer = self.stalled.get_or_insert_with(|| sleep_until(due));
+            ready!(Pin::new(timer).poll(cx));
+            self.stalled = None;
+            // fault: shut-streams-not-limited
+            if due <= now() {
+                self.state.server.reporter.report(&Event::StreamStalled { peer: &self.state.peer });
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
     /// Waits until the connection has had no request, or has received a head, for too long.
     ///
     /// The timer is set once per idle time rather than once per request: when it fires early, it is
     /// set again.
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_due(&mut self, has_heads: bool, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(last_call) = &mut self.last_call {
             return Pin::new(last_call).poll(cx);
         }
         loop {
             let due = self.state.due();
+            // A request of HTTP/1 ends while this task is polled, so it may ignore the timer until
+            // then. In HTTP/2 the request ends in a task of its own.
+            if has_heads && due.is_none() && self.timer.is_some() {
+                return Poll::Pending;
+            }
             let is_late = |timer: &Sleep| {
                 due.is_some_and(|due| timer.deadline().is_none_or(|deadline| due < deadline))
             };

@@ -1,6 +1,6 @@
 //! The state that a connection shares with its requests, and a server with its connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use matou_runtime::{Spawner, WakerKey, WakerSet, now};
 use crate::events::Reporter;
 use crate::limits::Limits;
 use crate::listener::PeerAddr;
+use crate::sending::Sending;
 use crate::served::Served;
 
 /// The state of one server.
@@ -128,7 +129,9 @@ pub(crate) struct ConnectionState {
     pub(crate) spawner: Spawner<()>,
     /// Whether the stream was read since the last request ended.
     pub(crate) has_read: Arc<AtomicBool>,
-    /// The requests whose response is not complete.
+    /// The responses that wait for the client; `None` unless it speaks HTTP/2.
+    pub(crate) sending: OnceCell<Sending>,
+    /// The requests whose response is not complete, those of clones included.
     in_progress: Cell<usize>,
     /// Since when there is no request.
     idle_since: Cell<Instant>,
@@ -148,6 +151,7 @@ impl ConnectionState {
             peer,
             spawner,
             has_read: Arc::default(),
+            sending: OnceCell::new(),
             in_progress: Cell::new(0),
             idle_since: Cell::new(accepted_at),
             head_since: Cell::new(Some(accepted_at)),
@@ -182,6 +186,11 @@ impl ConnectionState {
         }
     }
 
+    /// Returns whether a head has begun to arrive, or the first one has not.
+    pub(crate) fn is_receiving_head(&self) -> bool {
+        self.head_since.get().is_some()
+    }
+
     /// Forgets that bytes were read. In HTTP/2 they need not belong to a head.
     pub(crate) fn forget_reads(&self) {
         self.has_read.store(false, Ordering::Relaxed);
@@ -189,7 +198,7 @@ impl ConnectionState {
     }
 }
 
-/// A request that is in progress.
+/// A request that is in progress, as long as this or a clone exists.
 pub(crate) struct InProgress {
     connection: Rc<ConnectionState>,
 }
@@ -197,6 +206,14 @@ pub(crate) struct InProgress {
 impl InProgress {
     pub(crate) fn connection(&self) -> &Rc<ConnectionState> {
         &self.connection
+    }
+}
+
+impl Clone for InProgress {
+    fn clone(&self) -> InProgress {
+        let connection = Rc::clone(&self.connection);
+        connection.in_progress.set(connection.in_progress.get() + 1);
+        InProgress { connection }
     }
 }
 

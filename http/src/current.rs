@@ -23,6 +23,7 @@ thread_local! {
 pin_project! {
     /// Runs the future of a handler with its connection.
     pub(crate) struct InConnection<F> {
+        // None in the children of tasks outside a handler, and while the future is polled.
         connection: Option<Rc<ConnectionState>>,
         #[pin]
         future: F,
@@ -32,6 +33,11 @@ pin_project! {
 impl<F> InConnection<F> {
     pub(crate) fn new(connection: Rc<ConnectionState>, future: F) -> InConnection<F> {
         InConnection { connection: Some(connection), future }
+    }
+
+    /// Runs `future`, in another task, with the connection of the current code.
+    pub(crate) fn inherit(future: F) -> InConnection<F> {
+        InConnection { connection: current(), future }
     }
 }
 
@@ -63,6 +69,8 @@ pub(crate) fn current() -> Option<Rc<ConnectionState>> {
 
 /// Returns the address of the client whose request the current code handles; `None` outside a
 /// handler that [`serve`](crate::serve) runs, and in the children of a handler.
+///
+/// With the feature `axum`, [`PeerAddr`] is an extractor as well.
 ///
 /// # Examples
 ///
@@ -124,7 +132,20 @@ where
     if request.extensions().get::<OnUpgrade>().is_none() {
         return Err(UpgradeError::NotRequested);
     }
-    let upgraded = hyper::upgrade::on(request);
+    spawn_upgraded(&connection, hyper::upgrade::on(request), protocol);
+    Ok(())
+}
+
+/// Runs `protocol` with the connection as soon as the client has the response that accepts it.
+#[track_caller]
+pub(crate) fn spawn_upgraded<P, F>(
+    connection: &Rc<ConnectionState>,
+    upgraded: OnUpgrade,
+    protocol: P,
+) where
+    P: FnOnce(Upgraded) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
     let task = async move {
         // It fails if the response does not accept, or if the client has left.
         if let Ok(upgraded) = upgraded.await {
@@ -132,8 +153,7 @@ where
         }
     };
     // Refused only if the connection is ending.
-    drop(connection.spawner.spawn(InConnection::new(Rc::clone(&connection), task)));
-    Ok(())
+    drop(connection.spawner.spawn(InConnection::new(Rc::clone(connection), task)));
 }
 
 /// The error of [`upgrade`].

@@ -43,6 +43,12 @@ pub enum Event<'a> {
         /// The reason.
         error: &'a io::Error,
     },
+    /// A client of HTTP/2 has received nothing of a response for longer than
+    /// [`write_timeout`](crate::Limits::write_timeout), and lost the connection.
+    StreamStalled {
+        /// The client.
+        peer: &'a PeerAddr,
+    },
     /// The task of a connection panicked, for example in the body of a response, or violated a
     /// rule.
     ConnectionFailed {
@@ -76,6 +82,9 @@ impl fmt::Display for Event<'_> {
             }
             Event::Unreadable { peer, error } => {
                 write!(f, "the connection of {peer} has no readable beginning: {error}")
+            }
+            Event::StreamStalled { peer } => {
+                write!(f, "closed the connection of {peer}: it receives no more of a response")
             }
             Event::ConnectionFailed { error } => write!(f, "a connection failed: {error}"),
             Event::AcceptFailed { error } => write!(f, "failed to accept connections: {error}"),

@@ -1,8 +1,9 @@
 //! The handler of a request, as a task.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,8 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use matou_runtime::futures::Abandon;
-use matou_runtime::{Promise, TaskError, abandon};
+use matou_runtime::{Promise, Task, TaskError, abandon, deadline, now};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::body::{RequestBody, ResponseBody};
@@ -19,7 +21,6 @@ use crate::connection_state::{ConnectionState, InProgress};
 use crate::current::InConnection;
 use crate::error::BoxError;
 use crate::events::Event;
-use crate::timeout_layer::spawn_within;
 
 /// A service of [tower](tower_service) that answers requests, such as `axum::Router`.
 ///
@@ -44,9 +45,43 @@ where
 {
     type Body = B;
 
-    async fn handle(mut self, request: Request<RequestBody>) -> Result<Response<B>, BoxError> {
-        poll_fn(|cx| self.poll_ready(cx)).await.map_err(Into::into)?;
-        self.call(request).await.map_err(Into::into)
+    fn handle(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<B>, BoxError>> + 'static {
+        Call::Waiting { service: self, request: Some(request) }
+    }
+}
+
+pin_project! {
+    /// Waits until a service is ready, then calls it.
+    ///
+    /// An `async` block would have room for the request twice, and for the future of the service
+    /// besides. Every request moves all of that, in a larger allocation.
+    #[project = CallProjected]
+    enum Call<S, F> {
+        Waiting { service: S, request: Option<Request<RequestBody>> },
+        Running { #[pin] future: F },
+    }
+}
+
+impl<S, B> Future for Call<S, S::Future>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
+{
+    type Output = Result<Response<B>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let future = match self.as_mut().project() {
+                CallProjected::Running { future } => return future.poll(cx).map_err(Into::into),
+                CallProjected::Waiting { service, request } => {
+                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                    service.call(request.take().expect("the service is called once"))
+                }
+            };
+            self.set(Call::Running { future });
+        }
     }
 }
 
@@ -76,15 +111,21 @@ const PATH_MAX: usize = 80;
 
 /// Returns the name of a request in reports: its method and path.
 fn name<B>(request: &Request<B>) -> Arc<str> {
-    let (method, path) = (request.method().as_str(), request.uri().path());
-    let mut name = String::with_capacity(method.len() + 1 + path.len().min(PATH_MAX));
-    name.push_str(method);
-    name.push(' ');
-    match path.len() <= PATH_MAX {
-        true => name.push_str(path),
-        false => name.extend(path.chars().take(PATH_MAX)),
+    thread_local! {
+        // Without it each name would be allocated twice.
+        static NAME: RefCell<String> = const { RefCell::new(String::new()) };
     }
-    name.into()
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    NAME.with_borrow_mut(|name| {
+        name.clear();
+        name.push_str(method);
+        name.push(' ');
+        match path.len() <= PATH_MAX {
+            true => name.push_str(path),
+            false => name.extend(path.chars().take(PATH_MAX)),
+        }
+        Arc::from(name.as_str())
+    })
 }
 
 /// The response to a request, for hyper: waits for the handler, which is a child of the task that
@@ -115,12 +156,31 @@ impl<S: HttpService> Handling<S> {
         &self,
         service: S,
         request: Request<RequestBody>,
+        cx: &mut Context<'_>,
     ) -> Promise<Response<S::Body>, BoxError> {
         let in_progress = self.in_progress.as_ref().expect("the request has no response yet");
         let connection = in_progress.connection();
         let limit = connection.server.limits.request_timeout;
         let handler = InConnection::new(Rc::clone(connection), service.handle(request));
-        spawn_within(limit, Arc::clone(&self.name), handler)
+        // It is large, so it moves through as few futures as possible.
+        let mut handler = Some(handler);
+        let mut spawn = || {
+            let handler = handler.take().expect("the handler is spawned once");
+            Task::new().name(Arc::clone(&self.name)).try_spawn(handler)
+        };
+        let Some(end) = now().checked_add(limit) else { return spawn() };
+        // The task itself inherits the deadline, so it is cancelled in the order of every
+        // cancellation. If the deadline were inside, the handler's future would be dropped first.
+        // fault: handler-without-deadline
+        #[expect(
+            clippy::async_yields_async,
+            reason = "the promise is awaited after the deadline is set"
+        )]
+        let spawned = pin!(deadline(end, async { spawn() }));
+        match spawned.poll(cx) {
+            Poll::Ready(Ok(promise)) => promise,
+            _ => unreachable!("a future that is ready at once wins against any deadline"),
+        }
     }
 
     /// Reports a handler that has returned no response, and returns the status for the client.
@@ -150,7 +210,7 @@ impl<S: HttpService> Future for Handling<S> {
                 unreachable!("the stage was looked at");
             };
             // In strict runs, too, a client that leaves is no mistake of this task.
-            this.stage = Stage::Running(abandon(this.start(service, request)));
+            this.stage = Stage::Running(abandon(this.start(service, request, cx)));
         }
         let Stage::Running(promise) = &mut this.stage else {
             unreachable!("hyper polls a response until it is ready");

@@ -2,6 +2,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 #[cfg(feature = "client")]
 pub mod client;
@@ -16,6 +18,8 @@ mod io;
 mod keep_alive;
 mod limits;
 mod listener;
+mod outgoing;
+mod sending;
 mod serve;
 mod serve_on_all;
 mod served;
@@ -45,7 +49,7 @@ pub use serve_on_all::serve_on_all;
 pub use served::Served;
 pub use service_fn::{ServiceFn, service_fn};
 pub use shutting_down::{ShuttingDown, shutting_down};
-pub use timeout_layer::{TimeoutFuture, TimeoutLayer, TimeoutService};
+pub use timeout_layer::{Timeout, TimeoutLayer, TimeoutResponse};
 pub use timer::Timer;
 pub use upgraded::Upgraded;
 

@@ -18,7 +18,8 @@ pub struct Limits {
     /// system's backlog. Default: 4,096.
     pub connections_max: usize,
     /// How long the head of a request may take: of the first one from the accept on, of each
-    /// further one from its first byte on. Then the connection is closed. Default: 10 s.
+    /// further one from its first byte on. Then the connection is closed; a head of HTTP/1 that has
+    /// begun is answered with the status 408 before. Default: 10 s.
     pub header_timeout: Duration,
     /// The most bytes in the head of a request. A longer one is answered with the status 431.
     /// Default: 16 KiB.
@@ -29,8 +30,8 @@ pub struct Limits {
     /// How long the next part of a request's body may take, while the handler waits for it. Then
     /// the body fails with [`BodyError`](crate::BodyError). Default: 30 s.
     pub body_timeout: Duration,
-    /// How long a client may receive none of the bytes that wait for it. Then the connection is
-    /// closed. Default: 30 s.
+    /// How long a client may receive none of the bytes that wait for it, or in HTTP/2 none of those
+    /// of one response. Then the connection is closed. Default: 30 s.
     pub write_timeout: Duration,
     /// How long a connection may stay open without a request. Default: 60 s.
     pub idle_timeout: Duration,

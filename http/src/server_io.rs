@@ -1,7 +1,7 @@
 //! The stream of a connection of the server.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,6 +75,27 @@ impl<T: AsyncRead + Unpin> ServerIo<T> {
             }
         }
         Poll::Ready(Ok(Version::Http2))
+    }
+}
+
+/// The answer to a head that takes too long. hyper has no way to send it.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+impl<T: AsyncWrite + Unpin + 'static> ServerIo<T> {
+    /// Answers a head that takes too long, unless a part of a response still waits for the client.
+    /// The answer is small, so it either fits into the buffer of the socket or is given up.
+    pub(crate) async fn answer_timeout(&mut self) {
+        if self.stalled.is_some() {
+            return;
+        }
+        poll_fn(|cx| {
+            if let Poll::Ready(Ok(_)) = Pin::new(&mut self.io).poll_write(cx, TIMED_OUT) {
+                let _ = Pin::new(&mut self.io).poll_flush(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 

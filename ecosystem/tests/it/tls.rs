@@ -5,12 +5,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Version;
 use axum::routing::get;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use matou_http::Limits;
 use matou_http::Listener;
-use matou_http::client::Client;
 use matou_http::net::{TcpListener, TcpStream};
 use matou_http::runtime::test::Check;
 use matou_http::runtime::{Violations, live_tasks, now, sleep, spawn, try_spawn, yield_now};
@@ -213,35 +211,6 @@ fn a_connection_that_is_cut_off_is_an_error() {
         let error = client.read(&mut [0; 8]).await.unwrap_err();
         let kinds = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
         assert!(kinds.contains(&error.kind()), "{error}");
-        Ok(())
-    });
-}
-
-#[test]
-fn a_client_speaks_the_version_that_both_sides_offer() {
-    check(|| async {
-        let identity = Identity::new();
-        let server = TlsServer::start(&identity, router(), Limits::default());
-        let url = format!("https://localhost:{}/", server.address.port());
-        for (offered, version) in [(true, Version::HTTP_2), (false, Version::HTTP_11)] {
-            let mut config = client_config(identity.certificate.as_bytes())?;
-            if offered {
-                config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            }
-            let client = Client::builder().tls(TlsConnector::new(config)).build();
-            for _ in 0..3 {
-                let response = client.get(&url).await?;
-                assert_eq!(response.version(), version);
-                assert_eq!(response.into_body().text(4).await?, "purr");
-            }
-            client.close().await;
-        }
-        // Without a connector the error says what is missing.
-        let client = Client::new();
-        let error = client.get(&url).await.unwrap_err();
-        assert!(error.to_string().contains("`ClientBuilder::tls`"), "{error}");
-        client.close().await;
-        server.stop().await;
         Ok(())
     });
 }

@@ -1,76 +1,55 @@
 //! The bodies of requests and responses.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use matou_runtime::futures::Sleep;
-use matou_runtime::sleep;
 
-use super::error::ClientError;
-use super::error::ClientErrorKind::{Body as Incomplete, TimedOut, TooLong};
-use super::pool::Lease;
+use super::error::{ClientError, ClientErrorKind};
+use super::lease::Lease;
 use crate::error::BoxError;
 
-/// The content of a request: nothing, bytes, text, or a stream.
-pub struct RequestContent(Content);
-
-enum Content {
-    Bytes(Option<Bytes>),
-    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
+/// The body of a request of any type.
+pub(super) struct OutgoingBody {
+    /// `None` if it is empty.
+    body: Option<Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>>,
+    /// Set when the whole body was taken.
+    is_sent: Rc<Cell<bool>>,
 }
 
-impl RequestContent {
-    /// No content.
-    pub fn empty() -> RequestContent {
-        RequestContent(Content::Bytes(None))
-    }
-
-    /// A body whose parts are produced while it is sent. A request with one is repeated only if
-    /// nothing of it was sent.
-    pub fn stream<B>(body: B) -> RequestContent
+impl OutgoingBody {
+    pub(super) fn new<B>(body: B) -> OutgoingBody
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        B: Body<Data = Bytes> + 'static,
+        B::Error: Into<BoxError>,
     {
-        RequestContent(Content::Stream(Box::pin(WithBoxError(Box::pin(body)))))
-    }
-
-    /// Returns a copy, unless the content is a stream.
-    pub(super) fn copy(&self) -> Option<RequestContent> {
-        match &self.0 {
-            Content::Bytes(bytes) => Some(RequestContent(Content::Bytes(bytes.clone()))),
-            Content::Stream(_) => None,
+        if body.is_end_stream() {
+            return OutgoingBody::empty();
         }
+        OutgoingBody { body: Some(Box::pin(AnyError(Box::pin(body)))), is_sent: Rc::default() }
+    }
+
+    pub(super) fn empty() -> OutgoingBody {
+        OutgoingBody { body: None, is_sent: Rc::new(Cell::new(true)) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.is_none()
+    }
+
+    pub(super) fn sent_flag(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_sent)
     }
 }
 
-macro_rules! from_bytes {
-    ($($form:ty),*) => {
-        $(
-            impl From<$form> for RequestContent {
-                fn from(content: $form) -> RequestContent {
-                    let bytes = Bytes::from(content);
-                    RequestContent(Content::Bytes((!bytes.is_empty()).then_some(bytes)))
-                }
-            }
-        )*
-    };
-}
-
-from_bytes!(Bytes, String, Vec<u8>, &'static str, &'static [u8]);
-
-impl From<()> for RequestContent {
-    fn from((): ()) -> RequestContent {
-        RequestContent::empty()
-    }
-}
-
-impl Body for RequestContent {
+impl Body for OutgoingBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -78,39 +57,34 @@ impl Body for RequestContent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
-            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|it| Ok(Frame::data(it)))),
-            Content::Stream(body) => body.as_mut().poll_frame(cx),
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let poll = body.as_mut().poll_frame(cx);
+        match &poll {
+            Poll::Ready(None) => this.is_sent.set(true),
+            Poll::Ready(Some(Ok(_))) if body.is_end_stream() => this.is_sent.set(true),
+            Poll::Ready(Some(_)) | Poll::Pending => {}
         }
+        poll
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Content::Bytes(bytes) => bytes.is_none(),
-            Content::Stream(body) => body.is_end_stream(),
-        }
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Content::Bytes(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Content::Stream(body) => body.size_hint(),
-        }
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
     }
 }
 
-impl fmt::Debug for RequestContent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RequestContent").field(&self.size_hint()).finish()
-    }
-}
+/// A body whose errors are boxed.
+struct AnyError<B>(Pin<Box<B>>);
 
-/// A body with boxed errors.
-struct WithBoxError<B>(Pin<Box<B>>);
-
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WithBoxError<B> {
+impl<B> Body for AnyError<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -118,8 +92,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WithBoxError<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(self.0.as_mut().poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        self.0.as_mut().poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -133,74 +106,60 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WithBoxError<B> {
 
 /// The body of a response.
 ///
-/// When it was read to its end, its connection serves the next request. If it is dropped earlier,
-/// the rest is given up.
-pub struct ClientBody {
+/// Its connection serves no other request of HTTP/1 before the end of the body. To drop the body
+/// before its end closes a connection of HTTP/1, and resets the stream of HTTP/2.
+pub struct ResponseBody {
     incoming: Incoming,
-    limit: Duration,
-    /// The timer of the current wait.
-    waiting: Option<Sleep>,
-    /// The use of the connection; `None` once the body has ended.
+    /// `None` at the end of the body.
     lease: Option<Lease>,
+    /// The time limit of the exchange.
+    limit: Option<Sleep>,
 }
 
-impl ClientBody {
-    pub(super) fn new(incoming: Incoming, limit: Duration, lease: Lease) -> ClientBody {
-        let mut body = ClientBody { incoming, limit, waiting: None, lease: Some(lease) };
-        body.end_if_complete();
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, lease: Lease, limit: Option<Sleep>) -> ResponseBody {
+        let mut body = ResponseBody { incoming, lease: Some(lease), limit };
+        body.finish_at_end();
         body
     }
 
-    /// Gives the connection back if the body has ended.
-    fn end_if_complete(&mut self) {
-        // fault: unread-body-goes-to-the-pool
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
-        }
-    }
-
-    /// Reads the whole body, of at most `limit` bytes.
+    /// Reads the body to its end, and returns its bytes without the trailers.
     ///
     /// # Errors
     ///
-    /// [`TooLong`](super::ClientErrorKind::TooLong) beyond the limit,
-    /// [`Body`](super::ClientErrorKind::Body) and [`TimedOut`](super::ClientErrorKind::TimedOut) if
-    /// the body is not complete.
+    /// [`ClientErrorKind::BodyTooLarge`] if there are more than `limit` bytes; otherwise as to poll
+    /// the body.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives the request up.
+    /// Dropping the future drops the body.
     pub async fn collect(mut self, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let too_large = || Err(ClientErrorKind::BodyTooLarge.into());
+        if self.incoming.size_hint().lower() > limit as u64 {
+            return too_large();
+        }
         let mut bytes = Vec::new();
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
             let Ok(data) = frame?.into_data() else { continue };
             if data.len() > limit - bytes.len() {
-                return Err(ClientError::new(TooLong, format!("more than {limit} bytes")));
+                return too_large();
             }
             bytes.extend_from_slice(&data);
         }
         Ok(bytes)
     }
 
-    /// Reads the whole body as text, of at most `limit` bytes.
-    ///
-    /// # Errors
-    ///
-    /// As [`collect`](ClientBody::collect); [`Body`](super::ClientErrorKind::Body) if the text is
-    /// not UTF-8.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`collect`](ClientBody::collect).
-    pub async fn text(self, limit: usize) -> Result<String, ClientError> {
-        let bytes = self.collect(limit).await?;
-        String::from_utf8(bytes).map_err(|error| ClientError::new(Incomplete, error))
+    /// Makes the connection available if this is the end of the body.
+    fn finish_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.finish();
+        }
     }
 }
 
-impl Body for ClientBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = ClientError;
 
@@ -209,25 +168,37 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) {
-            this.waiting = None;
-            match &frame {
-                Some(Ok(_)) => this.end_if_complete(),
-                Some(Err(_)) => this.lease = None,
-                None => {
-                    if let Some(lease) = this.lease.take() {
-                        lease.give_back();
-                    }
+        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let limit = this.limit.as_mut().filter(|_| this.lease.is_some());
+                let Some(limit) = limit else { return Poll::Pending };
+                if Pin::new(limit).poll(cx).is_pending() {
+                    return Poll::Pending;
                 }
+                this.lease = None;
+                return Poll::Ready(Some(Err(ClientErrorKind::TimedOut.into())));
             }
-            let incomplete = |error| ClientError::new(Incomplete, error);
-            return Poll::Ready(frame.map(|frame| frame.map_err(incomplete)));
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                this.finish_at_end();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let kind = match this.lease.take() {
+                    Some(lease) => lease.error_kind(ClientErrorKind::Body),
+                    None => ClientErrorKind::Body,
+                };
+                Poll::Ready(Some(Err(ClientError::new(kind, error))))
+            }
+            None => {
+                if let Some(lease) = this.lease.take() {
+                    lease.finish();
+                }
+                Poll::Ready(None)
+            }
         }
-        let waiting = this.waiting.get_or_insert_with(|| sleep(this.limit));
-        ready!(Pin::new(waiting).poll(cx));
-        this.lease = None;
-        let text = format!("nothing for {:?}", this.limit);
-        Poll::Ready(Some(Err(ClientError::new(TimedOut, text))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -239,8 +210,8 @@ impl Body for ClientBody {
     }
 }
 
-impl fmt::Debug for ClientBody {
+impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBody").field("size", &self.size_hint()).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("incoming", &self.incoming).finish_non_exhaustive()
     }
 }

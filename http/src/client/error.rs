@@ -3,62 +3,78 @@ use std::fmt;
 
 use crate::error::BoxError;
 
-/// Why a request failed.
+/// The error of a [`Client`](super::Client) or a [`ResponseBody`](super::ResponseBody).
 #[derive(Debug)]
 pub struct ClientError {
     kind: ClientErrorKind,
-    source: BoxError,
+    source: Option<BoxError>,
 }
 
-/// The step at which a request failed.
+/// The step in which a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientErrorKind {
-    /// The request has no absolute URI, or a scheme that the client does not support.
+    /// The request cannot be sent: its URI has no host or an unknown scheme, it is `https` and the
+    /// client has no configuration of TLS, or its method is CONNECT.
     InvalidRequest,
-    /// The name of the host was not found, or no connection could be made.
+    /// The host was not found.
+    Resolve,
+    /// No address of the host accepts the connection.
     Connect,
-    /// The handshake of TLS or HTTP/2 failed.
-    Handshake,
-    /// The connection failed, the server sent something else than HTTP, or the client was dropped.
-    Exchange,
-    /// The body of the response is not complete.
-    Body,
-    /// The body of the response is longer than the caller permits.
-    TooLong,
-    /// The head or a part of the body did not arrive in time.
+    /// The handshake of TLS failed.
+    Tls,
+    /// The connection was not established within
+    /// [`connect_timeout`](super::ClientBuilder::connect_timeout).
+    ConnectTimedOut,
+    /// The exchange took longer than [`timeout`](super::ClientBuilder::timeout).
     TimedOut,
+    /// The connection failed before the head of the response was complete, or the server did not
+    /// speak HTTP.
+    Request,
+    /// The connection failed within the body of the response.
+    Body,
+    /// The body of the response is larger than the limit.
+    BodyTooLarge,
+    /// The task that made the client has ended.
+    Closed,
 }
 
 impl ClientError {
-    pub(crate) fn new(kind: ClientErrorKind, source: impl Into<BoxError>) -> ClientError {
-        ClientError { kind, source: source.into() }
+    pub(super) fn new(kind: ClientErrorKind, source: impl Into<BoxError>) -> ClientError {
+        ClientError { kind, source: Some(source.into()) }
     }
 
-    /// Returns the step at which the request failed.
+    /// Returns the step in which the request failed.
     pub fn kind(&self) -> ClientErrorKind {
         self.kind
     }
 }
 
+impl From<ClientErrorKind> for ClientError {
+    fn from(kind: ClientErrorKind) -> ClientError {
+        ClientError { kind, source: None }
+    }
+}
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = match self.kind {
-            ClientErrorKind::InvalidRequest => "the request is not valid",
-            ClientErrorKind::Connect => "no connection",
-            ClientErrorKind::Handshake => "the handshake failed",
-            ClientErrorKind::Exchange => "no response",
-            ClientErrorKind::Body => "the body of the response is not complete",
-            ClientErrorKind::TooLong => "the body of the response is too long",
-            ClientErrorKind::TimedOut => "no response in time",
-        };
-        write!(f, "{step}: {}", self.source)
+        f.write_str(match self.kind {
+            ClientErrorKind::InvalidRequest => "the request is invalid",
+            ClientErrorKind::Resolve => "failed to look up the host",
+            ClientErrorKind::Connect => "failed to connect",
+            ClientErrorKind::Tls => "failed to establish TLS",
+            ClientErrorKind::ConnectTimedOut => "the time to connect has elapsed",
+            ClientErrorKind::TimedOut => "the time for the request has elapsed",
+            ClientErrorKind::Request => "failed to receive a response",
+            ClientErrorKind::Body => "failed to receive the body of the response",
+            ClientErrorKind::BodyTooLarge => "the body of the response is too large",
+            ClientErrorKind::Closed => "the client has ended",
+        })
     }
 }
 
 impl Error for ClientError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // The text contains the source, but not the source's own.
-        self.source.source()
+        self.source.as_deref().map(|source| source as _)
     }
 }

@@ -129,3 +129,62 @@ fn a_slow_reader_receives_a_large_body_completely() {
         Ok(())
     });
 }
+
+#[test]
+fn a_body_longer_than_declared_is_no_part_of_the_request() {
+    check(|| async {
+        let echo = service_fn(|mut request: http::Request<matou_http::RequestBody>| async move {
+            let body = read_body(request.body_mut()).await?;
+            Ok::<_, BodyError>(Response::new(String::from_utf8(body).unwrap()))
+        });
+        let server = start(echo, |server| server);
+        let mut client = server.connect().await;
+        client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 4\r\n\r\npurr@@ meow").await;
+        client.send("\r\n\r\n").await;
+        assert_eq!(client.response().await, (200, "purr".into()));
+        // The rest is the next request, and no valid one.
+        assert_eq!(status(&client.head().await), 400);
+        assert_eq!(client.rest().await, "");
+        server.stop().await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_request_whose_body_is_cut_short_fails() {
+    check(|| async {
+        for permitted in [true, false] {
+            let log = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+            let handler_log = std::rc::Rc::clone(&log);
+            let read = service_fn(move |mut request: http::Request<matou_http::RequestBody>| {
+                let log = std::rc::Rc::clone(&handler_log);
+                async move {
+                    let result = read_body(request.body_mut()).await;
+                    log.borrow_mut().push(matches!(result, Err(BodyError::Incomplete(_))));
+                    text("")
+                }
+            });
+            let server = start(read, |server| server.half_close(permitted));
+            let mut client = server.connect().await;
+            client.send("POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\n\r\nabc").await;
+            client.stream.shutdown(Shutdown::Write)?;
+            client.rest().await;
+            server.stop().await;
+            // Or the client has left, and the handler was cancelled.
+            assert!(log.take().iter().all(|is_incomplete| *is_incomplete));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_expectation_that_is_unknown_is_ignored() {
+    check(|| async {
+        let server = start(service_fn(|_| async { text("purr") }), |server| server);
+        let mut client = server.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: test\r\nexpect: meow\r\n\r\n").await;
+        assert_eq!(client.response().await, (200, "purr".into()));
+        server.stop().await;
+        Ok(())
+    });
+}

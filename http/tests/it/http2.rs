@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use hyper::client::conn::http2::{self, SendRequest};
 use matou_http::runtime::{Orphans, Promise, live_tasks, now, shield, sleep, spawn};
-use matou_http::{BodyError, HyperIo, Limits, LocalExecutor, RequestBody, Timer, service_fn};
+use matou_http::{
+    BodyError, BoxError, HyperIo, Limits, LocalExecutor, RequestBody, Timer, service_fn,
+};
 use matou_net::TcpStream;
 
 use crate::support::{Client, Guard, Log, Server, check, read_body, start, text};
@@ -15,7 +18,10 @@ use crate::support::{Client, Guard, Log, Server, check, read_body, start, text};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Connects with hyper's client. The promise is that of the task of the connection.
-async fn connect(server: &Server) -> (SendRequest<String>, Promise<()>) {
+pub(crate) async fn connect<B>(server: &Server) -> (SendRequest<B>, Promise<()>)
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Unpin + 'static,
+{
     let stream = TcpStream::connect(server.address).await.unwrap();
     let (give, sender) = futures_oneshot();
     let task = spawn(async move {
@@ -143,7 +149,7 @@ fn a_shutdown_completes_the_streams_in_progress() {
 }
 
 /// A frame: its type, flags, stream and payload.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -151,14 +157,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 /// `GET http://x/`, compressed with the static table.
-const GET: &[u8] = b"\x82\x86\x84\x41\x01x";
+pub(crate) const GET: &[u8] = b"\x82\x86\x84\x41\x01x";
 
 async fn raw(server: &Server) -> Client {
     let mut client = server.connect().await;

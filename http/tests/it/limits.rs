@@ -32,7 +32,12 @@ fn a_slow_head_ends_the_connection() {
                 }
                 std::future::pending::<()>().await
             });
-            assert_eq!(reader.read(&mut [0; 16]).await.unwrap_or(0), 0);
+            let (mut answer, mut buf) = (Vec::new(), [0; 256]);
+            while let Ok(count @ 1..) = reader.read(&mut buf).await {
+                answer.extend_from_slice(&buf[..count]);
+            }
+            assert_eq!(answer.starts_with(b"HTTP/1.1 408 "), slow, "{answer:?}");
+            assert_eq!(answer.is_empty(), !slow);
             let elapsed = now() - started;
             assert!(SECOND * 9 < elapsed && elapsed < SECOND * 12, "{elapsed:?}");
             dripping.cancel().await;

@@ -4,8 +4,10 @@ use std::future::IntoFuture;
 use std::rc::Rc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use matou_http::runtime::{live_tasks, now, race_either, sleep, spawn};
-use matou_http::{Limits, serve, service_fn};
+use matou_http::{Limits, serve, service_fn, shutting_down};
 use matou_net::{TcpListener, TcpStream};
 
 use crate::support::{Client, Guard, Log, check, start, text};
@@ -92,6 +94,27 @@ fn dropping_the_future_begins_the_shutdown() {
         drop(race_either(server, sleep(SECOND)).await);
         assert_eq!(client.await?, (200, "purr".into()));
         assert!(TcpStream::connect(address).await.is_err());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_handler_may_wait_for_the_shutdown() {
+    check(|| async {
+        // A handler of axum must be `Send`.
+        let wait = || async {
+            shutting_down().await;
+            "the server ends"
+        };
+        let server = start(Router::new().route("/", get(wait)), |server| server);
+        let mut client = server.connect().await;
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        // Far more than the request needs to arrive.
+        sleep(Duration::from_secs(1)).await;
+        let (_, answer) = futures::join!(server.stop(), client.response());
+        assert_eq!(answer, (200, "the server ends".to_owned()));
+        // Outside a server it is never ready.
+        assert!(futures::poll!(shutting_down()).is_pending());
         Ok(())
     });
 }

@@ -125,6 +125,16 @@ impl Client {
         self.buf.drain(..count).collect()
     }
 
+    /// Receives this many bytes; `None` if the stream ends before.
+    pub(crate) async fn try_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.buf.len() < count {
+            if !self.receive().await {
+                return None;
+            }
+        }
+        Some(self.buf.drain(..count).collect())
+    }
+
     /// Receives a response with a content length: its status and body.
     pub(crate) async fn response(&mut self) -> (u16, String) {
         let head = self.head().await;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use super::{Domain, Message, Node, TimerTarget, offers};
 use crate::locks::clone_waker;
 use crate::panics;
-use crate::task::{Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline};
+use crate::task::{
+    Cancelled, ColdState, NodeKey, ShieldState, Slot, Stage, TaskDeadline, TimeLimit,
+};
 use crate::waker_set::WakerKey;
 
 /// The context that a child inherits from its parent.
@@ -73,7 +75,8 @@ impl Domain {
         });
         let Some(limit) = limit else { return };
         // A limit beyond the range of the clock never expires.
-        let cancel_at = self.now().checked_add(limit).map(|end| (end, cancelled.after_shield()));
+        let cancel_at = self.now().checked_add(limit);
+        let cancel_at = cancel_at.map(|end| TimeLimit::Shield(end, cancelled.after_shield()));
         drop(node.with_cold(|cold| std::mem::replace(&mut cold.cancel_at, cancel_at)));
         // fault: shield-limit-ignored
         self.arm_cancel_timer(slot, node);
@@ -160,7 +163,7 @@ impl Domain {
     /// suspends.
     pub(super) fn arm_cancel_timer(&self, slot: Slot, node: &Node) {
         let unarmed = |cold: &ColdState| {
-            cold.cancel_at.as_ref().filter(|_| cold.timer.is_none()).map(|(end, _)| *end)
+            cold.cancel_at.as_ref().filter(|_| cold.timer.is_none()).map(TimeLimit::at)
         };
         let Some(end) = node.cold.peek(|cold| cold.and_then(|cold| unarmed(cold))) else { return };
         if !node.owner_ref.is_some() {
@@ -174,16 +177,15 @@ impl Domain {
     /// Cancels a task that is about to be polled if its deadline has elapsed.
     pub(super) fn check_cancel_deadline(&self, node: &Node) {
         let end: Option<Instant> =
-            node.with_cold(|cold| cold.cancel_at.as_ref().map(|(end, _)| *end));
+            node.with_cold(|cold| cold.cancel_at.as_ref().map(TimeLimit::at));
         if end.is_none_or(|end| end > self.now()) {
             return;
         }
         let due = node.with_cold(|cold| cold.cancel_at.take());
         // A task that has returned, or was cancelled before, keeps that outcome.
-        if let (Some((_, cancelled)), false, Stage::Running) =
-            (due, node.cancel.is_some(), node.stage.get())
+        if let (Some(limit), false, Stage::Running) = (due, node.cancel.is_some(), node.stage.get())
         {
-            node.cancel.put(cancelled);
+            node.cancel.put(limit.into_cancelled());
         }
     }
 

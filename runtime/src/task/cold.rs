@@ -32,7 +32,7 @@ pub(crate) struct ColdState {
     pub(crate) daemons: u32,
     /// When and why the task is cancelled if it has not returned before: at its deadline, or when
     /// the time limit of its shield is over.
-    pub(crate) cancel_at: Option<(Instant, Cancelled)>,
+    pub(crate) cancel_at: Option<TimeLimit>,
     /// The timer for `cancel_at`, once it is set.
     pub(crate) timer: Option<TimerKey>,
     /// Set if the task has returned and waits for the messages that were sent before (R1): whether
@@ -127,6 +127,33 @@ impl TaskDeadline {
     }
 }
 
+/// When a task is cancelled if it has not returned before.
+#[derive(Debug)]
+pub(crate) enum TimeLimit {
+    /// Few tasks miss their deadline, so the reason is allocated only then.
+    Deadline(TaskDeadline),
+    /// The end of the time of a shield, and the request from which it was shielded.
+    Shield(Instant, Cancelled),
+}
+
+impl TimeLimit {
+    #[inline]
+    pub(crate) fn at(&self) -> Instant {
+        match self {
+            TimeLimit::Deadline(deadline) => deadline.at,
+            TimeLimit::Shield(at, _) => *at,
+        }
+    }
+
+    /// Returns the cancellation of the task.
+    pub(crate) fn into_cancelled(self) -> Cancelled {
+        match self {
+            TimeLimit::Deadline(deadline) => deadline.cancelled(),
+            TimeLimit::Shield(_, cancelled) => cancelled,
+        }
+    }
+}
+
 impl ColdState {
     /// Begins a poll of the task. Returns whether more has to be done for it than to note the
     /// offers.
@@ -153,7 +180,7 @@ impl ColdState {
         if deadline.is_none() && cancel_requested.is_none() && locals.is_none() {
             return None;
         }
-        let cancel_at = deadline.map(|deadline| (deadline.at, deadline.cancelled()));
+        let cancel_at = deadline.map(TimeLimit::Deadline);
         let cold = ColdState { cancel_requested, deadline, locals, cancel_at, ..Self::default() };
         Some(Box::new(cold))
     }

@@ -27,7 +27,7 @@ pub use id::TaskId;
 pub use identity::TaskIdentity;
 
 pub(crate) use cancel_reason::{CancelKind, CancelReason, TaskRef};
-pub(crate) use cold::{ColdState, ShieldState, TaskDeadline};
+pub(crate) use cold::{ColdState, ShieldState, TaskDeadline, TimeLimit};
 pub(crate) use id::IdHasher;
 pub(crate) use identity::Subject;
 pub(crate) use key::{KeyBase, key_home, task_id};

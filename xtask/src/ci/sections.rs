@@ -60,7 +60,7 @@ pub(super) const SECTIONS: &[Section] = &[
     section("counts", (133, "release"), counts, "operations take as many instructions as before"),
     section(
         "ecosystem",
-        (75, "ecosystem"),
+        (225, "ecosystem"),
         ecosystem,
         "crates that run on matou do so with real servers and clients",
     ),
@@ -184,7 +184,7 @@ fn loadtest(runner: &mut Runner) -> Result<Outcome> {
     }
     // Its status says whether bytes, tasks and descriptors are right. Its times are only printed.
     runner.run_cargo("run --release --quiet --package matou-net --example resets -- 10000")?;
-    runner.run_cargo("run --release --quiet --package matou-http --example resets -- 10000")
+    runner.run_cargo("run --release --quiet --package matou-http --example http_resets -- 10000")
 }
 
 /// In a workspace of its own, so that nothing else compiles these crates. A test whose server or
@@ -195,6 +195,8 @@ fn ecosystem(runner: &mut Runner) -> Result<Outcome> {
     let mut clippy = runner.cargo(&format!("clippy {workspace} --all-targets"));
     runner.run(clippy.arg("--target-dir").arg(&target).args(["--", "-D", "warnings"]))?;
     let mut test = runner.cargo(&format!("test {workspace} --no-fail-fast"));
+    // `cargo test` runs a tenth of the service's simulated runs.
+    test.env("SERVICE_SEEDS", "1000");
     runner.run(test.arg("--target-dir").arg(&target))
 }
 

@@ -25,12 +25,8 @@ const ALL: [&str; 6] =
 
 /// Additional dependencies of tests, examples and benches. `sync` depends on `hooks` alone, so
 /// these form no cycle.
-const FREE_FOR_TESTS: &[(&str, &str)] = &[
-    ("matou-runtime", "matou-sync"),
-    ("matou-net", "matou-sync"),
-    ("matou-os", "matou-sync"),
-    ("matou-http", "matou-http"),
-];
+const FREE_FOR_TESTS: &[(&str, &str)] =
+    &[("matou-runtime", "matou-sync"), ("matou-net", "matou-sync"), ("matou-os", "matou-sync")];
 
 /// Lists each dependency between crates of the workspace that is not allowed.
 pub(super) fn problems(packages: &[Package]) -> Vec<String> {

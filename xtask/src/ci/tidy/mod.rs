@@ -3,8 +3,8 @@
 mod language;
 mod layers;
 mod modules;
-mod named_tests;
 mod scenarios;
+mod security;
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub(super) fn problems(workspace: &Workspace) -> Result<Vec<String>> {
     problems.extend(language::problems(&files)?);
     problems.extend(modules::problems(&files)?);
     problems.extend(scenarios::problems(&files)?);
-    problems.extend(named_tests::problems(&files)?);
+    problems.extend(security::problems(&files)?);
     Ok(problems)
 }
 

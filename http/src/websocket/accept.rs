@@ -1,36 +1,4 @@
-//! WebSockets by [async-tungstenite](async_tungstenite).
-//!
-//! # Examples
-//!
-//! A handler of axum that sends each message back:
-//!
-//! ```
-//! use axum::Router;
-//! use axum::extract::Request;
-//! use axum::http::StatusCode;
-//! use axum::response::{IntoResponse, Response};
-//! use axum::routing::get;
-//! use futures::StreamExt;
-//! use matou_http::websocket::{self, WebSocket};
-//!
-//! async fn echo(mut socket: WebSocket) {
-//!     while let Some(Ok(message)) = socket.next().await {
-//!         if message.is_close() || socket.send(message).await.is_err() {
-//!             break;
-//!         }
-//!     }
-//! }
-//!
-//! async fn handler(mut request: Request) -> Response {
-//!     match websocket::accept(&mut request, None, echo) {
-//!         Ok(response) => response,
-//!         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-//!     }
-//! }
-//!
-//! let router: Router = Router::new().route("/echo", get(handler));
-//! # let _ = router;
-//! ```
+//! The bare stream of a WebSocket.
 
 use std::error::Error;
 use std::fmt;
@@ -48,10 +16,6 @@ use http::{Method, Request, Response, StatusCode};
 use crate::current::{UpgradeError, upgrade};
 use crate::upgraded::Upgraded;
 
-/// The library that implements the protocol.
-#[doc(no_inline)]
-pub use async_tungstenite::tungstenite;
-
 /// A WebSocket of a server: a stream and a sink of messages. `futures::StreamExt::split` makes two
 /// halves, for two tasks.
 pub type WebSocket = WebSocketStream<Upgraded>;
@@ -63,10 +27,45 @@ pub type WebSocket = WebSocketStream<Upgraded>;
 /// and 16 MiB for a frame. A protocol should end at [`shutting_down`](crate::shutting_down), for
 /// example with a close frame of the code `Away`.
 ///
+/// Pings, limits and the close handshake are left to `protocol`, in contrast to
+/// [`WebSocketUpgrade`](super::WebSocketUpgrade).
+///
 /// # Errors
 ///
 /// If the request does not ask for a WebSocket of version 13. The client should get the status
 /// 400.
+///
+/// # Examples
+///
+/// A handler of axum that sends each message back:
+///
+/// ```
+/// use axum::Router;
+/// use axum::extract::Request;
+/// use axum::http::StatusCode;
+/// use axum::response::{IntoResponse, Response};
+/// use axum::routing::get;
+/// use futures::StreamExt;
+/// use matou_http::websocket::{self, WebSocket};
+///
+/// async fn echo(mut socket: WebSocket) {
+///     while let Some(Ok(message)) = socket.next().await {
+///         if message.is_close() || socket.send(message).await.is_err() {
+///             break;
+///         }
+///     }
+/// }
+///
+/// async fn handler(mut request: Request) -> Response {
+///     match websocket::accept(&mut request, None, echo) {
+///         Ok(response) => response,
+///         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+///     }
+/// }
+///
+/// let router: Router = Router::new().route("/echo", get(handler));
+/// # let _ = router;
+/// ```
 pub fn accept<B, R, P, F>(
     request: &mut Request<B>,
     config: Option<WebSocketConfig>,
