@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Echo,
     /// A server whose clients are silent: its memory.
     Silent,
+    /// A server of HTTP under load: its CPU time.
+    Http,
+    /// A server of HTTP whose clients are silent: its memory.
+    HttpSilent,
     /// A server beside tasks that use the CPU: the latency of its clients.
     Mixed,
     /// A server on one core and on several: its throughput.
@@ -37,15 +41,20 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn is_server(self) -> bool {
-        matches!(self, Kind::Echo | Kind::Silent | Kind::Mixed | Kind::Cores)
+        let is_echo = matches!(self, Kind::Echo | Kind::Silent | Kind::Mixed | Kind::Cores);
+        is_echo || self.is_http()
+    }
+
+    pub(crate) fn is_http(self) -> bool {
+        matches!(self, Kind::Http | Kind::HttpSilent)
     }
 
     /// The quantity that is compared.
     pub(crate) fn value(self, measured: &Measured) -> Option<f64> {
         match self {
-            Kind::Echo | Kind::Primitive => Some(measured.cpu_ns),
+            Kind::Echo | Kind::Http | Kind::Primitive => Some(measured.cpu_ns),
             Kind::Across | Kind::Cores => Some(measured.wall_ns),
-            Kind::Silent => measured.resident,
+            Kind::Silent | Kind::HttpSilent => measured.resident,
             Kind::Mixed => measured.p99_us,
             Kind::Memory => measured.bytes,
         }
@@ -60,9 +69,9 @@ impl Kind {
     /// The name of that quantity.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Kind::Echo | Kind::Primitive => "CPU ns",
+            Kind::Echo | Kind::Http | Kind::Primitive => "CPU ns",
             Kind::Across | Kind::Cores => "wall ns",
-            Kind::Silent => "resident bytes",
+            Kind::Silent | Kind::HttpSilent => "resident bytes",
             Kind::Mixed => "p99 us",
             Kind::Memory => "bytes",
         }

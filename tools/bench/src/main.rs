@@ -112,7 +112,11 @@ enum Child {
     /// Runs one workload beside a population, and prints the cost.
     #[command(hide = true)]
     Scaling { name: String, runtime: String, population: u64, operations: u64 },
-    /// Serves echoes in one runtime until its standard input ends.
+    /// Sends this many requests of HTTP to a server that was started by hand, for example with a
+    /// profiler, over so many connections.
+    #[command(hide = true)]
+    Requests { address: std::net::SocketAddr, connections: usize, requests: u64 },
+    /// Serves echoes or HTTP in one runtime until its standard input ends.
     #[command(hide = true)]
     Server {
         runtime: String,
@@ -145,6 +149,9 @@ fn run_child(child: Child) -> Result<()> {
         }
         Child::Scaling { name, runtime, population, operations } => {
             scaling::run(&name, &runtime, population, operations)
+        }
+        Child::Requests { address, connections, requests } => {
+            echo::send_requests(address, connections, requests)
         }
         Child::Server { runtime, setting } => echo::serve(&runtime, setting),
     }

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use matou_loadgen::process::CpuTime;
 use matou_loadgen::{Generator, Plan, SystemCallCounter, pause};
 
+use super::requests::Requests;
 use super::server::Probe;
 use crate::cost::Cost;
 
@@ -30,21 +31,32 @@ pub(super) enum Load {
     Stream { clients: usize },
     /// The clients are silent, then each sends one message of 64 bytes.
     Idle { clients: usize },
+    /// Each client of HTTP sends a request, and waits for the response.
+    Requests { clients: usize },
+    /// Each client of HTTP sends one request, and is silent then.
+    IdleRequests { clients: usize },
 }
 
 impl Load {
     pub(super) fn clients(self) -> usize {
         match self {
-            Load::PingPong { clients, .. } | Load::Stream { clients } | Load::Idle { clients } => {
-                clients
-            }
+            Load::PingPong { clients, .. }
+            | Load::Stream { clients }
+            | Load::Idle { clients }
+            | Load::Requests { clients }
+            | Load::IdleRequests { clients } => clients,
             Load::Churn => 1,
         }
+    }
+
+    pub(super) fn is_http(self) -> bool {
+        matches!(self, Load::Requests { .. } | Load::IdleRequests { .. })
     }
 
     fn plan(self) -> Plan {
         match self {
             Load::PingPong { bytes, .. } => Plan::pingpong(bytes),
+            Load::Requests { .. } | Load::IdleRequests { .. } => unreachable!("not an echo"),
             Load::Churn => Plan { messages: Some(1), ..Plan::pingpong(64) },
             Load::Stream { .. } => Plan { window: CHUNKS_AHEAD, ..Plan::pingpong(CHUNK) },
             Load::Idle { .. } => Plan { messages: Some(2), hold: true, ..Plan::pingpong(64) },
@@ -65,8 +77,11 @@ pub(super) fn measure(
     time: Duration,
     probe: &mut Probe,
 ) -> Result<Cost> {
-    if let Load::Idle { clients } = load {
-        return measure_idle(address, load, clients, probe);
+    match load {
+        Load::Idle { clients } => return measure_idle(address, load, clients, probe),
+        Load::Requests { clients } => return measure_requests(address, clients, time, probe),
+        Load::IdleRequests { clients } => return measure_idle_requests(address, clients, probe),
+        _ => {}
     }
     let mut generator = load.generator(address, load.clients())?;
     generator.run_for(time / 5)?;
@@ -77,6 +92,39 @@ pub(super) fn measure(
     let operations = generator.counts().messages - before;
     let has_latencies = !matches!(load, Load::Stream { .. });
     usage.cost(probe, operations, has_latencies.then(|| &*generator.latencies()))
+}
+
+/// Sends requests for `time`, after a fifth of it to warm up.
+fn measure_requests(
+    address: SocketAddr,
+    clients: usize,
+    time: Duration,
+    probe: &mut Probe,
+) -> Result<Cost> {
+    let mut requests = Requests::new(address, clients)?;
+    requests.run_for(time / 5)?;
+    requests.latencies.reset();
+    let before = requests.responses;
+    let usage = Usage::now(probe)?;
+    requests.run_for(time)?;
+    usage.cost(probe, requests.responses - before, Some(&requests.latencies))
+}
+
+/// The memory per connection after a request, then the cost of one more request on each.
+fn measure_idle_requests(address: SocketAddr, clients: usize, probe: &mut Probe) -> Result<Cost> {
+    // One client first, so that memory allocated for the first client does not count.
+    let mut first = Requests::new(address, 1)?;
+    first.run_until(1)?;
+    let before = probe.resident()?;
+    let mut requests = Requests::new(address, clients)?;
+    requests.run_round()?;
+    pause(Duration::from_millis(100))?;
+    let resident = probe.resident()? as f64 - before as f64;
+    requests.latencies.reset();
+    let usage = Usage::now(probe)?;
+    requests.run_round()?;
+    let cost = usage.cost(probe, clients as u64, Some(&requests.latencies))?;
+    Ok(Cost { resident: Some(resident / clients as f64), ..cost })
 }
 
 /// The memory per silent connection, then the latency if all send at once.
@@ -109,6 +157,15 @@ pub(super) fn count_system_calls(
     time: Duration,
     pid: u32,
 ) -> Result<f64> {
+    if let Load::Requests { clients } = load {
+        let mut requests = Requests::new(address, clients)?;
+        requests.run_for(time / 5)?;
+        let before = requests.responses;
+        let counter = SystemCallCounter::attach(pid)?;
+        requests.run_for(time)?;
+        let operations = requests.responses - before;
+        return Ok(counter.finish()?.total as f64 / operations as f64);
+    }
     let mut generator = load.generator(address, load.clients())?;
     generator.run_for(time / 5)?;
     let before = generator.counts().messages;

@@ -1,6 +1,7 @@
-//! Echo servers, the same in each runtime, under the same load.
+//! Servers of echoes and of HTTP, the same in each runtime, under the same load.
 
 mod load;
+mod requests;
 mod server;
 mod servers;
 
@@ -17,11 +18,15 @@ use crate::process::pin;
 use load::Load;
 use server::Server;
 
-pub(crate) use servers::{Setting, serve};
+pub(crate) use requests::send_requests;
+pub(crate) use servers::{Protocol, Setting, serve};
 
 /// The servers that are measured. `epoll` is the lower bound: the cost of the system calls alone.
 const SERVERS: &[&str] =
     &["epoll", "matou", "echo", "tokio-ct", "tokio-mt", "smol", "monoio", "compio", "threads"];
+
+/// The runtimes whose servers of HTTP are measured.
+const HTTP_SERVERS: &[&str] = &["matou", "tokio-ct"];
 
 /// Number of silent connections.
 const SILENT_CONNECTIONS: usize = 5000;
@@ -38,6 +43,12 @@ struct Work {
     setting: Setting,
 }
 
+impl Work {
+    fn servers(&self) -> &'static [&'static str] {
+        if self.load.is_http() { HTTP_SERVERS } else { SERVERS }
+    }
+}
+
 const fn work(
     kind: Kind,
     name: &'static str,
@@ -50,6 +61,17 @@ const fn work(
 
 const fn ping_pong(name: &'static str, about: &'static str, clients: usize, bytes: usize) -> Work {
     work(Kind::Echo, name, about, Load::PingPong { clients, bytes }, Setting::PLAIN)
+}
+
+/// A server of HTTP/1.1: `GET /` with the headers of a browser's request, answered with 13 bytes.
+const fn http(name: &'static str, about: &'static str, protocol: Protocol, clients: usize) -> Work {
+    let setting = Setting { protocol, ..Setting::PLAIN };
+    work(Kind::Http, name, about, Load::Requests { clients }, setting)
+}
+
+const fn http_idle(name: &'static str, about: &'static str, protocol: Protocol) -> Work {
+    let load = Load::IdleRequests { clients: SILENT_CONNECTIONS };
+    work(Kind::HttpSilent, name, about, load, Setting { protocol, ..Setting::PLAIN })
 }
 
 const CPU_HOGS: Setting = Setting { cpu_hogs: 4, ..Setting::PLAIN };
@@ -107,6 +129,12 @@ const WORKS: &[Work] = &[
         CPU_WORK,
     ),
     work(Kind::Cores, "cpu-work-both", "the same on both cores", CLIENTS_64, CPU_WORK_BOTH),
+    http("http-hyper-32", "HTTP/1.1, hyper by hand, 32 connections", Protocol::Hyper, 32),
+    http("http-hyper-500", "HTTP/1.1, hyper by hand, 500 connections", Protocol::Hyper, 500),
+    http("http-axum-32", "HTTP/1.1, `serve` with axum, 32 connections", Protocol::Axum, 32),
+    http("http-axum-500", "HTTP/1.1, `serve` with axum, 500 connections", Protocol::Axum, 500),
+    http_idle("http-hyper-idle", "5,000 idle connections, hyper by hand", Protocol::Hyper),
+    http_idle("http-axum-idle", "5,000 idle connections, `serve` with axum", Protocol::Axum),
 ];
 
 /// Measures the servers. Wall time is the time between two echoes, CPU time that of the server.
@@ -114,7 +142,7 @@ pub(crate) fn measure(plan: &Plan, capabilities: &Capabilities) -> Vec<Figure> {
     let mut figures = Vec::new();
     for work in WORKS.iter().filter(|work| plan.includes(work.name)) {
         let servers: Vec<_> =
-            SERVERS.iter().copied().filter(|server| plan.includes_runtime(server)).collect();
+            work.servers().iter().copied().filter(|it| plan.includes_runtime(it)).collect();
         let time = if plan.quick { QUICK } else { TIME };
         let results = interleave(plan.rounds, servers.len(), |index| {
             under_load(work, servers[index], time, capabilities)
@@ -159,7 +187,8 @@ fn under_load(
 
 /// The number of system calls per operation. `None`, if they cannot be counted.
 fn system_calls(work: &Work, server: &str) -> Option<f64> {
-    if matches!(work.load, Load::Idle { .. }) || work.setting != Setting::PLAIN {
+    let is_plain = work.setting == Setting::PLAIN || work.load.is_http();
+    if matches!(work.load, Load::Idle { .. } | Load::IdleRequests { .. }) || !is_plain {
         return None;
     }
     let (server, probe) = Server::start(server, &work.setting).ok()?;

@@ -29,6 +29,7 @@ impl Server {
         command.args(["server", runtime, "--cores", &setting.cores.to_string()]);
         command.args(["--cpu-hogs", &setting.cpu_hogs.to_string()]);
         command.args(setting.cpu_work.then_some("--cpu-work"));
+        command.args(["--protocol", setting.protocol.name()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = ChildGuard::start(&mut command)?;
         let pid = process.id();

@@ -45,10 +45,13 @@ pub(super) fn part(name: &str, record: &Record) -> Result<String> {
             ratios(HEADLINE.iter().filter_map(find), 6)
         }
         "echo" => {
-            let is_included =
-                |it: &&Comparison<'_>| it.kind().is_server() && it.kind() != Kind::Cores;
+            let is_included = |it: &&Comparison<'_>| {
+                let kind = it.kind();
+                kind.is_server() && kind != Kind::Cores && !kind.is_http()
+            };
             ratios(all.iter().filter(is_included), 8)
         }
+        "http" => ratios(all.iter().filter(|it| it.kind().is_http()), 8),
         "cores" => cores(&all),
         "primitives" => ratios(all.iter().filter(|it| !it.kind().is_server()), 8),
         "behind" => ranking(&all, |ratio| ratio > 1.0 + NOISE, true),

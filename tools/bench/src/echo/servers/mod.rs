@@ -4,6 +4,7 @@
 #[cfg(feature = "peers")]
 mod compio;
 mod epoll;
+mod http;
 mod matou;
 #[cfg(feature = "peers")]
 mod monoio;
@@ -43,10 +44,35 @@ pub(crate) struct Setting {
     /// Whether it uses the CPU before each answer.
     #[arg(long)]
     pub(crate) cpu_work: bool,
+    /// The protocol that it speaks, and the library that it is made with.
+    #[arg(long, value_enum, default_value = "echo")]
+    pub(crate) protocol: Protocol,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Protocol {
+    /// Sends back the bytes that it receives.
+    Echo,
+    /// HTTP/1.1 with hyper, in a task per connection.
+    Hyper,
+    /// HTTP/1.1 with a router of axum, as its users serve it: `matou_http::serve`, `axum::serve`.
+    Axum,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Protocol::Echo => "echo",
+            Protocol::Hyper => "hyper",
+            Protocol::Axum => "axum",
+        }
+    }
 }
 
 impl Setting {
-    pub(crate) const PLAIN: Setting = Setting { cores: 1, cpu_hogs: 0, cpu_work: false };
+    pub(crate) const PLAIN: Setting =
+        Setting { cores: 1, cpu_hogs: 0, cpu_work: false, protocol: Protocol::Echo };
 
     /// The CPU work for each message, before its echo.
     fn work(&self) {
@@ -74,6 +100,9 @@ pub(crate) fn serve(runtime: &str, setting: Setting) -> Result<()> {
     let has_one_listener = ["tokio-mt", "smol", "threads"].contains(&runtime);
     let listeners = open(if has_one_listener { 1 } else { setting.cores })?;
     announce(listeners[0].local_addr()?)?;
+    if setting.protocol != Protocol::Echo {
+        return http::serve(runtime, listeners, setting);
+    }
     match runtime {
         "epoll" => epoll::serve(listeners, setting),
         "matou" => matou::serve(listeners, setting),
