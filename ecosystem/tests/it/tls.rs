@@ -201,6 +201,40 @@ fn a_cancelled_task_says_goodbye() {
     });
 }
 
+/// Writes until it is cancelled, or the connection fails.
+async fn flood(mut stream: TlsStream<TcpStream>) {
+    while stream.write_all(&[b'x'; 1000]).await.is_ok() {}
+}
+
+#[test]
+fn a_cancelled_task_waits_for_space_to_say_goodbye() {
+    check(|| async {
+        let second = Duration::from_secs(1);
+        let (mut client, server) = pair().await?;
+        let task = spawn(flood(server));
+        sleep(second).await;
+        let read = async {
+            sleep(second / 2).await;
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.map(|_| received)
+        };
+        // The end, rather than an error.
+        let received = futures::join!(read, task.cancel()).0?;
+        assert!(received.len() > 10_000 && received.iter().all(|byte| *byte == b'x'));
+
+        // A peer that reads nothing is given up.
+        let (client, server) = pair().await?;
+        let task = spawn(flood(server));
+        sleep(second).await;
+        let begun = now();
+        task.cancel().await;
+        assert!(now() - begun < 2 * second, "{:?}", now() - begun);
+        drop(client);
+        assert_eq!(live_tasks(), 1);
+        Ok(())
+    });
+}
+
 #[test]
 fn a_connection_that_is_cut_off_is_an_error() {
     check(|| async {

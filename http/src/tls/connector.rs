@@ -35,7 +35,7 @@ impl TlsConnector {
     /// Dropping the future drops the stream.
     pub async fn connect<T>(&self, name: &str, stream: T) -> io::Result<TlsStream<T>>
     where
-        T: AsyncRead + AsyncWrite + Unpin,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             let text = format!("`{name}` is neither the name of a host nor an IP address");

@@ -1,23 +1,33 @@
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
 use futures_rustls::rustls::CommonState;
 use futures_rustls::{Accept, TlsStream as Rustls};
+use matou_ownership::{Owned, in_finalizer, in_task};
+use matou_runtime::sleep;
+
+/// How long a dropped stream waits for space to send its end.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// A connection that speaks TLS, over a stream `T`.
 ///
 /// To close it sends the peer a `close_notify`, without which the peer must regard the data as cut
-/// off. Dropping an open stream does the same, also at the end of a cancelled task, as far as the
-/// stream below accepts it at once: a connection whose output is stalled ends without it.
+/// off. To drop it does the same, also at the end of a cancelled task. If the stream below accepts
+/// nothing at that moment, the task keeps the connection and sends the rest as a finalizer at its
+/// end, within one second.
 ///
 /// A connection that the peer ends without a `close_notify` is the error
 /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) of a read.
-pub struct TlsStream<T: AsyncRead + AsyncWrite + Unpin> {
+pub struct TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     state: State<T>,
 }
 
@@ -29,7 +39,10 @@ enum State<T> {
     Over,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
+impl<T> TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     pub(super) fn accepting(handshake: Accept<T>) -> TlsStream<T> {
         TlsStream { state: State::Accepting(Box::new(handshake)) }
     }
@@ -49,7 +62,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     ///
     /// Nothing is lost: the next call goes on.
     pub async fn handshake(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_open(cx).map_ok(drop)).await
+        poll_fn(|cx| self.poll_open(cx).map_ok(drop)).await
     }
 
     /// Returns the state of the protocol, for example the certificates of the peer; `None` before
@@ -96,7 +109,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
+impl<T> AsyncRead for TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -106,7 +122,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
+impl<T> AsyncWrite for TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -139,19 +158,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Drop for TlsStream<T> {
+impl<T> Drop for TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     fn drop(&mut self) {
-        // Outside a run a socket of matou-net cannot be polled.
-        if let State::Open(stream) = &mut self.state
-            && matou_runtime::current_domain().is_some()
-        {
-            let cx = &mut Context::from_waker(Waker::noop());
-            drop(Pin::new(&mut **stream).poll_close(cx));
+        // Outside a task a socket of matou-net cannot be polled.
+        if !in_task() {
+            return;
+        }
+        let State::Open(mut stream) = mem::replace(&mut self.state, State::Over) else { return };
+        // Mostly there is space, so that nothing has to wait.
+        let closed = Pin::new(&mut *stream).poll_close(&mut Context::from_waker(Waker::noop()));
+        if closed.is_pending() && !in_finalizer() {
+            drop(Owned::with_async(stream, close));
         }
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> fmt::Debug for TlsStream<T> {
+/// Closes the stream of a task that has ended.
+async fn close<T>(mut stream: Box<Rustls<T>>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut timer = sleep(CLOSE_TIME);
+    poll_fn(|cx| match Pin::new(&mut *stream).poll_close(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => Pin::new(&mut timer).poll(cx),
+    })
+    .await;
+}
+
+impl<T> fmt::Debug for TlsStream<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Accepting(_) => "accepting",

@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("matou-runtime", &["matou-ownership", "matou-hooks"]),
     ("matou-net", &["matou-runtime", "matou-ownership"]),
     ("matou-os", &["matou-runtime", "matou-ownership"]),
-    ("matou-http", &["matou-net", "matou-runtime", "matou-sync"]),
+    ("matou-http", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-tokio", &["matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-echo", &["matou-net", "matou-runtime", "matou-ownership", "matou-sync"]),
     ("matou-explore", &ALL),
