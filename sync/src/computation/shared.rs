@@ -53,8 +53,8 @@ impl<T> Shared<T> {
     #[inline]
     fn claim(&self, state: usize) -> bool {
         // Both sides come here when they are dropped, mostly after the end: the load saves them an
-        // exchange. It may be relaxed, because nothing is read after a claim that has failed without
-        // another look at the state.
+        // exchange. It may be relaxed: after a failed claim nothing is read without another look at
+        // the state.
         self.state.load(Ordering::Relaxed) == RUNNING && self.exchange(state)
     }
 
