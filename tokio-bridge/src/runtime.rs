@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use matou_ownership::Owned;
-use matou_runtime::grace;
 use matou_runtime::test::simulation;
+use matou_runtime::{grace, timeout};
 use matou_sync::{Completer, Computation};
 use tokio::runtime::{Builder, Runtime};
 
@@ -114,10 +114,11 @@ impl Tokio {
             let _ = thread.stop.try_return(grace());
             Arc::clone(&thread.ended)
         };
-        let end = ended.wait().await.copied();
-        let end = end.unwrap_or(Shutdown { dropped_tasks: 0, in_time: false });
-        self.thread.release().await;
-        end
+        // A task of tokio that blocks its thread keeps it from looking.
+        match timeout(grace(), ended.wait()).await {
+            Ok(Ok(end)) => *end,
+            _ => Shutdown { dropped_tasks: 0, in_time: false },
+        }
     }
 }
 
@@ -130,7 +131,7 @@ fn run(runtime: Runtime, stopped: Computation<Duration>) -> Shutdown {
     // Half of the time, so that a finalizer that waits for this thread can still say so.
     let limit = limit / 2;
     runtime.shutdown_timeout(limit);
-    Shutdown { dropped_tasks, in_time: begun.elapsed() < limit || limit.is_zero() }
+    Shutdown { dropped_tasks, in_time: begun.elapsed() < limit }
 }
 
 /// The finalizer.

@@ -190,6 +190,23 @@ fn what_does_not_end_in_time_is_left_behind() {
 }
 
 #[test]
+fn a_task_that_blocks_the_thread_does_not_hold_up_the_shutdown() {
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let grace = Duration::from_millis(100);
+    let result: Result<(), _> = Builder::new().grace(grace).on_report(|_| {}).run(async move {
+        let tokio = Tokio::start()?;
+        let block = async move { blocked.recv().is_ok() };
+        tokio.enter(async move { drop(tokio::spawn(block)) }).await;
+        sleep(Duration::from_millis(5)).await;
+        assert!(!tokio.shutdown().await.in_time);
+        // The thread goes on, and its end is the end of the finalizer.
+        drop(release);
+        Ok::<_, MainError>(())
+    });
+    result.unwrap();
+}
+
+#[test]
 fn a_simulated_run_refuses_it() {
     check(0..2, || async {
         let error = Tokio::start().unwrap_err();
